@@ -1,0 +1,35 @@
+# make demo | test | check | clean. Needs python3 (3.11 or newer) with pip and venv; pip's own settings apply.
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+READY := $(VENV)/.ready
+BEGUN := $(VENV)/.begun
+
+export NO_ALBUMENTATIONS_UPDATE = 1
+
+.PHONY: demo test check clean
+
+demo: $(READY)
+	$(VENV)/bin/satae demo $(ARGS)
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+check: $(READY)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/mypy satae
+
+# BEGUN becomes READY when all is installed. Where it is still there, an install was cut short: start over.
+$(READY): pyproject.toml constraints.txt
+	if [ -e $(BEGUN) ]; then rm -rf $(VENV); fi
+	mkdir -p $(VENV)
+	touch $(BEGUN)
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
+	touch $(BEGUN)
+	mv $(BEGUN) $@
+
+# the environment stays; remove it with rm -rf .venv
+clean:
+	rm -rf build dist satae-demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find satae tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

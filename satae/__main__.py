@@ -1,0 +1,5 @@
+"""`python -m satae`."""
+
+from satae.cli import main
+
+main()

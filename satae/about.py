@@ -1,0 +1,120 @@
+"""What `satae info` and `satae models` say."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyproj
+
+from satae import runtime, tiles
+from satae.errors import SceneError
+from satae.scene import Scene, ahead, describe, strips
+
+
+def about(path: Path, *, check: bool = False) -> dict[str, Any]:
+    """Facts on a scene, tile set, model or result, ready for JSON; `check` reads every block of it.
+
+    Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
+    """
+    if path.is_dir():
+        return _tile_set(path, check)
+    if path.suffix.lower() == ".onnx":
+        return _model(path)
+    if path.suffix.lower() == ".gpkg":
+        return _result(path)
+    return _scene(describe([path]), check)
+
+
+def _scene(scene: Scene, check: bool) -> dict[str, Any]:
+    grid = scene.grid
+    facts: dict[str, Any] = {
+        "kind": "scene",
+        "path": str(scene.path),
+        "height": grid.height,
+        "width": grid.width,
+        "bands": list(scene.names),
+        "dtype": scene.dtype,
+        "gsd_m": grid.gsd_m,
+        "crs": _crs_name(grid.crs),
+        "transform": list(grid.transform)[:6],
+        "block": list(scene.block),
+        "alpha_band": scene.alpha,
+    }
+    if check:
+        valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
+        facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
+    return facts
+
+
+def _crs_name(wkt: str | None) -> str | None:
+    """A short name of the CRS, with its code where it has one."""
+    if wkt is None:
+        return None
+    crs = pyproj.CRS.from_wkt(wkt)
+    authority = crs.to_authority(min_confidence=100)
+    return f"{':'.join(authority)} ({crs.name})" if authority else str(crs.name)
+
+
+def _tile_set(path: Path, check: bool) -> dict[str, Any]:
+    opened = tiles.load(path)
+    facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
+    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
+    facts["files"] = [f.path for f in opened.record.files]
+    if check:
+        facts |= {"checked": True, "valid_pixels_read": int(sum(v.sum() for v in opened.valid))}
+    return facts
+
+
+def _model(path: Path) -> dict[str, Any]:
+    model = runtime.load(path, "cpu")
+    card = model.card
+    facts: dict[str, Any] = {"kind": "model", "path": str(path), "sha256": model.sha256}
+    facts |= card.model_dump(
+        include={
+            "satae_version", "created", "architecture", "parameters", "weights", "objective", "score", "dtype",
+            "gsd_m", "tile", "stride", "halo", "code_size", "metrics",
+        }
+    )  # fmt: skip
+    facts["bands"] = [b.name for b in card.bands]
+    facts["scenes"] = [s.name for s in card.scenes]
+    facts["parity"] = card.parity.share_of_range
+    if card.calibration is not None:
+        c = card.calibration
+        facts |= {"held_out_pixels": c.pixels, "held_out_blocks": c.blocks, "held_out_regions": c.region.n}
+    return facts
+
+
+def _result(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SceneError(f"{path} does not exist")
+    try:
+        database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        database.row_factory = sqlite3.Row
+        columns = "scene, path, anomalies, threshold, rule, valid_fraction, provider, model_sha256, created"
+        rows = [dict(r) for r in database.execute(f"SELECT {columns} FROM scenes")]
+        statuses = dict(
+            tuple(r) for r in database.execute("SELECT review_status, count(*) FROM anomalies GROUP BY 1")
+        )
+        database.close()
+    except sqlite3.Error as error:
+        raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
+    facts: dict[str, Any] = {"kind": "result", "path": str(path), "anomalies": sum(r["anomalies"] for r in rows)}
+    return facts | {"review": statuses, "scenes": rows}
+
+
+def catalogue() -> list[dict[str, str]]:
+    """Kind, name and first sentence of every architecture, objective and score."""
+    from satae import models, objectives, scores
+
+    found = [("architecture", name, importlib.import_module(f"satae.models.{name}")) for name in models.NAMES]
+    found += [("objective", name, term) for name, term in objectives.OBJECTIVES.items()]  # type: ignore[misc]
+    found += [("score", name, head) for name, head in scores.SCORES.items()]  # type: ignore[misc]
+    return [
+        {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
+        for kind, name, thing in found
+    ]

@@ -1,0 +1,209 @@
+"""From raw scores to tail probabilities, and from what an analyst asks for to a threshold.
+
+The sample is the scores of held-out blocks. Down to p = 10 / n the tail is empirical and conservative (a
+conformal p-value), beyond that a generalised Pareto tail joins it; nothing is trimmed and no Gaussian is
+assumed (METHODS 6). Anomalies that hide in the held-out blocks make every p-value larger, never smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+
+from satae.errors import ConfigError
+
+Floats = npt.NDArray[np.float64]
+EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
+TAIL_SHARE = 0.05  # of the sample, to which the Pareto tail is fitted
+KNOTS = 400
+CLUSTER_SHARE = 0.01  # of held-out pixels; those above that quantile form the candidate regions
+PER_KM2 = 100.0  # false alarms are stated per 100 km2, or per 10 megapixels where areas are unknown
+PER_PIXELS = 1e7
+
+
+class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """p(s) = P(score >= s) for background, strictly decreasing.
+
+    `scores` and `exponents` (-log10 p) are knots, both strictly increasing; beyond the last one the tail is
+    generalised Pareto with `shape` >= 0 and `scale`. `n` is the size of the sample.
+    """
+
+    n: int
+    scores: list[float]
+    exponents: list[float]
+    shape: float
+    scale: float
+
+    @property
+    def supported(self) -> float:
+        """The smallest tail probability that the sample itself supports."""
+        return min(1.0, EMPIRICAL / self.n)
+
+    def exponent(self, scores: npt.ArrayLike) -> Floats:
+        """-log10 p of raw scores; NaN stays NaN."""
+        s = np.asarray(scores, np.float64)
+        first, last = self.scores[0], self.scores[-1]
+        below = self.exponents[0] * np.exp(np.minimum(s - first, 0) / self.scale)
+        excess = np.maximum(s - last, 0) / self.scale
+        if self.shape < 1e-9:
+            above = excess / math.log(10)
+        else:
+            above = np.log1p(self.shape * excess) / (self.shape * math.log(10))
+        inner = np.interp(s, self.scores, self.exponents)
+        return np.where(s < first, below, inner + above)
+
+    def score_at(self, exponents: npt.ArrayLike) -> Floats:
+        """The inverse of `exponent`."""
+        e = np.asarray(exponents, np.float64)
+        with np.errstate(divide="ignore"):
+            below = self.scores[0] + self.scale * np.log(np.minimum(e / self.exponents[0], 1))
+        excess = np.maximum(e - self.exponents[-1], 0) * math.log(10)
+        above = excess if self.shape < 1e-9 else np.expm1(self.shape * excess) / self.shape
+        inner = np.interp(e, self.exponents, self.scores)
+        return np.where(e < self.exponents[0], below, inner + self.scale * above)
+
+    def p(self, scores: npt.ArrayLike) -> Floats:
+        """Tail probabilities of raw scores."""
+        return np.asarray(10.0 ** -self.exponent(scores))
+
+
+def fit(sample: npt.ArrayLike) -> Tail:
+    """The tail of a sample of at least two finite scores."""
+    s = np.sort(np.asarray(sample, np.float64).ravel())
+    n = len(s)
+    if n < 2 or not np.isfinite(s).all():
+        raise ValueError(f"a calibration sample needs at least two finite scores, not {n}")
+    ranks = np.unique(np.geomspace(min(EMPIRICAL, n), n, KNOTS).round().astype(int))[::-1]
+    scores = np.unique(s[n - ranks])
+    at_least = n - np.searchsorted(s, scores, side="left")
+    p = np.minimum(at_least + 1, n) / (n + 1)
+    keep = np.concatenate([[True], np.diff(p) < 0])
+    scores, p = scores[keep], p[keep]
+    tail = s[n - min(max(EMPIRICAL, math.ceil(TAIL_SHARE * n)), math.ceil(n / 2)) :]
+    shape, scale = pareto(tail[1:] - tail[0])
+    scale += shape * max(0.0, scores[-1] - tail[0])
+    floor = max(1e-9 * abs(float(s[-1])), 1e-12)
+    return Tail(
+        n=n,
+        scores=scores.tolist(),
+        exponents=(-np.log10(p)).tolist(),
+        shape=float(shape),
+        scale=float(max(scale, floor)),
+    )
+
+
+def pareto(excess: Floats) -> tuple[float, float]:
+    """Maximum-likelihood (shape, scale) of a generalised Pareto distribution with shape >= 0.
+
+    By the profile likelihood in theta = shape / scale (Grimshaw 1993); a bounded tail (shape < 0) is not
+    allowed, as it would give observations beyond its end a probability of 0.
+    """
+    x = excess[excess > 0]
+    if len(x) < 2:
+        return 0.0, float(x.mean()) if len(x) else 0.0
+    mean = float(x.mean())
+    thetas = np.geomspace(1e-4, 1e3, 400) / mean
+    shapes = np.array([np.log1p(t * x).mean() for t in thetas])
+    likelihood = -np.log(shapes / thetas) - shapes - 1
+    best = int(likelihood.argmax())
+    if likelihood[best] <= -math.log(mean) - 1 or best == 0:  # the exponential distribution fits as well
+        return 0.0, mean
+    shape = float(min(shapes[best], 1.0))
+    return shape, float(shape / thetas[best]) if shapes[best] <= 1 else mean / 2
+
+
+class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Tails for the three units in which scores are read, from one held-out sample.
+
+    `pixel`: single pixels (the heatmap). `tile`: maxima of tiles. `region`: peaks of candidate regions,
+    8-connected pixels above `candidate` (a raw score), of which background has `regions_per_pixel`.
+    `pixels` and `blocks` are the size of the sample, in pixels and in spatially separate blocks.
+    """
+
+    pixel: Tail
+    tile: Tail
+    region: Tail
+    candidate: float
+    regions_per_pixel: float
+    pixels: int
+    blocks: int
+
+    def false_alarms(self, score: float) -> float:
+        """Expected background regions per pixel of scene that reach a raw score."""
+        return self.regions_per_pixel * float(self.region.p(score))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the analyst asks for: exactly one of four kinds.
+
+    'far': `value` false alarms expected per 100 km2, or per 10 megapixels without a CRS; 'fdr': the share of
+    false regions among those reported; 'top': that many regions; 'threshold': a calibrated score.
+    """
+
+    kind: str = "far"
+    value: float = 10.0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value:g}"
+
+
+def rule_of(
+    *, far: float | None, fdr: float | None, top: int | None, threshold: float | None
+) -> Rule:
+    """The one rule that was asked for, or the default; ConfigError for two, or a value out of range."""
+    asked = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
+    given = {kind: value for kind, value in asked.items() if value is not None}
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join('--' + k for k in given)} exclude each other; choose one")
+    if not given:
+        return Rule()
+    kind, value = given.popitem()
+    allowed = {"far": value > 0, "fdr": 0 < value < 1, "top": value >= 1, "threshold": value > 0}
+    if not (allowed[kind] and math.isfinite(value)):
+        raise ConfigError(f"--{kind} {value} is out of range")
+    return Rule(kind, float(value))
+
+
+def far_threshold(calibration: Calibration, rate: float, pixel_area_m2: float | None) -> tuple[float, str]:
+    """(raw threshold, remark): the score that background reaches at `rate` a unit of area.
+
+    The remark is empty, or says that the sample is too small to support the rate.
+    """
+    unit = PER_PIXELS if pixel_area_m2 is None else PER_KM2 * 1e6 / pixel_area_m2  # in pixels
+    p = min(1.0, rate / unit / calibration.regions_per_pixel)
+    raw = float(calibration.region.score_at(-math.log10(p)))
+    remark = ""
+    if p < calibration.region.supported:
+        least = calibration.region.supported * calibration.regions_per_pixel * unit
+        what = "100 km2" if pixel_area_m2 is not None else "10 megapixels"
+        remark = (
+            f"{rate:g} false alarms per {what} is extrapolated: the {calibration.region.n} regions in "
+            f"{calibration.blocks} held-out blocks support {least:.3g} or more; add scenes to be surer"
+        )
+    return max(raw, calibration.candidate), remark
+
+
+def fdr_threshold(calibration: Calibration, q: float, peaks: Floats) -> tuple[float, str]:
+    """(raw threshold, remark) after Benjamini and Hochberg (1995) over the peaks of candidate regions.
+
+    Infinite where nothing is significant. The p-values are conformal where the sample is large enough.
+    """
+    remark = ""
+    m = len(peaks)
+    needed = m / q
+    if calibration.region.n < needed:
+        remark = (
+            f"--fdr {q:g} over {m} candidates needs about {needed:.0f} held-out regions and there are "
+            f"{calibration.region.n}: p-values are extrapolated, so the rate is not guaranteed"
+        )
+    if not m:
+        return math.inf, remark
+    order = np.sort(peaks)[::-1]
+    passed = calibration.region.p(order) <= q * np.arange(1, m + 1) / m
+    return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark
+

@@ -1,0 +1,149 @@
+"""The model card: what a model remembers of how it was made, as JSON in the ONNX file's metadata."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import pydantic
+
+from satae.calibrate import Calibration
+from satae.errors import ModelError
+
+KEY = "satae"
+VERSION = 1
+GSD_TOLERANCE = 1.25  # ratio up to which a scene's GSD may differ from those trained on
+
+
+class Band(pydantic.BaseModel, extra="forbid"):
+    """A band as the training scenes stored it."""
+
+    name: str
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Normalization(pydantic.BaseModel, extra="forbid"):
+    """The fitted numbers of `normalize.Normalizer` that people and checks read; the graph holds them all."""
+
+    space: str
+    stretch: str
+    low: list[float]
+    high: list[float]
+    floor: list[float]
+    ceiling: list[float]
+    components: int
+    ridge: float
+
+
+class TrainingScene(pydantic.BaseModel, extra="forbid"):
+    """A scene that was learned from; `footprint` is a ring of WGS 84 longitudes and latitudes."""
+
+    name: str
+    path: str
+    sha256: str
+    tiles: int
+    gsd_m: float | None
+    footprint: list[list[float]]
+
+
+class Parity(pydantic.BaseModel, extra="forbid"):
+    """How ONNX Runtime's anomaly map compares with torch's on held-out tiles."""
+
+    tiles: int
+    largest_difference: float
+    share_of_range: float
+    rank_correlation: float
+
+
+class Card(pydantic.BaseModel, extra="forbid"):
+    """Everything but the weights."""
+
+    version: int = VERSION
+    satae_version: str
+    created: str
+    architecture: str
+    parameters: dict[str, int | float | str | bool]
+    weights: int
+    objective: str
+    score: str
+    bands: list[Band]
+    dtype: str
+    gsd_m: list[float]
+    tile: int
+    stride: int
+    halo: int
+    code_size: int
+    normalization: Normalization
+    recipe: dict[str, Any]
+    scenes: list[TrainingScene]
+    metrics: dict[str, float]
+    parity: Parity
+    calibration: Calibration | None = None
+
+
+def now() -> str:
+    """The time in UTC, or SOURCE_DATE_EPOCH where it is set, for outputs that can be reproduced."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = time.gmtime(int(epoch)) if epoch else time.gmtime()
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", moment)
+
+
+def parse(text: str, name: str) -> Card:
+    """The card in a JSON text; ModelError where it is none, or of another version."""
+    try:
+        return Card.model_validate_json(text)
+    except (pydantic.ValidationError, RecursionError) as error:
+        raise ModelError(
+            f"{name} has a model card that this satae cannot read; train it again with this version"
+        ) from error
+
+
+def check_gsd(card: Card, gsd_m: float | None, scene: str) -> None:
+    """ModelError where the scene's pixels are much larger or smaller than those trained on."""
+    if gsd_m is None or not card.gsd_m:
+        return
+    low, high = min(card.gsd_m) / GSD_TOLERANCE, max(card.gsd_m) * GSD_TOLERANCE
+    if not low <= gsd_m <= high:
+        trained = " to ".join(f"{g:.3g}" for g in sorted({min(card.gsd_m), max(card.gsd_m)}))
+        raise ModelError(
+            f"{scene} has pixels of {gsd_m:.3g} m and the model was trained on {trained} m; resample the scene "
+            "with `gdalwarp -tr`, or train a model on it"
+        )
+
+
+def check_bands(
+    card: Card,
+    names: tuple[str, ...],
+    dtype: str,
+    calibration: tuple[tuple[float, ...], tuple[float, ...]],
+    scene: str,
+) -> None:
+    """ModelError where the scene's bands, dtype or declared (scales, offsets) are not those of the model.
+
+    Names are compared only where both sides carry real ones (`band1`, file stems do not count).
+    """
+    if len(names) != len(card.bands):
+        raise ModelError(
+            f"{scene} gives {len(names)} bands and the model takes {len(card.bands)} "
+            f"({', '.join(b.name for b in card.bands)}); choose them with --bands"
+        )
+    if dtype != card.dtype:
+        raise ModelError(
+            f"{scene} holds {dtype} and the model was trained on {card.dtype}; DN of another type mean "
+            "something else: convert with `gdal_translate -ot`, or train a model on it"
+        )
+    own = [b.name for b in card.bands]
+    if len(names) > 1 and sorted(own) == sorted(names) and own != list(names):
+        raise ModelError(
+            f"{scene} gives its bands as {', '.join(names)} and the model takes {', '.join(own)}; "
+            "reorder them with --bands"
+        )
+    declared = list(zip(*calibration, strict=True))
+    trained = [(b.scale, b.offset) for b in card.bands]
+    if declared != trained:
+        raise ModelError(
+            f"{scene} declares scale and offset {declared[0]} and the model was trained on {trained[0]}; "
+            "its DN mean something else: rescale them, or train a model on it"
+        )

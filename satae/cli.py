@@ -1,0 +1,435 @@
+"""The commands: options in, one library call, paths and tables out.
+
+Results go to stdout, progress and warnings to stderr. Heavy imports live inside the commands, so that
+`--help` answers at once; failures that satae explains are caught in one place, `_explained`.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from satae import __version__
+from satae.errors import ConfigError, OutputError, SataeError
+
+if TYPE_CHECKING:
+    from satae.scene import Limits, Scene
+    from satae.train import Epoch
+
+INTERRUPTED = 130
+DAMAGED = 4
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+state = {"quiet": False}
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
+Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene, on one grid.")]
+Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
+Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
+Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
+BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that read the scene, and that infer on a CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+CORES = min(4, os.cpu_count() or 1)
+
+
+def _explained(command: Command) -> Command:
+    """Turn SataeError into one sentence and its exit code; anything else is a bug and keeps its traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from satae.console import printable
+
+        try:
+            return command(*args, **kwargs)
+        except SataeError as error:
+            typer.echo(printable(f"error: {error}"), err=True)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            typer.echo("interrupted; nothing was replaced", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+
+    return wrapped  # type: ignore[return-value]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"satae {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """Find what is out of place in satellite scenes, without labels.
+
+    satae tile scene.tif; satae train; satae score --out anomalies.gpkg
+    """
+    from satae.console import set_up
+
+    state["quiet"] = quiet
+    set_up(-1 if quiet else int(verbose))
+
+
+@app.command()
+@_explained
+def tile(
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE...", help="GeoTIFF files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
+    size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
+    bands: Bands = None,
+    stack: Stack = False,
+    aoi: Aoi = None,
+    mask: Mask = None,
+    nodata: Nodata = None,
+    min_valid: Annotated[float, typer.Option(help="Leave out tiles with a smaller valid share.")] = 0.5,
+    patches: Annotated[bool, typer.Option("--patches", help="Write a GeoTIFF a tile too.")] = False,
+    on_bad_tile: BadTiles = "stop",
+    workers: Workers = CORES,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Split scenes into tiles: satae tile scene.tif"""
+    from satae.console import Bar
+    from satae.publish import check_target
+    from satae.tiling import Cut, cut
+
+    how = Cut(size, overlap, min_valid, patches, workers)
+    found = _described(scenes, bands, stack, _limits(aoi, mask, nodata, on_bad_tile))
+    if len({s.name for s in found}) < len(found):
+        raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
+    made = _made(out)
+    try:
+        for scene in found:
+            check_target(out / scene.name, overwrite=overwrite)
+        rows = []
+        for scene in found:
+            with Bar(f"tile {scene.name}", scene.grid.pixels, "px", quiet=state["quiet"]) as bar:
+                tiles = cut(scene, out / scene.name, how, bar.add)
+            record = tiles.record
+            rows.append(
+                {
+                    "path": str(tiles.path), "scene": record.scene, "tiles": len(tiles),
+                    "bands": len(record.bands), "size": record.size, "left_out": record.left_out,
+                    "left_out_pixels": record.left_out_pixels, "valid_pixels": record.valid_pixels,
+                }
+            )  # fmt: skip
+    finally:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+    lines = [
+        f"{r['path']}: {r['tiles']} tiles of {r['size']} x {r['size']} pixels, {r['bands']} bands"
+        + (f"; {r['left_out']} tiles left out ({r['left_out_pixels']} valid pixels)" if r["left_out"] else "")
+        for r in rows
+    ]
+    _say(as_json, {"tilesets": rows}, lines)
+    _exit_if_damaged(found)
+
+
+@app.command()
+@_explained
+def train(
+    tilesets: Annotated[list[Path] | None, typer.Argument(metavar="[TILESET...]", help="Default: tiles")] = None,
+    config: Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
+    device: Device = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Same as --set train.epochs=N.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fit an autoencoder to what is normal and export it to ONNX: satae train"""
+    _check_device(device)
+    _check_suffix(out, ".onnx")
+    extra = list(changes or [])
+    extra += [f"train.epochs={epochs}"] if epochs is not None else []
+    extra += [f"train.seed={seed}"] if seed is not None else []
+    if resume and (extra or config):
+        raise ConfigError("--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out")
+    from satae import config as recipes
+    from satae.tiles import load_all
+
+    recipe = recipes.load(config, extra)
+    sets = load_all(tilesets or [Path("tiles")])
+
+    from satae.console import Bar
+    from satae.learn import train as learn
+
+    run = Path("runs") / out.stem
+    with Bar("train", 0, "step", quiet=state["quiet"]) as bar:
+
+        def report(done: int, total: int, epoch: Epoch | None) -> None:
+            bar.total = total
+            bar.update(done, epoch and f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}")
+
+        result = learn(
+            sets, recipe, out, run, device=device, resume=resume, overwrite=overwrite, report=report
+        )
+        bar.total = bar.done
+    card = result.card
+    losses = card.metrics
+    lines = [
+        f"{out}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs, "
+        f"loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
+        f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {run}",
+        *[f"! {text}" for text in result.findings[:5]],
+    ]
+    content = {
+        "model": str(out), "run": str(run), "epochs": result.epochs, "train_loss": losses["train_loss"],
+        "val_loss": losses["val_loss"], "parity": card.parity.model_dump(), "findings": result.findings,
+    }  # fmt: skip
+    _say(as_json, content, lines)
+
+
+@app.command()
+@_explained
+def score(
+    scenes: Annotated[
+        list[Path] | None, typer.Argument(metavar="[SCENE...]", help="Default: the scenes below tiles")
+    ] = None,
+    model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
+    out: Annotated[Path, typer.Option(help="GeoPackage to write.")] = Path("anomalies.gpkg"),
+    heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
+    bands: Bands = None,
+    stack: Stack = False,
+    aoi: Aoi = None,
+    mask: Mask = None,
+    nodata: Nodata = None,
+    fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
+    far: Annotated[
+        float | None, typer.Option(help="False alarms to expect per 100 km2. [default: 10]")
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Heatmap value (-log10 p) to report from.")] = None,
+    min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
+    device: Device = "auto",
+    on_bad_tile: BadTiles = "stop",
+    workers: Workers = CORES,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Map where scenes are out of place: satae score --out anomalies.gpkg"""
+    from satae.calibrate import rule_of
+
+    _check_device(device)
+    rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
+    if min_area is not None and not min_area >= 0:
+        raise ConfigError(f"--min-area {min_area} is not an area")
+    from satae import detect, runtime
+    from satae.console import Bar
+    from satae.card import now
+
+    opened = runtime.load(model, device, threads=workers)
+    limits = _limits(aoi, mask, nodata, on_bad_tile)
+    if scenes:
+        found = _described(scenes, bands, stack, limits)
+    elif bands or stack or aoi or mask or nodata is not None:
+        raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
+    else:
+        found = _tiled_scenes(on_bad_tile)
+    options = detect.Options(rule, min_area, heatmap, workers, overwrite, now())
+    with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
+        result = detect.score(found, opened, out, options, bar.add)
+    for scene in result.scenes:
+        if scene.remark and not state["quiet"]:
+            typer.echo(f"note: {scene.name}: {scene.remark}", err=True)
+    _say(as_json, _score_json(result, str(rule)), _score_lines(result, str(rule)))
+    _exit_if_damaged(found)
+
+
+def _score_json(result: Any, rule: str) -> dict[str, Any]:
+    thresholds = [s.threshold if s.threshold < float("inf") else None for s in result.scenes]
+    rows = [
+        {"scene": s.name, "path": s.path, "anomalies": s.anomalies, "valid_fraction": s.valid_fraction, "threshold": t}
+        for s, t in zip(result.scenes, thresholds, strict=True)
+    ]
+    return {
+        "out": str(result.out),
+        "heatmaps": [str(s.heatmap) for s in result.scenes],
+        "anomalies": sum(s.anomalies for s in result.scenes),
+        "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
+        "rule": rule,
+        "scenes": rows,
+        "provider": result.provider,
+    }
+
+
+def _score_lines(result: Any, rule: str) -> list[str]:
+    total = sum(s.anomalies for s in result.scenes)
+    lines = [f"{result.out}: {total} anomalies in {len(result.scenes)} scenes ({rule}, {result.provider})"]
+    for s in result.scenes:
+        lines.append(
+            f"{s.heatmap}: {s.anomalies} anomalies at {s.threshold:.3g} or more, {s.valid_fraction:.1%} of {s.name} scored"
+        )
+    return lines
+
+
+@app.command()
+@_explained
+def info(
+    path: Annotated[Path, typer.Argument(help="A scene, tile set, model or result.")],
+    check: Annotated[bool, typer.Option("--check", help="Read every block.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a file is: satae info scene.tif"""
+    from satae.about import about
+
+    content = about(path, check=check)
+    width = max(len(key) for key in content)
+    lines = [f"{key:<{width}}  {_shown(value)}" for key, value in content.items()]
+    _say(as_json, content, lines)
+
+
+@app.command()
+@_explained
+def models(as_json: Json = False) -> None:
+    """List the architectures, losses and scores: satae models"""
+    from satae.about import catalogue
+
+    rows = catalogue()
+    lines = [f"{row['kind']:<13} {row['name']:<10} {row['about']}" for row in rows]
+    _say(as_json, {"models": rows}, lines)
+
+
+@app.command()
+@_explained
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("satae-demo"),
+) -> None:
+    """Run the three commands on a made-up scene with planted anomalies: satae demo"""
+    from satae.demo import run
+
+    run(out)
+
+
+def _described(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
+    """All scenes, settled before work on any begins."""
+    import logging
+
+    from satae.scene import describe
+
+    groups = [paths] if stack else [[p] for p in paths]
+    found = [describe(group, bands=_band_numbers(bands), limits=limits) for group in groups]
+    if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
+        logging.getLogger("satae.cli").warning(
+            "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
+            len(found), len(found),
+        )  # fmt: skip
+    return found
+
+
+def _tiled_scenes(on_bad_tile: str) -> list[Scene]:
+    """The scenes of the tile sets below tiles, with the limits that they were cut with."""
+    from satae.tiles import load_all
+    from satae.tiling import described_again
+
+    salvage = _salvage(on_bad_tile)
+    return [described_again(tiles.record, salvage=salvage) for tiles in load_all([Path("tiles")])]
+
+
+def _limits(aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str) -> Limits:
+    from satae.scene import Limits
+
+    return Limits(aoi, mask, nodata, _salvage(on_bad_tile))
+
+
+def _salvage(on_bad_tile: str) -> bool:
+    if on_bad_tile not in ("stop", "mask"):
+        raise ConfigError(f"--on-bad-tile {on_bad_tile}: there are stop and mask")
+    return on_bad_tile == "mask"
+
+
+def _band_numbers(text: str | None) -> list[int] | None:
+    """1,2,3 or 1-4 or both; ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        numbers = []
+        for part in text.split(","):
+            first, _, last = part.partition("-")
+            numbers += range(int(first), int(last or first) + 1)
+    except ValueError as error:
+        raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4") from error
+    return numbers
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
+
+
+def _check_suffix(out: Path, suffix: str) -> None:
+    if out.suffix.lower() != suffix:
+        raise ConfigError(f"--out {out} must end in {suffix}")
+
+
+def _made(folder: Path) -> bool:
+    """Make a folder that is missing; whether it was."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        if folder.is_dir():
+            return False
+        raise OutputError(f"{folder} is a file; choose another --out") from None
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+    return True
+
+
+def _exit_if_damaged(scenes: list[Scene]) -> None:
+    places = [(s.path, w) for s in scenes for w in s.damage]
+    for path, w in places[:20]:
+        typer.echo(
+            f"note: {path}: rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]} could not be decoded "
+            "and were masked", err=True,
+        )  # fmt: skip
+    if places:
+        raise typer.Exit(DAMAGED)
+
+
+def _say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
+    from satae.console import printable
+
+    if as_json:
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        typer.echo(printable("\n".join(lines)))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(_shown(v) for v in value)
+    return str(value)
+
+
+def main() -> None:
+    """The console script. A termination request ends a command as Ctrl-C does, with nothing left behind."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    app()

@@ -1,0 +1,193 @@
+"""The pixel grid of a scene: where tiles lie, where pixels lie on the ground, how large they are.
+
+Pure arithmetic on four values (height, width, affine, CRS); no files. Pixel (row, col) covers the square
+from (row, col) to (row + 1, col + 1); the affine maps (col, row) of a corner to map coordinates (x, y).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyproj
+import shapely
+from affine import Affine
+
+DISTORTION = 0.01  # share by which planar and ellipsoidal area may differ before the ellipsoid is used
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of pixels; it may reach beyond the grid, where pixels are invalid."""
+
+    row: int
+    col: int
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        if self.height < 1 or self.width < 1:
+            raise ValueError(f"a window needs at least one pixel, not {self.height} x {self.width}")
+
+    @property
+    def stop(self) -> tuple[int, int]:
+        """(row, col) just behind the last pixel."""
+        return self.row + self.height, self.col + self.width
+
+    def grown(self, margin: int) -> Window:
+        """The window with `margin` more pixels on every side."""
+        return Window(
+            self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin
+        )
+
+    def within(self, outer: Window) -> Window | None:
+        """The part of this window that lies in `outer`, or None."""
+        row, col = max(self.row, outer.row), max(self.col, outer.col)
+        height = min(self.stop[0], outer.stop[0]) - row
+        width = min(self.stop[1], outer.stop[1]) - col
+        return Window(row, col, height, width) if height > 0 and width > 0 else None
+
+    def slices(self, outer: Window) -> tuple[slice, slice]:
+        """(rows, cols) of this window in an array that holds `outer`."""
+        row, col = self.row - outer.row, self.col - outer.col
+        return slice(row, row + self.height), slice(col, col + self.width)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Shape, affine and CRS of a raster.
+
+    `crs` is WKT, or None where the file states none: then coordinates are whatever the affine gives, and
+    areas are unknown.
+    """
+
+    height: int
+    width: int
+    transform: Affine
+    crs: str | None
+
+    @property
+    def window(self) -> Window:
+        """All pixels."""
+        return Window(0, 0, self.height, self.width)
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+    def tiles(self, size: int, overlap: int = 0) -> Iterator[Window]:
+        """Square tiles in row-major order that cover the grid; those at the far edges reach beyond it.
+
+        With no overlap every pixel of the grid lies in exactly one tile.
+        """
+        step = size - overlap
+        for row in range(0, max(1, self.height - overlap), step):
+            for col in range(0, max(1, self.width - overlap), step):
+                yield Window(row, col, size, size)
+
+    def xy(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Map coordinates (..., 2) of pixel corners; add 0.5 to both for pixel centres."""
+        r, c = np.asarray(rows, float), np.asarray(cols, float)
+        t = self.transform
+        return np.stack([t.a * c + t.b * r + t.c, t.d * c + t.e * r + t.f], axis=-1)
+
+    def footprint(self, window: Window | None = None) -> npt.NDArray[np.float64]:
+        """Closed ring (5, 2) of map coordinates around the part of `window` in the grid, counter-clockwise."""
+        inside = (window or self.window).within(self.window)
+        if inside is None:
+            raise ValueError(f"{window} does not touch the grid of {self.height} x {self.width} pixels")
+        (top, left), (bottom, right) = (inside.row, inside.col), inside.stop
+        ring = self.xy([top, bottom, bottom, top, top], [left, left, right, right, left])
+        return ring if self.transform.determinant < 0 else ring[::-1]
+
+    def polygons(self, shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Geometries in pixel coordinates (x = col, y = row), moved to map coordinates."""
+        return np.asarray(shapely.transform(shapes, lambda xy: self.xy(xy[:, 1], xy[:, 0])))
+
+    @cached_property
+    def _crs(self) -> pyproj.CRS | None:
+        return None if self.crs is None else pyproj.CRS.from_wkt(self.crs)
+
+    @cached_property
+    def _to_geodetic(self) -> pyproj.Transformer | None:
+        """To longitude and latitude on the CRS's own ellipsoid, or None where it has none."""
+        geodetic = self._crs.geodetic_crs if self._crs else None
+        if self._crs is None or geodetic is None or self._crs.get_geod() is None:
+            return None
+        try:
+            return pyproj.Transformer.from_crs(self._crs, geodetic, always_xy=True)
+        except pyproj.exceptions.ProjError:
+            return None
+
+    def lonlat(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Map coordinates (..., 2) as WGS 84 longitude and latitude, or on the CRS's own body.
+
+        Where there is no CRS they are returned as they are; not finite where the projection has no inverse.
+        """
+        if self._crs is None or self._to_geodetic is None:
+            return xy
+        try:
+            move = pyproj.Transformer.from_crs(self._crs, "OGC:CRS84", always_xy=True)
+        except pyproj.exceptions.ProjError:
+            move = self._to_geodetic
+        return np.stack(move.transform(xy[..., 0], xy[..., 1]), axis=-1)
+
+    @cached_property
+    def _metres(self) -> float | None:
+        """Metres in one unit of a projected or local CRS."""
+        if self._crs is None or self._crs.is_geographic or not self._crs.axis_info:
+            return None
+        return float(self._crs.axis_info[0].unit_conversion_factor) or None
+
+    def _ellipsoidal(self, rings: list[npt.NDArray[np.float64]]) -> list[float]:
+        assert self._crs is not None and self._to_geodetic is not None
+        geod, areas = self._crs.get_geod(), []
+        assert geod is not None
+        for ring in rings:
+            lon, lat = self._to_geodetic.transform(ring[:, 0], ring[:, 1])
+            areas.append(abs(geod.polygon_area_perimeter(lon, lat)[0]))
+        return areas
+
+    @cached_property
+    def pixel_area_m2(self) -> float | None:
+        """Ground area of the pixel at the centre of the grid, or None where the CRS does not tell.
+
+        Planar where the projection keeps areas to 1 %, on the ellipsoid where it does not: geographic
+        coordinates, Web Mercator (whose "10 m" pixels are 7 m wide at 45 degrees).
+        """
+        planar = None if self._metres is None else abs(self.transform.determinant) * self._metres**2
+        if self._to_geodetic is None:
+            return planar
+        row, col = self.height // 2, self.width // 2
+        ring = self.xy([row, row + 1, row + 1, row, row], [col, col, col + 1, col + 1, col])
+        area = self._ellipsoidal([ring])[0]
+        if not math.isfinite(area) or area <= 0:
+            return planar
+        return planar if planar is not None and abs(planar / area - 1) <= DISTORTION else area
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Ground sampling distance in metres: the side of a square with the area of the central pixel."""
+        return None if self.pixel_area_m2 is None else math.sqrt(self.pixel_area_m2)
+
+    def area_m2(self, polygons: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Ground areas of geometries in map coordinates; NaN where the CRS does not tell."""
+        planar = np.asarray(shapely.area(polygons), float)
+        scale, pixel = abs(self.transform.determinant), self.pixel_area_m2
+        if pixel is None:
+            return np.full(len(planar), np.nan)
+        if self._metres is not None and math.isclose(pixel, scale * self._metres**2):
+            return planar * self._metres**2
+        areas = np.zeros(len(planar))
+        parts, owner = shapely.get_parts(polygons, return_index=True)
+        for part, index in zip(parts, owner, strict=True):
+            rings = [np.asarray(shapely.get_coordinates(r)) for r in (part.exterior, *part.interiors)]
+            outer, *holes = self._ellipsoidal(rings)
+            areas[index] += outer - sum(holes)
+        return areas

@@ -1,0 +1,237 @@
+"""The tool inside `satae train`: tile sets in, a calibrated and checked model file out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+import yaml
+
+import satae
+from satae import diagnosis, export, figures, graph, objectives, runtime, scores
+from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
+from satae.config import Recipe, checked
+from satae.errors import OutputError, TilesError
+from satae.heldout import calibrated
+from satae.publish import check_target, locked, publish, staging, write_bytes
+from satae.tiles import TileSet
+from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit
+
+
+PARITY_TILES = 8
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `satae train` made."""
+
+    model: Path
+    run: Path
+    card: Card
+    epochs: int
+    findings: list[str]
+
+
+def train(
+    sets: Sequence[TileSet],
+    recipe: Recipe,
+    out: Path,
+    run: Path,
+    *,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    report: Report = lambda done, total, epoch: None,
+) -> Result:
+    """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
+
+    `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png and diagnosis.md.
+    Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on.
+    """
+    place = device_named(device)
+    check_target(out, overwrite=overwrite or resume)
+    with locked(out):
+        recipe = _prepared(run, recipe, resume=resume, overwrite=overwrite)
+        trained = fit(sets, recipe, run, device=place, report=report)
+        detector = graph.Detector(
+            trained.normalizer, trained.model, scores.head(recipe.score, trained.normalizer)
+        )
+        mean_loss = _mean_loss(sets, recipe, trained)
+        proto, card = _exported(sets, recipe, trained, detector)
+        content = export.with_card(proto, card)
+        model = runtime.from_bytes(content, out.name, "cpu")
+        found = calibrated(sets, trained.split, model)
+        card = card.model_copy(update={"calibration": found})
+        faults = _documented(sets, run, trained, detector, mean_loss, recipe)
+        with staging(out) as folder:
+            draft = folder / out.name
+            draft.write_bytes(export.with_card(proto, card))
+            runtime.load(draft, "cpu")
+            publish(draft, out)
+    return Result(out, run, card, trained.state.epoch, faults)
+
+
+def _prepared(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
+    """Make or clear the run folder; with `resume`, the recipe that the run was started with."""
+    config = run / "config.yaml"
+    if resume:
+        if not (run / CHECKPOINT).exists():
+            raise TilesError(f"{run} holds no interrupted run; start one without --resume")
+        return checked(yaml.safe_load(config.read_text()), config)
+    if run.exists() and not overwrite:
+        state = "an earlier run" if (run / CHECKPOINT).exists() else "other files"
+        raise OutputError(
+            f"{run} holds {state}; pass --resume to go on with it, --overwrite to start again, or another --out"
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run} cannot be made: {error.strerror}") from error
+    for name in (CHECKPOINT, "history.jsonl", "curves.png", "reconstructions.png", "diagnosis.md"):
+        (run / name).unlink(missing_ok=True)
+    write_bytes(config, yaml.safe_dump(recipe.model_dump(), sort_keys=False).encode())
+    return recipe
+
+
+def _exported(
+    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, detector: graph.Detector
+) -> tuple[onnx.ModelProto, Card]:
+    record, stride = sets[0].record, int(trained.model.stride)  # type: ignore[arg-type]
+    bands = len(record.bands)
+    halo = -(-graph.reach(detector, bands, stride) // stride) * stride
+    proto = export.to_onnx(detector, bands, record.size)
+    image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
+    agreed = export.parity(detector, proto.SerializeToString(), image, valid)
+    return proto, _card(sets, recipe, trained, halo, agreed)
+
+
+def _tiles(
+    sets: Sequence[TileSet], where: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    return np.stack([sets[s].images[t] for s, t in where]), np.stack([sets[s].valid[t] for s, t in where])
+
+
+def _card(
+    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity
+) -> Card:
+    record, n, model = sets[0].record, trained.normalizer, trained.model
+    best = trained.state.history[trained.state.best_epoch - 1]
+    gsd = [s.grid.gsd_m for s in sets]
+    names = zip(record.bands, record.scales, record.offsets, strict=True)
+    return Card(
+        satae_version=satae.__version__,
+        created=now(),
+        architecture=recipe.model.name,
+        parameters=recipe.model.params,
+        weights=sum(p.numel() for p in model.parameters()),
+        objective=recipe.objective,
+        score=recipe.score,
+        bands=[Band(name=name, scale=scale, offset=offset) for name, scale, offset in names],
+        dtype=record.dtype,
+        gsd_m=[g for g in gsd if g is not None],
+        tile=record.size,
+        stride=int(model.stride),  # type: ignore[arg-type]
+        halo=halo,
+        code_size=int(model.code_size),  # type: ignore[arg-type]
+        normalization=Normalization(
+            space=recipe.input.space,
+            stretch="log" if n.logarithmic else "linear",
+            low=n.low.tolist(),
+            high=n.high.tolist(),
+            floor=n.floor.tolist(),
+            ceiling=n.ceiling.tolist(),
+            components=len(n.whitening),
+            ridge=recipe.input.ridge,
+        ),
+        recipe=recipe.model_dump(),
+        scenes=[_training_scene(s) for s in sets],
+        metrics={"train_loss": best.train_loss, "val_loss": best.val_loss},
+        parity=agreed,
+    )
+
+
+def _training_scene(tiles: TileSet) -> TrainingScene:
+    record = tiles.record
+    ring = tiles.grid.lonlat(tiles.grid.footprint())
+    return TrainingScene(
+        name=record.scene,
+        path=record.files[0].path,
+        sha256=record.sha256,
+        tiles=len(tiles),
+        gsd_m=tiles.grid.gsd_m,
+        footprint=ring.round(7).tolist() if np.isfinite(ring).all() else [],
+    )
+
+
+def _mean_loss(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> float:
+    """The held-out loss of predicting the mean of the training sample everywhere."""
+    feed = Feed(sets, graph.Input(trained.normalizer), recipe, torch.device("cpu"))
+    loss = objectives.objective(recipe.objective)
+    return evaluate(_Mean(), feed, trained.split.held_out, loss)
+
+
+class _Mean(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+
+def _documented(
+    sets: Sequence[TileSet],
+    run: Path,
+    trained: Trained,
+    detector: graph.Detector,
+    mean_loss: float,
+    recipe: Recipe,
+) -> list[str]:
+    """Write curves, reconstructions and diagnosis; gives the findings."""
+    state = trained.state
+    losses = [e.train_loss for e in state.history], [e.val_loss for e in state.history]
+    figures.curves(run / "curves.png", *losses, state.best_epoch, mean_loss)
+    figures.reconstructions(run / "reconstructions.png", _worst_and_median(sets, trained, detector))
+    found = diagnosis.findings(state.history, state.best_epoch, mean_loss, recipe.train.epochs)
+    text = diagnosis.report(state.history, state.best_epoch, mean_loss, found)
+    write_bytes(run / "diagnosis.md", text.encode())
+    return [str(f) for f in found]
+
+
+@torch.no_grad()
+def _worst_and_median(
+    sets: Sequence[TileSet], trained: Trained, detector: graph.Detector
+) -> list[tuple[str, Any, Any, Any]]:
+    """Rows for `figures.reconstructions`: the two held-out tiles with the largest score, the two in the middle."""
+    held_out, peaks = trained.split.held_out, []
+    for where in held_out:
+        image, valid = _tensors(sets, where)
+        peaks.append(float(detector(image, valid)[1]))
+    order = np.argsort(peaks)[::-1]
+    middle = len(order) // 2
+    chosen = {int(order[0]): "worst", int(order[min(1, middle)]): "second worst"}
+    chosen |= {int(order[i]): "median" for i in (middle, min(middle + 1, len(order) - 1)) if int(order[i]) not in chosen}
+    rows = []
+    for i, title in chosen.items():
+        image, valid = _tensors(sets, held_out[i])
+        rebuilt = _as_dn(detector.model(detector.input(image, valid))[0].numpy(), trained)
+        good = valid[0, 0].numpy() > 0
+        shown = [figures.composite(dn, trained.normalizer) for dn in (image[0].numpy(), rebuilt)]
+        error = np.where(good, detector(image, valid)[0][0, 0].numpy(), np.nan)
+        rows.append((title, *(np.where(good[..., None], s, 0.5) for s in shown), error))
+    return rows
+
+
+def _tensors(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    image, valid = _tiles(sets, where[None])
+    return torch.from_numpy(image.astype(np.float32)), torch.from_numpy(valid[:, None].astype(np.float32))
+
+
+def _as_dn(x: npt.NDArray[np.float32], trained: Trained) -> npt.NDArray[np.float64]:
+    """Channels (K, row, col) of the autoencoder's space back to DN (B, row, col)."""
+    n = trained.normalizer
+    v = np.tensordot(np.linalg.pinv(n.affine), x.astype(np.float64), 1) + n.mean[:, None, None]
+    u = ((np.exp(np.minimum(v, 10)) if n.logarithmic else v) - n.stretch[1]) / n.stretch[0]
+    return np.asarray(u * (n.ceiling - n.floor)[:, None, None] + n.floor[:, None, None])

@@ -1,0 +1,115 @@
+"""From DN to the space that autoencoders see and errors are measured in: scaled, stretched, then linear.
+
+    DN  --scale-->  u in [0, 1]  --stretch-->  v  --affine-->  x, one channel a band or a principal component
+
+Numbers only; the torch module that applies them is in `graph`, and so in the ONNX file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.errors import TrainError
+
+Vector = npt.NDArray[np.float64]
+TAIL = 0.001  # share of pixels under `low` and over `high`
+LOG_FLOOR = 0.02  # added before the logarithm, in units of the range between low and high
+LOG_BANDS = 8  # up to this many bands are stretched by the logarithm (METHODS: few, wide, skewed bands)
+
+
+@dataclass(frozen=True)
+class Normalizer:
+    """Fitted numbers. B bands, K channels of `x`.
+
+    `low`, `high` (B): the 0.1 % and 99.9 % quantiles of the valid DN. A bright target may exceed `high` by
+    one range before it is clipped, and in the linear stretch fall below `low` by one.
+    `logarithmic`: v = log(t + 0.02) with t = (DN - low) / (high - low), else v = t.
+    `mean` (B) and `spread` (B, standard deviation) of v; `whitening` (K, B): leading principal components
+    of v over their shrunk standard deviation; `whitened`: whether x = whitening (v - mean), or
+    (v - mean) / spread.
+    """
+
+    low: Vector
+    high: Vector
+    logarithmic: bool
+    mean: Vector
+    spread: Vector
+    whitening: Vector
+    whitened: bool
+
+    @property
+    def floor(self) -> Vector:
+        """The DN at u = 0."""
+        return self.low if self.logarithmic else self.low - (self.high - self.low)
+
+    @property
+    def ceiling(self) -> Vector:
+        """The DN at u = 1."""
+        return self.high + (self.high - self.low)
+
+    @property
+    def stretch(self) -> tuple[float, float]:
+        """(gain, offset): v = gain * u + offset, before the logarithm where there is one."""
+        return (2.0, LOG_FLOOR) if self.logarithmic else (3.0, -1.0)
+
+    @property
+    def affine(self) -> Vector:
+        """The (K, B) matrix of the last step."""
+        return self.whitening if self.whitened else np.diag(1 / self.spread)
+
+    def stretched(self, dn: npt.NDArray[np.floating]) -> Vector:
+        """v of (n, B) pixels, in float64."""
+        u = np.clip((dn - self.floor) / (self.ceiling - self.floor), 0, 1)
+        v = self.stretch[0] * u + self.stretch[1]
+        return np.log(v) if self.logarithmic else v
+
+
+def fit(
+    sample: npt.NDArray[np.floating],
+    *,
+    whitened: bool,
+    logarithmic: bool | None = None,
+    ridge: float = 1e-3,
+    components: int = 32,
+) -> Normalizer:
+    """Fit to (n, B) valid pixels.
+
+    Whitening divides principal component i by sqrt(l_i + ridge * mean(l)), l the eigenvalues of the
+    covariance of v: shrinkage towards a multiple of the identity (Ledoit and Wolf 2004), which keeps noise
+    in weak components from ruling the score. A constant band gets a unit range and says nothing.
+    Raises TrainError where no band varies.
+    """
+    low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL], axis=0)
+    low, high = _opened(sample, low, high)
+    bands = len(low)
+    flags = bands <= LOG_BANDS if logarithmic is None else logarithmic
+    zero, one = np.zeros(bands), np.ones(bands)
+    draft = Normalizer(low, high, flags, zero, one, np.eye(bands), whitened)
+    v = draft.stretched(sample)
+    mean = v.mean(axis=0)
+    covariance = np.atleast_2d(np.cov(v.T, bias=True))
+    variance = np.diag(covariance)
+    if not (variance > 0).any():
+        raise TrainError("every band is constant over the valid pixels, so there is nothing to learn")
+    spread = np.sqrt(np.where(variance > 0, variance, 1.0))
+    return Normalizer(low, high, flags, mean, spread, _whitening(covariance, ridge, components), whitened)
+
+
+def _opened(sample: npt.NDArray[np.floating], low: Vector, high: Vector) -> tuple[Vector, Vector]:
+    """Quantiles of a band that is constant but for under 0.1 % of its pixels, widened to its full range."""
+    flat = high <= low
+    low = np.where(flat, sample.min(axis=0), low)
+    high = np.where(flat, sample.max(axis=0), high)
+    return low, np.where(high > low, high, low + 1.0)
+
+
+def _whitening(covariance: Vector, ridge: float, components: int) -> Vector:
+    values, vectors = np.linalg.eigh(covariance)
+    keep = np.argsort(values)[::-1][:components]
+    scale = np.sqrt(np.maximum(values[keep], 0) + ridge * np.trace(covariance) / len(covariance))
+    rows = vectors[:, keep].T
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
+    return np.asarray(rows * signs[:, None] / scale[:, None])

@@ -1,0 +1,122 @@
+"""The only door to ONNX Runtime: a model file as something that scores arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from satae.card import KEY, Card, parse
+from satae.errors import DeviceError, ModelError
+
+MAX_BYTES = 2 * 2**30
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+EXTERNAL = b"\x0a\x08location"  # the key of a tensor stored in another file, as protobuf writes it
+
+log = logging.getLogger(__name__)
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An open session. `provider` is the one that really took; `device` its short name."""
+
+    session: Any
+    card: Card
+    provider: str
+    sha256: str
+    name: str
+
+    @property
+    def device(self) -> str:
+        """'cuda' or 'cpu'."""
+        return "cuda" if self.provider == PROVIDERS["cuda"] else "cpu"
+
+    def anomaly_map(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """Scores (N, H, W) of DN (N, B, H, W), NaN where `valid` (N, H, W) is False."""
+        scores = self._run("anomaly_map", image, valid)[:, 0]
+        return np.where(valid, scores, np.float32(np.nan))
+
+    def band_error(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """What each band adds to the score: (N, B, H, W), 0 where invalid."""
+        return self._run("band_error", image, valid)
+
+    def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """One score a tile (N)."""
+        return self._run("pred_score", image, valid)
+
+    def _run(self, output: str, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        with np.errstate(invalid="ignore", over="ignore"):
+            feed = {
+                "image": np.where(valid[:, None], image, 0).astype(np.float32),
+                "valid": valid[:, None].astype(np.float32),
+            }
+        try:
+            return np.asarray(self.session.run([output], feed)[0])
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelError(f"{self.name} failed while scoring: {_first_line(error)}") from error
+
+
+def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
+    """Open a model file; see `from_bytes`."""
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist; make one with `satae train`")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelError(f"{path} is larger than {MAX_BYTES >> 30} GiB, the limit of an ONNX file")
+    return from_bytes(path.read_bytes(), path.name, device, threads)
+
+
+def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0) -> Model:
+    """A session on the device that was asked for.
+
+    'auto' takes CUDA where its provider loads. Raises DeviceError where 'cuda' was asked for and ONNX
+    Runtime fell back, ModelError where the bytes are no model that satae wrote.
+    """
+    if EXTERNAL in content:
+        raise ModelError(f"{name} keeps weights in another file, which is not read; export it as one file")
+    session = _session(content, name, device, threads)
+    provider = session.get_providers()[0]
+    if device == "cuda" and provider != PROVIDERS["cuda"]:
+        raise DeviceError(
+            f"--device cuda: ONNX Runtime runs {name} on {provider}; it needs onnxruntime-gpu and its CUDA "
+            "libraries (`pip install onnxruntime-gpu[cuda,cudnn]`), or use --device auto"
+        )
+    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    if text is None:
+        raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
+    card = parse(text, name)
+    return Model(session, card, provider, hashlib.sha256(content).hexdigest(), name)
+
+
+def _session(content: bytes, name: str, device: str, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = True
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    offered = onnxruntime.get_available_providers()
+    wanted = [PROVIDERS["cpu"]]
+    if device != "cpu" and PROVIDERS["cuda"] in offered and _cuda_visible():
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
+        wanted.insert(0, PROVIDERS["cuda"])
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=wanted)
+    except Exception as error:
+        raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+
+
+def _cuda_visible() -> bool:
+    """Whether a CUDA driver is on this machine: without one, trying only prints errors."""
+    return os.path.exists("/proc/driver/nvidia") or os.path.exists("/dev/nvidiactl") or os.name == "nt"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,80 @@
+"""A source and a model give an anomaly map, window by window, equal to what one huge inference would give.
+
+Each window is read with the model's halo and cropped; windows lie on a fixed lattice, so that the result does
+not depend on how the work is shared out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Window
+from satae.runtime import Model
+from satae.scene import Source, ahead, strips
+
+CORE = 256  # pixels a side that one inference yields
+BATCH = {"cpu": 1, "cuda": 16}
+
+Map = npt.NDArray[np.float32]
+
+
+def core_of(model: Model) -> int:
+    """Side of the lattice: CORE, as a multiple of the model's stride."""
+    return -(-CORE // model.card.stride) * model.card.stride
+
+
+def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Window, Map]]:
+    """Strips of the grid in row-major order with their anomaly map (row, col), NaN where not valid.
+
+    Strips do not overlap, cover the grid and end at its edges. Memory is bounded by a few strips.
+    """
+    return scan_windows(source, model, strips(source, core_of(model), model.card.halo), workers)
+
+
+def scan_windows(
+    source: Source, model: Model, windows: Iterable[Window], workers: int = 2
+) -> Iterator[tuple[Window, Map]]:
+    """The same for chosen windows; their first pixels must be multiples of the model's stride."""
+    halo = model.card.halo
+    for window, image, valid in ahead(source, windows, halo, workers):
+        inside = window.within(source.grid.window)
+        if inside is None:
+            continue
+        out = np.full((window.height, window.width), np.nan, np.float32)
+        for group in _grouped(_cells(window, valid, model), BATCH[model.device]):
+            frames = [cell.grown(halo).slices(window.grown(halo)) for cell in group]
+            maps = model.anomaly_map(
+                np.stack([image[:, rows, cols] for rows, cols in frames]),
+                np.stack([valid[rows, cols] for rows, cols in frames]),
+            )
+            for cell, scores in zip(group, maps, strict=True):
+                rows, cols = cell.slices(window)
+                out[rows, cols] = scores[halo : halo + cell.height, halo : halo + cell.width]
+        rows, cols = inside.slices(window)
+        yield inside, out[rows, cols]
+
+
+def _cells(window: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:
+    """The cells of a window that hold a valid pixel; `valid` covers the window and its halo."""
+    core, frame = core_of(model), window.grown(model.card.halo)
+    for row in range(window.row, window.stop[0], core):
+        for col in range(window.col, window.stop[1], core):
+            height, width = min(core, window.stop[0] - row), min(core, window.stop[1] - col)
+            cell = Window(row, col, height, width)
+            if valid[cell.slices(frame)].any():
+                yield cell
+
+
+def _grouped(cells: Iterable[Window], count: int) -> Iterator[list[Window]]:
+    """Up to `count` cells of one shape at a time."""
+    group: list[Window] = []
+    for cell in cells:
+        if group and (len(group) == count or (cell.height, cell.width) != (group[0].height, group[0].width)):
+            yield group
+            group = []
+        group.append(cell)
+    if group:
+        yield group

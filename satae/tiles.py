@@ -1,0 +1,171 @@
+"""The tile store: patches of one scene as a memory-mapped array, with what is needed to map them back.
+
+A tile set is a folder: `tiles.npy` (tile, band, row, col) in the scene's dtype, `valid.npy` (tile, row, col),
+`index.npy` (tile, 2) with the row and column of each tile's first pixel, `tileset.json`, and
+`footprints.geojson` for people. Reading needs numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydantic
+from affine import Affine
+
+from satae.errors import TilesError
+from satae.grid import Grid, Window
+
+VERSION = 1
+
+
+class SceneFile(pydantic.BaseModel):
+    """A GeoTIFF of the scene and its used bands, 1-based."""
+
+    path: str
+    bands: list[int]
+
+
+class Record(pydantic.BaseModel, extra="forbid"):
+    """`tileset.json`: how the set was cut, enough to cut or score the scene again."""
+
+    version: int = VERSION
+    scene: str
+    files: list[SceneFile]
+    sha256: str
+    bands: list[str]
+    dtype: str
+    scales: list[float]
+    offsets: list[float]
+    size: int
+    overlap: int
+    min_valid: float
+    height: int
+    width: int
+    transform: list[float]
+    crs: str | None
+    aoi: str | None
+    mask: str | None
+    nodata: float | None
+    tiles: int
+    left_out: int
+    valid_pixels: int
+    left_out_pixels: int
+
+
+@dataclass(frozen=True)
+class TileSet:
+    """An open tile set.
+
+    `images` (tile, band, row, col) and `valid` (tile, row, col, True = good) are memory maps; `index`
+    (tile, 2) holds (row, col) of first pixels. It is a `scene.Source` too: its tiles put together again.
+    """
+
+    path: Path
+    record: Record
+    images: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    index: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """The scene's grid."""
+        r = self.record
+        return Grid(r.height, r.width, Affine(*r.transform), r.crs)
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """(rows, cols) that are stored together."""
+        return self.record.size, self.record.size
+
+    @property
+    def pixel_bytes(self) -> int:
+        """Bytes of one pixel over all bands."""
+        return len(self.record.bands) * self.images.dtype.itemsize
+
+    def window(self, tile: int) -> Window:
+        """Where a tile lies in the scene."""
+        row, col = self.index[tile]
+        return Window(int(row), int(col), self.record.size, self.record.size)
+
+    @cached_property
+    def _position(self) -> dict[tuple[int, int], int]:
+        return {(int(row), int(col)): i for i, (row, col) in enumerate(self.index)}
+
+    @contextmanager
+    def open(self) -> Iterator[TileSet]:
+        """Itself: memory maps need no handle a thread."""
+        yield self
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The scene's pixels in `window`, invalid where no tile was kept; see `scene.Reader`."""
+        size, step = self.record.size, self.record.size - self.record.overlap
+        image = np.zeros((len(self.record.bands), window.height, window.width), self.images.dtype)
+        valid = np.zeros((window.height, window.width), bool)
+        first = [max(0, (v - size) // step + 1) * step for v in (window.row, window.col)]
+        for row in range(first[0], window.stop[0], step):
+            for col in range(first[1], window.stop[1], step):
+                tile = self._position.get((row, col))
+                part = Window(row, col, size, size).within(window)
+                if tile is None or part is None:
+                    continue
+                here, there = part.slices(window), part.slices(self.window(tile))
+                image[:, here[0], here[1]] = self.images[tile][:, there[0], there[1]]
+                valid[here] = self.valid[tile][there]
+        return image, valid
+
+
+def load(path: Path) -> TileSet:
+    """Open a tile set; TilesError where it is not one, is incomplete, or is of another version."""
+    record_path = path / "tileset.json"
+    if not record_path.is_file():
+        raise TilesError(f"{path} is not a tile set (no tileset.json); make one with `satae tile SCENE`")
+    try:
+        record = Record.model_validate_json(record_path.read_bytes())
+        images = np.load(path / "tiles.npy", mmap_mode="r", allow_pickle=False)
+        valid = np.load(path / "valid.npy", mmap_mode="r", allow_pickle=False)
+        index = np.load(path / "index.npy", allow_pickle=False)
+    except (OSError, ValueError, RecursionError) as error:
+        raise TilesError(f"{path} is damaged ({_short(error)}); cut it again with `satae tile`") from error
+    expected = (record.tiles, len(record.bands), record.size, record.size)
+    if images.shape != expected or valid.shape != (record.tiles, *expected[2:]) or len(index) != record.tiles:
+        raise TilesError(f"{path} holds arrays of other sizes than tileset.json says; cut it again")
+    return TileSet(path, record, images, valid, index)
+
+
+def _short(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def found(folder: Path) -> list[Path]:
+    """The tile sets directly below a folder, or the folder itself where it is one, sorted by name."""
+    if (folder / "tileset.json").is_file():
+        return [folder]
+    return sorted(p.parent for p in folder.glob("*/tileset.json"))
+
+
+def load_all(folders: list[Path]) -> list[TileSet]:
+    """Open all tile sets at or below `folders`; TilesError where there is none or they differ in bands."""
+    paths = [path for folder in folders for path in found(folder)]
+    if not paths:
+        names = ", ".join(map(str, folders))
+        raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")
+    sets = [load(path) for path in paths]
+    for other in sets[1:]:
+        for key in ("bands", "dtype", "size", "scales", "offsets"):
+            if getattr(other.record, key) != getattr(sets[0].record, key):
+                raise TilesError(
+                    f"{other.path} has {key} {getattr(other.record, key)} and {sets[0].path} "
+                    f"{getattr(sets[0].record, key)}; name the tile sets that belong together"
+                )
+    return sets
+

@@ -1,0 +1,327 @@
+"""The training loop, visible from top to bottom: tiles in, weights out. No raster library, no hidden state.
+
+Every random draw is a function of (seed, epoch, step), so a run that was interrupted after any epoch goes on
+to the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from satae import models, normalize, objectives
+from satae.augment import Augmenter
+from satae.config import Recipe
+from satae.errors import DeviceError, TilesError, TrainError
+from satae.graph import Input
+from satae.normalize import Normalizer
+from satae.publish import publish, staging
+from satae.split import Split, split
+from satae.tiles import TileSet
+
+SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of history.jsonl. Losses are means over pixels in the space that the autoencoder sees."""
+
+    epoch: int
+    train_loss: float
+    val_loss: float
+    learning_rate: float
+    gradient_norm: float
+    seconds: float
+
+
+@dataclass
+class State:
+    """Where a run stands; all of it is in a checkpoint."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[Epoch] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its best weights, in evaluation mode on the CPU, and what it was fitted with."""
+
+    model: nn.Module
+    normalizer: Normalizer
+    split: Split
+    state: State
+
+
+Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in all, a finished epoch)
+
+
+def sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    """Valid pixels (n, B) of the given (set, tile) pairs: all, or an even random share within SAMPLE_BYTES."""
+    bands = len(sets[0].record.bands)
+    total = sum(int(sets[s].valid[t].sum()) for s, t in where)
+    share = min(1.0, SAMPLE_BYTES / 8 / bands / max(total, 1))
+    parts = []
+    for s, t in where:
+        pixels = sets[s].images[t][:, sets[s].valid[t]].T
+        if share < 1:
+            pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
+        parts.append(pixels.astype(np.float64))
+    return np.concatenate(parts)
+
+
+def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> Normalizer:
+    """The normaliser of a recipe, fitted to the training tiles."""
+    settings = recipe.input
+    return normalize.fit(
+        sample(sets, chosen.train, recipe.train.seed),
+        whitened=settings.space == "whitened",
+        logarithmic=None if settings.stretch == "auto" else settings.stretch == "log",
+        ridge=settings.ridge,
+        components=settings.components,
+    )
+
+
+class Feed:
+    """Batches of tiles as tensors on a device; x (N, K, H, W) and valid (N, 1, H, W)."""
+
+    def __init__(
+        self, sets: Sequence[TileSet], inputs: Input, recipe: Recipe, device: torch.device
+    ) -> None:
+        self.sets, self.inputs, self.device = sets, inputs, device
+        self.seed, self.batch = recipe.train.seed, recipe.train.batch
+        self.augment = Augmenter(recipe.augment, sets[0].record.size)
+
+    def order(self, where: npt.NDArray[np.int64], epoch: int, steps: int) -> npt.NDArray[np.int64]:
+        """Training tiles of an epoch, shuffled, in turn until there are enough for `steps` batches."""
+        wanted = max(len(where), min(steps * self.batch, steps * len(where)))
+        rounds = [
+            np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
+            for i in range(-(-wanted // len(where)))
+        ]
+        return np.concatenate(rounds)[:wanted]
+
+    def read(self, where: npt.NDArray[np.int64]) -> tuple[Tensor, npt.NDArray[np.bool_]]:
+        """Tiles scaled to [0, 1], on the CPU, and their masks (N, H, W)."""
+        images = np.stack([self.sets[s].images[t] for s, t in where]).astype(np.float32)
+        valid = np.stack([self.sets[s].valid[t] for s, t in where])
+        return self.inputs.scale(torch.from_numpy(images)), valid
+
+    def training(self, where: npt.NDArray[np.int64], epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """A batch, augmented."""
+        scaled, valid = self.read(where)
+        varied, mask = self.augment(scaled.numpy(), valid, (self.seed, 3, epoch, step))
+        return self._placed(torch.from_numpy(varied), mask)
+
+    def plain(self, where: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
+        """All the given tiles in order, as they are."""
+        for start in range(0, len(where), self.batch):
+            yield self._placed(*self.read(where[start : start + self.batch]))
+
+    def _placed(self, scaled: Tensor, mask: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
+        valid = torch.from_numpy(mask[:, None].astype(np.float32))
+        x = self.inputs.features(scaled, valid)
+        return x.to(self.device), valid.to(self.device)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
+    """Linear warm-up over a share of the steps, then half a cosine down to 0 (Loshchilov and Hutter 2017)."""
+    rising = max(1, round(warmup * steps))
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+
+
+def device_named(name: str) -> torch.device:
+    """The device for 'auto', 'cpu' or 'cuda'; DeviceError where CUDA was asked for and is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: torch sees no CUDA device; use --device auto to train on the CPU")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision_of(setting: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type: on CUDA bf16 where the chip computes in it, else fp16; None (fp32) on a CPU."""
+    if setting == "auto" and device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        return torch.bfloat16 if major >= 8 else torch.float16
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setting)
+
+
+def fit(
+    sets: Sequence[TileSet],
+    recipe: Recipe,
+    run: Path,
+    *,
+    device: torch.device,
+    report: Report = lambda done, total, epoch: None,
+) -> Trained:
+    """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
+
+    Raises TilesError where nothing can be held out, TrainError where the loss is no longer finite: the last
+    good checkpoint stays in `run`.
+    """
+    cfg = recipe.train
+    chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
+    normalizer = fit_normalizer(sets, chosen, recipe)
+    inputs = Input(normalizer)
+    torch.manual_seed(cfg.seed)
+    model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
+    loss_of = objectives.objective(recipe.objective)
+    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    half = precision_of(cfg.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    feed = Feed(sets, inputs, recipe, device)
+    state = _resumed(run, _identity(sets, recipe), model, optimizer, scaler)
+    steps = len(range(0, len(feed.order(chosen.train, 0, cfg.min_steps)), cfg.batch))
+    total = steps * cfg.epochs
+
+    while state.epoch < cfg.epochs and not state.finished:
+        epoch, started = state.epoch, time.perf_counter()
+        model.train()
+        losses, norms, rate = [], [], 0.0
+        order = feed.order(chosen.train, epoch, cfg.min_steps)
+        for step in range(steps):
+            rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            where = order[step * cfg.batch : (step + 1) * cfg.batch]
+            x, valid = feed.training(where, epoch, step)
+            with torch.autocast(device.type, dtype=half, enabled=half is not None):
+                loss = loss_of(model(x).float(), x, valid)
+            if not torch.isfinite(loss):
+                raise TrainError(_not_finite(sets, where, epoch, step, run))
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.unscale_(optimizer)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
+            if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
+                raise TrainError(_not_finite(sets, where, epoch, step, run))
+            scaler.step(optimizer)
+            scaler.update()
+            losses.append(loss.item())
+            norms.append(float(norm))
+            report(epoch * steps + step + 1, total, None)
+        val_loss = evaluate(model, feed, chosen.held_out, loss_of)
+        if not math.isfinite(val_loss):
+            raise TrainError(_not_finite(sets, chosen.held_out[:1], epoch, steps, run))
+        state.epoch += 1
+        if val_loss < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, val_loss
+            state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
+        seconds = time.perf_counter() - started
+        entry = Epoch(state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds)
+        state.history.append(entry)
+        _save(run, _identity(sets, recipe), state, model, optimizer, scaler)
+        report(state.epoch * steps, total, entry)
+
+    model.load_state_dict(state.best_weights)
+    return Trained(model.cpu().eval(), normalizer, chosen, state)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, feed: Feed, where: npt.NDArray[np.int64], loss_of: objectives.Objective
+) -> float:
+    """The loss over tiles as they are, weighted by their valid pixels."""
+    model.eval()
+    total = count = 0.0
+    for x, valid in feed.plain(where):
+        pixels = float(valid.sum())
+        total += float(loss_of(model(x).float(), x, valid)) * pixels
+        count += pixels
+    return total / max(count, 1.0)
+
+
+def _not_finite(
+    sets: Sequence[TileSet], where: npt.NDArray[np.int64], epoch: int, step: int, run: Path
+) -> str:
+    names = [f"{sets[s].record.scene} row {sets[s].index[t][0]} col {sets[s].index[t][1]}" for s, t in where[:3]]
+    kept = f"the last good checkpoint is {run / CHECKPOINT}" if (run / CHECKPOINT).exists() else "none was saved yet"
+    return (
+        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} (tiles {'; '.join(names)}); {kept}: "
+        "lower train.learning_rate or train.clip and train again"
+    )
+
+
+def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
+    """What a checkpoint belongs to: the recipe and the tiles."""
+    text = recipe.model_dump_json() + "".join(s.record.model_dump_json() for s in sets)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _save(
+    run: Path,
+    identity: str,
+    state: State,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> None:
+    """Replace checkpoint and history in one step each; torch's generator is saved for layers that draw."""
+    rest = asdict(state)
+    weights = rest.pop("best_weights")
+    content: dict[str, Any] = {
+        "identity": identity,
+        "state": json.dumps(rest),
+        "best_weights": weights,
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scaler": scaler.state_dict(),
+        "torch_rng": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        content["cuda_rng"] = torch.cuda.get_rng_state()
+    target = run / CHECKPOINT
+    with staging(target) as folder:
+        torch.save(content, folder / CHECKPOINT)
+        publish(folder / CHECKPOINT, target)
+        lines = "".join(json.dumps(asdict(e)) + os.linesep for e in state.history)
+        (folder / "history.jsonl").write_text(lines)
+        publish(folder / "history.jsonl", run / "history.jsonl")
+
+
+def _resumed(
+    run: Path,
+    identity: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> State:
+    path = run / CHECKPOINT
+    if not path.exists():
+        return State()
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        saved = json.loads(content["state"])
+    except Exception as error:  # torch.load raises many types on damaged files
+        raise TrainError(f"{path} is damaged; train again with --overwrite") from error
+    if content["identity"] != identity:
+        raise TilesError(
+            f"{run} was trained with another recipe, on other tiles; --resume needs the same of both "
+            "(or start again with --overwrite)"
+        )
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    scaler.load_state_dict(content["scaler"])
+    torch.set_rng_state(content["torch_rng"])
+    if "cuda_rng" in content and torch.cuda.is_available():
+        torch.cuda.set_rng_state(content["cuda_rng"])
+    history = [Epoch(**line) for line in saved.pop("history")]
+    return State(**saved, best_weights=content["best_weights"], history=history)
