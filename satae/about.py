@@ -103,7 +103,11 @@ def _result(path: Path) -> dict[str, Any]:
         database.close()
     except sqlite3.Error as error:
         raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
-    facts: dict[str, Any] = {"kind": "result", "path": str(path), "anomalies": sum(r["anomalies"] for r in rows)}
+    facts: dict[str, Any] = {
+        "kind": "result",
+        "path": str(path),
+        "anomalies": sum(r["anomalies"] for r in rows),
+    }
     return facts | {"review": statuses, "scenes": rows}
 
 

@@ -90,15 +90,16 @@ def regions(
     for window, scores in strips:
         with np.errstate(invalid="ignore"):
             mask = (scores >= np.float32(threshold)).astype(np.uint8)
-        count, label = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
+        count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
+        label = np.asarray(found, np.int32)
         first = joined.add(_parts(window, scores, label, count, measure), threshold)
         if outlined and count > 1:
             _outline(joined, window, label, first, min_pixels)
         if above is not None:
             _bridge(joined, above, _numbered(label[0], first))
         above = _numbered(label[-1], first)
-    found = [_anomaly(p) for p in joined.parts() if p.pixels >= min_pixels]
-    return sorted(found, key=lambda a: (-a.peak, a.row, a.col))
+    kept = [_anomaly(p) for p in joined.parts() if p.pixels >= min_pixels]
+    return sorted(kept, key=lambda a: (-a.peak, a.row, a.col))
 
 
 def _numbered(row: npt.NDArray[np.int32], first: int) -> npt.NDArray[np.int64]:
@@ -119,7 +120,13 @@ def _parts(
     order = np.lexsort((cols, rows, -values, ids))
     starts = order[np.concatenate([[0], np.cumsum(pixels[1:-1])])]
     return [
-        _Part(int(pixels[i + 1]), float(totals[i + 1]), float(values[s]), int(rows[s]) + window.row, int(cols[s]))
+        _Part(
+            int(pixels[i + 1]),
+            float(totals[i + 1]),
+            float(values[s]),
+            int(rows[s]) + window.row,
+            int(cols[s]),
+        )
         for i, s in enumerate(starts)
     ]
 
@@ -183,7 +190,7 @@ def _outline(
         keep[i] |= joined[first + i - 1].pixels >= min_pixels
     keep[0] = False
     polygons, labels = raster.outlines(np.where(keep[label], label, 0))
-    moved = shapely.transform(polygons, lambda xy: xy + [0, window.row])
+    moved = shapely.transform(polygons, lambda xy: xy + np.array([0, window.row]))
     for polygon, number in zip(moved, labels, strict=True):
         joined[first + int(number) - 1].polygons.append(polygon)
 

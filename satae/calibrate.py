@@ -152,16 +152,17 @@ class Rule:
         return f"{self.kind} {self.value:g}"
 
 
-def rule_of(
-    *, far: float | None, fdr: float | None, top: int | None, threshold: float | None
-) -> Rule:
+DEFAULT_RULE = Rule()
+
+
+def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold: float | None) -> Rule:
     """The one rule that was asked for, or the default; ConfigError for two, or a value out of range."""
     asked = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
     given = {kind: value for kind, value in asked.items() if value is not None}
     if len(given) > 1:
         raise ConfigError(f"{' and '.join('--' + k for k in given)} exclude each other; choose one")
     if not given:
-        return Rule()
+        return DEFAULT_RULE
     kind, value = given.popitem()
     allowed = {"far": value > 0, "fdr": 0 < value < 1, "top": value >= 1, "threshold": value > 0}
     if not (allowed[kind] and math.isfinite(value)):
@@ -206,4 +207,3 @@ def fdr_threshold(calibration: Calibration, q: float, peaks: Floats) -> tuple[fl
     order = np.sort(peaks)[::-1]
     passed = calibration.region.p(order) <= q * np.arange(1, m + 1) / m
     return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark
-

@@ -150,7 +150,9 @@ def tile(
 @app.command()
 @_explained
 def train(
-    tilesets: Annotated[list[Path] | None, typer.Argument(metavar="[TILESET...]", help="Default: tiles")] = None,
+    tilesets: Annotated[
+        list[Path] | None, typer.Argument(metavar="[TILESET...]", help="Default: tiles")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
@@ -170,7 +172,9 @@ def train(
     extra += [f"train.epochs={epochs}"] if epochs is not None else []
     extra += [f"train.seed={seed}"] if seed is not None else []
     if resume and (extra or config):
-        raise ConfigError("--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out")
+        raise ConfigError(
+            "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
+        )
     from satae import config as recipes
     from satae.tiles import load_all
 
@@ -185,7 +189,7 @@ def train(
 
         def report(done: int, total: int, epoch: Epoch | None) -> None:
             bar.total = total
-            bar.update(done, epoch and f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}")
+            bar.update(done, _losses(epoch) if epoch else None)
 
         result = learn(
             sets, recipe, out, run, device=device, resume=resume, overwrite=overwrite, report=report
@@ -241,8 +245,8 @@ def score(
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"--min-area {min_area} is not an area")
     from satae import detect, runtime
-    from satae.console import Bar
     from satae.card import now
+    from satae.console import Bar
 
     opened = runtime.load(model, device, threads=workers)
     limits = _limits(aoi, mask, nodata, on_bad_tile)
@@ -262,10 +266,20 @@ def score(
     _exit_if_damaged(found)
 
 
+def _losses(epoch: Epoch) -> str:
+    return f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}"
+
+
 def _score_json(result: Any, rule: str) -> dict[str, Any]:
     thresholds = [s.threshold if s.threshold < float("inf") else None for s in result.scenes]
     rows = [
-        {"scene": s.name, "path": s.path, "anomalies": s.anomalies, "valid_fraction": s.valid_fraction, "threshold": t}
+        {
+            "scene": s.name,
+            "path": s.path,
+            "anomalies": s.anomalies,
+            "valid_fraction": s.valid_fraction,
+            "threshold": t,
+        }
         for s, t in zip(result.scenes, thresholds, strict=True)
     ]
     return {
@@ -284,7 +298,8 @@ def _score_lines(result: Any, rule: str) -> list[str]:
     lines = [f"{result.out}: {total} anomalies in {len(result.scenes)} scenes ({rule}, {result.provider})"]
     for s in result.scenes:
         lines.append(
-            f"{s.heatmap}: {s.anomalies} anomalies at {s.threshold:.3g} or more, {s.valid_fraction:.1%} of {s.name} scored"
+            f"{s.heatmap}: {s.anomalies} anomalies at {s.threshold:.3g} or more, "
+            f"{s.valid_fraction:.1%} of {s.name} scored"
         )
     return lines
 
@@ -369,7 +384,7 @@ def _band_numbers(text: str | None) -> list[int] | None:
     if text is None:
         return None
     try:
-        numbers = []
+        numbers: list[int] = []
         for part in text.split(","):
             first, _, last = part.partition("-")
             numbers += range(int(first), int(last or first) + 1)

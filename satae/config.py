@@ -17,8 +17,10 @@ from satae.errors import ConfigError
 MAX_BYTES = 2**20
 
 
-class _Section(pydantic.BaseModel, extra="forbid", frozen=True):
+class _Section(pydantic.BaseModel):
     """Settings are read, never changed."""
+
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
 
 
 class ModelSettings(_Section):
@@ -33,25 +35,25 @@ class InputSettings(_Section):
 
     space: Literal["whitened", "bands"] = "whitened"
     stretch: Literal["auto", "log", "linear"] = "auto"
-    components: int = pydantic.Field(32, ge=1)
-    ridge: float = pydantic.Field(1e-3, ge=0)
+    components: int = pydantic.Field(default=32, ge=1)
+    ridge: float = pydantic.Field(default=1e-3, ge=0)
 
 
 class TrainSettings(_Section):
     """How it is fitted: see `train`."""
 
-    epochs: int = pydantic.Field(40, ge=1)
-    batch: int = pydantic.Field(16, ge=1)
-    min_steps: int = pydantic.Field(20, ge=1)
-    learning_rate: float = pydantic.Field(2e-3, gt=0)
-    warmup: float = pydantic.Field(0.05, ge=0, lt=1)
-    weight_decay: float = pydantic.Field(0.0, ge=0)
-    clip: float = pydantic.Field(1.0, gt=0)
-    patience: int = pydantic.Field(10, ge=1)
-    validation: float = pydantic.Field(0.2, gt=0, lt=1)
-    block: int = pydantic.Field(4, ge=1)
+    epochs: int = pydantic.Field(default=40, ge=1)
+    batch: int = pydantic.Field(default=16, ge=1)
+    min_steps: int = pydantic.Field(default=20, ge=1)
+    learning_rate: float = pydantic.Field(default=2e-3, gt=0)
+    warmup: float = pydantic.Field(default=0.05, ge=0, lt=1)
+    weight_decay: float = pydantic.Field(default=0.0, ge=0)
+    clip: float = pydantic.Field(default=1.0, gt=0)
+    patience: int = pydantic.Field(default=10, ge=1)
+    validation: float = pydantic.Field(default=0.2, gt=0, lt=1)
+    block: int = pydantic.Field(default=4, ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = pydantic.Field(0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0)
 
 
 class AugmentSettings(_Section):
@@ -59,9 +61,9 @@ class AugmentSettings(_Section):
 
     flip: bool = True
     turn: bool = True
-    crop: int = pydantic.Field(0, ge=0)
-    gain: float = pydantic.Field(0.0, ge=0, le=1)
-    noise: float = pydantic.Field(0.0, ge=0, le=1)
+    crop: int = pydantic.Field(default=0, ge=0)
+    gain: float = pydantic.Field(default=0.0, ge=0, le=1)
+    noise: float = pydantic.Field(default=0.0, ge=0, le=1)
 
 
 class Recipe(_Section):
@@ -103,7 +105,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise ConfigError(f"{path} has {len(text)} bytes; a recipe has at most {MAX_BYTES}")
     try:
-        values = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+        values = yaml.load(text, _Loader)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ConfigError(f"{path} is not a valid recipe: {' '.join(str(error).split())}") from error
     if values is None:
@@ -123,7 +125,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change}: {folder} is a value, not a group of settings")
     try:
-        values[leaf] = yaml.load(text, _Loader)  # noqa: S506
+        values[leaf] = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {change}: the value cannot be read") from error
 

@@ -88,8 +88,9 @@ def _tell(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
 
 
 def _draw(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
-    with raster.reading(folder / "anomalies_heatmap.tif") as dataset:
-        heat = raster.read(folder, dataset, [1], Grid(*made.valid.shape, ORIGIN, None).window)[0]
+    path = folder / "anomalies_heatmap.tif"
+    with raster.reading(path) as dataset:
+        heat = raster.read(path, dataset, [1], raster.grid_of(path, dataset).window)[0]
     rings = []
     for polygon in regions.geometry:
         xy = shapely.get_coordinates(shapely.get_parts(polygon)[0].exterior)

@@ -18,7 +18,7 @@ from affine import Affine
 import satae
 from satae import calibrate, qgis, raster
 from satae.anomalies import Anomaly, regions, strips_of
-from satae.calibrate import Calibration, Rule
+from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.card import check_bands, check_gsd
 from satae.errors import ConfigError, ModelError, OutputError
 from satae.grid import Grid, Window
@@ -40,7 +40,7 @@ Progress = Callable[[int], None]
 class Options:
     """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels."""
 
-    rule: Rule = Rule()
+    rule: Rule = DEFAULT_RULE
     min_area_m2: float | None = None
     heatmap: Path | None = None
     workers: int = 2
@@ -147,8 +147,7 @@ def score(
             publish(folder / target.name, target)
         publish(draft, out)
     results = [
-        SceneResult(heatmap=target, **found)
-        for (_, found), target in zip(scored, targets, strict=True)
+        SceneResult(heatmap=target, **found) for (_, found), target in zip(scored, targets, strict=True)
     ]
     return Result(out, results, model.provider)
 
@@ -220,7 +219,7 @@ def _score_scene(
             tiles.add(window, scores)
             heat = calibration.pixel.exponent(scores).astype(np.float32)
             raster.write(output, heat[None], window)
-            checks[window] = zlib.crc32(np.ascontiguousarray(heat))
+            checks[window] = zlib.crc32(heat.tobytes())
             progress(window.height * window.width)
     raster.to_cog(plain, draft)
     plain.unlink()
@@ -263,14 +262,10 @@ def _verify(path: Path, checks: dict[Window, int]) -> None:
     """Read every block back: a full disk can leave a file that opens and is not what was written."""
     with raster.reading(path) as dataset:
         for window, expected in checks.items():
-            if zlib.crc32(np.ascontiguousarray(raster.read(path, dataset, [1], window)[0])) != expected:
-                raise OutputError(f"{path.name} reads back differently than it was written; is the disk full?")
-
-
-def _strips(path: Path, grid: Grid) -> Iterator[tuple[Window, npt.NDArray[np.float32]]]:
-    with raster.reading(path) as dataset:
-        for window in strips_of(grid):
-            yield window, raster.read(path, dataset, [1], window)[0]
+            if zlib.crc32(raster.read(path, dataset, [1], window)[0].tobytes()) != expected:
+                raise OutputError(
+                    f"{path.name} reads back differently than it was written; is the disk full?"
+                )
 
 
 def _regions(

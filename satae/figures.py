@@ -23,7 +23,9 @@ def _figure(width: float, height: float) -> Figure:
     return figure
 
 
-def curves(path: Path, train: Sequence[float], held_out: Sequence[float], best: int, mean_loss: float) -> None:
+def curves(
+    path: Path, train: Sequence[float], held_out: Sequence[float], best: int, mean_loss: float
+) -> None:
     """Losses by epoch on a log axis, the epoch whose weights were kept, and what predicting the mean costs."""
     figure = _figure(7, 4)
     axes = figure.subplots()

@@ -25,7 +25,11 @@ class Input(nn.Module):
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
         span = normalizer.ceiling - normalizer.floor
-        for name, vector in (("floor", normalizer.floor), ("inverse_range", 1 / span), ("mean", normalizer.mean)):
+        for name, vector in (
+            ("floor", normalizer.floor),
+            ("inverse_range", 1 / span),
+            ("mean", normalizer.mean),
+        ):
             self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
         self.gain, self.offset = normalizer.stretch
         self.logarithmic = normalizer.logarithmic
@@ -82,7 +86,9 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
         if felt < radius:
             return felt
         if radius > LARGEST_REACH:
-            raise ModelError(f"the receptive field reaches further than {LARGEST_REACH} pixels: no halo would do")
+            raise ModelError(
+                f"the receptive field reaches further than {LARGEST_REACH} pixels: no halo would do"
+            )
         radius *= 2
 
 

@@ -41,9 +41,7 @@ class Window:
 
     def grown(self, margin: int) -> Window:
         """The window with `margin` more pixels on every side."""
-        return Window(
-            self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin
-        )
+        return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
     def within(self, outer: Window) -> Window | None:
         """The part of this window that lies in `outer`, or None."""

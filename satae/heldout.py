@@ -31,11 +31,7 @@ def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibrat
             break
     values = np.concatenate([m[np.isfinite(m)] for m in maps])
     candidate = float(np.quantile(values, 1 - calibrate.CLUSTER_SHARE))
-    peaks = [
-        a.peak
-        for m in maps
-        for a in regions([(Window(0, 0, *m.shape), m)], candidate, outlined=False)
-    ]
+    peaks = [a.peak for m in maps for a in regions([(Window(0, 0, *m.shape), m)], candidate, outlined=False)]
     peaks = peaks if len(peaks) > 1 else maxima
     return Calibration(
         pixel=calibrate.fit(values),
@@ -48,9 +44,7 @@ def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibrat
     )
 
 
-def _blocks(
-    sets: Sequence[TileSet], chosen: Split
-) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """(set, its held-out tiles) block by block."""
     for number, tiles in enumerate(sets):
         where = chosen.held_out[chosen.held_out[:, 0] == number, 1]
@@ -67,9 +61,7 @@ def _span(tiles: TileSet, where: npt.NDArray[np.int64], stride: int) -> Window:
     return Window(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
 
 
-def _block_map(
-    tiles: TileSet, where: npt.NDArray[np.int64], model: Model
-) -> npt.NDArray[np.float32]:
+def _block_map(tiles: TileSet, where: npt.NDArray[np.int64], model: Model) -> npt.NDArray[np.float32]:
     """The anomaly map around the held-out tiles of a block, NaN outside of them."""
     span = _span(tiles, where, model.card.stride)
     out = np.full((span.height, span.width), np.nan, np.float32)

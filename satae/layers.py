@@ -110,7 +110,9 @@ WRITERS: dict[str, Writer] = {".gpkg": write_gpkg}
 def writer(out: Path) -> Writer:
     """The writer for a file name; ConfigError lists the suffixes that there are."""
     if out.suffix.lower() not in WRITERS:
-        raise ConfigError(f"--out {out}: no format has the suffix {out.suffix!r}; there are {', '.join(WRITERS)}")
+        raise ConfigError(
+            f"--out {out}: no format has the suffix {out.suffix!r}; there are {', '.join(WRITERS)}"
+        )
     return WRITERS[out.suffix.lower()]
 
 
@@ -134,14 +136,18 @@ def _append(path: Path, layer: str, kind: str, crs: str | None, frames: Iterable
 def _check_geometry(frame: Any, layer: str) -> None:
     bounds = shapely.bounds(frame.geometry.to_numpy())
     if len(frame) and not (np.isfinite(bounds).all() and frame.geometry.is_valid.all()):
-        raise OutputError(f"layer {layer} would hold geometries that are not finite or not valid; nothing written")
+        raise OutputError(
+            f"layer {layer} would hold geometries that are not finite or not valid; nothing written"
+        )
 
 
 def _frame(
     columns: dict[str, str], data: Any, geometry: npt.NDArray[Any], crs: str | None, scene: Grid
 ) -> Any:
     table = pd.DataFrame(data, columns=list(columns)).astype(columns)
-    frame = geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries(geometry, crs=scene.crs), crs=scene.crs)
+    frame = geopandas.GeoDataFrame(
+        table, geometry=geopandas.GeoSeries(geometry, crs=scene.crs), crs=scene.crs
+    )
     return frame if scene.crs == crs else frame.to_crs(crs)
 
 

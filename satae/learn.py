@@ -23,7 +23,6 @@ from satae.publish import check_target, locked, publish, staging, write_bytes
 from satae.tiles import TileSet
 from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit
 
-
 PARITY_TILES = 8
 
 
@@ -117,9 +116,7 @@ def _tiles(
     return np.stack([sets[s].images[t] for s, t in where]), np.stack([sets[s].valid[t] for s, t in where])
 
 
-def _card(
-    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity
-) -> Card:
+def _card(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity) -> Card:
     record, n, model = sets[0].record, trained.normalizer, trained.model
     best = trained.state.history[trained.state.best_epoch - 1]
     gsd = [s.grid.gsd_m for s in sets]
@@ -212,15 +209,20 @@ def _worst_and_median(
     order = np.argsort(peaks)[::-1]
     middle = len(order) // 2
     chosen = {int(order[0]): "worst", int(order[min(1, middle)]): "second worst"}
-    chosen |= {int(order[i]): "median" for i in (middle, min(middle + 1, len(order) - 1)) if int(order[i]) not in chosen}
-    rows = []
+    chosen |= {
+        int(order[i]): "median"
+        for i in (middle, min(middle + 1, len(order) - 1))
+        if int(order[i]) not in chosen
+    }
+    rows: list[tuple[str, Any, Any, Any]] = []
     for i, title in chosen.items():
         image, valid = _tensors(sets, held_out[i])
         rebuilt = _as_dn(detector.model(detector.input(image, valid))[0].numpy(), trained)
         good = valid[0, 0].numpy() > 0
         shown = [figures.composite(dn, trained.normalizer) for dn in (image[0].numpy(), rebuilt)]
         error = np.where(good, detector(image, valid)[0][0, 0].numpy(), np.nan)
-        rows.append((title, *(np.where(good[..., None], s, 0.5) for s in shown), error))
+        masked = [np.where(good[..., None], s, 0.5) for s in shown]
+        rows.append((title, masked[0], masked[1], error))
     return rows
 
 

@@ -112,7 +112,9 @@ def reading(path: Path) -> Iterator[Dataset]:
     check_file(path)
     metadata = text_tags(path).get(GDAL_METADATA, "")
     if "OVERVIEW_FILE" in metadata or "/vsi" in metadata:
-        raise SceneError(f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`")
+        raise SceneError(
+            f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`"
+        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -157,7 +159,9 @@ def grid_of(path: Path, dataset: Dataset) -> Grid:
     t: Affine = dataset.transform
     numbers = tuple(t)[:6]
     if not all(math.isfinite(v) for v in numbers) or t.determinant == 0:
-        raise SceneError(f"{path} has an unusable pixel size or origin: {numbers}; repair it with `gdal_edit`")
+        raise SceneError(
+            f"{path} has an unusable pixel size or origin: {numbers}; repair it with `gdal_edit`"
+        )
     if t.is_identity and dataset.crs is None:
         fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
         if dataset.gcps[0]:
@@ -234,9 +238,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
 def outlines(label: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Polygons around the 4-connected pixels of every label > 0, in pixel coordinates, and their labels."""
     found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
-    polygons = [
-        shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found
-    ]
+    polygons = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
     return np.array(polygons, dtype=object), np.array([int(value) for _, value in found], np.int64)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -204,7 +203,9 @@ class SceneReader:
         good = np.ones((window.height, window.width), bool)
         for band in file.bands:
             flags = handle.mask_flag_enums[band - 1]
-            if raster.MaskFlags.all_valid in flags or (raster.MaskFlags.nodata in flags and not self.scene.trust_nodata):
+            if raster.MaskFlags.all_valid in flags or (
+                raster.MaskFlags.nodata in flags and not self.scene.trust_nodata
+            ):
                 continue
             if raster.MaskFlags.alpha in flags and self.scene.alpha is None:
                 continue
@@ -231,7 +232,9 @@ class Salvager:
             smallest = max(window.height, window.width) <= SMALLEST
             blank = np.zeros((len(self.scene.names), window.height, window.width), self.scene.dtype)
             valid = np.zeros((window.height, window.width), bool)
-            if smallest or all(a <= b for a, b in zip((window.height, window.width), self.scene.block, strict=True)):
+            if smallest or all(
+                a <= b for a, b in zip((window.height, window.width), self.scene.block, strict=True)
+            ):
                 self.scene.damage.append(window)
                 return blank, valid
         for part in _quarters(window):
@@ -261,7 +264,6 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
     if nodata is not None:
         good &= ~(np.isnan(image) if np.isnan(nodata) else image == nodata).any(axis=0)
     return good
-
 
 
 @dataclass(frozen=True)
@@ -383,7 +385,9 @@ def _nodata_is_readable(path: Path) -> bool:
     with raster.reading(path) as dataset:
         kind = np.dtype(raster.numpy_dtype(dataset.dtypes[0]))
         if value is not None and kind.kind in "iu" and not _fits(value, kind):
-            log.warning("%s declares nodata %s, which %s cannot hold; nothing is masked by it", path, text, kind)
+            log.warning(
+                "%s declares nodata %s, which %s cannot hold; nothing is masked by it", path, text, kind
+            )
     return True
 
 
@@ -407,7 +411,7 @@ def _geometries(aoi: Path, grid: Grid) -> tuple[Any, ...]:
         frame = frame.to_crs(grid.crs)
     shapes = [g for g in frame.geometry if g is not None and not g.is_empty and g.area > 0]
     outline = shapely.Polygon(grid.footprint())
-    touching = tuple(g for g in shapes if g.is_valid and g.intersects(outline) or not g.is_valid)
+    touching = tuple(g for g in shapes if (g.is_valid and g.intersects(outline)) or not g.is_valid)
     if not touching:
         raise SceneError(f"{aoi} has no polygon that touches the scene")
     return touching
@@ -415,7 +419,9 @@ def _geometries(aoi: Path, grid: Grid) -> tuple[Any, ...]:
 
 def _name(paths: Sequence[Path]) -> str:
     """A name for files and layers: the file's stem, or what the stems of several files share."""
-    stem = os.path.commonprefix([p.stem for p in paths]) if len(paths) > 1 else paths[0].stem
+    first, last = min(p.stem for p in paths), max(p.stem for p in paths)
+    shared = next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), None)
+    stem = first[:shared]
     return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "scene"
 
 

@@ -34,7 +34,7 @@ class MeanSquare(nn.Module):
 
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
-        to_bands = np.linalg.pinv(normalizer.affine) / normalizer.spread[:, None]
+        to_bands = np.asarray(np.linalg.pinv(normalizer.affine) / normalizer.spread[:, None], np.float64)
         self.to_bands = Linear(to_bands)
         self.bands = len(normalizer.spread)
 
@@ -52,7 +52,9 @@ class Whitened(nn.Module):
 
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
-        back = np.linalg.pinv(normalizer.affine)  # (B, K): residual in stretched bands
+        back = np.asarray(
+            np.linalg.pinv(normalizer.affine), np.float64
+        )  # (B, K): residual in stretched bands
         self.to_bands = Linear(back)
         self.to_whitened = Linear(normalizer.whitening @ back)
         self.transposed = Linear(normalizer.whitening.T)

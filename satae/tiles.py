@@ -168,4 +168,3 @@ def load_all(folders: list[Path]) -> list[TileSet]:
                     f"{getattr(sets[0].record, key)}; name the tile sets that belong together"
                 )
     return sets
-

@@ -84,7 +84,10 @@ def described_again(record: Record, *, salvage: bool = False) -> Scene:
     """The scene that a tile set was cut from, with the same bands and limits; SceneError where it is gone."""
     paths = [Path(f.path) for f in record.files]
     limits = Limits(
-        Path(record.aoi) if record.aoi else None, Path(record.mask) if record.mask else None, record.nodata, salvage
+        Path(record.aoi) if record.aoi else None,
+        Path(record.mask) if record.mask else None,
+        record.nodata,
+        salvage,
     )
     bands, before = [], 0
     for file in record.files:
@@ -115,7 +118,7 @@ def _kept(
     scene: Scene, how: Cut, counts: _Counts, progress: Progress
 ) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
     """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
-    size, step = how.size, how.size - how.overlap
+    step = how.size - how.overlap
     for strip, image, valid in ahead(scene, strips(scene, step, how.overlap), how.overlap, how.workers):
         frame = strip.grown(how.overlap)
         for window in _tiles_from(strip, scene.grid, how):
@@ -130,7 +133,9 @@ def _kept(
                 continue
             counts.valid_pixels += count
             yield window, np.where(good, image[:, rows, cols], 0), good
-        progress(min(strip.height, scene.grid.height - strip.row) * min(strip.width, scene.grid.width - strip.col))
+        progress(
+            min(strip.height, scene.grid.height - strip.row) * min(strip.width, scene.grid.width - strip.col)
+        )
 
 
 def _tiles_from(strip: Window, grid: Grid, how: Cut) -> Iterator[Window]:

@@ -101,9 +101,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
 class Feed:
     """Batches of tiles as tensors on a device; x (N, K, H, W) and valid (N, 1, H, W)."""
 
-    def __init__(
-        self, sets: Sequence[TileSet], inputs: Input, recipe: Recipe, device: torch.device
-    ) -> None:
+    def __init__(self, sets: Sequence[TileSet], inputs: Input, recipe: Recipe, device: torch.device) -> None:
         self.sets, self.inputs, self.device = sets, inputs, device
         self.seed, self.batch = recipe.train.seed, recipe.train.batch
         self.augment = Augmenter(recipe.augment, sets[0].record.size)
@@ -207,7 +205,7 @@ def fit(
             if not torch.isfinite(loss):
                 raise TrainError(_not_finite(sets, where, epoch, step, run))
             optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
@@ -252,8 +250,14 @@ def evaluate(
 def _not_finite(
     sets: Sequence[TileSet], where: npt.NDArray[np.int64], epoch: int, step: int, run: Path
 ) -> str:
-    names = [f"{sets[s].record.scene} row {sets[s].index[t][0]} col {sets[s].index[t][1]}" for s, t in where[:3]]
-    kept = f"the last good checkpoint is {run / CHECKPOINT}" if (run / CHECKPOINT).exists() else "none was saved yet"
+    names = [
+        f"{sets[s].record.scene} row {sets[s].index[t][0]} col {sets[s].index[t][1]}" for s, t in where[:3]
+    ]
+    kept = (
+        f"the last good checkpoint is {run / CHECKPOINT}"
+        if (run / CHECKPOINT).exists()
+        else "none was saved yet"
+    )
     return (
         f"the loss is not finite in epoch {epoch + 1}, step {step + 1} (tiles {'; '.join(names)}); {kept}: "
         "lower train.learning_rate or train.clip and train again"

@@ -28,7 +28,9 @@ NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
     """The architecture `name` for `channels` input channels; ConfigError lists what there is."""
     if name not in NAMES:
-        raise ConfigError(f"model.name = {name!r}: there is no such architecture; there are {', '.join(NAMES)}")
+        raise ConfigError(
+            f"model.name = {name!r}: there is no such architecture; there are {', '.join(NAMES)}"
+        )
     module = importlib.import_module(f"{__name__}.{name}")
     known = {field.name: field.type for field in dataclasses.fields(module.Params)}
     for key in params:

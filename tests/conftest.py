@@ -1,0 +1,87 @@
+"""Fixtures: scenes made in code, one small model, and where the real data lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+
+from satae import config, learn, synthetic, tiles, tiling
+from satae.scene import describe
+
+os.environ.setdefault("NO_COLOR", "1")
+
+UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
+MakeScene = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real scenes; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("SATAE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder} (set SATAE_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
+    """Write an image (band, row, col) as a GeoTIFF, with any creation option of rasterio."""
+
+    def make(
+        image: np.ndarray,
+        *,
+        name: str = "scene.tif",
+        crs: str | None = "EPSG:32632",
+        transform: Affine = UTM,
+        mask: np.ndarray | None = None,
+        folder: Path | None = None,
+        **options: object,
+    ) -> Path:
+        path = (folder or tmp_path_factory.mktemp("scene")) / name
+        bands, height, width = image.shape
+        kind = {"driver": "GTiff", "count": bands, "height": height, "width": width, "dtype": image.dtype}
+        with rasterio.open(path, "w", **kind, crs=crs, transform=transform, **options) as out:
+            out.write(image)
+            if mask is not None:
+                with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+                    out.write_mask(mask)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def landscape() -> synthetic.Synthetic:
+    """A small made-up landscape: 4 bands, 256 x 320 pixels, three planted anomalies."""
+    return synthetic.scene(height=256, width=320, seed=1)
+
+
+@pytest.fixture(scope="session")
+def scene_path(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Path:
+    """The landscape as a tiled GeoTIFF with nodata 0."""
+    return make_scene(landscape.image, name="land.tif", nodata=0, tiled=True, blockxsize=64, blockysize=64)
+
+
+@pytest.fixture(scope="session")
+def tile_set(scene_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The landscape cut into tiles of 32 pixels."""
+    folder = tmp_path_factory.mktemp("tiles")
+    tiling.cut(describe([scene_path]), folder / "land", tiling.Cut(size=32))
+    return folder / "land"
+
+
+@pytest.fixture(scope="session")
+def model_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of few weights trained on the landscape for two epochs; `runs/model` lies beside it."""
+    folder = tmp_path_factory.mktemp("model")
+    recipe = config.load(None, ["train.epochs=2", "train.min_steps=4", "model.params.width=8"])
+    learn.train(
+        [tiles.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
+    )
+    return folder / "model.onnx"
