@@ -12,8 +12,10 @@ from typing import Any
 import pyproj
 
 from satae import runtime, tiles
+from satae.describe import describe
 from satae.errors import SceneError
-from satae.scene import Scene, ahead, describe, strips
+from satae.scene import Scene
+from satae.stream import ahead, strips
 
 
 def about(path: Path, *, check: bool = False) -> dict[str, Any]:

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from satae import __version__
-from satae.errors import ConfigError, OutputError, SataeError
+from satae.errors import ConfigError, SataeError
 
 if TYPE_CHECKING:
-    from satae.scene import Limits, Scene
+    from satae.scene import Scene
     from satae.train import Epoch
 
 INTERRUPTED = 130
@@ -111,15 +111,17 @@ def tile(
     as_json: Json = False,
 ) -> None:
     """Split scenes into tiles: satae tile scene.tif"""
+    from satae import options
     from satae.console import Bar
     from satae.publish import check_target
     from satae.tiling import Cut, cut
 
     how = Cut(size, overlap, min_valid, patches, workers)
-    found = _described(scenes, bands, stack, _limits(aoi, mask, nodata, on_bad_tile))
+    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
+    found = options.described(scenes, bands, stack, limits)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
-    made = _made(out)
+    made = options.made(out)
     try:
         for scene in found:
             check_target(out / scene.name, overwrite=overwrite)
@@ -244,21 +246,21 @@ def score(
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"--min-area {min_area} is not an area")
-    from satae import detect, runtime
+    from satae import detect, options, runtime
     from satae.card import now
     from satae.console import Bar
 
     opened = runtime.load(model, device, threads=workers)
-    limits = _limits(aoi, mask, nodata, on_bad_tile)
+    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
     if scenes:
-        found = _described(scenes, bands, stack, limits)
+        found = options.described(scenes, bands, stack, limits)
     elif bands or stack or aoi or mask or nodata is not None:
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:
-        found = _tiled_scenes(on_bad_tile)
-    options = detect.Options(rule, min_area, heatmap, workers, overwrite, now())
+        found = options.tiled_scenes(Path("tiles"), on_bad_tile=on_bad_tile)
+    how = detect.Options(rule, min_area, heatmap, workers, overwrite, now())
     with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
-        result = detect.score(found, opened, out, options, bar.add)
+        result = detect.score(found, opened, out, how, bar.add)
     for scene in result.scenes:
         if scene.remark and not state["quiet"]:
             typer.echo(f"note: {scene.name}: {scene.remark}", err=True)
@@ -342,57 +344,6 @@ def demo(
     run(out)
 
 
-def _described(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
-    """All scenes, settled before work on any begins."""
-    import logging
-
-    from satae.scene import describe
-
-    groups = [paths] if stack else [[p] for p in paths]
-    found = [describe(group, bands=_band_numbers(bands), limits=limits) for group in groups]
-    if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
-        logging.getLogger("satae.cli").warning(
-            "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
-            len(found), len(found),
-        )  # fmt: skip
-    return found
-
-
-def _tiled_scenes(on_bad_tile: str) -> list[Scene]:
-    """The scenes of the tile sets below tiles, with the limits that they were cut with."""
-    from satae.tiles import load_all
-    from satae.tiling import described_again
-
-    salvage = _salvage(on_bad_tile)
-    return [described_again(tiles.record, salvage=salvage) for tiles in load_all([Path("tiles")])]
-
-
-def _limits(aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str) -> Limits:
-    from satae.scene import Limits
-
-    return Limits(aoi, mask, nodata, _salvage(on_bad_tile))
-
-
-def _salvage(on_bad_tile: str) -> bool:
-    if on_bad_tile not in ("stop", "mask"):
-        raise ConfigError(f"--on-bad-tile {on_bad_tile}: there are stop and mask")
-    return on_bad_tile == "mask"
-
-
-def _band_numbers(text: str | None) -> list[int] | None:
-    """1,2,3 or 1-4 or both; ConfigError for anything else."""
-    if text is None:
-        return None
-    try:
-        numbers: list[int] = []
-        for part in text.split(","):
-            first, _, last = part.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
-    except ValueError as error:
-        raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4") from error
-    return numbers
-
-
 def _check_device(device: str) -> None:
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
@@ -401,19 +352,6 @@ def _check_device(device: str) -> None:
 def _check_suffix(out: Path, suffix: str) -> None:
     if out.suffix.lower() != suffix:
         raise ConfigError(f"--out {out} must end in {suffix}")
-
-
-def _made(folder: Path) -> bool:
-    """Make a folder that is missing; whether it was."""
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        if folder.is_dir():
-            return False
-        raise OutputError(f"{folder} is a file; choose another --out") from None
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
-    return True
 
 
 def _exit_if_damaged(scenes: list[Scene]) -> None:

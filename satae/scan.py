@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from satae.grid import Window
 from satae.runtime import Model
-from satae.scene import Source, ahead, strips
+from satae.stream import Source, ahead, strips
 
 CORE = 256  # pixels a side that one inference yields
 BATCH = {"cpu": 1, "cuda": 16}

@@ -64,7 +64,7 @@ class TileSet:
     """An open tile set.
 
     `images` (tile, band, row, col) and `valid` (tile, row, col, True = good) are memory maps; `index`
-    (tile, 2) holds (row, col) of first pixels. It is a `scene.Source` too: its tiles put together again.
+    (tile, 2) holds (row, col) of first pixels. It is a `stream.Source` too: its tiles put together again.
     """
 
     path: Path
@@ -107,7 +107,7 @@ class TileSet:
         yield self
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """The scene's pixels in `window`, invalid where no tile was kept; see `scene.Reader`."""
+        """The scene's pixels in `window`, invalid where no tile was kept; see `stream.Reader`."""
         size, step = self.record.size, self.record.size - self.record.overlap
         image = np.zeros((len(self.record.bands), window.height, window.width), self.images.dtype)
         valid = np.zeros((window.height, window.width), bool)

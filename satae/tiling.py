@@ -13,10 +13,12 @@ import numpy.typing as npt
 from affine import Affine
 
 from satae import raster
+from satae.describe import describe
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locked, publish, staging
-from satae.scene import SMALLEST, Limits, Scene, ahead, describe, strips
+from satae.scene import SMALLEST, Limits, Scene
+from satae.stream import ahead, strips
 from satae.tiles import Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]

@@ -12,7 +12,7 @@ import rasterio
 from affine import Affine
 
 from satae import config, learn, synthetic, tiles, tiling
-from satae.scene import describe
+from satae.describe import describe
 
 os.environ.setdefault("NO_COLOR", "1")
 

@@ -1,0 +1,98 @@
+"""Read a raster of any size in strips of bounded memory, some steps ahead of whoever works on them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Grid, Window
+
+STRIP_BYTES = 32 * 2**20  # decoded pixels of one read
+
+
+class Reader(Protocol):
+    """Something that gives pixels of a grid; one reader belongs to one thread."""
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Image (band, row, col) in the stored dtype and `valid` (row, col), zeros and False off the grid."""
+
+
+class Source(Protocol):
+    """Something with a grid that can be opened for reading: a scene, or a tile set put together again."""
+
+    @property
+    def grid(self) -> Grid: ...
+    @property
+    def block(self) -> tuple[int, int]: ...
+    @property
+    def pixel_bytes(self) -> int: ...
+    def open(self) -> Any: ...
+
+
+def strips(source: Source, step: int, halo: int) -> Iterator[Window]:
+    """Windows in row-major order, sides multiples of `step`, that cover the grid and suit its blocks.
+
+    Read with `halo` they stay under STRIP_BYTES where one step does. Striped files are read over their full
+    width, so that no strip is decoded twice but for the halo.
+    """
+    grid = source.grid
+    full = math.ceil(grid.width / step) * step
+    row_bytes = (full + 2 * halo) * source.pixel_bytes
+    rows = max(step, _multiple(STRIP_BYTES // row_bytes - 2 * halo, step, source.block[0]))
+    budget = STRIP_BYTES // ((rows + 2 * halo) * source.pixel_bytes) - 2 * halo
+    cols = full if budget >= full else max(step, _multiple(budget, step, source.block[1]))
+    for row in range(0, grid.height, rows):
+        for col in range(0, grid.width, cols):
+            yield Window(row, col, min(rows, _upto(grid.height - row, step)), min(cols, full - col))
+
+
+def ahead(
+    source: Source, windows: Iterable[Window], margin: int, workers: int
+) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
+    """Each window with its pixels and `margin` more on all sides, in order, read by `workers` threads.
+
+    Every thread works on handles that no other uses; at most `workers` + 1 windows are held.
+    """
+    with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
+        readers: SimpleQueue[Reader] = SimpleQueue()
+        for _ in range(workers):
+            readers.put(stack.enter_context(source.open()))
+
+        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+            reader = readers.get()
+            result = reader.read(window.grown(margin))
+            readers.put(reader)
+            return result
+
+        waiting: deque[tuple[Window, Future[Any]]] = deque()
+        try:
+            for window in windows:
+                waiting.append((window, pool.submit(read, window)))
+                if len(waiting) > workers:
+                    done, future = waiting.popleft()
+                    yield done, *future.result()
+            while waiting:
+                done, future = waiting.popleft()
+                yield done, *future.result()
+        finally:
+            for _, future in waiting:
+                future.cancel()
+
+
+def _upto(size: int, step: int) -> int:
+    return math.ceil(size / step) * step
+
+
+def _multiple(limit: int, step: int, block: int) -> int:
+    """The largest multiple of `step` up to `limit`, of whole blocks too where one fits."""
+    both = math.lcm(step, block)
+    unit = both if both <= limit else step
+    return limit // unit * unit
