@@ -1,9 +1,7 @@
-"""What `satae info` and `satae models` say."""
+"""What `satae info` says of a file."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import json
 import sqlite3
 from pathlib import Path
@@ -28,7 +26,7 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
     if path.suffix.lower() == ".onnx":
         return _model(path)
     if path.suffix.lower() == ".gpkg":
-        return _result(path)
+        return _result(path, check)
     return _scene(describe([path]), check)
 
 
@@ -91,17 +89,18 @@ def _model(path: Path) -> dict[str, Any]:
     return facts
 
 
-def _result(path: Path) -> dict[str, Any]:
+def _result(path: Path, check: bool) -> dict[str, Any]:
     if not path.is_file():
         raise SceneError(f"{path} does not exist")
     try:
-        database = sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         database.row_factory = sqlite3.Row
         columns = "scene, path, anomalies, threshold, rule, valid_fraction, provider, model_sha256, created"
         rows = [dict(r) for r in database.execute(f"SELECT {columns} FROM scenes")]
         statuses = dict(
             tuple(r) for r in database.execute("SELECT review_status, count(*) FROM anomalies GROUP BY 1")
         )
+        state = database.execute("PRAGMA integrity_check").fetchone()[0] if check else "ok"
         database.close()
     except sqlite3.Error as error:
         raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
@@ -110,17 +109,8 @@ def _result(path: Path) -> dict[str, Any]:
         "path": str(path),
         "anomalies": sum(r["anomalies"] for r in rows),
     }
+    if state != "ok":
+        raise SceneError(f"{path} is damaged ({state}); score the scenes again")
+    if check:
+        facts["checked"] = True
     return facts | {"review": statuses, "scenes": rows}
-
-
-def catalogue() -> list[dict[str, str]]:
-    """Kind, name and first sentence of every architecture, objective and score."""
-    from satae import models, objectives, scores
-
-    found = [("architecture", name, importlib.import_module(f"satae.models.{name}")) for name in models.NAMES]
-    found += [("objective", name, term) for name, term in objectives.OBJECTIVES.items()]  # type: ignore[misc]
-    found += [("score", name, head) for name, head in scores.SCORES.items()]  # type: ignore[misc]
-    return [
-        {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
-        for kind, name, thing in found
-    ]

@@ -20,10 +20,17 @@ from satae.errors import ConfigError
 from satae.grid import Grid, Window
 
 MOST = 100_000  # regions; more than this and the threshold is of no use to anyone
-STRIP_PIXELS = 8 * 2**20
+STRIP_PIXELS = 4 * 2**20
 
 Map = npt.NDArray[np.float32]
 Measure = Callable[[Map], npt.NDArray[Any]]
+
+
+class TooMany(ConfigError):
+    """A threshold gives more than MOST regions."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__(f"a threshold of {threshold:.3g} gives over {MOST} regions; ask for fewer")
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Anomaly:
     col: int
 
 
-@dataclass
+@dataclass(slots=True)
 class _Part:
     """What is known of the pixels of a region in the strips so far."""
 
@@ -83,7 +90,7 @@ def regions(
 
     `strips` are (window, map) over the full width in order; NaN is never part of a region. `peak` and `mean`
     are taken of `measure`, an increasing function of the map. Where not `outlined`, polygons are left
-    empty. Raises ConfigError where there are more than MOST regions.
+    empty. Raises TooMany where there are more than MOST regions.
     """
     joined = _Joined()
     above = None
@@ -98,8 +105,10 @@ def regions(
         if above is not None:
             _bridge(joined, above, _numbered(label[0], first))
         above = _numbered(label[-1], first)
-    kept = [_anomaly(p) for p in joined.parts() if p.pixels >= min_pixels]
-    return sorted(kept, key=lambda a: (-a.peak, a.row, a.col))
+    large = [p for p in joined.parts() if p.pixels >= min_pixels]
+    if len(large) > MOST:
+        raise TooMany(threshold)
+    return sorted(map(_anomaly, large), key=lambda a: (-a.peak, a.row, a.col))
 
 
 def _numbered(row: npt.NDArray[np.int32], first: int) -> npt.NDArray[np.int64]:
@@ -143,8 +152,8 @@ class _Joined:
         first = len(self._parts)
         self._parts += parts
         self._parent += range(first, len(self._parts))
-        if len(self._parts) > 4 * MOST:
-            raise ConfigError(f"a threshold of {threshold:.3g} gives over {MOST} regions; ask for fewer")
+        if len(self._parts) > 4 * MOST:  # specks that will be dropped, and regions cut by strips, among them
+            raise TooMany(threshold)
         return first
 
     def __getitem__(self, number: int) -> _Part:

@@ -22,13 +22,18 @@ with warnings.catch_warnings():
 from satae.config import AugmentSettings
 from satae.errors import ConfigError
 
+SMALLEST_CROP = 16  # pixels; batch norm needs more than one number a channel in the smallest layer
+
 
 class Augmenter:
     """Varies batches, reproducibly: the same `key` gives the same changes."""
 
     def __init__(self, settings: AugmentSettings, size: int) -> None:
-        if settings.crop > size:
-            raise ConfigError(f"augment.crop = {settings.crop} is larger than the tiles of {size} pixels")
+        if settings.crop and not SMALLEST_CROP <= settings.crop <= size:
+            raise ConfigError(
+                f"augment.crop = {settings.crop} is neither 0 (none) nor from {SMALLEST_CROP} to {size}, the "
+                "side of the tiles"
+            )
         moves: list[A.BasicTransform] = []
         if settings.crop:
             moves.append(A.RandomCrop(settings.crop, settings.crop))

@@ -20,7 +20,10 @@ Floats = npt.NDArray[np.float64]
 EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
 TAIL_SHARE = 0.05  # of the sample, to which the Pareto tail is fitted
 KNOTS = 400
-CLUSTER_SHARE = 0.01  # of held-out pixels; those above that quantile form the candidate regions
+CANDIDATE_SHARE = 0.01  # of held-out pixels; those above that quantile form the candidate regions
+SPECK = 4  # pixels; smaller regions are dropped by default
+SIZES = (1, SPECK, 16)  # smallest sizes for which background regions are counted
+LEVELS = 64  # at which they are counted
 PER_KM2 = 100.0  # false alarms are stated per 100 km2, or per 10 megapixels where areas are unknown
 PER_PIXELS = 1e7
 
@@ -116,25 +119,49 @@ def pareto(excess: Floats) -> tuple[float, float]:
     return shape, float(shape / thetas[best]) if shapes[best] <= 1 else mean / 2
 
 
-class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """Tails for the three units in which scores are read, from one held-out sample.
+class Alarms(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """How many background regions of at least `pixels` pixels a threshold leaves.
 
-    `pixel`: single pixels (the heatmap). `tile`: maxima of tiles. `region`: peaks of candidate regions,
-    8-connected pixels above `candidate` (a raw score), of which background has `regions_per_pixel`.
-    `pixels` and `blocks` are the size of the sample, in pixels and in spatially separate blocks.
+    `per_pixel` of scene at the candidate level; `tail` is the share of those that is left at a higher one.
+    """
+
+    pixels: int
+    per_pixel: float
+    tail: Tail
+
+
+class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Tails for the units in which scores are read, from one held-out sample.
+
+    `pixel`: single pixels (the heatmap). `tile`: maxima of tiles. `region`: peaks of candidate regions, which
+    are at least SPECK 8-connected pixels above `candidate` (a raw score). `alarms`: counts of regions by
+    their smallest size, rising. `pixels` and `blocks` are the size of the sample, in pixels and in
+    spatially separate blocks.
     """
 
     pixel: Tail
     tile: Tail
     region: Tail
     candidate: float
-    regions_per_pixel: float
+    alarms: list[Alarms]
     pixels: int
     blocks: int
 
-    def false_alarms(self, score: float) -> float:
-        """Expected background regions per pixel of scene that reach a raw score."""
-        return self.regions_per_pixel * float(self.region.p(score))
+    def alarms_of(self, min_pixels: int) -> Alarms:
+        """The counts for the largest size up to `min_pixels`: never fewer than such regions cause."""
+        return [a for a in self.alarms if a.pixels <= max(min_pixels, self.alarms[0].pixels)][-1]
+
+
+def vanishing(levels: Floats, counts: npt.NDArray[np.int64]) -> Floats:
+    """Levels at which regions vanish, from their counts at rising levels.
+
+    Counts are first made to fall: a level leaves at least as many as any higher one. The regions that vanish
+    between two levels are spread evenly over the interval; those left at the last level vanish there.
+    """
+    falling = np.maximum.accumulate(counts[::-1])[::-1]
+    gone = falling[:-1] - falling[1:]
+    parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(levels, levels[1:], gone, strict=False)]
+    return np.concatenate([*parts, np.full(falling[-1], levels[-1])])
 
 
 @dataclass(frozen=True)
@@ -170,20 +197,23 @@ def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold:
     return Rule(kind, float(value))
 
 
-def far_threshold(calibration: Calibration, rate: float, pixel_area_m2: float | None) -> tuple[float, str]:
-    """(raw threshold, remark): the score that background reaches at `rate` a unit of area.
+def far_threshold(
+    calibration: Calibration, rate: float, pixel_area_m2: float | None, min_pixels: int
+) -> tuple[float, str]:
+    """(raw threshold, remark): where background leaves `rate` regions of `min_pixels` a unit of area.
 
     The remark is empty, or says that the sample is too small to support the rate.
     """
     unit = PER_PIXELS if pixel_area_m2 is None else PER_KM2 * 1e6 / pixel_area_m2  # in pixels
-    p = min(1.0, rate / unit / calibration.regions_per_pixel)
-    raw = float(calibration.region.score_at(-math.log10(p)))
+    alarms = calibration.alarms_of(min_pixels)
+    share = min(1.0, rate / unit / alarms.per_pixel)
+    raw = float(alarms.tail.score_at(-math.log10(share)))
     remark = ""
-    if p < calibration.region.supported:
-        least = calibration.region.supported * calibration.regions_per_pixel * unit
+    if share < alarms.tail.supported:
+        least = alarms.tail.supported * alarms.per_pixel * unit
         what = "100 km2" if pixel_area_m2 is not None else "10 megapixels"
         remark = (
-            f"{rate:g} false alarms per {what} is extrapolated: the {calibration.region.n} regions in "
+            f"{rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
             f"{calibration.blocks} held-out blocks support {least:.3g} or more; add scenes to be surer"
         )
     return max(raw, calibration.candidate), remark

@@ -38,10 +38,12 @@ class Normalization(pydantic.BaseModel, extra="forbid"):
 
 
 class TrainingScene(pydantic.BaseModel, extra="forbid"):
-    """A scene that was learned from; `footprint` is a ring of WGS 84 longitudes and latitudes."""
+    """A scene that was learned from; `footprint` is a ring of WGS 84 longitudes and latitudes.
+
+    It is known by name and hash: a model is passed on, and folders of the machine that made it are not.
+    """
 
     name: str
-    path: str
     sha256: str
     tiles: int
     gsd_m: float | None
@@ -71,9 +73,9 @@ class Card(pydantic.BaseModel, extra="forbid"):
     bands: list[Band]
     dtype: str
     gsd_m: list[float]
-    tile: int
-    stride: int
-    halo: int
+    tile: int = pydantic.Field(ge=1, le=2**16)
+    stride: int = pydantic.Field(ge=1, le=2**10)
+    halo: int = pydantic.Field(ge=0, le=2**10)
     code_size: int
     normalization: Normalization
     recipe: dict[str, Any]
@@ -140,10 +142,10 @@ def check_bands(
             f"{scene} gives its bands as {', '.join(names)} and the model takes {', '.join(own)}; "
             "reorder them with --bands"
         )
-    declared = list(zip(*calibration, strict=True))
-    trained = [(b.scale, b.offset) for b in card.bands]
-    if declared != trained:
-        raise ModelError(
-            f"{scene} declares scale and offset {declared[0]} and the model was trained on {trained[0]}; "
-            "its DN mean something else: rescale them, or train a model on it"
-        )
+    for band, scale, offset in zip(card.bands, *calibration, strict=True):
+        if (scale, offset) != (band.scale, band.offset):
+            raise ModelError(
+                f"{scene} declares scale {scale:g} and offset {offset:g} in {band.name} and the model was "
+                f"trained on {band.scale:g} and {band.offset:g}; its DN mean something else: rescale them, or "
+                "train a model on it"
+            )

@@ -326,7 +326,7 @@ def info(
 @_explained
 def models(as_json: Json = False) -> None:
     """List the architectures, losses and scores: satae models"""
-    from satae.about import catalogue
+    from satae.catalogue import catalogue
 
     rows = catalogue()
     lines = [f"{row['kind']:<13} {row['name']:<10} {row['about']}" for row in rows]

@@ -6,6 +6,7 @@ the list of what there is.
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ MAX_BYTES = 2**20
 class _Section(pydantic.BaseModel):
     """Settings are read, never changed."""
 
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelSettings(_Section):
@@ -34,7 +35,7 @@ class InputSettings(_Section):
     """What the autoencoder sees: see `normalize`."""
 
     space: Literal["whitened", "bands"] = "whitened"
-    stretch: Literal["auto", "log", "linear"] = "auto"
+    stretch: Literal["linear", "log"] = "linear"
     components: int = pydantic.Field(default=32, ge=1)
     ridge: float = pydantic.Field(default=1e-3, ge=0)
 
@@ -42,7 +43,7 @@ class InputSettings(_Section):
 class TrainSettings(_Section):
     """How it is fitted: see `train`."""
 
-    epochs: int = pydantic.Field(default=40, ge=1)
+    epochs: int = pydantic.Field(default=30, ge=1)
     batch: int = pydantic.Field(default=16, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
     learning_rate: float = pydantic.Field(default=2e-3, gt=0)
@@ -53,7 +54,7 @@ class TrainSettings(_Section):
     validation: float = pydantic.Field(default=0.2, gt=0, lt=1)
     block: int = pydantic.Field(default=4, ge=1)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    seed: int = pydantic.Field(default=0, ge=0)
+    seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
 
 
 class AugmentSettings(_Section):
@@ -78,12 +79,19 @@ class Recipe(_Section):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without aliases: nothing that expands."""
+    """YAML without aliases, which expand, and without keys given twice, of which one would be lost."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
             raise yaml.YAMLError("aliases (*name) are not allowed in a recipe")
         return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for i, key in enumerate(keys) if key in keys[:i]]
+        if twice:
+            raise yaml.YAMLError(f"{twice[0]} is given twice")
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path | None, changes: list[str] | None = None) -> Recipe:
@@ -99,20 +107,28 @@ def load(path: Path | None, changes: list[str] | None = None) -> Recipe:
 
 def _parsed(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_bytes()
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     if len(text) > MAX_BYTES:
-        raise ConfigError(f"{path} has {len(text)} bytes; a recipe has at most {MAX_BYTES}")
-    try:
-        values = yaml.load(text, _Loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} is not a valid recipe: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} has more than {MAX_BYTES} bytes, the most that a recipe may have")
+    values = _yaml(text, f"{path} is not a valid recipe")
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise ConfigError(f"{path} is not a valid recipe: it must hold `key: value` lines")
     return values
+
+
+def _yaml(text: str | bytes, fault: str) -> Any:
+    """The values in a YAML text; ConfigError that starts with `fault`."""
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError as error:
+        raise ConfigError(f"{fault}: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{fault}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _apply(values: dict[str, Any], change: str) -> None:
@@ -124,10 +140,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
         values = values.setdefault(folder, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {change}: {folder} is a value, not a group of settings")
-    try:
-        values[leaf] = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change}: the value cannot be read") from error
+    values[leaf] = _yaml(text, f"--set {change[:80]}: the value cannot be read")
 
 
 def checked(values: dict[str, Any], path: Path | None = None) -> Recipe:
@@ -141,8 +154,10 @@ def checked(values: dict[str, Any], path: Path | None = None) -> Recipe:
         if fault["type"] == "extra_forbidden":
             names = ", ".join(_settings_at(fault["loc"][:-1]))
             raise ConfigError(f"{place}there is no setting {where}; there are {names}") from error
-        value = fault.get("input")
-        raise ConfigError(f"{place}{where} = {value!r}: {fault['msg'].lower()}") from error
+        value, text = reprlib.repr(fault.get("input")), fault["msg"].lower()
+        if fault["type"] == "model_type":
+            text = f"it is a group of settings: {', '.join(_settings_at(fault['loc']))}"
+        raise ConfigError(f"{place}{where} = {value}: {text}") from error
 
 
 def _settings_at(location: tuple[int | str, ...]) -> list[str]:

@@ -84,7 +84,7 @@ class _Lines(logging.Formatter):
     """`warning: text`, with control characters of foreign text made visible."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(f"{record.levelname.lower()}: {record.getMessage()}")
+        return printable(f"{record.levelname.lower()}: {record.getMessage()}").replace("\n", "\\n")
 
 
 def printable(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,8 @@ from satae.scene import SMALLEST, File, Limits, Scene
 from satae.stream import Reader
 from satae.tifftags import GDAL_NODATA, text_tags
 
+EDGE_PARTS = 1000  # an AOI's straight edges are divided into pieces of this share of its size
+EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
 ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
 
 log = logging.getLogger(__name__)
@@ -58,19 +60,16 @@ def describe(
             offered += _bands_of(path, dataset)
     _check_one_grid(paths, grids)
     used = _chosen(offered, bands)
-    unused_alpha = [b for b in offered if b.alpha and b not in used and len(paths) == 1]
     _check_usable(grids[0], used)
     scene = Scene(
         name=_name(paths),
-        files=tuple(File(p, tuple(b.index for b in group)) for p, group in groupby(used, lambda b: b.path)),
+        files=tuple(_files(offered, used)),
         grid=grids[0],
         names=tuple(b.name for b in used),
         dtype=str(np.result_type(*[b.dtype for b in used])),
         block=used[0].block,
         scales=tuple(b.scale for b in used),
         offsets=tuple(b.offset for b in used),
-        alpha=unused_alpha[0].index if unused_alpha else None,
-        trust_nodata=all([_nodata_is_readable(path) for path in paths]),
         limits=limits,
         area=None if limits.aoi is None else _geometries(limits.aoi, grids[0]),
     )
@@ -102,20 +101,35 @@ def _chosen(offered: list[_Band], bands: Sequence[int] | None) -> list[_Band]:
     path = offered[0].path
     if bands is None:
         return [b for b in offered if not b.alpha] or offered
-    if not bands or len(set(bands)) < len(bands):
-        raise SceneError(f"--bands {','.join(map(str, bands))} names no band, or one twice")
+    if not bands:
+        raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4")
+    if twice := [i for i in bands if bands.count(i) > 1]:
+        raise SceneError(f"--bands names band {twice[0]} twice")
     if outside := [i for i in bands if not 1 <= i <= len(offered)]:
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
     return [offered[i - 1] for i in bands]
 
 
+def _files(offered: list[_Band], used: list[_Band]) -> Iterator[File]:
+    trusted = {path: _nodata_is_readable(path) for path in dict.fromkeys(b.path for b in used)}
+    for path, group in groupby(used, lambda b: b.path):
+        alpha = next((b.index for b in offered if b.path == path and b.alpha and b not in used), None)
+        yield File(path, tuple(b.index for b in group), alpha, trusted[path])
+
+
 def _check_one_grid(paths: Sequence[Path], grids: list[Grid]) -> None:
+    first = grids[0]
     for path, grid in zip(paths[1:], grids[1:], strict=True):
-        if grid != grids[0]:
-            raise SceneError(
-                f"{path} ({grid.height} x {grid.width} pixels) and {paths[0]} ({grids[0].height} x "
-                f"{grids[0].width}) do not share one grid and cannot be stacked; resample one with `gdalwarp`"
-            )
+        if grid == first:
+            continue
+        difference = "state different CRSs"
+        if (grid.height, grid.width) != (first.height, first.width):
+            difference = f"have {grid.height} x {grid.width} and {first.height} x {first.width} pixels"
+        elif grid.transform != first.transform:
+            difference = "differ in origin, pixel size or rotation"
+        raise SceneError(
+            f"{path} and {paths[0]} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
+        )
 
 
 def _check_usable(grid: Grid, used: list[_Band]) -> None:
@@ -167,11 +181,18 @@ def _geometries(aoi: Path, grid: Grid) -> tuple[Any, ...]:
     if (frame.crs is None) != (grid.crs is None):
         side = aoi if frame.crs is None else "the scene"
         raise SceneError(f"{side} states no CRS, so {aoi} cannot be laid over the scene; assign one first")
-    if frame.crs is not None:
-        frame = frame.to_crs(grid.crs)
-    shapes = [g for g in frame.geometry if g is not None and not g.is_empty and g.area > 0]
+    frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
+    frame = frame.set_geometry(frame.geometry.make_valid())  # first: made longer, a crossed ring loses a half
+    if frame.crs is not None and len(frame):
+        left, bottom, right, top = frame.total_bounds
+        # straight edges bend on the way to another CRS
+        longest = max(right - left, top - bottom) / EDGE_PARTS or 1
+        frame = frame.set_geometry(frame.geometry.segmentize(longest)).to_crs(grid.crs)
+    if len(frame) and not np.isfinite(frame.total_bounds).all():
+        raise SceneError(f"{aoi} reaches beyond what the scene's CRS can express; clip it to the scene first")
+    shapes = [g for g in frame.geometry.make_valid() if g.area > 0]
     outline = shapely.Polygon(grid.footprint())
-    touching = tuple(g for g in shapes if (g.is_valid and g.intersects(outline)) or not g.is_valid)
+    touching = tuple(g for g in shapes if g.intersects(outline))
     if not touching:
         raise SceneError(f"{aoi} has no polygon that touches the scene")
     return touching
@@ -188,7 +209,9 @@ def _name(paths: Sequence[Path]) -> str:
 def _warn(scene: Scene, *, declared: int) -> None:
     path = scene.path
     if scene.grid.crs is None:
-        log.warning("%s states no CRS; results are in its own coordinates, areas in pixels", path)
+        log.warning("%s states no CRS or no position; results are in its own coordinates", path)
+    elif not scene.grid.located:
+        log.warning("%s has a CRS that is not tied to the Earth; results are in its own coordinates", path)
     for file in scene.files:
         side = Path(f"{file.path}.msk")
         if side.exists() and scene.limits.mask != side:
@@ -213,12 +236,17 @@ def _warn(scene: Scene, *, declared: int) -> None:
 
 
 def _zero_edge(scene: Scene, reader: Reader) -> float:
-    """Share of the outermost pixels that are valid and 0 in every band."""
+    """Share of the outermost pixels that are valid and 0 in every band; a sample of them at the sides.
+
+    Whole columns would decode the whole of a striped file.
+    """
     height, width = scene.grid.height, scene.grid.width
-    edges = Window(0, 0, 1, width), Window(height - 1, 0, 1, width), Window(0, 0, height, 1)
-    zero = count = 0
-    for edge in (*edges, Window(0, width - 1, height, 1)):
-        image, valid = reader.read(edge)
-        zero += int(((image == 0).all(axis=0) & valid).sum())
-        count += valid.size
-    return zero / count
+
+    def share(window: Window) -> float:
+        image, valid = reader.read(window)
+        return float(((image == 0).all(axis=0) & valid).mean())
+
+    ends = [share(Window(row, 0, 1, width)) for row in (0, height - 1)]
+    rows = np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int)
+    sides = [share(Window(int(row), col, 1, 1)) for row in rows for col in (0, width - 1)]
+    return float((np.mean(ends) * width + np.mean(sides) * height) / (width + height))

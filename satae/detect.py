@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from affine import Affine
 
 import satae
 from satae import calibrate, qgis, raster
-from satae.anomalies import Anomaly, regions, strips_of
+from satae.anomalies import Anomaly, TooMany, regions, strips_of
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.card import check_bands, check_gsd
-from satae.errors import ConfigError, ModelError, OutputError
+from satae.errors import ConfigError, ModelError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.layers import SceneLayer, common_crs, writer
+from satae.maxima import Maxima
 from satae.publish import check_target, locked, publish, staging
 from satae.runtime import Model
 from satae.scan import scan
@@ -30,9 +31,9 @@ from satae.scene import Scene
 
 log = logging.getLogger(__name__)
 
-DEFAULT_MIN_PIXELS = 4
 PEEK = 32  # pixels a side around a peak that decide which band stands out
-SAMPLES = 9  # windows a scene that are looked at before it is scored
+SLAB_PIXELS = 2**18
+STEP = 0.25  # of the heatmap, by which the level of candidates is raised where they are too many
 Progress = Callable[[int], None]
 
 
@@ -70,46 +71,6 @@ class Result:
     provider: str
 
 
-@dataclass
-class _Tiles:
-    """Maxima and counts of valid pixels of the tiles of a grid, filled strip by strip."""
-
-    grid: Grid
-    size: int
-    peak: npt.NDArray[np.float32] = field(init=False)
-    count: npt.NDArray[np.int64] = field(init=False)
-
-    def __post_init__(self) -> None:
-        shape = math.ceil(self.grid.height / self.size), math.ceil(self.grid.width / self.size)
-        self.peak, self.count = np.full(shape, -np.inf, np.float32), np.zeros(shape, np.int64)
-
-    def add(self, window: Window, scores: npt.NDArray[np.float32]) -> None:
-        rows = (np.arange(window.row, window.stop[0]) // self.size)[:, None]
-        cols = (np.arange(window.col, window.stop[1]) // self.size)[None]
-        valid = np.isfinite(scores)
-        np.maximum.at(self.peak, np.broadcast_arrays(rows, cols), np.where(valid, scores, -np.inf))
-        np.add.at(self.count, np.broadcast_arrays(rows, cols), valid)
-
-    def columns(self, scene: str, calibration: Calibration) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
-        """Columns of the tiles layer and corners (n, 4, 2) of tiles with a valid pixel."""
-        row, col = np.nonzero(self.count)
-        top, left = row * self.size, col * self.size
-        bottom = np.minimum(top + self.size, self.grid.height)
-        right = np.minimum(left + self.size, self.grid.width)
-        exponent = calibration.tile.exponent(self.peak[row, col])
-        share = self.count[row, col] / ((bottom - top) * (right - left))
-        data = {
-            "scene": np.full(len(row), scene, object),
-            "row": row,
-            "col": col,
-            "score": exponent,
-            "p_value": 10.0**-exponent,
-            "valid_fraction": share,
-        }
-        ring = np.stack([[top, bottom, bottom, top], [left, left, right, right]])
-        return data, self.grid.xy(ring[0], ring[1]).transpose(1, 0, 2)
-
-
 def score(
     scenes: Sequence[Scene],
     model: Model,
@@ -129,7 +90,8 @@ def score(
     common_crs([s.grid for s in scenes])
     names = _unique([s.name for s in scenes])
     targets = _heatmap_targets(out, names, options.heatmap)
-    for target in (out, *targets):
+    for target in (out, *targets, *(t.with_suffix(".qml") for t in targets)):
+        _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     for scene in scenes:
         check_fit(scene, model)
@@ -163,12 +125,21 @@ def _unique(names: Sequence[str]) -> list[str]:
     return out
 
 
+def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
+    """Refuse to write over what is read, whatever --overwrite says."""
+    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
+    if target.exists() and any(target.samefile(p) for p in read):
+        raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
+
+
 def _heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> list[Path]:
     if chosen is not None:
         if len(names) > 1:
             raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
         if chosen.absolute().parent != out.absolute().parent:
             raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
+        if chosen.suffix.lower() not in (".tif", ".tiff"):
+            raise ConfigError(f"--heatmap {chosen} must end in .tif")
         return [chosen]
     if len(names) == 1:
         return [out.with_name(f"{out.stem}_heatmap.tif")]
@@ -211,21 +182,22 @@ def _score_scene(
     """Write the scene's heatmap to `draft` and measure its regions."""
     calibration = model.card.calibration
     assert calibration is not None
-    tiles = _Tiles(scene.grid, model.card.tile)
+    tiles = Maxima(scene.grid, model.card.tile)
     plain = draft.with_name(f"{draft.stem}.plain.tif")
     checks: dict[Window, int] = {}
     with raster.writing(plain, scene.grid, nodata=math.nan) as output:
         for window, scores in scan(scene, model, options.workers):
             tiles.add(window, scores)
-            heat = calibration.pixel.exponent(scores).astype(np.float32)
+            heat = _heat_of(calibration, scores)
             raster.write(output, heat[None], window)
             checks[window] = zlib.crc32(heat.tobytes())
             progress(window.height * window.width)
+    valid = int(tiles.count.sum())
+    found, threshold, remark = _regions(plain, scene, calibration, options, valid)
     raster.to_cog(plain, draft)
     plain.unlink()
     _verify(draft, checks)
-    found, threshold, remark = _regions(draft, scene, calibration, options)
-    valid_fraction = float(tiles.count.sum() / scene.grid.pixels)
+    valid_fraction = valid / scene.grid.pixels
     bands = _top_bands(scene, model, found)
     rows = _rows(name, scene, calibration, found, bands)
     data, corners = tiles.columns(name, calibration)
@@ -239,7 +211,7 @@ def _score_scene(
         "bands": ",".join(scene.names),
         "valid_fraction": valid_fraction,
         "anomalies": len(rows),
-        "threshold": threshold,
+        "threshold": threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
         "rule": str(options.rule),
         "model_sha256": model.sha256,
         "satae_version": satae.__version__,
@@ -258,18 +230,26 @@ def _score_scene(
     }
 
 
+def _heat_of(calibration: Calibration, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Calibrated scores, NaN where `scores` is; computed in slabs, for it takes ten times the memory."""
+    heat = np.full(scores.shape, np.nan, np.float32)
+    rows = max(1, SLAB_PIXELS // scores.shape[1])
+    for row in range(0, len(scores), rows):
+        part = scores[row : row + rows]
+        good = np.isfinite(part)
+        heat[row : row + rows][good] = calibration.pixel.exponent(part[good])
+    return heat
+
+
 def _verify(path: Path, checks: dict[Window, int]) -> None:
     """Read every block back: a full disk can leave a file that opens and is not what was written."""
-    with raster.reading(path) as dataset:
-        for window, expected in checks.items():
-            if zlib.crc32(raster.read(path, dataset, [1], window)[0].tobytes()) != expected:
-                raise OutputError(
-                    f"{path.name} reads back differently than it was written; is the disk full?"
-                )
+    for window, heat in _read_back(path, checks):
+        if zlib.crc32(heat.tobytes()) != checks[window]:
+            raise OutputError(f"{path.name} reads back differently than it was written; is the disk full?")
 
 
 def _regions(
-    path: Path, scene: Scene, calibration: Calibration, options: Options
+    path: Path, scene: Scene, calibration: Calibration, options: Options, valid: int
 ) -> tuple[list[Anomaly], float, str]:
     """(regions by falling peak, threshold, remark); peak and mean are raw scores.
 
@@ -281,31 +261,52 @@ def _regions(
     if rule.kind == "threshold":
         level = rule.value
     elif rule.kind == "far":
-        raw, remark = calibrate.far_threshold(calibration, rule.value, scene.grid.pixel_area_m2)
+        raw, remark = calibrate.far_threshold(
+            calibration, rule.value, scene.grid.pixel_area_m2, _min_pixels(scene.grid, options)
+        )
         level = _heat(calibration, raw)
     else:
         level = _heat(calibration, calibration.candidate)
-    found = regions(
-        _strips(path, scene.grid),
-        level,
-        min_pixels=_min_pixels(scene.grid, options),
-        measure=calibration.pixel.score_at,
-    )
-    if rule.kind in ("far", "threshold"):
+    fixed = rule.kind in ("far", "threshold")
+    found, raised = _regions_from(level, path, scene.grid, calibration, options, fixed=fixed)
+    if fixed:
         return found, level, remark
     if rule.kind == "top":
         kept = found[: int(rule.value)]
     else:
         peaks = np.array([a.peak for a in found])
+        if raised:  # those that were not looked at count as tests too
+            expected = calibration.alarms_of(_min_pixels(scene.grid, options)).per_pixel * valid
+            unseen = max(0, round(expected) - len(found))
+            peaks = np.concatenate([peaks, np.full(unseen, calibration.candidate)])
         lowest, remark = calibrate.fdr_threshold(calibration, rule.value, peaks)
         kept = [a for a in found if a.peak >= lowest]
     return kept, _heat(calibration, kept[-1].peak) if kept else math.inf, remark
 
 
-def _strips(path: Path, grid: Grid) -> Iterator[tuple[Window, npt.NDArray[np.float32]]]:
-    with raster.reading(path) as dataset:
-        for window in strips_of(grid):
-            yield window, raster.read(path, dataset, [1], window)[0]
+def _regions_from(
+    level: float, path: Path, grid: Grid, calibration: Calibration, options: Options, *, fixed: bool
+) -> tuple[list[Anomaly], bool]:
+    """(regions at `level`, False), or where it is not `fixed` and they are too many (at a higher one, True)."""
+    smallest, raised = _min_pixels(grid, options), False
+    while True:
+        strips = _read_back(path, strips_of(grid))
+        try:
+            return regions(strips, level, min_pixels=smallest, measure=calibration.pixel.score_at), raised
+        except TooMany:
+            if fixed:
+                raise
+            level, raised = level + STEP, True
+
+
+def _read_back(path: Path, windows: Iterable[Window]) -> Iterator[tuple[Window, npt.NDArray[np.float32]]]:
+    """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
+    try:
+        with raster.reading(path) as dataset:
+            for window in windows:
+                yield window, raster.read(path, dataset, [1], window)[0]
+    except SceneError as error:
+        raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
 
 
 def _heat(calibration: Calibration, raw: float) -> float:
@@ -315,7 +316,7 @@ def _heat(calibration: Calibration, raw: float) -> float:
 
 def _min_pixels(grid: Grid, options: Options) -> int:
     if options.min_area_m2 is None:
-        return DEFAULT_MIN_PIXELS
+        return calibrate.SPECK
     return max(1, math.ceil(options.min_area_m2 / (grid.pixel_area_m2 or 1.0) - 1e-9))
 
 
@@ -330,7 +331,8 @@ def _top_bands(scene: Scene, model: Model, found: Sequence[Anomaly]) -> list[str
             first = [(v - PEEK // 2) // stride * stride for v in (anomaly.row, anomaly.col)]
             window = Window(first[0], first[1], PEEK, PEEK)
             image, valid = reader.read(window.grown(halo))
-            error = model.band_error(image[None], valid[None])[0, :, halo:-halo, halo:-halo]
+            rows, cols = window.slices(window.grown(halo))
+            error = model.band_error(image[None], valid[None])[0, :, rows, cols]
             inside = raster.burn([anomaly.polygon], window, Affine.identity())
             names.append(scene.names[int(error[:, inside].sum(axis=1).argmax())])
     return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import warnings
 from typing import Any
@@ -84,6 +83,5 @@ def with_card(proto: onnx.ModelProto, card: Card) -> bytes:
     copy.CopyFrom(proto)
     copy.producer_name, copy.producer_version = "satae", card.satae_version
     onnx.helper.set_model_props(copy, {KEY: card.model_dump_json()})
-    buffer = io.BytesIO()
-    buffer.write(copy.SerializeToString(deterministic=True))
-    return buffer.getvalue()
+    content: bytes = copy.SerializeToString(deterministic=True)
+    return content

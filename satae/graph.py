@@ -14,6 +14,19 @@ from satae.errors import ModelError
 from satae.normalize import Normalizer
 from satae.scores import Linear
 
+FILL = 9  # side of the neighbourhood, in pixels
+
+
+def filled(x: Tensor, valid: Tensor) -> Tensor:
+    """x with each invalid pixel at the mean of the valid ones around it, or at 0 where there are none.
+
+    The edge of nodata is then no edge to the network. What invalid pixels held, NaN included, is not used.
+    """
+    known = torch.where(valid > 0.5, x, torch.zeros_like(x))
+    total = F.avg_pool2d(known, FILL, 1, FILL // 2)
+    share = F.avg_pool2d(valid, FILL, 1, FILL // 2)
+    return torch.where(valid > 0.5, x, total / share.clamp(min=0.5 / FILL**2))
+
 
 class Input(nn.Module):
     """DN (N, B, H, W) -> x (N, K, H, W); what each step does is in `normalize`."""
@@ -40,11 +53,10 @@ class Input(nn.Module):
         return ((image - self.floor) * self.inverse_range).clamp(0, 1)
 
     def features(self, u: Tensor, valid: Tensor) -> Tensor:
-        """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) at 0, the mean of the training sample."""
+        """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
         v = self.gain * u + self.offset
         v = torch.log(v) if self.logarithmic else v
-        x: Tensor = self.affine(v - self.mean)
-        return torch.where(valid > 0.5, x, torch.zeros_like(x))
+        return filled(self.affine(v - self.mean), valid)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         return self.features(self.scale(image), valid)
@@ -75,14 +87,15 @@ LARGEST_REACH = 256
 def reach(detector: Detector, bands: int, stride: int) -> int:
     """How far, in pixels, an input pixel is felt in the anomaly map, over all positions in the stride.
 
-    Measured, not declared: a NaN is put into one pixel and spreads through every operation that reads it.
-    ModelError where it reaches further than LARGEST_REACH: no halo would do.
+    Measured, not declared: a NaN is put into one pixel and spreads through every operation that reads it,
+    with all pixels valid and with every second row or column invalid. ModelError where it reaches further
+    than LARGEST_REACH: no halo would do.
     """
     detector.eval()
     radius = 8 * stride
     while True:
-        side = _aligned(2 * radius + stride, stride)
-        felt = max(_spread(detector, bands, side, row, col) for row, col in _phases(side, stride))
+        middle = -(-radius // stride) * stride
+        felt = max(_spread(detector, bands, middle, middle + i) for i in range(stride))
         if felt < radius:
             return felt
         if radius > LARGEST_REACH:
@@ -92,25 +105,18 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
         radius *= 2
 
 
-def _aligned(value: int, stride: int) -> int:
-    return -(-value // stride) * stride
-
-
-def _phases(side: int, stride: int) -> list[tuple[int, int]]:
-    """Central positions that differ modulo the stride; rows and columns behave alike, so the diagonal does."""
-    middle = side // 2 // stride * stride
-    return [(middle + i, middle + i) for i in range(stride)]
-
-
 @torch.no_grad()
-def _spread(detector: Detector, bands: int, side: int, row: int, col: int) -> int:
+def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
+    """The largest distance at which a NaN at (place, place) is seen; the image goes on for `middle` around."""
+    side = 2 * middle + 1 + place - middle
     image = detector.input.floor.expand(1, bands, side, side).clone()
-    image[..., row, col] = torch.nan
-    hit = torch.isnan(detector(image, torch.ones(1, 1, side, side))[0][0, 0])
-    rows, cols = torch.nonzero(hit, as_tuple=True)
-    return int(max((rows - row).abs().max(), (cols - col).abs().max()))
-
-
-def padded(image: Tensor, margin: int) -> Tensor:
-    """`image` with `margin` zeros on every side."""
-    return F.pad(image, (margin,) * 4)
+    image[..., place, place] = torch.nan
+    every = torch.ones(1, 1, side, side)
+    rows, cols = every.clone(), every.clone()
+    rows[:, :, 1 - place % 2 :: 2] = 0
+    cols[..., 1 - place % 2 :: 2] = 0
+    felt = 0
+    for valid in (every, rows, cols):
+        hit = torch.nonzero(torch.isnan(detector(image, valid)[0][0, 0]))
+        felt = max(felt, int((hit - place).abs().max()))
+    return felt

@@ -50,10 +50,28 @@ class Window:
         width = min(self.stop[1], outer.stop[1]) - col
         return Window(row, col, height, width) if height > 0 and width > 0 else None
 
+    def clipped(self, outer: Window) -> Window:
+        """The part of this window that lies in `outer`; ValueError where there is none."""
+        inside = self.within(outer)
+        if inside is None:
+            raise ValueError(f"{self} and {outer} do not touch")
+        return inside
+
     def slices(self, outer: Window) -> tuple[slice, slice]:
         """(rows, cols) of this window in an array that holds `outer`."""
         row, col = self.row - outer.row, self.col - outer.col
         return slice(row, row + self.height), slice(col, col + self.width)
+
+    def cell(self, block: tuple[int, int]) -> Window:
+        """The block of (rows, cols), counted from pixel 0, that holds the first pixel."""
+        return Window(self.row // block[0] * block[0], self.col // block[1] * block[1], *block)
+
+    def cells(self, block: tuple[int, int]) -> Iterator[Window]:
+        """The parts of this window, row by row, when cut along blocks of (rows, cols) that start at pixel 0."""
+        first = self.cell(block)
+        for row in range(first.row, self.stop[0], block[0]):
+            for col in range(first.col, self.stop[1], block[1]):
+                yield Window(row, col, *block).clipped(self)
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,11 @@ class Grid:
             for col in range(0, max(1, self.width - overlap), step):
                 yield Window(row, col, size, size)
 
+    def part(self, window: Window) -> Grid:
+        """The grid of a window alone."""
+        (x, y), t = self.xy(window.row, window.col), self.transform
+        return Grid(window.height, window.width, Affine(t.a, t.b, float(x), t.d, t.e, float(y)), self.crs)
+
     def xy(self, rows: npt.ArrayLike, cols: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Map coordinates (..., 2) of pixel corners; add 0.5 to both for pixel centres."""
         r, c = np.asarray(rows, float), np.asarray(cols, float)
@@ -97,9 +120,7 @@ class Grid:
 
     def footprint(self, window: Window | None = None) -> npt.NDArray[np.float64]:
         """Closed ring (5, 2) of map coordinates around the part of `window` in the grid, counter-clockwise."""
-        inside = (window or self.window).within(self.window)
-        if inside is None:
-            raise ValueError(f"{window} does not touch the grid of {self.height} x {self.width} pixels")
+        inside = (window or self.window).clipped(self.window)
         (top, left), (bottom, right) = (inside.row, inside.col), inside.stop
         ring = self.xy([top, bottom, bottom, top, top], [left, left, right, right, left])
         return ring if self.transform.determinant < 0 else ring[::-1]
@@ -123,18 +144,27 @@ class Grid:
         except pyproj.exceptions.ProjError:
             return None
 
+    @property
+    def located(self) -> bool:
+        """Whether the CRS ties map coordinates to longitude and latitude; not so without one, or a local one."""
+        return self._to_geodetic is not None
+
+    @cached_property
+    def _to_lonlat(self) -> pyproj.Transformer | None:
+        try:
+            return pyproj.Transformer.from_crs(self._crs, "OGC:CRS84", always_xy=True)
+        except pyproj.exceptions.ProjError:
+            return self._to_geodetic
+
     def lonlat(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Map coordinates (..., 2) as WGS 84 longitude and latitude, or on the CRS's own body.
 
-        Where there is no CRS they are returned as they are; not finite where the projection has no inverse.
+        Where the grid is not `located` they are returned as they are; not finite where the projection has no
+        inverse.
         """
-        if self._crs is None or self._to_geodetic is None:
+        if not self.located or self._to_lonlat is None:
             return xy
-        try:
-            move = pyproj.Transformer.from_crs(self._crs, "OGC:CRS84", always_xy=True)
-        except pyproj.exceptions.ProjError:
-            move = self._to_geodetic
-        return np.stack(move.transform(xy[..., 0], xy[..., 1]), axis=-1)
+        return np.stack(self._to_lonlat.transform(xy[..., 0], xy[..., 1]), axis=-1)
 
     @cached_property
     def _metres(self) -> float | None:

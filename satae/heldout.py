@@ -1,28 +1,36 @@
-"""The calibration sample: held-out blocks, scored exactly as a scene is, out of the tile store."""
+"""The calibration sample: held-out blocks, scored as a scene is, out of the tile store.
+
+The scores are those of the scene itself but next to tiles that were left out when it was cut: what those
+hold is not in the store, and is invalid here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from satae import calibrate
 from satae.anomalies import regions
-from satae.calibrate import Calibration
+from satae.calibrate import Alarms, Calibration
 from satae.grid import Window
 from satae.runtime import Model
 from satae.scan import scan_windows
 from satae.split import Split
 from satae.tiles import TileSet
 
+Map = npt.NDArray[np.float32]
 SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, at the most
 
 
 def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
-    """Tails of pixels, tiles and regions over the held-out blocks, scored exactly as a scene is."""
+    """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
     maps, maxima, pixels = [], [], 0
-    for number, where in _blocks(sets, chosen):
+    blocks = list(_blocks(sets, chosen))
+    for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
+        number, where = blocks[i]
         scores = _block_map(sets[number], where, model)
         maps.append(scores)
         maxima += _tile_maxima(sets[number], where, scores, model)
@@ -30,18 +38,60 @@ def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibrat
         if pixels > SAMPLE_PIXELS:
             break
     values = np.concatenate([m[np.isfinite(m)] for m in maps])
-    candidate = float(np.quantile(values, 1 - calibrate.CLUSTER_SHARE))
-    peaks = [a.peak for m in maps for a in regions([(Window(0, 0, *m.shape), m)], candidate, outlined=False)]
-    peaks = peaks if len(peaks) > 1 else maxima
+    candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
     return Calibration(
         pixel=calibrate.fit(values),
         tile=calibrate.fit(maxima),
-        region=calibrate.fit(peaks),
+        region=calibrate.fit(_peaks(maps, candidate, maxima)),
         candidate=candidate,
-        regions_per_pixel=len(peaks) / pixels,
+        alarms=_alarms(maps, values[values >= candidate], pixels),
         pixels=pixels,
         blocks=len(maps),
     )
+
+
+def _peaks(maps: list[Map], candidate: float, maxima: list[float]) -> list[float]:
+    """Peaks of candidate regions; where there are none to speak of, the maxima of tiles."""
+    peaks = [
+        anomaly.peak
+        for m in maps
+        for anomaly in regions(
+            [(Window(0, 0, *m.shape), m)], candidate, min_pixels=calibrate.SPECK, outlined=False
+        )
+    ]
+    return peaks if len(peaks) > 1 else maxima
+
+
+def _alarms(maps: list[Map], exceeding: Map, pixels: int) -> list[Alarms]:
+    """Counts of background regions by size, at levels that thin out the exceeding pixels evenly in log."""
+    shares = 1 - np.geomspace(1, 1 / len(exceeding), calibrate.LEVELS)
+    levels = np.unique(np.quantile(exceeding, shares))
+    counts = np.array([_counts(maps, level) for level in levels])
+    found = []
+    for size, column in zip(calibrate.SIZES, counts.T, strict=True):
+        gone = calibrate.vanishing(levels.astype(np.float64), column)
+        if len(gone) > 1:
+            found.append(Alarms(pixels=size, per_pixel=len(gone) / pixels, tail=calibrate.fit(gone)))
+    return found or [_scarce(exceeding, pixels)]
+
+
+def _counts(maps: list[Map], level: float) -> list[int]:
+    """Regions at a level that have at least each of SIZES pixels."""
+    sizes = [_sizes(m, level) for m in maps]
+    return [sum(int((s >= size).sum()) for s in sizes) for size in calibrate.SIZES]
+
+
+def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
+    """Pixels of each 8-connected region at a level."""
+    mask = (scores >= np.float32(level)).astype(np.uint8)
+    stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
+    return np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int64)
+
+
+def _scarce(exceeding: Map, pixels: int) -> Alarms:
+    """Where fewer than two regions were seen, every exceeding pixel counts as one."""
+    sample = np.resize(exceeding.astype(np.float64), max(2, len(exceeding)))
+    return Alarms(pixels=1, per_pixel=len(sample) / pixels, tail=calibrate.fit(sample))
 
 
 def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

@@ -95,12 +95,15 @@ def write_gpkg(path: Path, name: str, scenes: Sequence[SceneLayer], created: str
         raise OutputError(f"{name} could not be written: {error}") from error
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    extent = _extent(scenes, crs)
     heatmaps = [qgis.Heatmap(s.heatmap, s.maximum, _qgis_crs(s.grid.crs)) for s in scenes]
-    archive = qgis.project(
-        Path(name).stem, gpkg=name, heatmaps=heatmaps, crs=_qgis_crs(crs), extent=_extent(scenes, crs)
-    )
-    qgis.embed(path, name=Path(name).stem, archive=archive, updated=moment.astimezone(UTC))
-    _check(path, name, counts)
+    stem = Path(name).stem
+    archive = qgis.project(stem, gpkg=name, heatmaps=heatmaps, crs=_qgis_crs(crs), extent=extent)
+    try:
+        qgis.embed(path, name=stem, archive=archive, updated=moment.astimezone(UTC))
+        _check(path, name, counts)
+    except sqlite3.Error as error:
+        raise OutputError(f"{name} could not be written: {error}") from error
 
 
 Writer = Callable[[Path, str, Sequence[SceneLayer], str], None]

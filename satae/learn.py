@@ -14,16 +14,19 @@ import torch
 import yaml
 
 import satae
-from satae import diagnosis, export, figures, graph, objectives, runtime, scores
+from satae import config, diagnosis, export, figures, graph, objectives, runtime, scores
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
-from satae.config import Recipe, checked
+from satae.config import Recipe
 from satae.errors import OutputError, TilesError
 from satae.heldout import calibrated
 from satae.publish import check_target, locked, publish, staging, write_bytes
 from satae.tiles import TileSet
-from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit
+from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit, plan
 
+CONFIG = "config.yaml"
 PARITY_TILES = 8
+SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
+FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md")
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,19 @@ def train(
     """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
 
     `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png and diagnosis.md.
-    Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on.
+    Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, and what `plan`
+    and `fit` raise. What is wrong with recipe or tiles is found before anything is replaced.
     """
     place = device_named(device)
     check_target(out, overwrite=overwrite or resume)
     with locked(out):
-        recipe = _prepared(run, recipe, resume=resume, overwrite=overwrite)
-        trained = fit(sets, recipe, run, device=place, report=report)
-        detector = graph.Detector(
-            trained.normalizer, trained.model, scores.head(recipe.score, trained.normalizer)
-        )
+        recipe = _recipe(run, recipe, resume=resume, overwrite=overwrite)
+        planned = plan(sets, recipe)
+        head = scores.head(recipe.score, planned.normalizer)
+        if not resume:
+            _begin(run, recipe)
+        trained = fit(sets, planned, run, device=place, report=report)
+        detector = graph.Detector(trained.normalizer, trained.model, head)
         mean_loss = _mean_loss(sets, recipe, trained)
         proto, card = _exported(sets, recipe, trained, detector)
         content = export.with_card(proto, card)
@@ -76,26 +82,36 @@ def train(
     return Result(out, run, card, trained.state.epoch, faults)
 
 
-def _prepared(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
-    """Make or clear the run folder; with `resume`, the recipe that the run was started with."""
-    config = run / "config.yaml"
+def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
+    """The recipe, with `resume` the one that the run was started with; refuses a run folder in use.
+
+    A folder that holds its recipe alone has nothing to lose: that run was stopped in its first epoch.
+    """
     if resume:
-        if not (run / CHECKPOINT).exists():
+        if not (run / CONFIG).is_file():
             raise TilesError(f"{run} holds no interrupted run; start one without --resume")
-        return checked(yaml.safe_load(config.read_text()), config)
-    if run.exists() and not overwrite:
-        state = "an earlier run" if (run / CHECKPOINT).exists() else "other files"
+        return config.load(run / CONFIG)
+    if overwrite or not run.exists():
+        return recipe
+    if (run / CHECKPOINT).exists():
         raise OutputError(
-            f"{run} holds {state}; pass --resume to go on with it, --overwrite to start again, or another --out"
+            f"{run} holds an earlier run; pass --resume to go on with it, --overwrite to start again, or "
+            "another --out"
         )
+    if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG}:
+        raise OutputError(f"{run} is in the way; pass --overwrite to use it, or another --out")
+    return recipe
+
+
+def _begin(run: Path, recipe: Recipe) -> None:
+    """Make the run folder, or clear it of an earlier run."""
     try:
         run.mkdir(parents=True, exist_ok=True)
+        for name in (CHECKPOINT, "history.jsonl", *FIGURES):
+            (run / name).unlink(missing_ok=True)
     except OSError as error:
-        raise OutputError(f"{run} cannot be made: {error.strerror}") from error
-    for name in (CHECKPOINT, "history.jsonl", "curves.png", "reconstructions.png", "diagnosis.md"):
-        (run / name).unlink(missing_ok=True)
-    write_bytes(config, yaml.safe_dump(recipe.model_dump(), sort_keys=False).encode())
-    return recipe
+        raise OutputError(f"{run} cannot be written: {error.strerror}") from error
+    write_bytes(run / CONFIG, yaml.safe_dump(recipe.model_dump(), sort_keys=False).encode())
 
 
 def _exported(
@@ -158,7 +174,6 @@ def _training_scene(tiles: TileSet) -> TrainingScene:
     ring = tiles.grid.lonlat(tiles.grid.footprint())
     return TrainingScene(
         name=record.scene,
-        path=record.files[0].path,
         sha256=record.sha256,
         tiles=len(tiles),
         gsd_m=tiles.grid.gsd_m,
@@ -186,14 +201,18 @@ def _documented(
     mean_loss: float,
     recipe: Recipe,
 ) -> list[str]:
-    """Write curves, reconstructions and diagnosis; gives the findings."""
+    """Write FIGURES to the run folder; gives the findings."""
     state = trained.state
     losses = [e.train_loss for e in state.history], [e.val_loss for e in state.history]
-    figures.curves(run / "curves.png", *losses, state.best_epoch, mean_loss)
-    figures.reconstructions(run / "reconstructions.png", _worst_and_median(sets, trained, detector))
     found = diagnosis.findings(state.history, state.best_epoch, mean_loss, recipe.train.epochs)
     text = diagnosis.report(state.history, state.best_epoch, mean_loss, found)
-    write_bytes(run / "diagnosis.md", text.encode())
+    with staging(run / CONFIG) as folder:
+        curves, rebuilt, report = (folder / name for name in FIGURES)
+        figures.curves(curves, *losses, state.best_epoch, mean_loss)
+        figures.reconstructions(rebuilt, _worst_and_median(sets, trained, detector))
+        report.write_text(text, encoding="utf-8")
+        for draft in (curves, rebuilt, report):
+            publish(draft, run / draft.name)
     return [str(f) for f in found]
 
 
@@ -201,8 +220,12 @@ def _documented(
 def _worst_and_median(
     sets: Sequence[TileSet], trained: Trained, detector: graph.Detector
 ) -> list[tuple[str, Any, Any, Any]]:
-    """Rows for `figures.reconstructions`: the two held-out tiles with the largest score, the two in the middle."""
+    """Rows for `figures.reconstructions`: the two held-out tiles with the largest score, the two in the middle.
+
+    Of very many held-out tiles, SHOWN_TILES evenly spread ones are looked at.
+    """
     held_out, peaks = trained.split.held_out, []
+    held_out = held_out[np.unique(np.linspace(0, len(held_out) - 1, SHOWN_TILES).astype(int))]
     for where in held_out:
         image, valid = _tensors(sets, where)
         peaks.append(float(detector(image, valid)[1]))

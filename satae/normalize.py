@@ -17,7 +17,6 @@ from satae.errors import TrainError
 Vector = npt.NDArray[np.float64]
 TAIL = 0.001  # share of pixels under `low` and over `high`
 LOG_FLOOR = 0.02  # added before the logarithm, in units of the range between low and high
-LOG_BANDS = 8  # up to this many bands are stretched by the logarithm (METHODS: few, wide, skewed bands)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def fit(
     sample: npt.NDArray[np.floating],
     *,
     whitened: bool,
-    logarithmic: bool | None = None,
+    logarithmic: bool = False,
     ridge: float = 1e-3,
     components: int = 32,
 ) -> Normalizer:
@@ -85,9 +84,8 @@ def fit(
     low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL], axis=0)
     low, high = _opened(sample, low, high)
     bands = len(low)
-    flags = bands <= LOG_BANDS if logarithmic is None else logarithmic
     zero, one = np.zeros(bands), np.ones(bands)
-    draft = Normalizer(low, high, flags, zero, one, np.eye(bands), whitened)
+    draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened)
     v = draft.stretched(sample)
     mean = v.mean(axis=0)
     covariance = np.atleast_2d(np.cov(v.T, bias=True))
@@ -95,7 +93,9 @@ def fit(
     if not (variance > 0).any():
         raise TrainError("every band is constant over the valid pixels, so there is nothing to learn")
     spread = np.sqrt(np.where(variance > 0, variance, 1.0))
-    return Normalizer(low, high, flags, mean, spread, _whitening(covariance, ridge, components), whitened)
+    return Normalizer(
+        low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened
+    )
 
 
 def _opened(sample: npt.NDArray[np.floating], low: Vector, high: Vector) -> tuple[Vector, Vector]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from satae.describe import describe
 from satae.errors import ConfigError, OutputError
+from satae.raster import MAX_BANDS
 from satae.scene import Limits, Scene
 from satae.tiles import load_all
 from satae.tiling import described_again
@@ -52,8 +53,11 @@ def band_numbers(text: str | None) -> list[int] | None:
     try:
         numbers: list[int] = []
         for part in text.split(","):
-            first, _, last = part.partition("-")
-            numbers += range(int(first), int(last or first) + 1)
+            first, dash, last = part.partition("-")
+            start, stop = int(first), int(last if dash else first)
+            if not 1 <= start <= stop <= MAX_BANDS:
+                raise ValueError(part)
+            numbers += range(start, stop + 1)
     except ValueError as error:
         raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4") from error
     return numbers
@@ -62,7 +66,11 @@ def band_numbers(text: str | None) -> list[int] | None:
 def made(folder: Path) -> bool:
     """Make a folder that is missing; whether it was. OutputError where it cannot be."""
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir()
+    except FileNotFoundError:
+        raise OutputError(
+            f"{folder} cannot be made: there is no folder {folder.parent}; make it first"
+        ) from None
     except FileExistsError:
         if folder.is_dir():
             return False

@@ -11,19 +11,23 @@ import os
 import secrets
 
 os.environ["GDAL_SKIP"] = (
-    "HTTP WMS WMTS WCS STACIT STACTA PLMOSAIC EEDA EEDAI DAAS OGCAPI GTI VRT DERIVED OGR_VRT"
+    "HTTP WMS WMTS WCS STACIT STACTA PLMOSAIC EEDA EEDAI DAAS OGCAPI GTI VRT DERIVED OGR_VRT GDALG "
+    "WFS OAPIF CSW Carto AmigoCloud PLSCENES NGW Elasticsearch GPSBabel ADBC"
 )
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "." + secrets.token_hex(16)
 os.environ["GDAL_HTTP_PROXY"] = "127.0.0.1:1"
 os.environ["GDAL_PAM_ENABLED"] = "NO"
 os.environ["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
 os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
+os.environ["GML_DOWNLOAD_SCHEMA"] = "NO"
 os.environ["GDAL_CACHEMAX"] = "64"
+os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL prints what no handler takes, among it repeated errors
 
+import html
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,12 +42,12 @@ import rasterio.windows
 import shapely
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
-from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.tifftags import GDAL_METADATA, text_tags
+from satae.tifftags import GDAL_METADATA, MAX_TEXT, text_tags
 
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
@@ -71,13 +75,14 @@ __all__ = ["ColorInterp", "MaskFlags"]
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
 Dataset = Any  # rasterio.io.DatasetReader carries no types
+FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
 
 
 def cause(error: BaseException) -> str:
     """The last, most specific sentence of a GDAL error chain."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def check_file(path: Path) -> None:
@@ -85,15 +90,20 @@ def check_file(path: Path) -> None:
     text = str(path)
     if "://" in text or text.startswith(("/vsi", "<", "vrt:", "GTIFF_")) or ":/" in text:
         raise SceneError(f"{text!r} is not a file on this machine; download the scene first")
-    if path.is_dir():
-        raise SceneError(f"{path} is a folder; name the GeoTIFF files in it")
-    if not path.exists():
-        raise SceneError(f"{path} does not exist")
     try:
+        text.encode()
+        if path.is_dir():
+            raise SceneError(f"{path} is a folder; name the GeoTIFF files in it")
+        if not path.exists():
+            raise SceneError(f"{path} does not exist")
+        if not path.is_file():
+            raise SceneError(f"{path} is not a regular file")
         with path.open("rb") as file:
             head = file.read(64)
     except OSError as error:
         raise SceneError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path} has a name that is not UTF-8; rename it") from error
     if head.startswith(TIFF_MAGIC):
         return
     for magic, meaning in NON_TIFF:
@@ -111,7 +121,12 @@ def reading(path: Path) -> Iterator[Dataset]:
     """
     check_file(path)
     metadata = text_tags(path).get(GDAL_METADATA, "")
-    if "OVERVIEW_FILE" in metadata or "/vsi" in metadata:
+    if len(metadata) > MAX_TEXT:
+        raise SceneError(
+            f"{path} holds more than {MAX_TEXT >> 20} MiB of metadata; clean it with `gdal_translate`"
+        )
+    plain = html.unescape(metadata).upper()
+    if "OVERVIEW_FILE" in plain or "/VSI" in plain:
         raise SceneError(
             f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`"
         )
@@ -119,7 +134,7 @@ def reading(path: Path) -> Iterator[Dataset]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             dataset = rasterio.open(path, driver="GTiff", sharing=False)
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
+    except FAILURES as error:
         raise SceneError(f"{path} cannot be opened as a GeoTIFF: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
@@ -151,7 +166,7 @@ def numpy_dtype(name: str) -> str:
 
 
 def grid_of(path: Path, dataset: Dataset) -> Grid:
-    """Shape, affine and CRS as the file states them, nothing invented.
+    """Shape, affine and CRS as the file states them, nothing invented; no CRS without a position in it.
 
     Raises SceneError where the affine is degenerate or the file is located only by ground control points or
     by RPCs: its pixels have no map coordinates yet.
@@ -168,7 +183,8 @@ def grid_of(path: Path, dataset: Dataset) -> Grid:
             raise SceneError(f"{path} is located by {len(dataset.gcps[0])} ground control points only; {fix}")
         if dataset.rpcs is not None:
             raise SceneError(f"{path} is located by RPCs only; {fix.replace('gdalwarp', 'gdalwarp -rpc')}")
-    return Grid(dataset.height, dataset.width, t, dataset.crs.to_wkt() if dataset.crs else None)
+    crs = dataset.crs.to_wkt() if dataset.crs and not t.is_identity else None
+    return Grid(dataset.height, dataset.width, t, crs)
 
 
 def wkt(code: str) -> str:
@@ -177,35 +193,49 @@ def wkt(code: str) -> str:
 
 
 def read(path: Path, dataset: Dataset, bands: list[int], window: Window) -> npt.NDArray[Any]:
-    """Pixels (band, row, col) of a window inside the grid; SceneError names the place of a damaged block.
+    """Pixels (band, row, col) of a window inside the grid; DamageError names the first damaged block.
 
     After an error the handle must not be used again: GDAL may answer the next read with zeros.
     """
-    try:
-        return np.asarray(dataset.read(bands, window=_gdal(window)))
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise _damaged(path, window, error) from error
+    return _decoded(path, dataset, window, lambda d, w: d.read(bands, window=_gdal(w)))
 
 
 def read_mask(path: Path, dataset: Dataset, band: int, window: Window) -> npt.NDArray[np.bool_]:
     """True where GDAL's own mask of the band (nodata, internal mask, alpha) says that the pixel is good."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NodataShadowWarning)
-            return np.asarray(dataset.read_masks(band, window=_gdal(window))) > 0
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        raise _damaged(path, window, error) from error
+    return _decoded(path, dataset, window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
 
 
 def _gdal(window: Window) -> Any:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
-def _damaged(path: Path, window: Window, error: BaseException) -> DamageError:
-    return DamageError(
-        f"{path} is damaged between rows {window.row} and {window.stop[0]}, columns {window.col} and "
-        f"{window.stop[1]} ({cause(error)}); the file may be half copied"
-    )
+def _decoded(
+    path: Path, dataset: Dataset, window: Window, get: Callable[[Dataset, Window], Any]
+) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(get(dataset, window))
+    except FAILURES as error:
+        place, reason = window, cause(error)
+        if not isinstance(dataset, WarpedVRT):
+            place, reason = _first_damage(path, window, get) or (place, reason)
+        raise DamageError(
+            f"{path} is damaged between rows {place.row} and {place.stop[0]}, columns {place.col} and "
+            f"{place.stop[1]} ({reason}); the file may be half copied"
+        ) from error
+
+
+def _first_damage(
+    path: Path, window: Window, get: Callable[[Dataset, Window], Any]
+) -> tuple[Window, str] | None:
+    """The first block in a window that a fresh handle cannot decode, and why."""
+    with reading(path) as dataset:
+        for part in window.cells(dataset.block_shapes[0]):
+            try:
+                get(dataset, part)
+            except FAILURES as error:
+                whole = Window(0, 0, dataset.height, dataset.width)
+                return part.cell(dataset.block_shapes[0]).clipped(whole), cause(error)
+    return None
 
 
 @contextmanager
@@ -229,7 +259,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     out = rasterio.features.rasterize(
         shapes,
         out_shape=(window.height, window.width),
-        transform=transform * Affine.translation(window.col, window.row),
+        transform=Grid(window.height, window.width, transform, None).part(window).transform,
         dtype="uint8",
     )
     return np.asarray(out, bool)
@@ -259,11 +289,11 @@ def writing(
                 path, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands, dtype=dtype,
                 crs=grid.crs, transform=grid.transform, nodata=nodata, compress="zstd", zstd_level=1,
                 predictor=3 if np.dtype(dtype).kind == "f" else 2, bigtiff="IF_SAFER",
-                sparse_ok=False, **layout,
+                photometric="MINISBLACK", alpha="NO", sparse_ok=False, **layout,
             )  # fmt: skip
         with dataset:
             yield dataset
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
+    except FAILURES as error:
         raise OutputError(f"{path.name} could not be written: {cause(error)}") from error
 
 
@@ -291,5 +321,5 @@ def to_cog(source: Path, target: Path) -> None:
             source, target, driver="COG", compress="ZSTD", level=9, predictor="YES",
             overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="1",
         )  # fmt: skip
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
+    except FAILURES as error:
         raise OutputError(f"{target.name} could not be written: {cause(error)}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from satae.errors import DeviceError, ModelError
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
-EXTERNAL = b"\x0a\x08location"  # the key of a tensor stored in another file, as protobuf writes it
+# the key of a tensor stored in another file, in protobuf's shortest form and in those padded to hide it
+EXTERNAL = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
 
 log = logging.getLogger(__name__)
 Array = npt.NDArray[np.float32]
@@ -67,10 +69,15 @@ class Model:
 def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
     """Open a model file; see `from_bytes`."""
     if not path.is_file():
-        raise ModelError(f"{path} does not exist; make one with `satae train`")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"{path} {what}; make a model with `satae train`")
     if path.stat().st_size > MAX_BYTES:
         raise ModelError(f"{path} is larger than {MAX_BYTES >> 30} GiB, the limit of an ONNX file")
-    return from_bytes(path.read_bytes(), path.name, device, threads)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    return from_bytes(content, path.name, device, threads)
 
 
 def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0) -> Model:
@@ -79,7 +86,7 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
     'auto' takes CUDA where its provider loads. Raises DeviceError where 'cuda' was asked for and ONNX
     Runtime fell back, ModelError where the bytes are no model that satae wrote.
     """
-    if EXTERNAL in content:
+    if EXTERNAL.search(content):
         raise ModelError(f"{name} keeps weights in another file, which is not read; export it as one file")
     session = _session(content, name, device, threads)
     provider = session.get_providers()[0]

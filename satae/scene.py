@@ -8,6 +8,7 @@ How a scene is settled from what its files say is in `describe`.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -27,10 +28,16 @@ SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
 @dataclass(frozen=True)
 class File:
-    """One GeoTIFF of a scene and the 1-based bands that are used of it."""
+    """One GeoTIFF of a scene and the 1-based bands that are used of it.
+
+    `alpha` is the band that serves as a mask. `trust_nodata` is off where the nodata tag is no number, which
+    GDAL would take for 0.
+    """
 
     path: Path
     bands: tuple[int, ...]
+    alpha: int | None = None
+    trust_nodata: bool = True
 
 
 @dataclass(frozen=True)
@@ -53,8 +60,7 @@ class Scene:
     """Where the pixels are and what they mean; no pixel is held.
 
     `scales` and `offsets` are the declared ones of each band, kept to compare with a model's; DN are never
-    rescaled by them. `alpha` is the 1-based band that serves as a mask. `trust_nodata` is off where the nodata
-    tag is no number, which GDAL would take for 0. `block` is the (rows, cols) stored as one piece.
+    rescaled by them. `block` is the (rows, cols) that the first file stores as one piece.
     """
 
     name: str
@@ -65,16 +71,24 @@ class Scene:
     block: tuple[int, int]
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
-    alpha: int | None
-    trust_nodata: bool
     limits: Limits
     area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
-    damage: list[Window] = field(default_factory=list, compare=False)  # what was salvaged around
+    _damage: set[Window] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
         """The first file."""
         return self.files[0].path
+
+    @property
+    def alpha(self) -> int | None:
+        """The 1-based band that serves as a mask, of the first file that has one."""
+        return next((f.alpha for f in self.files if f.alpha is not None), None)
+
+    @property
+    def damage(self) -> list[Window]:
+        """Blocks that were masked so far because they cannot be decoded, in row-major order."""
+        return sorted(self._damage, key=lambda w: (w.row, w.col))
 
     @property
     def pixel_bytes(self) -> int:
@@ -133,12 +147,22 @@ class SceneReader:
     scene: Scene
     handles: list[raster.Dataset]
     mask: raster.Dataset | None
+    failures: list[DamageError] = field(default_factory=list)  # GDAL may give zeros after the first one
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Image (band, row, col) in the stored dtype and `valid` (row, col), zeros and False off the grid.
 
-        Raises SceneError with the place of a damaged block; the reader must not be used after that.
+        Raises DamageError with the place of a damaged block, and again whatever is asked for after that.
         """
+        if self.failures:
+            raise self.failures[0]
+        try:
+            return self._read(window)
+        except DamageError as error:
+            self.failures.append(error)
+            raise
+
+    def _read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         scene = self.scene
         image = np.zeros((len(scene.names), window.height, window.width), scene.dtype)
         valid = np.zeros((window.height, window.width), bool)
@@ -152,7 +176,7 @@ class SceneReader:
             part = raster.read(file.path, handle, list(file.bands), inside)
             image[band : band + len(part), rows, cols] = part
             band += len(part)
-            good &= self._declared_valid(file, handle, inside)
+            good &= _declared_valid(file, handle, part, inside)
         valid[rows, cols] = good & _meaningful(image[:, rows, cols], scene.limits.nodata)
         return image, valid
 
@@ -163,26 +187,9 @@ class SceneReader:
             good &= raster.burn(list(self.scene.area), window, self.scene.grid.transform)
         if self.mask is not None and self.scene.limits.mask is not None:
             path = self.scene.limits.mask
-            good &= raster.read(path, self.mask, [1], window)[0] != 0
-            if raster.MaskFlags.all_valid not in self.mask.mask_flag_enums[0]:
-                good &= raster.read_mask(path, self.mask, 1, window)
-        return good
-
-    def _declared_valid(self, file: File, handle: raster.Dataset, window: Window) -> npt.NDArray[np.bool_]:
-        good = np.ones((window.height, window.width), bool)
-        for band in file.bands:
-            flags = handle.mask_flag_enums[band - 1]
-            if raster.MaskFlags.all_valid in flags or (
-                raster.MaskFlags.nodata in flags and not self.scene.trust_nodata
-            ):
-                continue
-            if raster.MaskFlags.alpha in flags and self.scene.alpha is None:
-                continue
-            good &= raster.read_mask(file.path, handle, band, window)
-            if raster.MaskFlags.per_dataset in flags:
-                break
-        if self.scene.alpha is not None:
-            good &= raster.read(file.path, handle, [self.scene.alpha], window)[0] > 0
+            usable = raster.read(path, self.mask, [1], window)
+            good &= (usable[0] != 0) & ~np.isnan(usable[0])
+            good &= _declared_valid(File(path, (1,), _alpha_of(self.mask)), self.mask, usable, window)
         return good
 
 
@@ -193,34 +200,65 @@ class Salvager:
     scene: Scene
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """As `SceneReader.read`, but pixels that cannot be decoded are invalid and noted in `scene.damage`."""
+        """As `SceneReader.read`, but blocks that cannot be decoded are invalid and noted in `scene.damage`."""
         try:
             with self.scene.handles() as reader:
                 return reader.read(window)
         except DamageError:
-            smallest = max(window.height, window.width) <= SMALLEST
-            blank = np.zeros((len(self.scene.names), window.height, window.width), self.scene.dtype)
-            valid = np.zeros((window.height, window.width), bool)
-            if smallest or all(
-                a <= b for a, b in zip((window.height, window.width), self.scene.block, strict=True)
-            ):
-                self.scene.damage.append(window)
-                return blank, valid
-        for part in _quarters(window):
-            rows, cols = part.slices(window)
-            blank[:, rows, cols], valid[rows, cols] = self.read(part)
-        return blank, valid
+            return self._read_blocks(window)
+
+    def _read_blocks(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        scene = self.scene
+        image = np.zeros((len(scene.names), window.height, window.width), scene.dtype)
+        valid = np.zeros((window.height, window.width), bool)
+        inside = window.within(scene.grid.window)
+        left = deque(inside.cells(scene.block) if inside else ())
+        while left:
+            with scene.handles() as reader:
+                while left:
+                    part = left.popleft()
+                    rows, cols = part.slices(window)
+                    try:
+                        image[:, rows, cols], valid[rows, cols] = reader.read(part)
+                    except DamageError:
+                        scene._damage.add(part.cell(scene.block).clipped(scene.grid.window))
+                        break
+        return image, valid
 
 
-def _quarters(window: Window) -> list[Window]:
-    heights = [window.height // 2, window.height - window.height // 2]
-    widths = [window.width // 2, window.width - window.width // 2]
-    return [
-        Window(window.row + i * heights[0], window.col + j * widths[0], heights[i], widths[j])
-        for i in (0, 1)
-        for j in (0, 1)
-        if heights[i] and widths[j]
-    ]
+def _declared_valid(
+    file: File, handle: raster.Dataset, image: npt.NDArray[Any], window: Window
+) -> npt.NDArray[np.bool_]:
+    """Where nodata, internal mask and alpha let a pixel count; GDAL alone would heed but one of them."""
+    good = np.ones((window.height, window.width), bool)
+    flags = handle.mask_flag_enums[file.bands[0] - 1]
+    if raster.MaskFlags.per_dataset in flags and raster.MaskFlags.alpha not in flags:
+        good &= raster.read_mask(file.path, handle, file.bands[0], window)
+    if file.alpha is not None:
+        good &= raster.read(file.path, handle, [file.alpha], window)[0] > 0
+    if file.trust_nodata:
+        for band, plane in zip(file.bands, image, strict=True):
+            nodata = handle.nodatavals[band - 1]
+            if nodata is not None:
+                good &= ~_is_fill(plane, nodata)
+    return good
+
+
+def _alpha_of(handle: raster.Dataset) -> int | None:
+    """The alpha band behind the first band."""
+    kinds = handle.colorinterp[1:]
+    return 2 + kinds.index(raster.ColorInterp.alpha) if raster.ColorInterp.alpha in kinds else None
+
+
+def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+    """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
+    if image.dtype.kind != "f":
+        return np.asarray(image == nodata)
+    if np.isnan(nodata):
+        return np.asarray(np.isnan(image))
+    precision = 1e-4 if abs(nodata) > 1e38 else 4 * float(np.finfo(np.float32).eps)  # the latter is GDAL's
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
 
 
 def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
@@ -231,5 +269,5 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
         with np.errstate(invalid="ignore"):
             good &= (np.abs(image) <= limit).all(axis=0)
     if nodata is not None:
-        good &= ~(np.isnan(image) if np.isnan(nodata) else image == nodata).any(axis=0)
+        good &= ~_is_fill(image, nodata).any(axis=0)
     return good

@@ -12,7 +12,7 @@ from satae.errors import TilesError
 from satae.tiles import TileSet
 
 FEWEST_HELD_OUT = 2  # tiles
-FEWEST_BLOCKS = 10  # blocks are made smaller until there are as many, or until they are single tiles
+FEWEST_BLOCKS = 30  # blocks are made smaller until there are as many, or until they are single tiles
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
             break
         block -= 1
     order = np.random.default_rng([seed, 0]).permutation(blocks)
-    for count in range(min(max(1, round(share * len(blocks))), len(blocks)), len(blocks)):
+    wanted = min(round(share * len(blocks)), len(blocks) - 1)
+    for count in range(max(1, wanted), len(blocks)):
         chosen = {tuple(int(v) for v in b) for b in order[:count]}
         train, held_out = _sides(sets, ids, chosen, block)
         if len(held_out) >= FEWEST_HELD_OUT and len(train):

@@ -41,14 +41,16 @@ def strips(source: Source, step: int, halo: int) -> Iterator[Window]:
     """Windows in row-major order, sides multiples of `step`, that cover the grid and suit its blocks.
 
     Read with `halo` they stay under STRIP_BYTES where one step does. Striped files are read over their full
-    width, so that no strip is decoded twice but for the halo.
+    width, tiled ones in squares, so that few blocks are decoded twice for the halo.
     """
-    grid = source.grid
-    full = math.ceil(grid.width / step) * step
-    row_bytes = (full + 2 * halo) * source.pixel_bytes
-    rows = max(step, _multiple(STRIP_BYTES // row_bytes - 2 * halo, step, source.block[0]))
-    budget = STRIP_BYTES // ((rows + 2 * halo) * source.pixel_bytes) - 2 * halo
-    cols = full if budget >= full else max(step, _multiple(budget, step, source.block[1]))
+    grid, pixels = source.grid, STRIP_BYTES // source.pixel_bytes
+    full = _upto(grid.width, step)
+    widest = full
+    if source.block[1] < grid.width:
+        widest = min(full, max(step, _multiple(math.isqrt(pixels) - 2 * halo, step, source.block[1])))
+    rows = max(step, _multiple(pixels // (widest + 2 * halo) - 2 * halo, step, source.block[0]))
+    budget = pixels // (rows + 2 * halo) - 2 * halo
+    cols = widest if budget >= widest else max(step, _multiple(budget, step, source.block[1]))
     for row in range(0, grid.height, rows):
         for col in range(0, grid.width, cols):
             yield Window(row, col, min(rows, _upto(grid.height - row, step)), min(cols, full - col))
@@ -59,18 +61,27 @@ def ahead(
 ) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
     """Each window with its pixels and `margin` more on all sides, in order, read by `workers` threads.
 
-    Every thread works on handles that no other uses; at most `workers` + 1 windows are held.
+    Every thread works on handles that no other uses; at most `workers` + 1 windows are held. The first
+    failure ends the reading: no reader is used after one.
     """
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
         readers: SimpleQueue[Reader] = SimpleQueue()
         for _ in range(workers):
             readers.put(stack.enter_context(source.open()))
 
+        failures: list[BaseException] = []
+
         def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
             reader = readers.get()
-            result = reader.read(window.grown(margin))
-            readers.put(reader)
-            return result
+            try:
+                if failures:  # a reader that failed goes back too, else its thread would wait for ever
+                    raise failures[0]
+                return reader.read(window.grown(margin))
+            except BaseException as error:
+                failures.append(error)
+                raise
+            finally:
+                readers.put(reader)
 
         waiting: deque[tuple[Window, Future[Any]]] = deque()
         try:

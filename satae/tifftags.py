@@ -12,11 +12,15 @@ from pathlib import Path
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
 MAX_TEXT = 2**20
-MAX_ENTRIES = 4096
+MAX_ENTRIES = 65535
+WIDTHS = {3: 2, 8: 2, 4: 4, 9: 4, 13: 4, 16: 8, 17: 8, 18: 8}  # bytes of a TIFF type, 1 where not listed
 
 
 def text_tags(path: Path) -> dict[int, str]:
-    """Texts of GDAL_METADATA and GDAL_NODATA in the first directory; empty where the structure is broken."""
+    """Texts of GDAL_METADATA and GDAL_NODATA in the first directory; empty where the structure is broken.
+
+    A text of more than MAX_TEXT bytes is cut behind the first byte too many.
+    """
     try:
         with path.open("rb") as file:
             return _read(file)
@@ -35,11 +39,13 @@ def _read(file) -> dict[int, str]:  # type: ignore[no-untyped-def]
     (entries,) = struct.unpack(order + count_format, file.read(struct.calcsize(order + count_format)))
     size = struct.calcsize(order + entry_format)
     directory = file.read(size * min(entries, MAX_ENTRIES))
-    texts = {}
-    for tag, _, length, value in struct.iter_unpack(order + entry_format, directory):
-        if tag in (GDAL_METADATA, GDAL_NODATA) and length <= MAX_TEXT:
+    texts: dict[int, str] = {}
+    for tag, kind, count, value in struct.iter_unpack(order + entry_format, directory):
+        if tag in (GDAL_METADATA, GDAL_NODATA):
+            length = count * WIDTHS.get(kind, 1)
             if length > len(value):
                 file.seek(struct.unpack(order + offset_format, value)[0])
-                value = file.read(length)
-            texts[tag] = value[:length].rstrip(b"\0").decode("utf-8", "replace").strip()
+                value = file.read(min(length, MAX_TEXT + 1))
+            # libtiff takes a text stored as wider integers too, so zero bytes say nothing
+            texts[tag] = texts.get(tag, "") + value[:length].replace(b"\0", b"").decode("latin-1")
     return texts

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from affine import Affine
 from satae.errors import TilesError
 from satae.grid import Grid, Window
 
-VERSION = 1
+VERSION: Final = 1
 
 
 class SceneFile(pydantic.BaseModel):
@@ -35,7 +35,7 @@ class SceneFile(pydantic.BaseModel):
 class Record(pydantic.BaseModel, extra="forbid"):
     """`tileset.json`: how the set was cut, enough to cut or score the scene again."""
 
-    version: int = VERSION
+    version: Literal[1] = VERSION
     scene: str
     files: list[SceneFile]
     sha256: str

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
+import shapely
 
 from satae import raster
 from satae.describe import describe
-from satae.errors import ConfigError, SceneError
+from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locked, publish, staging
 from satae.scene import SMALLEST, Limits, Scene
@@ -23,6 +23,7 @@ from satae.tiles import Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]
 LARGEST = 4096
+NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,9 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
         counts = _Counts()
         index = _write_arrays(scene, folder, how, counts, progress)
         if not len(index):
-            raise SceneError(
-                f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels; "
-                "check nodata, --mask and --aoi, or lower --min-valid"
-            )
+            raise SceneError(_nothing_kept(scene, how, counts))
         record = _record(scene, how, len(index), counts)
-        (folder / "tileset.json").write_text(record.model_dump_json(indent=1))
+        (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
         with (folder / "footprints.geojson").open("w") as file:
             file.writelines(f"{line}\n" for line in _footprints(tiles))
@@ -80,6 +78,17 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
             _write_patches(tiles, folder / "patches")
         publish(folder, target)
     return load(target)
+
+
+def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
+    if not counts.left_out_pixels:
+        return (
+            f"{scene.path} has no valid pixel; check its nodata, and --nodata, --mask and --aoi where given"
+        )
+    return (
+        f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels "
+        f"({counts.left_out_pixels} valid in all); check nodata, --mask and --aoi, or lower --min-valid"
+    )
 
 
 def described_again(record: Record, *, salvage: bool = False) -> Scene:
@@ -126,8 +135,7 @@ def _kept(
         for window in _tiles_from(strip, scene.grid, how):
             rows, cols = window.slices(frame)
             good = valid[rows, cols]
-            inside = window.within(scene.grid.window)
-            assert inside is not None
+            inside = window.clipped(scene.grid.window)
             count = int(good.sum())
             if count == 0 or count < how.min_valid * inside.height * inside.width:
                 counts.left_out += 1
@@ -205,30 +213,61 @@ def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts) -> Record:
 
 
 def _footprints(tiles: TileSet) -> Iterator[str]:
-    """Lines of a GeoJSON file (RFC 7946, WGS 84) with one polygon a tile."""
-    yield '{"type": "FeatureCollection", "features": ['
+    """Lines of a GeoJSON file with one polygon a tile.
+
+    RFC 7946: WGS 84, cut at 180 degrees. Where the grid is not tied to the Earth, its own coordinates in a local
+    CRS, which GDAL understands here.
+    """
+    grid = tiles.grid
+    crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
+    head = {"type": "FeatureCollection"} | ({} if grid.located else {"crs": crs})
+    yield json.dumps(head)[:-1] + ', "features": ['
     for i in range(len(tiles)):
         window = tiles.window(i)
-        ring = tiles.grid.lonlat(tiles.grid.footprint(window))
-        good = bool(np.isfinite(ring).all())
         feature = {
             "type": "Feature",
             "properties": {"tile": i, "row": window.row, "col": window.col},
-            "geometry": {"type": "Polygon", "coordinates": [ring.round(9).tolist()]} if good else None,
+            "geometry": _outline(grid.lonlat(grid.footprint(window)), wraps=grid.located),
         }
         yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
     yield "]}"
 
 
+def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | None:
+    """A ring as GeoJSON; None where it has no finite coordinates."""
+    if not np.isfinite(ring).all():
+        return None
+    shape = shapely.Polygon(ring)
+    if wraps and np.ptp(ring[:, 0]) > 180:  # it crosses the antimeridian, not the whole world
+        shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
+        halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]
+        shape = shapely.MultiPolygon([halves[0], shapely.transform(halves[1], lambda xy: xy - [360, 0])])
+    return dict(json.loads(shapely.to_geojson(shape)))
+
+
 def _write_patches(tiles: TileSet, folder: Path) -> None:
-    """One georeferenced GeoTIFF a tile, `<scene>_<row>_<col>.tif`, with the valid pixels as its mask."""
+    """One georeferenced GeoTIFF a tile, `<scene>_<row>_<col>.tif`, with the valid pixels as its mask.
+
+    Each is read back: GDAL does not notice a full disk.
+    """
     folder.mkdir()
-    size = tiles.record.size
     for i in range(len(tiles)):
-        row, col = (int(v) for v in tiles.index[i])
-        grid = Grid(size, size, tiles.grid.transform * Affine.translation(col, row), tiles.grid.crs)
-        path = folder / f"{tiles.record.scene}_{row}_{col}.tif"
+        window = tiles.window(i)
+        grid = tiles.grid.part(window)
+        path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
         with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
             raster.write(out, tiles.images[i], grid.window)
             raster.write_mask(out, tiles.valid[i])
             raster.describe(out, tiles.record.bands)
+        if not _holds(path, tiles.images[i], tiles.valid[i], grid.window):
+            raise OutputError(f"{path.name} could not be written whole; is the disk full?")
+
+
+def _holds(path: Path, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], window: Window) -> bool:
+    try:
+        with raster.reading(path) as dataset:
+            pixels = raster.read(path, dataset, list(range(1, len(image) + 1)), window)
+            mask = raster.read_mask(path, dataset, 1, window)
+    except SceneError:
+        return False
+    return pixels.tobytes() == image.tobytes() and bool((mask == valid).all())

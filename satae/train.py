@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -34,6 +34,8 @@ from satae.tiles import TileSet
 SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
 CHECKPOINT = "checkpoint.pt"
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -57,6 +59,15 @@ class State:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     history: list[Epoch] = field(default_factory=list)
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from the recipe and the tiles alone, settled before anything is written."""
+
+    recipe: Recipe
+    split: Split
+    normalizer: Normalizer
 
 
 @dataclass(frozen=True)
@@ -88,14 +99,32 @@ def sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: int) -> 
 
 def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> Normalizer:
     """The normaliser of a recipe, fitted to the training tiles."""
-    settings = recipe.input
-    return normalize.fit(
-        sample(sets, chosen.train, recipe.train.seed),
+    settings, pixels = recipe.input, sample(sets, chosen.train, recipe.train.seed)
+    fitted = normalize.fit(
+        pixels,
         whitened=settings.space == "whitened",
-        logarithmic=None if settings.stretch == "auto" else settings.stretch == "log",
+        logarithmic=settings.stretch == "log",
         ridge=settings.ridge,
         components=settings.components,
     )
+    for name, low, high in zip(sets[0].record.bands, pixels.min(axis=0), pixels.max(axis=0), strict=True):
+        if low == high:
+            log.warning("%s is %g in every training tile: it says nothing", name, low)
+    return fitted
+
+
+def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
+    """Which tiles are learned from, and how they are normalised.
+
+    Raises ConfigError where the recipe asks for what there is not, TilesError where nothing can be held out,
+    TrainError where no band varies.
+    """
+    cfg = recipe.train
+    objectives.objective(recipe.objective)
+    Augmenter(recipe.augment, sets[0].record.size)
+    models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params)
+    chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
+    return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
 
 
 class Feed:
@@ -106,14 +135,16 @@ class Feed:
         self.seed, self.batch = recipe.train.seed, recipe.train.batch
         self.augment = Augmenter(recipe.augment, sets[0].record.size)
 
-    def order(self, where: npt.NDArray[np.int64], epoch: int, steps: int) -> npt.NDArray[np.int64]:
-        """Training tiles of an epoch, shuffled, in turn until there are enough for `steps` batches."""
-        wanted = max(len(where), min(steps * self.batch, steps * len(where)))
+    def batches(self, where: npt.NDArray[np.int64], epoch: int, at_least: int) -> list[npt.NDArray[np.int64]]:
+        """Training tiles of an epoch, shuffled, in turn until there are `at_least` batches."""
+        batch = min(self.batch, len(where))
+        wanted = max(len(where), at_least * batch)
         rounds = [
             np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
             for i in range(-(-wanted // len(where)))
         ]
-        return np.concatenate(rounds)[:wanted]
+        order = np.concatenate(rounds)[:wanted]
+        return [order[start : start + batch] for start in range(0, wanted, batch)]
 
     def read(self, where: npt.NDArray[np.int64]) -> tuple[Tensor, npt.NDArray[np.bool_]]:
         """Tiles scaled to [0, 1], on the CPU, and their masks (N, H, W)."""
@@ -163,7 +194,7 @@ def precision_of(setting: str, device: torch.device) -> torch.dtype | None:
 
 def fit(
     sets: Sequence[TileSet],
-    recipe: Recipe,
+    planned: Plan,
     run: Path,
     *,
     device: torch.device,
@@ -171,34 +202,31 @@ def fit(
 ) -> Trained:
     """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
 
-    Raises TilesError where nothing can be held out, TrainError where the loss is no longer finite: the last
-    good checkpoint stays in `run`.
+    Raises TilesError where that belongs to other tiles or another recipe, TrainError where the loss is no
+    longer finite: the last good checkpoint stays in `run`.
     """
+    recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
     cfg = recipe.train
-    chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
-    normalizer = fit_normalizer(sets, chosen, recipe)
-    inputs = Input(normalizer)
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
     loss_of = objectives.objective(recipe.objective)
     optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
     half = precision_of(cfg.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    feed = Feed(sets, inputs, recipe, device)
-    state = _resumed(run, _identity(sets, recipe), model, optimizer, scaler)
-    steps = len(range(0, len(feed.order(chosen.train, 0, cfg.min_steps)), cfg.batch))
+    feed = Feed(sets, Input(normalizer), recipe, device)
+    identity = _identity(sets, recipe)
+    state = _resumed(run, identity, model, optimizer, scaler)
+    steps = len(feed.batches(chosen.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
         losses, norms, rate = [], [], 0.0
-        order = feed.order(chosen.train, epoch, cfg.min_steps)
-        for step in range(steps):
+        for step, where in enumerate(feed.batches(chosen.train, epoch, cfg.min_steps)):
             rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            where = order[step * cfg.batch : (step + 1) * cfg.batch]
             x, valid = feed.training(where, epoch, step)
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
                 loss = loss_of(model(x).float(), x, valid)
@@ -226,7 +254,7 @@ def fit(
         seconds = time.perf_counter() - started
         entry = Epoch(state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds)
         state.history.append(entry)
-        _save(run, _identity(sets, recipe), state, model, optimizer, scaler)
+        _save(run, identity, state, model, optimizer, scaler)
         report(state.epoch * steps, total, entry)
 
     model.load_state_dict(state.best_weights)
@@ -296,8 +324,8 @@ def _save(
     with staging(target) as folder:
         torch.save(content, folder / CHECKPOINT)
         publish(folder / CHECKPOINT, target)
-        lines = "".join(json.dumps(asdict(e)) + os.linesep for e in state.history)
-        (folder / "history.jsonl").write_text(lines)
+        lines = "".join(json.dumps(asdict(e)) + "\n" for e in state.history)
+        (folder / "history.jsonl").write_text(lines, newline="\n")
         publish(folder / "history.jsonl", run / "history.jsonl")
 
 
@@ -313,17 +341,28 @@ def _resumed(
         return State()
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        saved = json.loads(content["state"])
+        if content["identity"] == identity:
+            return _restored(content, model, optimizer, scaler)
     except Exception as error:  # torch.load raises many types on damaged files
         raise TrainError(f"{path} is damaged; train again with --overwrite") from error
-    if content["identity"] != identity:
-        raise TilesError(
-            f"{run} was trained with another recipe, on other tiles; --resume needs the same of both "
-            "(or start again with --overwrite)"
-        )
+    raise TilesError(
+        f"{run} was trained with another recipe or on other tiles; --resume needs the same of both "
+        "(or start again with --overwrite)"
+    )
+
+
+def _restored(
+    content: dict[str, Any],
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+) -> State:
+    """Put all that a checkpoint holds back where it came from."""
+    saved = json.loads(content["state"])
     model.load_state_dict(content["model"])
     optimizer.load_state_dict(content["optimizer"])
-    scaler.load_state_dict(content["scaler"])
+    if content["scaler"]:  # empty where it was not in use, and then it may not be loaded
+        scaler.load_state_dict(content["scaler"])
     torch.set_rng_state(content["torch_rng"])
     if "cuda_rng" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["cuda_rng"])

@@ -13,11 +13,13 @@ from affine import Affine
 
 from satae import config, learn, synthetic, tiles, tiling
 from satae.describe import describe
+from satae.grid import Grid
 
 os.environ.setdefault("NO_COLOR", "1")
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
 MakeScene = Callable[..., Path]
+MakeTiles = Callable[..., tiles.TileSet]
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +54,35 @@ def make_scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
                 with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
                     out.write_mask(mask)
         return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_tiles() -> MakeTiles:
+    """Cut an image (band, row, col) into a tile set that is held in memory."""
+
+    def make(
+        image: np.ndarray, valid: np.ndarray | None = None, *, size: int = 32, overlap: int = 0
+    ) -> tiles.TileSet:
+        bands, height, width = image.shape
+        valid = np.ones((height, width), bool) if valid is None else valid
+        windows = list(Grid(height, width, UTM, None).tiles(size, overlap))
+        images = np.zeros((len(windows), bands, size, size), image.dtype)
+        valids = np.zeros((len(windows), size, size), bool)
+        for i, w in enumerate(windows):
+            inside = slice(w.row, w.row + size), slice(w.col, w.col + size)
+            part = valid[inside]
+            valids[i, : part.shape[0], : part.shape[1]] = part
+            images[i, :, : part.shape[0], : part.shape[1]] = image[:, *inside]
+        record = tiles.Record(
+            scene="made", files=[], sha256="", bands=[f"b{i + 1}" for i in range(bands)],
+            dtype=str(image.dtype), scales=[1.0] * bands, offsets=[0.0] * bands, size=size, overlap=overlap,
+            min_valid=0, height=height, width=width, transform=list(UTM)[:6], crs=None, aoi=None, mask=None,
+            nodata=None, tiles=len(windows), left_out=0, valid_pixels=int(valids.sum()), left_out_pixels=0,
+        )  # fmt: skip
+        index = np.array([(w.row, w.col) for w in windows], np.int64)
+        return tiles.TileSet(Path("made"), record, images, valids, index)
 
     return make
 

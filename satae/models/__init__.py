@@ -15,9 +15,11 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+import pydantic
 from torch import nn
 
 from satae.errors import ConfigError
@@ -32,12 +34,20 @@ def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
             f"model.name = {name!r}: there is no such architecture; there are {', '.join(NAMES)}"
         )
     module = importlib.import_module(f"{__name__}.{name}")
-    known = {field.name: field.type for field in dataclasses.fields(module.Params)}
+    known = [field.name for field in dataclasses.fields(module.Params)]
     for key in params:
         if key not in known:
             raise ConfigError(f"model.params.{key}: {name} has no such parameter; it has {', '.join(known)}")
     try:
-        built: nn.Module = module.build(channels, module.Params(**params))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"model.params of {name}: {error}") from error
+        checked = pydantic.TypeAdapter(module.Params).validate_python(dict(params))
+        built: nn.Module = module.build(channels, checked)
+    except pydantic.ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(["model.params", *map(str, fault["loc"])])
+        text = fault["msg"].lower().removeprefix("value error, ")
+        raise ConfigError(f"{where} = {reprlib.repr(fault['input'])}: {text}") from error
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model.params = {reprlib.repr(dict(params))}: no such {name} can be built"
+        ) from error
     return built

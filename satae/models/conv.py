@@ -16,8 +16,8 @@ from torch.nn import functional as F
 class Params:
     """`width`: channels of the first layer, doubled at each halving. `compression`: input over code size."""
 
-    width: int = 32
-    compression: float = 8.0
+    width: int = 16
+    compression: float = 32.0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.compression <= 0:

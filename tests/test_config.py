@@ -1,0 +1,166 @@
+"""Recipes: the default, what is refused and how, and that the files in configs/ are what the code says."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from satae.config import MAX_BYTES, Recipe, checked, load
+from satae.errors import ConfigError
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text)
+    return path
+
+
+def names(values: object) -> object:
+    """The keys of nested groups, so that no setting is left to the code's default."""
+    return {k: names(v) for k, v in values.items()} if isinstance(values, dict) else None
+
+
+def refusal(path: Path | None, *changes: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, list(changes))
+    text = str(caught.value)
+    assert "\n" not in text and len(text) < 600
+    return text
+
+
+def test_no_file_and_no_change_is_the_default_recipe():
+    assert load(None) == Recipe() == load(None, [])
+
+
+def test_default_yaml_equals_the_defaults_of_the_code():
+    path = CONFIGS / "default.yaml"
+    assert load(path) == Recipe()
+    assert names(yaml.safe_load(path.read_text())) == names(Recipe().model_dump())
+
+
+def test_every_recipe_in_configs_loads():
+    paths = sorted(CONFIGS.glob("*.yaml"))
+    assert paths
+    assert all(isinstance(load(path), Recipe) for path in paths)
+
+
+def test_a_recipe_survives_being_written_and_read(tmp_path: Path):
+    recipe = load(None, ["train.epochs=3", "model.params.width=8", "augment.gain=0.5"])
+    assert load(written(tmp_path, yaml.safe_dump(recipe.model_dump()))) == recipe
+
+
+def test_an_unknown_key_is_refused_with_the_keys_there_are():
+    text = refusal(None, "train.epoch=3")
+    assert "train.epoch;" in text
+    assert all(name in text for name in ("epochs", "batch", "learning_rate", "seed"))
+
+
+def test_an_unknown_group_is_refused_with_the_groups_there_are():
+    assert "there are model, input, objective, score, train, augment" in refusal(None, "training.epochs=3")
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ("train.epochs=0", ["train.epochs = 0", "greater than or equal to 1"]),
+        ("train.epochs=many", ["train.epochs = 'many'", "integer"]),
+        ("train.learning_rate=.nan", ["finite"]),
+        ("train.learning_rate=.inf", ["finite"]),
+        ("train.learning_rate=-1", ["greater than 0"]),
+        ("train.validation=1", ["less than 1"]),
+        ("train.seed=-1", ["train.seed = -1"]),
+        ("train.seed=4294967296", ["less than 4294967296"]),
+        ("train.precision=fp8", ["'auto', 'fp32', 'bf16' or 'fp16'"]),
+        ("input.space=pca", ["'whitened' or 'bands'"]),
+        ("augment.gain=2", ["augment.gain = 2"]),
+        ("train=3", ["group of settings", "epochs"]),
+        ("train=", ["group of settings"]),
+        ("model.params.width=[1]", ["model.params.width"]),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_its_name_and_what_is_allowed(change: str, parts: list[str]):
+    text = refusal(None, change)
+    assert all(part in text for part in parts), text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "epochs", "=3", "train.epochs.x=3", "train..x=3", "train.epochs=[[", "train.epochs=2001-99-99",
+        "train.epochs=" + "[" * 50_000, "train.epochs=*a", "train.epochs=!!python/name:os.system",
+    ],
+)  # fmt: skip
+def test_a_change_that_cannot_be_read_is_refused_in_one_sentence(change: str):
+    assert refusal(None, change)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ("train.epochs=7", 7),
+        ("train.learning_rate=1e-3", 1e-3),
+        ("augment.flip=no", False),
+        ("train.precision=fp32", "fp32"),
+        ("model.params.width=8", 8),
+        ("model.params.compression=4.5", 4.5),
+    ],
+)
+def test_a_change_has_the_type_of_its_setting(change: str, value: object):
+    found: object = load(None, [change])
+    for step in change.partition("=")[0].split("."):
+        found = found[step] if isinstance(found, dict) else getattr(found, step)
+    assert found == value and type(found) is type(value)
+
+
+def test_changes_go_over_the_file_and_later_ones_over_earlier_ones(tmp_path: Path):
+    path = written(tmp_path, "train: {epochs: 3, seed: 5}")
+    settings = load(path, ["train.epochs=4", "train.epochs=6"]).train
+    assert (settings.epochs, settings.seed) == (6, 5)
+
+
+def test_an_empty_file_is_the_default_recipe(tmp_path: Path):
+    assert load(written(tmp_path, "# nothing\n")) == Recipe()
+
+
+def test_the_file_is_named_in_a_refusal(tmp_path: Path):
+    path = written(tmp_path, "train: {epochs: -1}")
+    assert refusal(path).startswith(f"{path}: train.epochs = -1")
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("a: &x {y: 1}\nmodel:\n  <<: *x", "aliases"),
+        ("train: !!python/object/apply:os.system [ls]", "constructor"),
+        ("train: !secret x", "constructor"),
+        ("train: {epochs: 3}\ntrain: {seed: 1}", "train is given twice"),
+        ("train: {epochs: 3, epochs: 4}", "epochs is given twice"),
+        ("a: " + "[" * 50_000, "nested too deeply"),
+        ("a: " + "{a: " * 50_000, "nested too deeply"),
+        ("a: " + "9" * 5_000, "not a valid recipe"),
+        ("[1, 2]", "`key: value`"),
+        ("\x00", "not a valid recipe"),
+        ("train: [", "not a valid recipe"),
+        ("1: 2", "keys should be strings"),
+        ("? [1]\n: 2", "not a valid recipe"),
+    ],
+)
+def test_a_hostile_or_broken_file_is_refused_in_one_sentence(tmp_path: Path, text: str, part: str):
+    assert part in refusal(written(tmp_path, text))
+
+
+def test_a_huge_file_is_refused_without_being_read_whole():
+    assert str(MAX_BYTES) in refusal(Path("/dev/zero"))
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
+    assert "No such file" in refusal(tmp_path / "absent.yaml")
+    assert "directory" in refusal(tmp_path)
+
+
+def test_a_recipe_cannot_be_changed_afterwards():
+    with pytest.raises(ValueError, match="frozen"):
+        checked({}).train.epochs = 3

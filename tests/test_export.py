@@ -1,0 +1,164 @@
+"""The ONNX file: torch is the oracle, at the size of the export and at others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+import satae
+from satae import config, export, learn, models, normalize, runtime, scores, tiles
+from satae.card import KEY
+from satae.errors import ModelError
+from satae.export import PARITY
+from satae.graph import Detector
+
+BANDS, SIZE = 3, 32
+
+
+def pixels(n: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    return 500 * np.exp(0.3 * rng.normal(size=(n, BANDS)) @ rng.normal(size=(BANDS, BANDS)))
+
+
+def made(name: str, score: str, *, seed: int = 0) -> Detector:
+    """A detector whose batch norm has seen something."""
+    torch.manual_seed(seed)
+    fitted = normalize.fit(pixels(3_000), whitened=True)
+    model = models.build(name, BANDS, {"width": 4}).train()
+    model(torch.randn(8, BANDS, SIZE, SIZE) * 2 + 0.5)
+    out: Detector = Detector(fitted, model, scores.head(score, fitted)).eval()
+    return out
+
+
+def batch(count: int, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    image = pixels(count * height * width).reshape(count, height, width, BANDS).transpose(0, 3, 1, 2)
+    valid = np.random.default_rng(1).random((count, height, width)) < 0.9
+    return np.ascontiguousarray(image, np.float32), valid
+
+
+def session(content: bytes) -> Any:
+    return onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module", params=[(n, s) for n in models.NAMES for s in scores.SCORES], ids="-".join)
+def exported(request: pytest.FixtureRequest) -> tuple[Detector, onnx.ModelProto]:
+    detector = made(*request.param)
+    return detector, export.to_onnx(detector, BANDS, SIZE)
+
+
+SHAPES = [(1, 32, 32), (5, 32, 32), (1, 64, 40), (2, 33, 47), (1, 8, 8), (3, 101, 17)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_onnx_equals_torch_whatever_the_shape(exported, shape):
+    detector, proto = exported
+    image, valid = batch(*shape)
+    feeds = {"image": image, "valid": valid[:, None].astype(np.float32)}
+    theirs = session(proto.SerializeToString()).run(["anomaly_map", "pred_score", "band_error"], feeds)
+    with torch.no_grad():
+        ours = detector(*(torch.from_numpy(f) for f in feeds.values()))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.shape == other.shape
+        assert np.abs(one.numpy() - other).max() <= PARITY * np.ptp(ours[0].numpy())
+
+
+def test_the_file_has_the_inputs_and_outputs_that_are_promised(exported):
+    graph = exported[1].graph
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in [*graph.input, *graph.output]
+    }
+    assert list(shapes) == ["image", "valid", "anomaly_map", "pred_score", "band_error"]
+    n, c, h, w = shapes["image"]
+    assert c == BANDS and all(isinstance(d, str) for d in (n, h, w)) and len({n, h, w}) == 3
+    assert shapes["valid"] == shapes["anomaly_map"] == [n, 1, h, w]
+    assert shapes["pred_score"] == [n] and shapes["band_error"] == [n, BANDS, h, w]
+    kinds = {v.type.tensor_type.elem_type for v in [*graph.input, *graph.output]}
+    assert kinds == {onnx.TensorProto.FLOAT}
+
+
+def test_the_file_is_old_enough_for_onnx_runtime_1_17(exported):
+    proto = exported[1]
+    onnx.checker.check_model(proto, full_check=True)
+    assert proto.ir_version <= 9
+    assert {o.domain for o in proto.opset_import} <= {"", "ai.onnx"}
+    assert all(o.version <= 20 for o in proto.opset_import)
+
+
+def test_all_weights_are_inside(exported):
+    proto = exported[1]
+    assert not any(t.external_data or t.data_location for t in proto.graph.initializer)
+    assert not proto.functions
+
+
+def test_nothing_of_this_machine_is_in_the_graph(exported):
+    content = exported[1].SerializeToString()
+    for path in (Path(satae.__file__).parent, Path(torch.__file__).parent, Path.home(), Path.cwd()):
+        assert str(path).encode() not in content
+    assert b".py" not in content
+
+
+def test_the_same_weights_give_the_same_bytes():
+    one, other = (export.to_onnx(made("conv", "whitened"), BANDS, SIZE) for _ in range(2))
+    assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+
+
+def test_parity_is_measured(exported):
+    detector, proto = exported
+    found = export.parity(detector, proto.SerializeToString(), *batch(4, SIZE, SIZE))
+    assert found.tiles == 4
+    assert 0 <= found.largest_difference and 0 <= found.share_of_range < PARITY
+    assert found.rank_correlation > 0.99999
+
+
+def test_another_graph_fails_parity():
+    proto = export.to_onnx(made("conv", "mse", seed=1), BANDS, SIZE)
+    with pytest.raises(ModelError, match=r"^the exported model differs from torch by .*it was not written$"):
+        export.parity(made("conv", "mse"), proto.SerializeToString(), *batch(4, SIZE, SIZE))
+
+
+def test_a_graph_that_gives_no_numbers_fails_parity():
+    detector = made("conv", "mse")
+    content = export.to_onnx(detector, BANDS, SIZE).SerializeToString()
+    for weight in detector.parameters():
+        weight.data.fill_(torch.nan)
+    with pytest.raises(ModelError, match="differs from torch by nan"):
+        export.parity(detector, content, *batch(2, SIZE, SIZE))
+
+
+def test_a_model_that_fails_parity_is_not_written(tile_set, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "PARITY", 1e-12)
+    recipe = config.load(None, ["train.epochs=1", "train.min_steps=1", "model.params.width=4"])
+    with pytest.raises(ModelError, match="differs from torch"):
+        learn.train([tiles.load(tile_set)], recipe, tmp_path / "m.onnx", tmp_path / "run", device="cpu")
+    assert not (tmp_path / "m.onnx").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_card_is_in_the_file_and_changes_nothing_else(model_path):
+    proto = onnx.load(model_path)
+    assert [p.key for p in proto.metadata_props] == [KEY]
+    assert proto.producer_name == "satae" and proto.producer_version == satae.__version__
+    again = export.with_card(proto, runtime.load(model_path, "cpu").card)
+    assert again == model_path.read_bytes()
+
+
+def test_a_trained_model_is_one_checked_file_with_nothing_of_this_machine(model_path, tile_set):
+    assert [p.name for p in sorted(model_path.parent.iterdir())] == ["model.onnx", "runs"]
+    onnx.checker.check_model(str(model_path), full_check=True)
+    content = model_path.read_bytes()
+    record = tiles.load(tile_set).record
+    for path in (
+        model_path.parent,
+        tile_set.parent,
+        Path(record.files[0].path).parent,
+        Path.home(),
+        Path.cwd(),
+    ):
+        assert str(path).encode() not in content

@@ -1,0 +1,197 @@
+"""`satae train` whole: what it leaves behind, also when it is refused or killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from satae import config, learn, runtime, tiles
+from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
+from satae.train import CHECKPOINT, Epoch
+
+FILES = ["checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "history.jsonl", "reconstructions.png"]
+QUICK = ["train.epochs=1", "train.min_steps=1", "model.params.width=4"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+def train(folder: Path, tile_set: Path, *changes: str, **how: Any) -> learn.Result:
+    recipe = config.load(None, [*QUICK, *changes])
+    sets = [tiles.load(tile_set)]
+    return learn.train(sets, recipe, folder / "m.onnx", folder / "runs" / "m", device="cpu", **how)
+
+
+def stop(done: int, total: int, epoch: Epoch | None) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_leaves_a_model_and_its_folder_and_nothing_else(model_path):
+    run = model_path.parent / "runs" / "model"
+    assert names(run) == FILES
+    assert names(model_path.parent) == ["model.onnx", "runs"] and names(run.parent) == ["model"]
+
+
+def test_the_run_folder_holds_the_whole_recipe(model_path):
+    path = model_path.parent / "runs" / "model" / "config.yaml"
+    recipe = config.load(path)
+    assert recipe.train.epochs == 2 and recipe.model.params == {"width": 8}
+    assert yaml.safe_load(path.read_text()) == recipe.model_dump()
+    assert runtime.load(model_path, "cpu").card.recipe == recipe.model_dump()
+
+
+def test_a_model_is_calibrated_on_its_held_out_tiles(model_path):
+    found = runtime.load(model_path, "cpu").card.calibration
+    assert found is not None
+    assert found.blocks >= 1 and 2 * 32 * 32 >= found.tile.n >= 2
+    assert found.pixel.n == found.pixels > 0
+
+
+def test_an_existing_model_or_run_is_refused_with_what_to_type(tile_set, tmp_path):
+    train(tmp_path, tile_set)
+    before = (tmp_path / "m.onnx").read_bytes()
+    with pytest.raises(OutputError, match=r"m.onnx exists; pass --overwrite"):
+        train(tmp_path, tile_set)
+    (tmp_path / "m.onnx").rename(tmp_path / "kept.onnx")
+    with pytest.raises(OutputError, match=r"holds an earlier run; pass --resume .*--overwrite"):
+        train(tmp_path, tile_set)
+    assert names(tmp_path) == ["kept.onnx", "runs"] and (tmp_path / "kept.onnx").read_bytes() == before
+
+
+def test_a_finished_run_that_is_resumed_gives_the_same_model_again(tile_set, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    train(tmp_path, tile_set)
+    before = (tmp_path / "m.onnx").read_bytes()
+    train(tmp_path, tile_set, resume=True)
+    assert (tmp_path / "m.onnx").read_bytes() == before
+
+
+REFUSED = [
+    ("objective=mae9", ConfigError),
+    ("score=ssim9", ConfigError),
+    ("model.name=unet9", ConfigError),
+    ("model.params.depht=3", ConfigError),
+    ("model.params.width=0", ConfigError),
+    ("augment.crop=33", ConfigError),
+]
+
+
+@pytest.mark.parametrize(("change", "error"), REFUSED)
+def test_a_wrong_recipe_is_refused_before_anything_is_made(tile_set, tmp_path, change: str, error: type):
+    with pytest.raises(error):
+        train(tmp_path, tile_set, change)
+    assert names(tmp_path) == []
+
+
+def test_a_wrong_recipe_does_not_clear_an_earlier_run_that_would_be_replaced(tile_set, tmp_path):
+    train(tmp_path, tile_set)
+    before = {p: p.read_bytes() for p in (tmp_path / "runs" / "m").iterdir()}
+    with pytest.raises(ConfigError):
+        train(tmp_path, tile_set, "objective=mae9", overwrite=True)
+    assert {p: p.read_bytes() for p in (tmp_path / "runs" / "m").iterdir()} == before
+
+
+def test_tiles_that_do_not_do_are_refused_before_anything_is_made(make_tiles, tmp_path):
+    few, flat = make_tiles(np.zeros((2, 32, 32), np.uint8)), make_tiles(np.zeros((2, 128, 128), np.uint8))
+    for sets, error in ((few, TilesError), (flat, TrainError)):
+        with pytest.raises(error):
+            learn.train([sets], config.Recipe(), tmp_path / "m.onnx", tmp_path / "runs" / "m", device="cpu")
+    assert names(tmp_path) == []
+
+
+def test_cuda_is_refused_where_there_is_none_before_anything_is_made(tile_set, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(DeviceError, match="--device cuda"):
+        learn.train([], config.Recipe(), tmp_path / "m.onnx", tmp_path / "run", device="cuda")
+    assert names(tmp_path) == []
+
+
+def test_a_run_stopped_in_its_first_epoch_can_be_resumed_or_started_again(tile_set, tmp_path):
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, tile_set, report=stop)
+        assert names(tmp_path / "runs" / "m") == ["config.yaml"]
+    assert train(tmp_path, tile_set, resume=True).epochs == 1
+
+
+def test_resuming_needs_a_run(tile_set, tmp_path):
+    with pytest.raises(TilesError, match="holds no interrupted run; start one without --resume"):
+        train(tmp_path, tile_set, resume=True)
+    assert names(tmp_path) == []
+
+
+def test_resuming_with_a_broken_recipe_is_refused_in_one_sentence(tile_set, tmp_path):
+    train(tmp_path, tile_set)
+    (tmp_path / "runs" / "m" / "config.yaml").write_text("train: [")
+    with pytest.raises(ConfigError, match="config.yaml is not a valid recipe"):
+        train(tmp_path, tile_set, resume=True)
+
+
+def test_a_folder_that_satae_did_not_write_is_refused(tile_set, tmp_path):
+    (tmp_path / "runs" / "m").mkdir(parents=True)
+    (tmp_path / "runs" / "m" / "thesis.txt").write_text("x")
+    with pytest.raises(OutputError, match="is in the way"):
+        train(tmp_path, tile_set)
+    train(tmp_path, tile_set, overwrite=True)
+    assert (tmp_path / "runs" / "m" / "thesis.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}])
+def test_a_file_in_the_place_of_the_run_folder_is_refused(tile_set, tmp_path, how: dict[str, bool]):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "m").write_text("x")
+    with pytest.raises(OutputError):
+        train(tmp_path, tile_set, **how)
+    assert (tmp_path / "runs" / "m").read_text() == "x"
+
+
+def command(folder: Path, *words: object) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"SOURCE_DATE_EPOCH": "0", "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": ""}
+    line = [sys.executable, "-m", "satae", "train", *map(str, words)]
+    return subprocess.Popen(line, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if path.exists() and path.read_text().count("\n") >= lines:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"ended with {process.poll()}: {process.communicate()[1]!r}")
+
+
+def finished(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_set, tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    settings = ["--epochs", 8, "--set", "train.min_steps=15", "--set", "model.params.width=4"]
+    for folder in (whole, broken):
+        folder.mkdir()
+    process = command(broken, tile_set, *settings)
+    wait_for_lines(broken / "runs" / "model" / "history.jsonl", 2, process)
+    process.kill()
+    process.communicate()
+    assert not (broken / "model.onnx").exists() and (broken / "runs" / "model" / CHECKPOINT).exists()
+    finished(command(broken, tile_set, "--resume"))
+    finished(command(whole, tile_set, *settings))
+    assert (broken / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
+
+
+def test_every_refusal_is_one_sentence(tile_set, tmp_path):
+    for change, _ in REFUSED:
+        with pytest.raises(SataeError) as caught:
+            train(tmp_path, tile_set, change)
+        assert "\n" not in str(caught.value) and not str(caught.value).endswith(".")

@@ -1,0 +1,399 @@
+"""Training: interrupted runs end as unbroken ones, bad numbers stop it, and it learns what there is to learn."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from satae import config, normalize, objectives, train
+from satae.errors import ConfigError, DeviceError, TilesError, TrainError
+from satae.tiles import TileSet
+from satae.train import CHECKPOINT, Epoch, Feed, Trained, fit, learning_rate, plan
+
+CPU = torch.device("cpu")
+SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
+    "model.params.width=4",
+    "model.params.compression=4",
+    "train.batch=4",
+    "train.min_steps=3",
+    "train.validation=0.25",
+    "augment.noise=0.01",
+]
+
+
+def recipe(*changes: str) -> config.Recipe:
+    return config.load(None, [*SMALL, *changes])
+
+
+def toy(side: int = 128) -> np.ndarray:
+    """Three bands of smooth waves, of which the third follows from the others."""
+    rows, cols = np.mgrid[:side, :side]
+    one, two = np.sin(rows / 7) + np.sin(cols / 11), np.cos((rows + cols) / 9)
+    noise = np.random.default_rng(0).normal(0, 0.02, (3, side, side))
+    return (1000 + 300 * (np.stack([one, two, one - two]) + noise)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def toy_tiles(make_tiles: Any) -> TileSet:
+    return make_tiles(toy())
+
+
+@pytest.fixture
+def trained(tmp_path: Path, toy_tiles: TileSet) -> Callable[..., Trained]:
+    """Train on the toy in the run folder `run` (made below tmp_path)."""
+
+    def make(*changes: str, tiles: TileSet = toy_tiles, run: str = "run", **how: Any) -> Trained:
+        folder = tmp_path / run
+        folder.mkdir(exist_ok=True)
+        return fit([tiles], plan([tiles], recipe(*changes)), folder, device=CPU, **how)
+
+    return make
+
+
+def same_weights(one: Trained, other: Trained) -> bool:
+    a, b = one.model.state_dict(), other.model.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def losses(of: Trained) -> list[tuple[float, ...]]:
+    """All that history says but the seconds."""
+    return [(e.epoch, e.train_loss, e.val_loss, e.learning_rate, e.gradient_norm) for e in of.state.history]
+
+
+def stop_at(step: int, *, between_epochs: bool) -> train.Report:
+    def report(done: int, total: int, epoch: Epoch | None) -> None:
+        if done == step and (epoch is not None) == between_epochs:
+            raise KeyboardInterrupt
+
+    return report
+
+
+@pytest.mark.parametrize(
+    ("step", "between_epochs"), [(3, True), (6, True), (5, False), (2, False), (9, False)]
+)
+def test_an_interrupted_run_ends_bit_for_bit_as_the_unbroken_one(trained, step: int, between_epochs: bool):
+    whole = trained("train.epochs=3", run="whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained("train.epochs=3", report=stop_at(step, between_epochs=between_epochs))
+    again = trained("train.epochs=3")
+    assert same_weights(whole, again)
+    assert losses(whole) == losses(again)
+
+
+def test_a_run_interrupted_after_every_epoch_ends_as_the_unbroken_one(trained):
+    whole = trained("train.epochs=3", run="whole")
+    for epoch in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            trained("train.epochs=3", report=stop_at(3 * epoch, between_epochs=True))
+    assert same_weights(whole, trained("train.epochs=3"))
+
+
+def test_a_finished_run_that_is_resumed_is_not_trained_further(trained):
+    one = trained("train.epochs=2")
+    steps: list[int] = []
+    other = trained("train.epochs=2", report=lambda done, total, epoch: steps.append(done))
+    assert not steps and same_weights(one, other)
+
+
+def test_another_seed_gives_other_weights(trained):
+    one, other = (trained("train.epochs=1", f"train.seed={s}", run=f"run{s}") for s in (0, 1))
+    assert not same_weights(one, other)
+
+
+def test_what_torch_drew_before_does_not_matter(trained):
+    one = trained("train.epochs=1", run="one")
+    torch.rand(100)
+    assert same_weights(one, trained("train.epochs=1", run="other"))
+
+
+def test_the_loss_falls_on_what_can_be_learned(trained):
+    done = trained("train.epochs=12", "train.min_steps=15", "train.learning_rate=0.01", "augment.noise=0")
+    history = done.state.history
+    assert history[-1].val_loss < 0.5 * history[0].val_loss
+    assert done.state.best_loss < 0.2
+
+
+def garbage(image: np.ndarray, valid: np.ndarray, fill: str) -> np.ndarray:
+    drawn = np.random.default_rng(1).normal(0, 1e6, image.shape)
+    values = {"random": drawn, "zero": 0, "nan": np.nan, "inf": np.inf}[fill]
+    return np.where(valid, image, values).astype(np.float32)
+
+
+@pytest.mark.parametrize("fill", ["random", "nan", "inf"])
+def test_what_lies_under_the_mask_does_not_change_the_weights(trained, make_tiles, fill: str):
+    valid = np.random.default_rng(0).random((128, 128)) < 0.7
+    sets = [make_tiles(garbage(toy(), valid, f), valid) for f in ("zero", fill)]
+    changes = "train.epochs=2", "augment.gain=0.1"
+    one, other = (trained(*changes, tiles=s, run=f"run{i}") for i, s in enumerate(sets))
+    assert losses(one) == losses(other)
+    assert same_weights(one, other)
+
+
+def breaking_after(calls: int) -> objectives.Objective:
+    """The mean squared error, NaN after so many calls."""
+    count = iter(range(10_000))
+
+    def loss(rebuilt: torch.Tensor, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        return objectives.mse(rebuilt, x, valid) * (1.0 if next(count) < calls else math.nan)
+
+    return loss
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_tiles_named_and_the_checkpoint_kept(
+    trained, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(objectives.OBJECTIVES, "breaking", breaking_after(6))
+    with pytest.raises(TrainError, match=r"not finite in epoch 2, step \d .*made row \d+ col \d+") as caught:
+        trained("objective=breaking")
+    assert str(tmp_path / "run" / CHECKPOINT) in str(caught.value)
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert json.loads(content["state"])["epoch"] == 1
+    assert all(torch.isfinite(t).all() for t in content["model"].values())
+
+
+def test_a_loss_that_is_never_finite_says_that_nothing_was_saved(trained, tmp_path, monkeypatch):
+    monkeypatch.setitem(objectives.OBJECTIVES, "breaking", breaking_after(0))
+    with pytest.raises(TrainError, match="epoch 1, step 1 .*none was saved yet"):
+        trained("objective=breaking")
+    assert not list((tmp_path / "run").iterdir())
+
+
+def test_weights_that_explode_stop_the_training(trained):
+    with pytest.raises(TrainError, match="not finite.*lower train.learning_rate"):
+        trained("train.learning_rate=1e30")
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> list[dict[str, torch.Tensor]]:
+    """Let held-out losses be `values`; gives the weights that each was asked for."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(model: torch.nn.Module, *_: object) -> float:
+        seen.append({k: v.clone() for k, v in model.state_dict().items()})
+        return values[len(seen) - 1]
+
+    monkeypatch.setattr(train, "evaluate", evaluate)
+    return seen
+
+
+def test_early_stopping_waits_for_its_patience_and_keeps_the_best_weights(trained, monkeypatch):
+    seen = scripted(monkeypatch, [3.0, 1.0, 2.0, 1.0, 0.5])
+    done = trained("train.epochs=9", "train.patience=2")
+    assert done.state.finished and done.state.epoch == 4 and done.state.best_epoch == 2
+    assert all(torch.equal(w, seen[1][k]) for k, w in done.model.state_dict().items())
+    assert not done.model.training
+
+
+def test_a_stop_for_lack_of_patience_survives_an_interruption(trained, monkeypatch):
+    scripted(monkeypatch, [3.0, 1.0, 2.0, 2.0])
+    with pytest.raises(KeyboardInterrupt):
+        trained("train.epochs=9", "train.patience=2", report=stop_at(9, between_epochs=True))
+    scripted(monkeypatch, [2.0, 0.1])
+    assert trained("train.epochs=9", "train.patience=2").state.epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (40, 0.75), (55, 0.5), (100, 0.0)]
+)
+def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine(step: int, expected: float):
+    assert learning_rate(step, 100, 1.0, 0.1) == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_run_of_one_step_has_its_full_learning_rate():
+    assert learning_rate(0, 1, 2e-3, 0.0) == 2e-3
+
+
+def feed(make_tiles: Any, side: int, **changes: int) -> tuple[Feed, np.ndarray]:
+    made = make_tiles(toy(side))
+    chosen = recipe(*(f"train.{k}={v}" for k, v in changes.items()))
+    where = np.column_stack([np.zeros(len(made), int), np.arange(len(made))])
+    return Feed([made], torch.nn.Identity(), chosen, CPU), where
+
+
+@pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])
+def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(make_tiles, batch: int, at_least: int):
+    made, where = feed(make_tiles, 128, batch=batch)
+    batches = made.batches(where, 0, at_least)
+    assert len(batches) == max(at_least, -(-len(where) // batch))
+    assert {int(t) for b in batches for _, t in b} == set(range(16))
+    assert all(len(b) <= batch for b in batches) and all(len(b) == min(batch, 16) for b in batches[:-1])
+
+
+def test_epochs_are_shuffled_differently_and_repeatably(make_tiles):
+    made, where = feed(make_tiles, 256, batch=64)
+    one, same, other = (made.batches(where, e, 1)[0] for e in (0, 0, 1))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+    assert np.array_equal(np.sort(one, axis=0), np.sort(other, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("capability", "setting", "expected"),
+    [
+        ((9, 0), "auto", torch.bfloat16),
+        ((8, 0), "auto", torch.bfloat16),
+        ((7, 5), "auto", torch.float16),
+        ((9, 0), "fp32", None),
+        ((9, 0), "fp16", torch.float16),
+        ((7, 5), "bf16", torch.bfloat16),
+    ],
+)
+def test_precision_follows_what_the_chip_computes_in(monkeypatch, capability, setting, expected):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert train.precision_of(setting, torch.device("cuda")) is expected
+
+
+def test_a_cpu_trains_in_fp32_unless_told_otherwise():
+    assert train.precision_of("auto", CPU) is None and train.precision_of("fp32", CPU) is None
+    assert train.precision_of("bf16", CPU) is torch.bfloat16
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_trains_and_resumes_too(trained, precision: str):
+    changes = "train.epochs=2", f"train.precision={precision}"
+    whole = trained(*changes, run="whole")
+    with pytest.raises(KeyboardInterrupt):
+        trained(*changes, report=stop_at(3, between_epochs=True))
+    assert same_weights(whole, trained(*changes))
+    assert whole.state.history[-1].train_loss < 5
+
+
+def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(DeviceError, match=r"^--device cuda: .*--device auto"):
+        train.device_named("cuda")
+    assert train.device_named("auto") == train.device_named("cpu") == CPU
+
+
+def test_a_checkpoint_needs_no_trust(trained, tmp_path):
+    trained("train.epochs=1")
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    assert {"model", "optimizer", "state", "torch_rng"} <= content.keys()
+
+
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("dump", [torch.save, lambda trap, file: file.write(pickle.dumps(trap))])
+def test_a_hostile_checkpoint_is_refused_and_not_run(trained, tmp_path, dump):
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / CHECKPOINT).open("wb") as file:
+        dump({"identity": Trap(tmp_path / "sprung")}, file)
+    with pytest.raises(TrainError, match=rf"{CHECKPOINT} is damaged; train again with --overwrite$"):
+        trained("train.epochs=1")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 1_000])
+def test_a_checkpoint_cut_short_is_refused(trained, tmp_path, keep: int):
+    trained("train.epochs=1")
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(TrainError, match="damaged"):
+        trained("train.epochs=1")
+
+
+@pytest.mark.parametrize("content", [torch.zeros(3), {}, {"identity": "x"}, [1, 2]])
+def test_another_file_as_checkpoint_is_refused_in_one_sentence(trained, tmp_path, content: object):
+    (tmp_path / "run").mkdir()
+    torch.save(content, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises((TrainError, TilesError), match=r"--overwrite"):
+        trained("train.epochs=1")
+
+
+@pytest.mark.parametrize(
+    "change", ["train.seed=1", "train.epochs=2", "model.params.width=5", "augment.gain=0.1"]
+)
+def test_a_checkpoint_of_another_recipe_is_refused(trained, change: str):
+    trained("train.epochs=1")
+    with pytest.raises(TilesError, match="another recipe or on other tiles"):
+        trained("train.epochs=1", change)
+
+
+def test_a_checkpoint_of_other_tiles_is_refused(trained, make_tiles):
+    trained("train.epochs=1")
+    with pytest.raises(TilesError, match="another recipe or on other tiles"):
+        trained("train.epochs=1", tiles=make_tiles(toy(160)))
+
+
+def test_the_history_is_one_json_object_a_line(trained, tmp_path):
+    done = trained("train.epochs=2")
+    lines = (tmp_path / "run" / "history.jsonl").read_text().splitlines()
+    assert [Epoch(**json.loads(line)) for line in lines] == done.state.history
+    assert [p.name for p in sorted((tmp_path / "run").iterdir())] == [CHECKPOINT, "history.jsonl"]
+
+
+def test_progress_counts_every_step_and_reports_every_epoch(trained):
+    seen: list[tuple[int, int, bool]] = []
+    trained("train.epochs=2", report=lambda done, total, e: seen.append((done, total, e is not None)))
+    assert [s[0] for s in seen if not s[2]] == list(range(1, seen[0][1] + 1))
+    assert [s[0] for s in seen if s[2]] == [seen[0][1] // 2, seen[0][1]]
+
+
+def test_the_normaliser_is_fitted_to_valid_pixels_of_training_tiles(make_tiles):
+    image, valid = toy(), np.random.default_rng(0).random((128, 128)) < 0.5
+    tiles = make_tiles(np.where(valid, image, 1e9).astype(np.float32), valid)
+    planned = plan([tiles], recipe())
+    pixels = [tiles.images[t][:, tiles.valid[t]].T for _, t in planned.split.train]
+    expected = normalize.fit(np.concatenate(pixels), whitened=True)
+    assert np.array_equal(planned.normalizer.low, expected.low)
+    assert planned.normalizer.high.max() < 1e4
+
+
+def test_a_sample_too_large_is_thinned_evenly_and_repeatably(make_tiles, monkeypatch):
+    tiles = make_tiles(toy())
+    where = np.column_stack([np.zeros(16, int), np.arange(16)])
+    whole = train.sample([tiles], where, 0)
+    monkeypatch.setattr(train, "SAMPLE_BYTES", whole.nbytes // 4)
+    part = train.sample([tiles], where, 0)
+    assert len(part) == pytest.approx(len(whole) / 4, rel=0.05)
+    assert np.allclose(part.mean(axis=0), whole.mean(axis=0), rtol=0.02)
+    assert np.array_equal(part, train.sample([tiles], where, 0))
+
+
+def test_constant_tiles_are_refused_in_one_sentence(make_tiles):
+    with pytest.raises(TrainError, match="every band is constant"):
+        plan([make_tiles(np.full((2, 128, 128), 7, np.uint16))], recipe())
+
+
+def test_a_dead_band_is_warned_of_and_trained_with(make_tiles, trained, caplog):
+    image = np.concatenate([toy(), np.full((1, 128, 128), 7, np.float32)])
+    done = trained("train.epochs=1", tiles=make_tiles(image))
+    assert "b4 is 7 in every training tile" in caplog.text
+    assert math.isfinite(done.state.best_loss)
+
+
+def test_a_single_tile_is_refused_in_one_sentence(make_tiles):
+    with pytest.raises(TilesError, match="^1 tiles are too few"):
+        plan([make_tiles(toy(32))], recipe())
+
+
+@pytest.mark.parametrize("change", ["objective=mae9", "model.name=unet9", "augment.crop=33"])
+def test_a_recipe_that_asks_for_what_there_is_not_is_refused_before_training(toy_tiles, change: str):
+    with pytest.raises(ConfigError):
+        plan([toy_tiles], recipe(change))
+
+
+@pytest.mark.parametrize("bands", [1, 2, 13])
+@pytest.mark.parametrize("space", ["whitened", "bands"])
+def test_any_number_of_bands_is_trained_on_in_both_spaces(trained, make_tiles, bands: int, space: str):
+    image = np.random.default_rng(0).integers(0, 4_000, (bands, 96, 96)).astype(np.uint16)
+    done = trained("train.epochs=1", f"input.space={space}", tiles=make_tiles(image))
+    assert math.isfinite(done.state.best_loss)
+
+
+def test_crops_train(trained):
+    assert trained("train.epochs=1", "augment.crop=16").state.epoch == 1
