@@ -57,7 +57,7 @@ def _explained(command: Command) -> Command:
         try:
             return command(*args, **kwargs)
         except SataeError as error:
-            typer.echo(printable(f"error: {error}"), err=True)
+            typer.echo(printable(f"error: {error}".rstrip(".")), err=True)  # foreign sentences have one
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             typer.echo("interrupted; nothing was replaced", err=True)

@@ -92,7 +92,7 @@ def test_noise_has_the_asked_spread_and_differs_between_bands(bands: int):
     settings = AugmentSettings(flip=False, turn=False, noise=0.05)
     noise = Augmenter(settings, SIZE)(images, valid, (0,))[0] - images
     assert abs(noise.mean()) < 1e-3
-    assert 0 < noise.std(axis=(1, 2, 3)).min() and noise.std(axis=(1, 2, 3)).max() < 0.053
+    assert noise.std(axis=(1, 2, 3)).min() > 0 and noise.std(axis=(1, 2, 3)).max() < 0.053
     assert bands == 1 or not np.allclose(noise[:, 0], noise[:, 1])
 
 

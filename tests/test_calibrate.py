@@ -281,5 +281,5 @@ def test_the_rule_is_the_one_asked_for(asked: dict[str, float], rule: Rule):
      {"threshold": 0}, {"far": 1, "top": 3}, {"fdr": 0.1, "threshold": 2, "top": 1}],
 )  # fmt: skip
 def test_a_rule_out_of_range_or_two_at_once_are_refused(asked: dict[str, float]):
-    with pytest.raises(ConfigError, match="out of range|exclude each other"):
+    with pytest.raises(ConfigError, match=r"out of range|exclude each other"):
         calibrate.rule_of(**{**NONE, **asked})

@@ -70,7 +70,7 @@ def test_another_number_of_bands_is_refused_with_both_numbers(made):
 
 
 def test_another_dtype_is_refused_with_both(made):
-    with pytest.raises(ModelError, match="^s.tif holds uint8 and the model was trained on uint16"):
+    with pytest.raises(ModelError, match=r"^s.tif holds uint8 and the model was trained on uint16"):
         card.check_bands(made, names(made), "uint8", SCALES, "s.tif")
 
 

@@ -212,7 +212,7 @@ def test_help_loads_no_heavy_library() -> None:
         (["score", "--min-area", "-1"], "--min-area -1.0 is not an area"),
         (["score", "--device", "tpu"], "--device tpu"),
         (["score", "--bands", "1"], "need scenes to be named"),
-        (["score", "{scene}", "--bands", "1,2"], "gives 2 bands and the model takes 4"),
+        (["score", "{scene}", "--bands", "1,2", "--out", "b.gpkg"], "gives 2 bands and the model takes 4"),
         (["score", "--out", "a.shp", "--overwrite"], "no format has the suffix '.shp'; there are .gpkg"),
         (["score", "--heatmap", "a.png", "--out", "b.gpkg"], "--heatmap a.png must end in .tif"),
     ],

@@ -18,6 +18,7 @@ from affine import Affine
 from conftest import UTM, MakeScene
 from rio_cogeo import cog_validate
 from scipy import ndimage
+from test_qgis import needs_qgis, probe
 
 from satae import anomalies, detect, runtime, synthetic
 from satae.calibrate import Rule
@@ -277,3 +278,20 @@ def test_nothing_of_a_result_is_infinite_or_nan_where_it_should_not_be(scored: R
         for table in ("anomalies", "tiles", "scenes"):
             for row in database.execute(f"SELECT * FROM {table}"):
                 assert all(v is not None and not (isinstance(v, float) and not math.isfinite(v)) for v in row)
+
+
+@needs_qgis
+def test_qgis_opens_a_real_result_with_its_styles_and_project(
+    scene_path: Path, model: runtime.Model, tmp_path: Path
+) -> None:
+    (tmp_path / "result").mkdir()
+    run(
+        tmp_path / "result", model, describe([scene_path]), name="anomalies.gpkg", rule=Rule("threshold", 2.0)
+    )
+    seen = probe(tmp_path / "result")
+    assert seen["read"] and seen["crs"] == [True, "EPSG:32632", False] and seen["errors"] == []
+    assert [(name, valid) for name, _, valid, *_ in seen["tree"]] == [
+        ("anomalies", True), ("scenes", True), ("tiles", True), ("anomalies_heatmap", True),
+    ]  # fmt: skip
+    assert [found[:2] for found in seen["styles"].values()] == [[True, True]] * 3
+    assert seen["heatmap"] == [True, "singlebandpseudocolor"]

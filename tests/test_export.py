@@ -113,7 +113,7 @@ def test_parity_is_measured(exported):
     detector, proto = exported
     found = export.parity(detector, proto.SerializeToString(), *batch(4, SIZE, SIZE))
     assert found.tiles == 4
-    assert 0 <= found.largest_difference and 0 <= found.share_of_range < PARITY
+    assert found.largest_difference >= 0 and 0 <= found.share_of_range < PARITY
     assert found.rank_correlation > 0.99999
 
 

@@ -1,5 +1,6 @@
 """The GeoPackage, written by pyogrio and read back by geopandas and by plain SQLite."""
 
+import resource
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -176,6 +177,17 @@ def test_what_is_no_polygon_is_not_written(tmp_path: Path, shape: Any) -> None:
     given = replace(layer(grid()), polygons=np.array([shape], dtype=object))
     with pytest.raises(OutputError, match="layer anomalies would hold geometries"):
         written(tmp_path, given)
+
+
+@pytest.mark.parametrize("limit", [0, 5_000, 60_000, 100_000, 130_000])
+def test_a_database_that_cannot_grow_is_an_error(tmp_path: Path, limit: int) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"out\.gpkg could not be written"):
+            written(tmp_path, layer(grid()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_tile_rows_come_in_chunks_without_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -31,6 +32,21 @@ def train(folder: Path, tile_set: Path, *changes: str, **how: Any) -> learn.Resu
     return learn.train(sets, recipe, folder / "m.onnx", folder / "runs" / "m", device="cpu", **how)
 
 
+@pytest.fixture(scope="module")
+def once(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("once")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "0")
+        train(folder, tile_set)
+    return folder
+
+
+@pytest.fixture
+def trained(once: Path, tmp_path: Path) -> Path:
+    """A folder with a model and its finished run."""
+    return shutil.copytree(once, tmp_path / "trained")
+
+
 def stop(done: int, total: int, epoch: Epoch | None) -> None:
     raise KeyboardInterrupt
 
@@ -56,23 +72,21 @@ def test_a_model_is_calibrated_on_its_held_out_tiles(model_path):
     assert found.pixel.n == found.pixels > 0
 
 
-def test_an_existing_model_or_run_is_refused_with_what_to_type(tile_set, tmp_path):
-    train(tmp_path, tile_set)
-    before = (tmp_path / "m.onnx").read_bytes()
+def test_an_existing_model_or_run_is_refused_with_what_to_type(tile_set, trained):
     with pytest.raises(OutputError, match=r"m.onnx exists; pass --overwrite"):
-        train(tmp_path, tile_set)
-    (tmp_path / "m.onnx").rename(tmp_path / "kept.onnx")
+        train(trained, tile_set)
+    (trained / "m.onnx").rename(trained / "kept.onnx")
     with pytest.raises(OutputError, match=r"holds an earlier run; pass --resume .*--overwrite"):
-        train(tmp_path, tile_set)
-    assert names(tmp_path) == ["kept.onnx", "runs"] and (tmp_path / "kept.onnx").read_bytes() == before
+        train(trained, tile_set)
+    assert names(trained) == ["kept.onnx", "runs"] and names(trained / "runs" / "m") == FILES
 
 
-def test_a_finished_run_that_is_resumed_gives_the_same_model_again(tile_set, tmp_path, monkeypatch):
+def test_a_finished_run_that_is_resumed_gives_the_same_model_again(tile_set, trained, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    train(tmp_path, tile_set)
-    before = (tmp_path / "m.onnx").read_bytes()
-    train(tmp_path, tile_set, resume=True)
-    assert (tmp_path / "m.onnx").read_bytes() == before
+    before = (trained / "m.onnx").read_bytes()
+    (trained / "m.onnx").unlink()
+    train(trained, tile_set, resume=True)
+    assert (trained / "m.onnx").read_bytes() == before
 
 
 REFUSED = [
@@ -92,12 +106,11 @@ def test_a_wrong_recipe_is_refused_before_anything_is_made(tile_set, tmp_path, c
     assert names(tmp_path) == []
 
 
-def test_a_wrong_recipe_does_not_clear_an_earlier_run_that_would_be_replaced(tile_set, tmp_path):
-    train(tmp_path, tile_set)
-    before = {p: p.read_bytes() for p in (tmp_path / "runs" / "m").iterdir()}
+def test_a_wrong_recipe_does_not_clear_an_earlier_run_that_would_be_replaced(tile_set, trained):
+    before = {p: p.read_bytes() for p in (trained / "runs" / "m").iterdir()}
     with pytest.raises(ConfigError):
-        train(tmp_path, tile_set, "objective=mae9", overwrite=True)
-    assert {p: p.read_bytes() for p in (tmp_path / "runs" / "m").iterdir()} == before
+        train(trained, tile_set, "objective=mae9", overwrite=True)
+    assert {p: p.read_bytes() for p in (trained / "runs" / "m").iterdir()} == before
 
 
 def test_tiles_that_do_not_do_are_refused_before_anything_is_made(make_tiles, tmp_path):
@@ -129,11 +142,10 @@ def test_resuming_needs_a_run(tile_set, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_resuming_with_a_broken_recipe_is_refused_in_one_sentence(tile_set, tmp_path):
-    train(tmp_path, tile_set)
-    (tmp_path / "runs" / "m" / "config.yaml").write_text("train: [")
-    with pytest.raises(ConfigError, match="config.yaml is not a valid recipe"):
-        train(tmp_path, tile_set, resume=True)
+def test_resuming_with_a_broken_recipe_is_refused_in_one_sentence(tile_set, trained):
+    (trained / "runs" / "m" / "config.yaml").write_text("train: [")
+    with pytest.raises(ConfigError, match=r"config.yaml is not a valid recipe"):
+        train(trained, tile_set, resume=True)
 
 
 def test_a_folder_that_satae_did_not_write_is_refused(tile_set, tmp_path):
@@ -177,7 +189,7 @@ def finished(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.slow
 def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_set, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = ["--epochs", 8, "--set", "train.min_steps=15", "--set", "model.params.width=4"]
+    settings = ["--epochs", 5, "--set", "train.min_steps=12", "--set", "model.params.width=4"]
     for folder in (whole, broken):
         folder.mkdir()
     process = command(broken, tile_set, *settings)

@@ -76,12 +76,14 @@ def test_an_offset_of_a_band_does_not_matter():
     assert np.allclose(whitened(pixels, one), whitened(pixels + offset, other), atol=1e-6)
 
 
-def test_a_dead_band_says_nothing_and_does_no_harm():
+@pytest.mark.parametrize("logarithmic", [True, False])
+def test_a_dead_band_says_nothing_and_does_no_harm(logarithmic: bool):
     pixels = np.column_stack([sample(), np.full(5_000, 7.0)])
-    made, without = fit(pixels, whitened=False), fit(pixels[:, :4], whitened=False)
+    made = fit(pixels, whitened=False, logarithmic=logarithmic)
+    without = fit(pixels[:, :4], whitened=False, logarithmic=logarithmic)
     assert np.allclose(made.mean[:4], without.mean)
     assert np.allclose((made.stretched(pixels) - made.mean)[:, 4], 0)
-    for space in (made, fit(pixels, whitened=True)):
+    for space in (made, fit(pixels, whitened=True, logarithmic=logarithmic)):
         assert np.abs(space.affine).max() < 1e3
 
 
@@ -92,10 +94,11 @@ def test_a_band_that_varies_in_single_pixels_keeps_its_range():
     assert (made.low[4], made.high[4]) == (0, 900)
 
 
+@pytest.mark.parametrize("logarithmic", [True, False])
 @pytest.mark.parametrize("value", [0, 1, 65_535, -3e38])
-def test_a_constant_scene_is_refused_in_one_sentence(value: float):
+def test_a_constant_scene_is_refused_in_one_sentence(value: float, logarithmic: bool):
     with pytest.raises(TrainError, match=r"^every band is constant.*nothing to learn$"):
-        fit(np.full((100, 3), value), whitened=True)
+        fit(np.full((100, 3), value), whitened=True, logarithmic=logarithmic)
 
 
 @pytest.mark.parametrize("logarithmic", [True, False])

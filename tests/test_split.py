@@ -57,9 +57,9 @@ def test_the_same_seed_gives_the_same_split_and_another_seed_another(make_tiles)
 
 
 def test_held_out_tiles_fill_whole_blocks(make_tiles):
-    tiles = tiles_of(make_tiles, 640, 640)
+    tiles = tiles_of(make_tiles, 1280, 1280, size=16)
     found = split([tiles], share=0.2, block=4, seed=0)
-    blocks, counts = np.unique(tiles.index[found.held_out[:, 1]] // (4 * 32), axis=0, return_counts=True)
+    blocks, counts = np.unique(tiles.index[found.held_out[:, 1]] // (4 * 16), axis=0, return_counts=True)
     assert found.block_tiles == 4
     assert len(blocks) == found.blocks
     assert (counts == 16).all()

@@ -161,13 +161,13 @@ def test_a_loss_that_is_not_finite_stops_with_the_tiles_named_and_the_checkpoint
 
 def test_a_loss_that_is_never_finite_says_that_nothing_was_saved(trained, tmp_path, monkeypatch):
     monkeypatch.setitem(objectives.OBJECTIVES, "breaking", breaking_after(0))
-    with pytest.raises(TrainError, match="epoch 1, step 1 .*none was saved yet"):
+    with pytest.raises(TrainError, match=r"epoch 1, step 1 .*none was saved yet"):
         trained("objective=breaking")
     assert not list((tmp_path / "run").iterdir())
 
 
 def test_weights_that_explode_stop_the_training(trained):
-    with pytest.raises(TrainError, match="not finite.*lower train.learning_rate"):
+    with pytest.raises(TrainError, match=r"not finite.*lower train.learning_rate"):
         trained("train.learning_rate=1e30")
 
 
@@ -377,7 +377,7 @@ def test_a_dead_band_is_warned_of_and_trained_with(make_tiles, trained, caplog):
 
 
 def test_a_single_tile_is_refused_in_one_sentence(make_tiles):
-    with pytest.raises(TilesError, match="^1 tiles are too few"):
+    with pytest.raises(TilesError, match=r"^1 tiles are too few"):
         plan([make_tiles(toy(32))], recipe())
 
 

@@ -1,0 +1,255 @@
+"""Outputs are complete or absent: locks, signals, kills, full disks and folders that cannot be written."""
+
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import MakeScene
+
+from satae.errors import OutputError
+from satae.publish import check_target, locked, publish, staging, write_bytes
+
+SATAE = (sys.executable, "-m", "satae")
+OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_target_is_replaced_in_one_step_and_nothing_is_left(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    write_bytes(tmp_path / "a", b"new")
+    assert contents(tmp_path) == {"a": b"new"}
+
+
+def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
+    old, new = tmp_path / "set", tmp_path / "draft"
+    for folder, name in ((old, "tileset.json"), (new, "other")):
+        folder.mkdir()
+        (folder / name).touch()
+    publish(new, old)
+    assert contents(tmp_path) == {"set/other": b""}
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(28, "No space left on device"), KeyboardInterrupt(), ValueError()]
+)
+def test_staging_is_removed_whatever_happens(tmp_path: Path, failure: BaseException) -> None:
+    expected = OutputError if isinstance(failure, OSError) else type(failure)
+    with pytest.raises(expected), staging(tmp_path / "a") as folder:
+        (folder / "draft").touch()
+        raise failure
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_input_is_not_taken_for_a_failed_output(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), staging(tmp_path / "a"):
+        (tmp_path / "elsewhere").read_bytes()
+
+
+@pytest.mark.parametrize("side", ["-journal", "-wal", "-shm"])
+def test_side_files_of_an_open_database_are_refused(tmp_path: Path, side: str) -> None:
+    (tmp_path / f"a.gpkg{side}").touch()
+    with pytest.raises(OutputError, match=f"a.gpkg{side} exists"):
+        check_target(tmp_path / "a.gpkg", overwrite=True)
+
+
+def test_foreign_folders_are_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    with pytest.raises(OutputError, match="a folder that satae did not write"):
+        check_target(tmp_path / "photos", overwrite=True)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"there is no folder .*nowhere; make it first"):
+        check_target(tmp_path / "nowhere" / "a.gpkg", overwrite=False)
+
+
+HOLD = """
+import sys, pathlib
+from satae.publish import locked
+with locked(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_only_one_process_writes_a_target_and_a_dead_one_blocks_nobody(tmp_path: Path) -> None:
+    target = tmp_path / "a.gpkg"
+    command = [sys.executable, "-c", HOLD, str(target)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline() == b"held\n"
+        with pytest.raises(OutputError, match=r"another satae is writing .*a\.gpkg"), locked(target):
+            pass
+        holder.kill()
+    with locked(target):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def large(make_scene: MakeScene) -> Path:
+    """A scene that takes a few seconds to score."""
+    image = np.random.default_rng(0).integers(300, 3000, (4, 1500, 1500)).astype("uint16")
+    return make_scene(image, name="large.tif", tiled=True, blockxsize=256, blockysize=256)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an older result, as bytes that a run must not change."""
+    for name in OUTPUTS:
+        (tmp_path / name).write_bytes(f"old {name}".encode())
+    with closing(sqlite3.connect(tmp_path / "kept.gpkg")) as database, database:
+        database.execute("CREATE TABLE t (x)")
+    return tmp_path
+
+
+def started(folder: Path, *words: object, ready: Callable[[], bool]) -> subprocess.Popen[str]:
+    """A command in `folder`, once `ready` holds."""
+    process = subprocess.Popen(
+        [*SATAE, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+    )  # fmt: skip
+    while not ready():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    return process
+
+
+def halfway(folder: Path) -> Callable[[], bool]:
+    return lambda: any(p.stat().st_size for p in folder.glob(".satae-*/*.plain.tif"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_score_leaves_everything_as_it_was(
+    folder: Path, large: Path, model_path: Path, number: signal.Signals
+) -> None:
+    before = contents(folder)
+    words = ("score", large, "--model", model_path, "--out", "out.gpkg", "--overwrite", "--workers", 1)
+    process = started(folder, *words, ready=halfway(folder))
+    process.send_signal(number)
+    out, error = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, "")
+    assert error.splitlines()[-1] == "interrupted; nothing was replaced"
+    assert contents(folder) == before and not list(folder.glob(".*"))
+
+
+def test_a_killed_score_leaves_the_old_result_and_the_next_run_succeeds(
+    folder: Path, large: Path, scene_path: Path, model_path: Path
+) -> None:
+    before = {name: (folder / name).read_bytes() for name in OUTPUTS}
+    words = ("--model", model_path, "--out", "out.gpkg", "--overwrite", "--workers", 1)
+    process = started(folder, "score", large, *words, ready=halfway(folder))
+    process.kill()
+    process.communicate()
+    assert {name: (folder / name).read_bytes() for name in OUTPUTS} == before
+    again = subprocess.run([*SATAE, "score", scene_path, *map(str, words)], cwd=folder, capture_output=True)
+    assert again.returncode == 0
+    with closing(sqlite3.connect(folder / "out.gpkg")) as database:
+        assert database.execute("SELECT count(*) FROM scenes").fetchone() == (1,)
+
+
+def test_an_interrupted_training_keeps_the_old_model_and_can_go_on(tmp_path: Path, tile_set: Path) -> None:
+    (tmp_path / "m.onnx").write_bytes(b"old")
+    words = (
+        "train",
+        tile_set,
+        "--out",
+        "m.onnx",
+        "--overwrite",
+        "--set",
+        "train.min_steps=2",
+        "--epochs",
+        5000,
+    )
+    small = ("--set", "model.params.width=8", "--set", "train.patience=5000", "--device", "cpu")
+    process = started(tmp_path, *words, *small, ready=(tmp_path / "runs" / "m" / "history.jsonl").exists)
+    process.terminate()
+    out, error = process.communicate(timeout=10)
+    assert (process.returncode, out) == (130, ""), error
+    assert (tmp_path / "m.onnx").read_bytes() == b"old" and "Traceback" not in error
+    assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
+    assert set(contents(tmp_path / "runs" / "m")) == {"config.yaml", "history.jsonl", "checkpoint.pt"}
+
+
+def failed(done: subprocess.CompletedProcess[str]) -> None:
+    """Exit 3 with one sentence and no traceback."""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert done.returncode == 3 and done.stdout == "", done.stderr
+    assert len(errors) == 1 and "Traceback" not in done.stderr
+
+
+def scored(
+    folder: Path, scene: Path, model: Path, limit: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    def limited() -> None:
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    command = [*SATAE, "score", str(scene), "--model", str(model), "--out", "out.gpkg", "--overwrite"]
+    return subprocess.run(
+        [*command, "--workers", "1"], cwd=folder, capture_output=True, text=True, preexec_fn=limited
+    )
+
+
+@pytest.mark.parametrize("limit", [1_000, 60_000, 150_000])
+def test_a_file_size_limit_is_reported_and_keeps_old_outputs(
+    folder: Path, scene_path: Path, model_path: Path, limit: int
+) -> None:
+    before = contents(folder)
+    failed(scored(folder, scene_path, model_path, limit))
+    assert contents(folder) == before and not list(folder.glob(".*"))
+
+
+@pytest.fixture
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of a few hundred kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount") or "mount"
+    done = subprocess.run(
+        [mount, "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", place], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("mounting a tmpfs is not permitted here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("disk", [16, 128, 300], indirect=True)
+def test_a_full_disk_is_reported_and_keeps_old_outputs(
+    disk: Path, scene_path: Path, model_path: Path
+) -> None:
+    for name in OUTPUTS:
+        (disk / name).write_bytes(b"old")
+    failed(scored(disk, scene_path, model_path))
+    assert contents(disk) == {name: b"old" for name in OUTPUTS}
+    assert not list(disk.glob(".*"))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
+    folder: Path, scene_path: Path, model_path: Path
+) -> None:
+    powerless = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
+    if powerless and shutil.which("setpriv") is None:
+        pytest.skip("root may write anywhere, and there is no setpriv")
+    before = contents(folder)
+    folder.chmod(0o555)
+    command = [*powerless, *SATAE, "score", str(scene_path), "--model", str(model_path), "--out", "out.gpkg"]
+    done = subprocess.run([*command, "--overwrite"], cwd=folder, capture_output=True, text=True)
+    folder.chmod(0o755)
+    failed(done)
+    assert "is read-only" in done.stderr and contents(folder) == before
