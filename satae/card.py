@@ -79,6 +79,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     code_size: int
     normalization: Normalization
     recipe: dict[str, Any]
+    trained_on: str
     scenes: list[TrainingScene]
     metrics: dict[str, float]
     parity: Parity

@@ -200,14 +200,16 @@ def train(
     card = result.card
     losses = card.metrics
     lines = [
-        f"{out}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs, "
+        f"{out}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs on "
+        f"{card.trained_on}, "
         f"loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
         f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {run}",
         *[f"! {text}" for text in result.findings[:5]],
     ]
     content = {
         "model": str(out), "run": str(run), "epochs": result.epochs, "train_loss": losses["train_loss"],
-        "val_loss": losses["val_loss"], "parity": card.parity.model_dump(), "findings": result.findings,
+        "val_loss": losses["val_loss"], "device": card.trained_on,
+        "parity": card.parity.model_dump(), "findings": result.findings,
     }  # fmt: skip
     _say(as_json, content, lines)
 

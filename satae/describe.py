@@ -54,15 +54,16 @@ def describe(
     """
     limits = limits or Limits()
     grids, offered = [], []
-    for path in paths:
+    shared, owns = _stems(paths)
+    for path, own in zip(paths, owns, strict=True):
         with raster.reading(path) as dataset:
             grids.append(raster.grid_of(path, dataset))
-            offered += _bands_of(path, dataset)
+            offered += _bands_of(path, dataset, own)
     _check_one_grid(paths, grids)
     used = _chosen(offered, bands)
     _check_usable(grids[0], used)
     scene = Scene(
-        name=_name(paths),
+        name=shared,
         files=tuple(_files(offered, used)),
         grid=grids[0],
         names=tuple(b.name for b in used),
@@ -77,10 +78,11 @@ def describe(
     return scene
 
 
-def _bands_of(path: Path, dataset: raster.Dataset) -> list[_Band]:
+def _bands_of(path: Path, dataset: raster.Dataset, own: str) -> list[_Band]:
+    """The bands of a file, by their description, else by number; `own` names the band of one in a stack."""
     names = [text or f"band{i}" for i, text in enumerate(dataset.descriptions, 1)]
-    if dataset.count == 1 and not dataset.descriptions[0]:
-        names = [path.stem]
+    if dataset.count == 1 and own and not dataset.descriptions[0]:
+        names = [own]
     return [
         _Band(
             path,
@@ -198,12 +200,16 @@ def _geometries(aoi: Path, grid: Grid) -> tuple[Any, ...]:
     return touching
 
 
-def _name(paths: Sequence[Path]) -> str:
-    """A name for files and layers: the file's stem, or what the stems of several files share."""
-    first, last = min(p.stem for p in paths), max(p.stem for p in paths)
-    shared = next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), None)
-    stem = first[:shared]
-    return re.sub(r"[^\w.-]+", "_", stem).strip("._-") or "scene"
+def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
+    """A name for files and layers, and what tells each file of a stack apart ('' for a single one).
+
+    LC08_B2.tif and LC08_B3.tif share LC08 and are B2 and B3.
+    """
+    words = [re.split(r"[^A-Za-z0-9]+", path.stem) for path in paths]
+    common = set(words[0]).intersection(*words[1:])
+    shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
+    name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
+    return name, ["_".join(w for w in own if w not in common) for own in words]
 
 
 def _warn(scene: Scene, *, declared: int) -> None:

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 import satae
-from satae import config, diagnosis, export, figures, graph, objectives, runtime, scores
+from satae import config, diagnosis, export, figures, graph, models, objectives, runtime, scores
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.config import Recipe
 from satae.errors import OutputError, TilesError
@@ -59,7 +59,8 @@ def train(
     """
     place = device_named(device)
     check_target(out, overwrite=overwrite or resume)
-    with locked(out):
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with locked(out), locked(run):
         recipe = _recipe(run, recipe, resume=resume, overwrite=overwrite)
         planned = plan(sets, recipe)
         head = scores.head(recipe.score, planned.normalizer)
@@ -68,7 +69,7 @@ def train(
         trained = fit(sets, planned, run, device=place, report=report)
         detector = graph.Detector(trained.normalizer, trained.model, head)
         mean_loss = _mean_loss(sets, recipe, trained)
-        proto, card = _exported(sets, recipe, trained, detector)
+        proto, card = _exported(sets, recipe, trained, detector, place.type)
         content = export.with_card(proto, card)
         model = runtime.from_bytes(content, out.name, "cpu")
         found = calibrated(sets, trained.split, model)
@@ -115,7 +116,7 @@ def _begin(run: Path, recipe: Recipe) -> None:
 
 
 def _exported(
-    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, detector: graph.Detector
+    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, detector: graph.Detector, device: str
 ) -> tuple[onnx.ModelProto, Card]:
     record, stride = sets[0].record, int(trained.model.stride)  # type: ignore[arg-type]
     bands = len(record.bands)
@@ -123,7 +124,7 @@ def _exported(
     proto = export.to_onnx(detector, bands, record.size)
     image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
     agreed = export.parity(detector, proto.SerializeToString(), image, valid)
-    return proto, _card(sets, recipe, trained, halo, agreed)
+    return proto, _card(sets, recipe, trained, halo, agreed, device)
 
 
 def _tiles(
@@ -132,7 +133,9 @@ def _tiles(
     return np.stack([sets[s].images[t] for s, t in where]), np.stack([sets[s].valid[t] for s, t in where])
 
 
-def _card(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity) -> Card:
+def _card(
+    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity, device: str
+) -> Card:
     record, n, model = sets[0].record, trained.normalizer, trained.model
     best = trained.state.history[trained.state.best_epoch - 1]
     gsd = [s.grid.gsd_m for s in sets]
@@ -141,7 +144,7 @@ def _card(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, 
         satae_version=satae.__version__,
         created=now(),
         architecture=recipe.model.name,
-        parameters=recipe.model.params,
+        parameters=models.resolved(recipe.model.name, recipe.model.params),
         weights=sum(p.numel() for p in model.parameters()),
         objective=recipe.objective,
         score=recipe.score,
@@ -163,6 +166,7 @@ def _card(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, 
             ridge=recipe.input.ridge,
         ),
         recipe=recipe.model_dump(),
+        trained_on=device,
         scenes=[_training_scene(s) for s in sets],
         metrics={"train_loss": best.train_loss, "val_loss": best.val_loss},
         parity=agreed,

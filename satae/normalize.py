@@ -88,10 +88,11 @@ def fit(
     draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened)
     v = draft.stretched(sample)
     mean = v.mean(axis=0)
-    covariance = np.atleast_2d(np.cov(v.T, bias=True))
-    variance = np.diag(covariance)
-    if not (variance > 0).any():
+    varies = sample.max(axis=0) > sample.min(axis=0)
+    if not varies.any():
         raise TrainError("every band is constant over the valid pixels, so there is nothing to learn")
+    covariance = np.atleast_2d(np.cov(v.T, bias=True)) * np.outer(varies, varies)  # without rounding's noise
+    variance = np.diag(covariance)
     spread = np.sqrt(np.where(variance > 0, variance, 1.0))
     return Normalizer(
         low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened
@@ -103,7 +104,7 @@ def _opened(sample: npt.NDArray[np.floating], low: Vector, high: Vector) -> tupl
     flat = high <= low
     low = np.where(flat, sample.min(axis=0), low)
     high = np.where(flat, sample.max(axis=0), high)
-    return low, np.where(high > low, high, low + 1.0)
+    return low, np.where(high > low, high, low + np.maximum(1.0, 1e-3 * np.abs(low)))
 
 
 def _whitening(covariance: Vector, ridge: float, components: int) -> Vector:

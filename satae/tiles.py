@@ -160,7 +160,12 @@ def load_all(folders: list[Path]) -> list[TileSet]:
         names = ", ".join(map(str, folders))
         raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")
     sets = [load(path) for path in paths]
-    for other in sets[1:]:
+    for i, other in enumerate(sets[1:], 1):
+        if twin := next((s for s in sets[:i] if s.record.sha256 == other.record.sha256), None):
+            raise TilesError(
+                f"{twin.path} and {other.path} are cut from the same scene, of which no part could be held out; "
+                "name one of them"
+            )
         for key in ("bands", "dtype", "size", "scales", "offsets"):
             if getattr(other.record, key) != getattr(sets[0].record, key):
                 raise TilesError(

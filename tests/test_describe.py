@@ -54,7 +54,7 @@ def test_a_plain_scene_is_described_without_a_warning(make_scene, warned) -> Non
 
 @pytest.mark.parametrize(
     ("names", "expected"),
-    [(["L8-B2", "L8-B3"], "L8-B"), (["a\x1b[31m"], "a_31m"), (["b2", "c3"], "scene"), (["Häfen"], "Häfen")],
+    [(["L8-B2", "L8-B3"], "L8"), (["a\x1b[31m"], "a_31m"), (["b2", "c3"], "scene"), (["Häfen"], "Häfen")],
 )
 def test_scene_names_suit_files_and_layers(make_scene, names: list[str], expected: str) -> None:
     assert describe([make_scene(PIXELS[:1], name=f"{n}.tif") for n in names]).name == expected

@@ -27,8 +27,25 @@ from satae.errors import ConfigError
 NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
+def resolved(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of an architecture, the defaults included; ConfigError as `build`."""
+    return dataclasses.asdict(_checked(name, params)[1])
+
+
 def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
     """The architecture `name` for `channels` input channels; ConfigError lists what there is."""
+    module, checked = _checked(name, params)
+    try:
+        built: nn.Module = module.build(channels, checked)
+    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"model.params = {reprlib.repr(dict(params))}: no such {name} can be built"
+        ) from error
+    return built
+
+
+def _checked(name: str, params: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The module of an architecture and its Params."""
     if name not in NAMES:
         raise ConfigError(
             f"model.name = {name!r}: there is no such architecture; there are {', '.join(NAMES)}"
@@ -39,15 +56,13 @@ def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
         if key not in known:
             raise ConfigError(f"model.params.{key}: {name} has no such parameter; it has {', '.join(known)}")
     try:
-        checked = pydantic.TypeAdapter(module.Params).validate_python(dict(params))
-        built: nn.Module = module.build(channels, checked)
+        return module, pydantic.TypeAdapter(module.Params).validate_python(dict(params))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(["model.params", *map(str, fault["loc"])])
         text = fault["msg"].lower().removeprefix("value error, ")
         raise ConfigError(f"{where} = {reprlib.repr(fault['input'])}: {text}") from error
-    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
+    except (OverflowError, TypeError) as error:
         raise ConfigError(
             f"model.params = {reprlib.repr(dict(params))}: no such {name} can be built"
         ) from error
-    return built

@@ -20,8 +20,10 @@ class Params:
     compression: float = 32.0
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.compression <= 0:
-            raise ValueError(f"width {self.width} and compression {self.compression} must be positive")
+        if not 1 <= self.width <= 1024:
+            raise ValueError(f"width {self.width} is not between 1 and 1024")
+        if not self.compression > 0:
+            raise ValueError(f"compression {self.compression} is not positive")
 
 
 class ConvAutoencoder(nn.Module):
