@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from satae import __version__
+from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
 
 if TYPE_CHECKING:
@@ -52,15 +53,16 @@ def _explained(command: Command) -> Command:
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
-        from satae.console import printable
 
         try:
             return command(*args, **kwargs)
         except SataeError as error:
-            typer.echo(printable(f"error: {error}".rstrip(".")), err=True)  # foreign sentences have one
+            sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
+            typer.echo(printable(f"error: {sentence}"), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            typer.echo("interrupted; nothing was replaced", err=True)
+            hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
+            typer.echo(f"interrupted; nothing was replaced{hint}", err=True)
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -85,7 +87,6 @@ def common(
 
     satae tile scene.tif; satae train; satae score --out anomalies.gpkg
     """
-    from satae.console import set_up
 
     state["quiet"] = quiet
     set_up(-1 if quiet else int(verbose))
@@ -112,7 +113,6 @@ def tile(
 ) -> None:
     """Split scenes into tiles: satae tile scene.tif"""
     from satae import options
-    from satae.console import Bar
     from satae.publish import check_target
     from satae.tiling import Cut, cut
 
@@ -183,7 +183,6 @@ def train(
     recipe = recipes.load(config, extra)
     sets = load_all(tilesets or [Path("tiles")])
 
-    from satae.console import Bar
     from satae.learn import train as learn
 
     run = Path("runs") / out.stem
@@ -250,7 +249,6 @@ def score(
         raise ConfigError(f"--min-area {min_area} is not an area")
     from satae import detect, options, runtime
     from satae.card import now
-    from satae.console import Bar
 
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
@@ -265,7 +263,7 @@ def score(
         result = detect.score(found, opened, out, how, bar.add)
     for scene in result.scenes:
         if scene.remark and not state["quiet"]:
-            typer.echo(f"note: {scene.name}: {scene.remark}", err=True)
+            typer.echo(printable(f"note: {scene.name}: {scene.remark}"), err=True)
     _say(as_json, _score_json(result, str(rule)), _score_lines(result, str(rule)))
     _exit_if_damaged(found)
 
@@ -359,16 +357,13 @@ def _check_suffix(out: Path, suffix: str) -> None:
 def _exit_if_damaged(scenes: list[Scene]) -> None:
     places = [(s.path, w) for s in scenes for w in s.damage]
     for path, w in places[:20]:
-        typer.echo(
-            f"note: {path}: rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]} could not be decoded "
-            "and were masked", err=True,
-        )  # fmt: skip
+        place = f"rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]}"
+        typer.echo(printable(f"note: {path}: {place} could not be decoded and were masked"), err=True)
     if places:
         raise typer.Exit(DAMAGED)
 
 
 def _say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
-    from satae.console import printable
 
     if as_json:
         typer.echo(json.dumps(content, indent=1, allow_nan=False))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.config import Recipe
 from satae.errors import OutputError, TilesError
 from satae.heldout import calibrated
-from satae.publish import check_target, locked, publish, staging, write_bytes
+from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles import TileSet
 from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit, plan
 
@@ -59,22 +60,22 @@ def train(
     """
     place = device_named(device)
     check_target(out, overwrite=overwrite or resume)
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with locked(out), locked(run):
+    with locked(out):
         recipe = _recipe(run, recipe, resume=resume, overwrite=overwrite)
         planned = plan(sets, recipe)
         head = scores.head(recipe.score, planned.normalizer)
-        if not resume:
-            _begin(run, recipe)
-        trained = fit(sets, planned, run, device=place, report=report)
-        detector = graph.Detector(trained.normalizer, trained.model, head)
-        mean_loss = _mean_loss(sets, recipe, trained)
-        proto, card = _exported(sets, recipe, trained, detector, place.type)
-        content = export.with_card(proto, card)
-        model = runtime.from_bytes(content, out.name, "cpu")
-        found = calibrated(sets, trained.split, model)
-        card = card.model_copy(update={"calibration": found})
-        faults = _documented(sets, run, trained, detector, mean_loss, recipe)
+        with _held(run):
+            if not resume:
+                _begin(run, recipe)
+            trained = fit(sets, planned, run, device=place, report=report)
+            detector = graph.Detector(trained.normalizer, trained.model, head)
+            mean_loss = _mean_loss(sets, recipe, trained)
+            proto, card = _exported(sets, recipe, trained, detector, place.type)
+            found = calibrated(
+                sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
+            )
+            card = card.model_copy(update={"calibration": found})
+            faults = _documented(sets, run, trained, detector, mean_loss, recipe)
         with staging(out) as folder:
             draft = folder / out.name
             draft.write_bytes(export.with_card(proto, card))
@@ -102,6 +103,19 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
     if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG}:
         raise OutputError(f"{run} is in the way; pass --overwrite to use it, or another --out")
     return recipe
+
+
+@contextmanager
+def _held(run: Path) -> Iterator[None]:
+    """The run folder is this process's alone, and what a killed one was writing in it is gone."""
+    try:
+        run.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{run} cannot be made: {error.strerror}") from error
+    with locked(run):
+        for name in (CHECKPOINT, CONFIG, *FIGURES):
+            sweep(run / name)
+        yield
 
 
 def _begin(run: Path, recipe: Recipe) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -61,6 +62,7 @@ def locked(target: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     try:
+        sweep(target)
         yield
     finally:
         with suppress(OSError):  # FileLock notices an unlinked file, so removing it while held is safe
@@ -68,11 +70,22 @@ def locked(target: Path) -> Iterator[None]:
         lock.release()
 
 
+def sweep(target: Path) -> None:
+    """Remove what killed runs have left of `target` in its folder; to be called while it is locked."""
+    for stale in target.absolute().parent.glob(f"{_prefix(target)}*"):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def _prefix(target: Path) -> str:
+    """How staging folders of a target begin: its name may be as long as the file system allows."""
+    return f".satae-{zlib.crc32(os.fsencode(target.name)):08x}-"
+
+
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """A fresh folder on the target's file system, removed at the end whatever happens."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix=".satae-", dir=target.absolute().parent))
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.absolute().parent))
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     try:

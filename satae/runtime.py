@@ -109,11 +109,13 @@ def _session(content: bytes, name: str, device: str, threads: int) -> Any:
     options.enable_mem_pattern = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     offered = onnxruntime.get_available_providers()
-    wanted = [PROVIDERS["cpu"]]
+    wanted: list[Any] = [PROVIDERS["cpu"]]
     if device != "cpu" and PROVIDERS["cuda"] in offered and _cuda_visible():
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
-        wanted.insert(0, PROVIDERS["cuda"])
+        wanted.insert(
+            0, (PROVIDERS["cuda"], {"use_tf32": "0"})
+        )  # TF32 rounds to 10 bits: not what was calibrated
     try:
         return onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from satae.grid import Grid, Window
 
-STRIP_BYTES = 32 * 2**20  # decoded pixels of one read
+STRIP_BYTES = 8 * 2**20  # decoded pixels of one read
 
 
 class Reader(Protocol):

@@ -60,9 +60,13 @@ def test_scene_names_suit_files_and_layers(make_scene, names: list[str], expecte
     assert describe([make_scene(PIXELS[:1], name=f"{n}.tif") for n in names]).name == expected
 
 
-def test_band_descriptions_become_names(make_scene, tmp_path: Path) -> None:
-    single = make_scene(PIXELS[:1], name="B08.tif")
-    assert describe([single]).names == ("B08",)
+def test_the_band_of_a_single_file_is_no_name_of_that_file(make_scene) -> None:
+    assert describe([make_scene(PIXELS[:1], name="2019_B08.tif")]).names == ("band1",)
+
+
+def test_bands_of_a_stack_are_named_by_what_tells_the_files_apart(make_scene, tmp_path: Path) -> None:
+    paths = [make_scene(PIXELS[:1], name=f"LC08_B{i}.tif", folder=tmp_path) for i in (2, 3)]
+    assert describe(paths).names == ("B2", "B3")
 
 
 @pytest.mark.parametrize(
