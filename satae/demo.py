@@ -47,8 +47,8 @@ def run(folder: Path) -> None:
     regions = geopandas.read_file(folder / "anomalies.gpkg", layer="anomalies").sort_values("rank")
     _tell(folder, made, regions)
     _draw(folder, made, regions)
-    print(f"done in {time.monotonic() - started:.0f} s; look at {folder / 'overview.png'}, or open in QGIS:")
-    print(f"  qgis {folder / 'anomalies.gpkg'}   (Layer > the project inside it opens everything styled)")
+    print(f"done in {time.monotonic() - started:.0f} s; look at {folder / 'overview.png'}, or in QGIS choose")
+    print(f"  Project > Open From > GeoPackage..., {folder / 'anomalies.gpkg'}: all layers, styled")
 
 
 def write(made: synthetic.Synthetic, path: Path) -> None:
