@@ -297,7 +297,9 @@ def _score_json(result: Any, rule: str) -> dict[str, Any]:
 
 def _score_lines(result: Any, rule: str) -> list[str]:
     total = sum(s.anomalies for s in result.scenes)
-    lines = [f"{result.out}: {total} anomalies in {len(result.scenes)} scenes ({rule}, {result.provider})"]
+    count = len(result.scenes)
+    where = "1 scene" if count == 1 else f"{count} scenes"
+    lines = [f"{result.out}: {total} anomalies in {where} ({rule}, {result.provider})"]
     for s in result.scenes:
         lines.append(
             f"{s.heatmap}: {s.anomalies} anomalies at {s.threshold:.3g} or more, "

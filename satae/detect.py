@@ -197,6 +197,7 @@ def _score_scene(
     raster.to_cog(plain, draft)
     plain.unlink()
     _verify(draft, checks)
+    remark = remark if valid else "no pixel is valid, so none was scored"
     valid_fraction = valid / scene.grid.pixels
     bands = _top_bands(scene, model, found)
     rows = _rows(name, scene, calibration, found, bands)
