@@ -202,16 +202,21 @@ def far_threshold(
 ) -> tuple[float, str]:
     """(raw threshold, remark): where background leaves `rate` regions of `min_pixels` a unit of area.
 
-    The remark is empty, or says that the sample is too small to support the rate.
+    The remark is empty, or says that the sample is too small to support the rate, or that it asks for nothing.
     """
     unit = PER_PIXELS if pixel_area_m2 is None else PER_KM2 * 1e6 / pixel_area_m2  # in pixels
     alarms = calibration.alarms_of(min_pixels)
     share = min(1.0, rate / unit / alarms.per_pixel)
     raw = float(alarms.tail.score_at(-math.log10(share)))
+    what = "100 km2" if pixel_area_m2 is not None else "10 megapixels"
     remark = ""
-    if share < alarms.tail.supported:
+    if share == 1:
+        remark = (
+            f"{rate:g} false alarms per {what} is more than background gives at the lowest threshold, "
+            f"{alarms.per_pixel * unit:.3g}: all candidates are reported; ask for fewer with --far or --top"
+        )
+    elif share < alarms.tail.supported:
         least = alarms.tail.supported * alarms.per_pixel * unit
-        what = "100 km2" if pixel_area_m2 is not None else "10 megapixels"
         remark = (
             f"{rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
             f"{calibration.blocks} held-out blocks support {least:.3g} or more; add scenes to be surer"

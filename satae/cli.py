@@ -125,7 +125,7 @@ def tile(
     try:
         for scene in found:
             check_target(out / scene.name, overwrite=overwrite)
-        rows = []
+        rows: list[dict[str, Any]] = []
         for scene in found:
             with Bar(f"tile {scene.name}", scene.grid.pixels, "px", quiet=state["quiet"]) as bar:
                 tiles = cut(scene, out / scene.name, how, bar.add)
@@ -141,7 +141,7 @@ def tile(
         if made and not any(out.iterdir()):
             out.rmdir()
     lines = [
-        f"{r['path']}: {r['tiles']} tiles of {r['size']} x {r['size']} pixels, {r['bands']} bands"
+        f"{r['path']}: {r['tiles']} tiles of {r['size']} x {r['size']} pixels, {_count(r['bands'], 'band')}"
         + (f"; {r['left_out']} tiles left out ({r['left_out_pixels']} valid pixels)" if r["left_out"] else "")
         for r in rows
     ]
@@ -297,12 +297,11 @@ def _score_json(result: Any, rule: str) -> dict[str, Any]:
 
 def _score_lines(result: Any, rule: str) -> list[str]:
     total = sum(s.anomalies for s in result.scenes)
-    count = len(result.scenes)
-    where = "1 scene" if count == 1 else f"{count} scenes"
-    lines = [f"{result.out}: {total} anomalies in {where} ({rule}, {result.provider})"]
+    where = _count(len(result.scenes), "scene")
+    lines = [f"{result.out}: {_count(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
     for s in result.scenes:
         lines.append(
-            f"{s.heatmap}: {s.anomalies} anomalies at {s.threshold:.3g} or more, "
+            f"{s.heatmap}: {_count(s.anomalies, 'anomaly')} at {s.threshold:.3g} or more, "
             f"{s.valid_fraction:.1%} of {s.name} scored"
         )
     return lines
@@ -363,6 +362,11 @@ def _exit_if_damaged(scenes: list[Scene]) -> None:
         typer.echo(printable(f"note: {path}: {place} could not be decoded and were masked"), err=True)
     if places:
         raise typer.Exit(DAMAGED)
+
+
+def _count(number: int, thing: str) -> str:
+    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number} {thing if number == 1 else many}"
 
 
 def _say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:

@@ -200,6 +200,12 @@ def test_fewer_false_alarms_need_a_higher_threshold_never_below_the_candidates()
     assert (np.diff(raws) >= 0).all() and raws[0] == 1.0 and math.isfinite(raws[-1])
 
 
+def test_a_remark_says_when_the_rate_asks_for_nothing():
+    found = calibration()
+    raw, remark = calibrate.far_threshold(found, 1e9, 100.0, 4)
+    assert raw == found.candidate and "all candidates are reported" in remark
+
+
 def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     found, unit = calibration(), 1e6
     least = found.region.supported * 1e-3 * unit

@@ -126,7 +126,7 @@ def test_json_agrees_with_the_files(mission: dict[str, Any], landscape: syntheti
 def test_plain_output_names_what_was_written(here: Path, tmp_path: Path) -> None:
     result = typed("score", "--top", 1, "--out", tmp_path / "a.gpkg")
     assert result.stdout.splitlines()[0].startswith(
-        f"{tmp_path / 'a.gpkg'}: 1 anomalies in 1 scenes (top 1, CPU"
+        f"{tmp_path / 'a.gpkg'}: 1 anomaly in 1 scene (top 1, CPU"
     )
     assert typed("-q", "score", "--top", 1, "--out", tmp_path / "b.gpkg").stderr == ""
 
