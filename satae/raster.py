@@ -26,6 +26,7 @@ os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL prints what no handler take
 import html
 import logging
 import math
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -315,11 +316,26 @@ def describe(dataset: Dataset, names: Sequence[str]) -> None:
 
 
 def to_cog(source: Path, target: Path) -> None:
-    """Copy a GeoTIFF to a cloud-optimised one with averaged overviews."""
-    try:
-        rasterio.shutil.copy(
-            source, target, driver="COG", compress="ZSTD", level=9, predictor="YES",
-            overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="1",
-        )  # fmt: skip
-    except FAILURES as error:
-        raise OutputError(f"{target.name} could not be written: {cause(error)}") from error
+    """Copy a GeoTIFF to a cloud-optimised one with averaged overviews.
+
+    GDAL does it in one call that no signal ends, so it runs in a thread that an interrupt leaves behind.
+    """
+    failures: list[BaseException] = []
+
+    def copy() -> None:
+        try:
+            rasterio.shutil.copy(
+                source, target, driver="COG", compress="ZSTD", level=9, predictor="YES",
+                overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="1",
+            )  # fmt: skip
+        except BaseException as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=copy, daemon=True)
+    worker.start()
+    while worker.is_alive():
+        worker.join(0.1)
+    for error in failures:
+        if isinstance(error, FAILURES):
+            raise OutputError(f"{target.name} could not be written: {cause(error)}") from error
+        raise error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import gzip
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -306,3 +308,12 @@ def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> Non
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
     with pytest.raises(OutputError), raster.writing(tmp_path / "none" / "a.tif", grid):
         pass
+
+
+def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rasterio.shutil, "copy", lambda *_, **__: time.sleep(20))
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        raster.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
+    assert time.monotonic() - started < 10
