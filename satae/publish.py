@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from satae.errors import OutputError
 
+RETIRED = ".old"  # added to the name of a folder while another takes its place
 SIDE_FILES = ("-journal", "-wal", "-shm")
 
 
@@ -71,8 +72,14 @@ def locked(target: Path) -> Iterator[None]:
 
 
 def sweep(target: Path) -> None:
-    """Remove what killed runs have left of `target` in its folder; to be called while it is locked."""
+    """Remove what killed runs have left of `target` in its folder; to be called while it is locked.
+
+    A run that was killed between the two renames of a folder left the older one here: it is put back.
+    """
     for stale in target.absolute().parent.glob(f"{_prefix(target)}*"):
+        for retired in stale.glob(f"*{RETIRED}"):
+            if not target.exists():
+                os.rename(retired, target)
         shutil.rmtree(stale, ignore_errors=True)
 
 
@@ -103,7 +110,7 @@ def publish(source: Path, target: Path) -> None:
     try:
         _sync(source)
         if target.is_dir() and not target.is_symlink():
-            retired = source.with_name(source.name + ".old")
+            retired = source.with_name(source.name + RETIRED)
             os.rename(target, retired)
             try:
                 os.rename(source, target)

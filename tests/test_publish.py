@@ -253,3 +253,21 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
     folder.chmod(0o755)
     failed(done)
     assert "is read-only" in done.stderr and contents(folder) == before
+
+
+def test_what_killed_runs_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    target = tmp_path / "a.gpkg"
+    with staging(target) as folder:
+        shutil.copytree(folder, tmp_path / f"{folder.name}x")
+    with locked(target):
+        assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
+
+
+def test_a_folder_lost_between_two_renames_is_put_back(tmp_path: Path) -> None:
+    target = tmp_path / "tiles"
+    with staging(target) as folder:
+        left = tmp_path / f"{folder.name}x"
+    (left / "tiles.old").mkdir(parents=True)
+    (left / "tiles.old" / "tileset.json").touch()
+    with locked(target):
+        assert (target / "tileset.json").exists() and not left.exists()
