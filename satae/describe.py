@@ -108,6 +108,10 @@ def _chosen(offered: list[_Band], bands: Sequence[int] | None) -> list[_Band]:
     if twice := [i for i in bands if bands.count(i) > 1]:
         raise SceneError(f"--bands names band {twice[0]} twice")
     if outside := [i for i in bands if not 1 <= i <= len(offered)]:
+        if len(offered) == 1:
+            raise SceneError(
+                f"{path} has one band and --bands asks for {outside[0]}; pass --stack if the files are bands of one scene"
+            )
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
     return [offered[i - 1] for i in bands]
 

@@ -60,6 +60,11 @@ def test_scene_names_suit_files_and_layers(make_scene, names: list[str], expecte
     assert describe([make_scene(PIXELS[:1], name=f"{n}.tif") for n in names]).name == expected
 
 
+def test_bands_of_single_band_files_want_them_stacked(make_scene) -> None:
+    with pytest.raises(SceneError, match="has one band and --bands asks for 2; pass --stack"):
+        describe([make_scene(PIXELS[:1])], bands=[2])
+
+
 def test_the_band_of_a_single_file_is_no_name_of_that_file(make_scene) -> None:
     assert describe([make_scene(PIXELS[:1], name="2019_B08.tif")]).names == ("band1",)
 
