@@ -110,7 +110,8 @@ def _chosen(offered: list[_Band], bands: Sequence[int] | None) -> list[_Band]:
     if outside := [i for i in bands if not 1 <= i <= len(offered)]:
         if len(offered) == 1:
             raise SceneError(
-                f"{path} has one band and --bands asks for {outside[0]}; pass --stack if the files are bands of one scene"
+                f"{path} has one band and --bands asks for {outside[0]}; pass --stack if the files are bands of one "
+                "scene"
             )
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
     return [offered[i - 1] for i in bands]
