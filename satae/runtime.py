@@ -20,6 +20,7 @@ from satae.errors import DeviceError, ModelError
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 # the key of a tensor stored in another file, in protobuf's shortest form and in those padded to hide it
+EXACT = {"use_tf32": "0"}  # TF32 rounds products to 10 bits, which is not what was calibrated
 EXTERNAL = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,8 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
             f"--device cuda: ONNX Runtime runs {name} on {provider}; it needs onnxruntime-gpu and its CUDA "
             "libraries (`pip install onnxruntime-gpu[cuda,cudnn]`), or use --device auto"
         )
+    if device == "auto" and _cuda_visible() and provider != PROVIDERS["cuda"]:
+        log.warning("there is a CUDA device, but ONNX Runtime runs %s on %s", name, provider)
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
         raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
@@ -113,9 +116,7 @@ def _session(content: bytes, name: str, device: str, threads: int) -> Any:
     if device != "cpu" and PROVIDERS["cuda"] in offered and _cuda_visible():
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
-        wanted.insert(
-            0, (PROVIDERS["cuda"], {"use_tf32": "0"})
-        )  # TF32 rounds to 10 bits: not what was calibrated
+        wanted.insert(0, (PROVIDERS["cuda"], EXACT))
     try:
         return onnxruntime.InferenceSession(content, options, providers=wanted)
     except Exception as error:

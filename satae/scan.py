@@ -1,7 +1,8 @@
 """A source and a model give an anomaly map, window by window, equal to what one huge inference would give.
 
-Each window is read with the model's halo and cropped; windows lie on a fixed lattice, so that the result does
-not depend on how the work is shared out.
+That one would see the whole grid and a halo of invalid pixels around it. Each window is read with the
+model's halo and cropped; windows lie on a fixed lattice, so that the result does not depend on how the work
+is shared out.
 """
 
 from __future__ import annotations

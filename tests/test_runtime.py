@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -192,3 +193,11 @@ def test_an_image_that_does_not_fit_the_graph_is_refused_in_one_sentence(model_p
     model = runtime.load(model_path, "cpu")
     with pytest.raises(ModelError, match=r"^model.onnx failed while scoring: [^\n]*$"):
         model.anomaly_map(np.zeros((1, 9, 32, 32)), np.ones((1, 32, 32), bool))
+
+
+def test_a_fall_back_from_a_device_that_is_there_is_said(model_path, monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("satae"), "propagate", True)
+    monkeypatch.setattr(runtime, "_cuda_visible", lambda: True)
+    monkeypatch.setattr(runtime.onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert runtime.load(model_path, "auto").device == "cpu"
+    assert "there is a CUDA device, but ONNX Runtime runs" in caplog.text
