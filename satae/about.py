@@ -11,7 +11,7 @@ import pyproj
 
 from satae import runtime, tiles
 from satae.describe import describe
-from satae.errors import SceneError
+from satae.errors import SceneError, TilesError
 from satae.scene import Scene
 from satae.stream import ahead, strips
 
@@ -66,7 +66,11 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
     facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
     facts["files"] = [f.path for f in opened.record.files]
     if check:
-        facts |= {"checked": True, "valid_pixels_read": int(sum(v.sum() for v in opened.valid))}
+        valid = sum(int(v.sum()) for v in opened.valid)
+        filled = any(i[:, ~v].any() for i, v in zip(opened.images, opened.valid, strict=True))
+        if valid != opened.record.valid_pixels or filled:
+            raise TilesError(f"{path} is damaged: its pixels are not those that were cut; cut it again")
+        facts["checked"] = True
     return facts
 
 

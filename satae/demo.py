@@ -74,14 +74,14 @@ def _pixels(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def hits(made: synthetic.Synthetic, polygon: Any) -> set[int]:
     """The planted objects (1 to n) that share a pixel with a polygon in map coordinates."""
-    bounds = shapely.transform(polygon, _pixels)
+    outline = shapely.transform(polygon, _pixels)
     _, height, width = made.image.shape
-    inside = raster.burn([bounds], Grid(height, width, ORIGIN, None).window, Affine.identity())
+    inside = raster.burn([outline], Grid(height, width, ORIGIN, None).window, Affine.identity())
     return set(np.unique(made.truth[inside]).tolist()) - {0}
 
 
 def _tell(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
-    """How many planted anomalies are among as many top regions, and which."""
+    """How many planted anomalies are among the regions, which, and at what rank."""
     count = len(made.planted)
     ranks: dict[int, int] = {}
     for rank, polygon in zip(regions["rank"], regions.geometry, strict=True):

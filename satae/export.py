@@ -57,7 +57,7 @@ def parity(
 
     Raises ModelError where they differ by more than PARITY of the score's range.
     """
-    session = runtime._session(content, "the exported model", "cpu", 0)
+    session = runtime.open_session(content, "the exported model")
     dn = torch.from_numpy(np.where(valid[:, None], image, 0).astype(np.float32))
     mask = torch.from_numpy(valid[:, None].astype(np.float32))
     with torch.no_grad():

@@ -113,7 +113,7 @@ def _held(run: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{run} cannot be made: {error.strerror}") from error
     with locked(run):
-        for name in (CHECKPOINT, CONFIG, *FIGURES):
+        for name in (CHECKPOINT, CONFIG):  # what staging folders are named after here
             sweep(run / name)
         yield
 

@@ -89,7 +89,7 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
     """
     if EXTERNAL.search(content):
         raise ModelError(f"{name} keeps weights in another file, which is not read; export it as one file")
-    session = _session(content, name, device, threads)
+    session = open_session(content, name, device, threads)
     provider = session.get_providers()[0]
     if device == "cuda" and provider != PROVIDERS["cuda"]:
         raise DeviceError(
@@ -105,7 +105,8 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
     return Model(session, card, provider, hashlib.sha256(content).hexdigest(), name)
 
 
-def _session(content: bytes, name: str, device: str, threads: int) -> Any:
+def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 0) -> Any:
+    """An ONNX Runtime session, on CUDA where that is wanted and takes; ModelError where the bytes are no model."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = threads

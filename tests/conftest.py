@@ -22,6 +22,17 @@ MakeScene = Callable[..., Path]
 MakeTiles = Callable[..., tiles.TileSet]
 
 
+def spoil(path: Path, *places: tuple[int, int], cut: float | None = None) -> Path:
+    """Overwrite the start of some blocks (row, col), or cut the file off."""
+    with rasterio.open(path) as dataset:
+        offsets = [int(dataset.get_tag_item(f"BLOCK_OFFSET_{c}_{r}", "TIFF", bidx=1)) for r, c in places]
+    content = bytearray(path.read_bytes())
+    for offset in offsets:
+        content[offset : offset + 40] = b"\xff" * 40
+    path.write_bytes(content if cut is None else content[: int(len(content) * cut)])
+    return path
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """The folder of real scenes; tests that need it are skipped where it is absent."""

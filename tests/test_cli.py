@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -284,3 +285,12 @@ def test_cuda_that_did_not_take_is_an_error(here: Path, tmp_path: Path) -> None:
     assert "--device cuda: ONNX Runtime runs model.onnx on CPU" in refused(
         2, "score", "--device", "cuda", "--out", tmp_path / "a.gpkg"
     )
+
+
+def test_info_check_notices_a_mask_that_is_not_the_one_that_was_cut(here: Path, tmp_path: Path) -> None:
+    shutil.copytree(here / "tiles" / "scene", tmp_path / "scene")
+    valid = np.load(tmp_path / "scene" / "valid.npy")
+    valid.flat[np.flatnonzero(valid)[0]] = False
+    np.save(tmp_path / "scene" / "valid.npy", valid)
+    assert told("info", tmp_path / "scene")["kind"] == "tile set"
+    assert "is damaged" in refused(2, "info", tmp_path / "scene", "--check")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from conftest import spoil
 from typer.testing import CliRunner
 
 from satae.cli import app
@@ -42,15 +43,6 @@ def fails(*words: object, code: int = 2) -> str:
     assert len(errors) == 1 and errors[0].startswith("error: ") and not errors[0].endswith(".")
     assert list(Path().iterdir()) == []
     return errors[0]
-
-
-def spoiled(path: Path, row: int = 2, col: int = 3) -> Path:
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1))
-    content = bytearray(path.read_bytes())
-    content[offset : offset + 40] = b"\xff" * 40
-    path.write_bytes(content)
-    return path
 
 
 CONTENTS = {
@@ -108,19 +100,19 @@ def test_scenes_that_cannot_be_judged_are_refused(place: Path, make_scene, pixel
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_damaged_block_is_named_and_nothing_is_left(place: Path, make_scene, workers: int) -> None:
-    path = spoiled(make_scene(NOISE, folder=place, **BLOCKS))
+    path = spoil(make_scene(NOISE, folder=place, **BLOCKS), (2, 3))
     text = fails("tile", path, "--workers", workers)
     assert "rows 64 and 96, columns 96 and 128" in text and "previous exception" not in text
 
 
 def test_info_reads_damaged_blocks_only_when_asked(place: Path, make_scene) -> None:
-    path = spoiled(make_scene(NOISE, folder=place, **BLOCKS))
+    path = spoil(make_scene(NOISE, folder=place, **BLOCKS), (2, 3))
     assert run("info", path).exit_code == 0
     assert "rows 64 and 96" in fails("info", path, "--check")
 
 
 def test_damaged_blocks_are_masked_when_asked_and_listed(place: Path, make_scene) -> None:
-    path = spoiled(make_scene(NOISE, folder=place, **BLOCKS))
+    path = spoil(make_scene(NOISE, folder=place, **BLOCKS), (2, 3))
     done = run("-q", "tile", path, "--on-bad-tile", "mask", "--json")
     assert done.exit_code == 4
     assert done.stderr.splitlines() == [
@@ -193,7 +185,7 @@ def script(*words: object, **limits: int) -> subprocess.CompletedProcess[bytes]:
 
 
 def test_libraries_print_nothing_of_their_own(place: Path, make_scene) -> None:
-    done = script("tile", spoiled(make_scene(NOISE, folder=place, **BLOCKS)))
+    done = script("tile", spoil(make_scene(NOISE, folder=place, **BLOCKS), (2, 3)))
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 

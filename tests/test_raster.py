@@ -20,6 +20,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from conftest import spoil
 from rasterio.control import GroundControlPoint
 
 from satae import raster
@@ -260,13 +261,7 @@ def test_windows_equal_numpy_slices(make_scene) -> None:
 def damaged_block(make_scene, row: int, col: int) -> Path:
     """A scene in 32-pixel tiles, one of which is overwritten."""
     noise = np.random.default_rng(0).integers(0, 9, (1, 128, 160), "uint8")
-    path = make_scene(noise, tiled=True, blockxsize=32, blockysize=32, compress="deflate")
-    with rasterio.open(path) as dataset:
-        offset = int(dataset.get_tag_item(f"BLOCK_OFFSET_{col}_{row}", "TIFF", bidx=1))
-    content = bytearray(path.read_bytes())
-    content[offset : offset + 40] = b"\xff" * 40
-    path.write_bytes(content)
-    return path
+    return spoil(make_scene(noise, tiled=True, blockxsize=32, blockysize=32, compress="deflate"), (row, col))
 
 
 def test_damage_names_the_first_block_that_cannot_be_decoded(make_scene) -> None:

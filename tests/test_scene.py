@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from conftest import spoil
 
 from satae import stream
 from satae.describe import describe
@@ -236,17 +237,6 @@ def test_a_mask_that_cannot_be_matched_is_refused(make_scene) -> None:
     path = make_scene(mask_image()[:, :20], name="mask.tif", crs=None)
     with pytest.raises(SceneError, match="has 20 x 32 pixels and the scene 24 x 32"):
         valid(make_scene(image()), mask=path)
-
-
-def spoil(path: Path, *places: tuple[int, int], cut: float | None = None) -> Path:
-    """Overwrite the start of some blocks (row, col), or cut the file off."""
-    with rasterio.open(path) as dataset:
-        offsets = [int(dataset.get_tag_item(f"BLOCK_OFFSET_{c}_{r}", "TIFF", bidx=1)) for r, c in places]
-    content = bytearray(path.read_bytes())
-    for offset in offsets:
-        content[offset : offset + 40] = b"\xff" * 40
-    path.write_bytes(content if cut is None else content[: int(len(content) * cut)])
-    return path
 
 
 NOISE = np.random.default_rng(0).integers(1, 200, (2, 160, 192), "uint16")

@@ -16,6 +16,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
+from conftest import spoil
 
 from satae import publish, raster, stream, tiles, tiling
 from satae.describe import describe
@@ -241,11 +242,7 @@ def test_a_failed_cut_leaves_the_older_tile_set(make_scene, tmp_path) -> None:
     cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(64))
     before = digest(tmp_path)
     bad = make_scene(NOISE, compress="deflate", tiled=True, blockxsize=32, blockysize=32)
-    with rasterio.open(bad) as dataset:
-        offset = int(dataset.get_tag_item("BLOCK_OFFSET_2_2", "TIFF", bidx=1))
-    content = bytearray(bad.read_bytes())
-    content[offset : offset + 40] = b"\xff" * 40
-    bad.write_bytes(content)
+    spoil(bad, (2, 2))
     with pytest.raises(DamageError, match="rows 64 and 96, columns 64 and 96"):
         cut(describe([bad]), tmp_path / "out", Cut(64))
     assert digest(tmp_path) == before
