@@ -1,48 +1,33 @@
-"""The three commands with default options on the five Sentinel-2 ports, beside global RX.
+"""Ships in five Sentinel-2 ports: a recipe and the classics, over the whole scene and in the water zone.
 
-    python benchmarks/ports.py [DATA] [--set KEY=VALUE ...]
+    python benchmarks/ports.py [DATA] [--water] [--each] [--config YAML] [--set KEY=VALUE ...] [--seeds 0,1,2]
+    python benchmarks/ports.py [DATA] --zones FOLDER
 
-DATA is the folder that holds sen2ships/ (default: SATAE_DATA, or ../shared/data). Prints AUROC and average
-precision of the ships, over all valid pixels and inside the water zone of data/README.md, for the heatmap and
-for RX (Reed and Yu 1990) fitted to each whole scene. The ship masks are read after scoring, for measuring only.
+DATA is the folder that holds sen2ships/ (default: SATAE_DATA, or ../shared/data). One model a method is trained on
+all ports, as the commands do with default options; with --each one a port. Without --water the whole scene is
+trained on and scored, and measured twice: over all valid pixels and inside the water zone of data/README.md. With
+--water only the zone is trained on and scored. --zones makes FOLDER with links to scenes and ship masks and the
+zone of each as NAME_water.tif, ready for `satae bench ships FOLDER --mask-suffix _water.tif`. The ship masks are
+read for measuring, and by the zone, which is fixed and the same for all methods.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import rasterio
-from scipy.stats import rankdata
+
+from satae import bench, benchreport, config
 
 PORTS = ("busan", "casablanca", "durban", "hedland", "honolulu")
-
-
-def auroc(score: np.ndarray, truth: np.ndarray) -> float:
-    """Probability that a target pixel outscores another one, ties counted half."""
-    hits, others = truth.sum(), (~truth).sum()
-    return float((rankdata(score)[truth].sum() - hits * (hits + 1) / 2) / (hits * others))
-
-
-def average_precision(score: np.ndarray, truth: np.ndarray) -> float:
-    """Mean precision at each target pixel, by falling score."""
-    hit = truth[np.argsort(-score, kind="stable")]
-    return float((np.cumsum(hit) / np.arange(1, len(hit) + 1) * hit).sum() / hit.sum())
-
-
-def rx(image: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis distance of each pixel from the scene's mean."""
-    v = image.reshape(len(image), -1).astype(np.float64)
-    v = v - v.mean(axis=1, keepdims=True)
-    inverse = np.linalg.pinv(v @ v.T / v.shape[1])
-    return np.einsum("ij,ik,kj->j", v, inverse, v).reshape(image.shape[1:])
+WATER = "_water.tif"
 
 
 def water_zone(image: np.ndarray, ships: np.ndarray) -> np.ndarray:
@@ -54,47 +39,83 @@ def water_zone(image: np.ndarray, ships: np.ndarray) -> np.ndarray:
     return (closed | near) > 0
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("data", nargs="?", default=os.environ.get("SATAE_DATA", "../shared/data"))
-    parser.add_argument("--set", action="append", default=[], dest="changes")
-    options = parser.parse_args()
-    ships = Path(options.data).absolute() / "sen2ships"
-    scenes = [str(ships / f"{port}.tif") for port in PORTS]
-    with tempfile.TemporaryDirectory() as folder:
-        changes = [word for change in options.changes for word in ("--set", change)]
-        for words in (["tile", *scenes], ["train", *changes], ["score", "--out", "anomalies.gpkg"]):
-            started = time.perf_counter()
-            subprocess.run([sys.executable, "-m", "satae", "-q", *words], cwd=folder, check=True)
-            print(f"satae {words[0]}: {time.perf_counter() - started:.0f} s", flush=True)
-        report(ships, Path(folder))
-
-
-def report(ships: Path, results: Path) -> None:
-    """The table."""
-    print(f"{'':12s} {'satae AUROC / AP':>33s}   {'RX AUROC / AP':>33s}")
-    print(f"{'':12s} {'whole scene':>16s} {'water':>16s}   {'whole scene':>16s} {'water':>16s}")
-    rows = []
+def make_zones(ships: Path, folder: Path) -> None:
+    """Links to the scenes and masks of `ships`, and a NAME_water.tif of each."""
+    folder.mkdir(parents=True, exist_ok=True)
     for port in PORTS:
-        with rasterio.open(ships / f"{port}.tif") as scene:
-            image = scene.read()
-        with rasterio.open(ships / f"{port}_shipmask.tif") as mask:
-            truth = mask.read(1) > 0
-        with rasterio.open(results / f"anomalies_{port}_heatmap.tif") as heat:
-            scores = heat.read(1)
-        row = []
-        for score in (scores, rx(image)):
-            for zone in (np.isfinite(scores), np.isfinite(scores) & water_zone(image, truth)):
-                row += [auroc(score[zone], truth[zone]), average_precision(score[zone], truth[zone])]
-        rows.append(row)
-        print(f"{port:12s} " + line(row))
-    print(f"{'mean':12s} " + line(np.mean(rows, axis=0)))
+        for name in (f"{port}.tif", f"{port}{bench.SHIPS}"):
+            (folder / name).unlink(missing_ok=True)
+            (folder / name).symlink_to(ships / name)
+        with (
+            rasterio.open(ships / f"{port}.tif") as scene,
+            rasterio.open(ships / f"{port}{bench.SHIPS}") as mask,
+        ):
+            zone = water_zone(scene.read(), mask.read(1) > 0)
+            profile = {
+                "driver": "GTiff",
+                "count": 1,
+                "dtype": "uint8",
+                "crs": scene.crs,
+                "compress": "deflate",
+            }
+            size = {"height": scene.height, "width": scene.width, "transform": scene.transform}
+        with rasterio.open(folder / f"{port}{WATER}", "w", **profile, **size) as out:
+            out.write(zone.astype(np.uint8), 1)
 
 
-def line(row: list[float] | np.ndarray) -> str:
-    """Four pairs of figures."""
-    pairs = [f"{row[i]:8.3f} / {row[i + 1]:.3f}" for i in range(0, 8, 2)]
-    return " ".join(pairs[:2]) + "   " + " ".join(pairs[2:])
+def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
+    """The tables."""
+    whole = bench.ship_cases(folder, None, WATER if water else None, None)
+    zones = {case.name: case.counted for case in bench.ship_cases(folder, None, None, WATER)}
+    everywhere, inside = [], []
+    with tempfile.TemporaryDirectory() as work:
+        for result in bench.results(whole, contest, Path(work), told):
+            everywhere.append(benchreport.measured(result))
+            case = dataclasses.replace(result.case, counted=zones[result.case.name])
+            inside.append(benchreport.measured(dataclasses.replace(result, case=case)))
+    if not water:
+        print("\nwhole scene", *benchreport.lines(everywhere, contest.methods), sep="\n")
+    print("\nwater zone", *benchreport.lines(inside, contest.methods), sep="\n")
+
+
+def told(done: float, total: float, note: str) -> None:
+    """A line a map."""
+    if done == int(done):
+        print(f"{done:.0f} of {total:.0f}: {note}", file=sys.stderr, flush=True)
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What all scripts of this kind ask for."""
+    parser.add_argument("data", nargs="?", default=os.environ.get("SATAE_DATA", "../shared/data"))
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--set", action="append", default=[], dest="changes")
+    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0,))
+    parser.add_argument("--each", action="store_true", help="one model a scene")
+    parser.add_argument("--device", default="auto")
+    return parser.parse_args()
+
+
+def contest_of(options: argparse.Namespace) -> bench.Contest:
+    """The recipe against the classics."""
+    recipe = config.load(options.config, options.changes)
+    name = options.config.stem if options.config else "satae"
+    return bench.Contest(recipe, name, options.seeds, library=not options.each, device=options.device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--water", action="store_true")
+    parser.add_argument("--zones", type=Path, metavar="FOLDER")
+    options = arguments(parser)
+    ships = Path(options.data).absolute() / "sen2ships"
+    if options.zones:
+        make_zones(ships, options.zones)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        make_zones(ships, Path(folder))
+        compare(Path(folder), contest_of(options), water=options.water)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import warnings
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,20 +50,20 @@ class Augmenter:
         self._moves, self._values = A.Compose(moves), A.Compose(values)
 
     def __call__(
-        self, images: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_], key: tuple[int, ...]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-        """Images (N, B, H, W) in [0, 1] and `valid` (N, H, W), each tile changed in its own way."""
+        self, images: npt.NDArray[np.float32], masks: npt.NDArray[Any], key: tuple[int, ...]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        """Images (N, B, H, W) in [0, 1] and masks (N, H, W, one byte), each tile changed in its own way."""
         seeds = np.random.SeedSequence(key).generate_state(2)
         self._moves.set_random_seed(int(seeds[0]))
         self._values.set_random_seed(int(seeds[1]))
-        pairs = [self._varied(image, mask) for image, mask in zip(images, valid, strict=True)]
+        pairs = [self._varied(image, mask) for image, mask in zip(images, masks, strict=True)]
         return np.stack([image for image, _ in pairs]), np.stack([mask for _, mask in pairs])
 
     def _varied(
-        self, image: npt.NDArray[np.float32], mask: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        self, image: npt.NDArray[np.float32], mask: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         moved = self._moves(image=image.transpose(1, 2, 0), mask=mask.view(np.uint8))
         height, width, bands = moved["image"].shape
         # as one wide band: noise of many channels is beyond OpenCV, and gain is one factor a tile
         flat = self._values(image=moved["image"].reshape(height, width * bands, 1))["image"]
-        return flat.reshape(height, width, bands).transpose(2, 0, 1), moved["mask"].astype(bool)
+        return flat.reshape(height, width, bands).transpose(2, 0, 1), moved["mask"].astype(mask.dtype)

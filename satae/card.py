@@ -37,6 +37,14 @@ class Normalization(pydantic.BaseModel, extra="forbid"):
     ridge: float
 
 
+class Domain(pydantic.BaseModel, extra="forbid"):
+    """What the training sample looks like: DN at the quantiles `levels`, a list a band."""
+
+    levels: list[float]
+    quantiles: list[list[float]]
+    pixels: int
+
+
 class TrainingScene(pydantic.BaseModel, extra="forbid"):
     """A scene that was learned from; `footprint` is a ring of WGS 84 longitudes and latitudes.
 
@@ -76,6 +84,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     tile: int = pydantic.Field(ge=1, le=2**16)
     stride: int = pydantic.Field(ge=1, le=2**10)
     halo: int = pydantic.Field(ge=0, le=2**10)
+    core: int = pydantic.Field(default=256, ge=1, le=2**12)
     code_size: int
     normalization: Normalization
     recipe: dict[str, Any]
@@ -84,6 +93,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     metrics: dict[str, float]
     parity: Parity
     calibration: Calibration | None = None
+    domain: Domain | None = None
 
 
 def now() -> str:

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from satae import __version__
+from satae import __version__, benchcli
 from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
+from satae.summary import counted
 
 if TYPE_CHECKING:
+    from satae.baseline import Baseline
     from satae.scene import Scene
     from satae.train import Epoch
 
@@ -141,7 +143,7 @@ def tile(
         if made and not any(out.iterdir()):
             out.rmdir()
     lines = [
-        f"{r['path']}: {r['tiles']} tiles of {r['size']} x {r['size']} pixels, {_count(r['bands'], 'band')}"
+        f"{r['path']}: {r['tiles']} tiles of {r['size']} x {r['size']} pixels, {counted(r['bands'], 'band')}"
         + (f"; {r['left_out']} tiles left out ({r['left_out_pixels']} valid pixels)" if r["left_out"] else "")
         for r in rows
     ]
@@ -234,6 +236,14 @@ def score(
     top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Heatmap value (-log10 p) to report from.")] = None,
     min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
+    chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
+    ] = None,
+    force_domain: Annotated[
+        bool, typer.Option("--force-domain", help="Report regions of scenes unlike those trained on.")
+    ] = False,
     device: Device = "auto",
     on_bad_tile: BadTiles = "stop",
     workers: Workers = CORES,
@@ -247,8 +257,9 @@ def score(
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"--min-area {min_area} is not an area")
-    from satae import detect, options, runtime
+    from satae import detect, options, runtime, summary
     from satae.card import now
+    from satae.publish import check_target
 
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
@@ -258,53 +269,45 @@ def score(
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:
         found = options.tiled_scenes(Path("tiles"), on_bad_tile=on_bad_tile)
-    how = detect.Options(rule, min_area, heatmap, workers, overwrite, now())
+    if baseline:
+        check_target(out, overwrite=overwrite)  # before anything is fitted
+    other = _baseline(baseline, found, opened.card.tile, device, workers) if baseline else None
+    how = detect.Options(
+        rule,
+        min_area,
+        heatmap,
+        workers,
+        overwrite,
+        now(),
+        chips=chips,
+        baseline=other,
+        force_domain=force_domain,
+    )
     with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
         result = detect.score(found, opened, out, how, bar.add)
-    for scene in result.scenes:
-        if scene.remark and not state["quiet"]:
-            typer.echo(printable(f"note: {scene.name}: {scene.remark}"), err=True)
-    _say(as_json, _score_json(result, str(rule)), _score_lines(result, str(rule)))
+    for remark in summary.remarks(result) if not state["quiet"] else []:
+        typer.echo(printable(f"note: {remark}"), err=True)
+    _say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
     _exit_if_damaged(found)
+
+
+def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int) -> Baseline:
+    """A model file, or an architecture that is fitted to the scenes."""
+    if Path(name).suffix == ".onnx" or Path(name).is_file():
+        from satae.baseline import opened
+
+        return opened(Path(name), device, workers)
+    try:
+        from satae.fitting import fitted
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--baseline {name}: fitting a baseline needs torch, which is not installed; pass a model file"
+        ) from error
+    return fitted(name, scenes, Path("tiles"), size=size, device=device, workers=workers)
 
 
 def _losses(epoch: Epoch) -> str:
     return f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}"
-
-
-def _score_json(result: Any, rule: str) -> dict[str, Any]:
-    thresholds = [s.threshold if s.threshold < float("inf") else None for s in result.scenes]
-    rows = [
-        {
-            "scene": s.name,
-            "path": s.path,
-            "anomalies": s.anomalies,
-            "valid_fraction": s.valid_fraction,
-            "threshold": t,
-        }
-        for s, t in zip(result.scenes, thresholds, strict=True)
-    ]
-    return {
-        "out": str(result.out),
-        "heatmaps": [str(s.heatmap) for s in result.scenes],
-        "anomalies": sum(s.anomalies for s in result.scenes),
-        "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
-        "rule": rule,
-        "scenes": rows,
-        "provider": result.provider,
-    }
-
-
-def _score_lines(result: Any, rule: str) -> list[str]:
-    total = sum(s.anomalies for s in result.scenes)
-    where = _count(len(result.scenes), "scene")
-    lines = [f"{result.out}: {_count(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
-    for s in result.scenes:
-        lines.append(
-            f"{s.heatmap}: {_count(s.anomalies, 'anomaly')} at {s.threshold:.3g} or more, "
-            f"{s.valid_fraction:.1%} of {s.name} scored"
-        )
-    return lines
 
 
 @app.command()
@@ -364,11 +367,6 @@ def _exit_if_damaged(scenes: list[Scene]) -> None:
         raise typer.Exit(DAMAGED)
 
 
-def _count(number: int, thing: str) -> str:
-    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
-    return f"{number} {thing if number == 1 else many}"
-
-
 def _say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
 
     if as_json:
@@ -383,6 +381,9 @@ def _shown(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_shown(v) for v in value)
     return str(value)
+
+
+app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 
 def main() -> None:

@@ -1,12 +1,14 @@
 """Recipes: what is trained, on which input, by which loss, how it is scored. YAML in, checked values out.
 
-The defaults here and `configs/default.yaml` are the same (tested). Unknown keys and values are refused with
-the list of what there is.
+A setting that is `auto`, or absent, is left to the architecture and to the rule in `presets`. The defaults
+here and `configs/default.yaml` are the same (tested). Unknown keys and values are refused with the list of
+what there is.
 """
 
 from __future__ import annotations
 
 import reprlib
+import typing
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ import yaml
 from satae.errors import ConfigError
 
 MAX_BYTES = 2**20
+AUTO = "auto"
 
 
 class _Section(pydantic.BaseModel):
@@ -24,20 +27,53 @@ class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Params = dict[str, int | float | str | bool]
+
+
 class ModelSettings(_Section):
     """Which architecture, with which of its own parameters (`satae models` lists them)."""
 
     name: str = "conv"
-    params: dict[str, int | float | str | bool] = {}
+    params: Params = {}
+
+
+class TargetSettings(_Section):
+    """How large the objects are that are looked for, 0 where nothing is said; metres go before pixels."""
+
+    size_m: float = pydantic.Field(default=0.0, ge=0)
+    size_px: float = pydantic.Field(default=0.0, ge=0)
 
 
 class InputSettings(_Section):
     """What the autoencoder sees: see `normalize`."""
 
     space: Literal["whitened", "bands"] = "whitened"
+    scale: Literal["band", "common"] = "band"
     stretch: Literal["linear", "log"] = "linear"
     components: int = pydantic.Field(default=32, ge=1)
     ridge: float = pydantic.Field(default=1e-3, ge=0)
+
+
+class ObjectiveSettings(_Section):
+    """The loss: terms and their weights, and the trimming; see `objectives`."""
+
+    terms: dict[str, float] = {"mse": 1.0}
+    trim: float = pydantic.Field(default=1.0, gt=0, le=1)
+    warm: float = pydantic.Field(default=0.2, ge=0, le=1)
+
+
+class HeadSettings(_Section):
+    """A score head with its own parameters; see `scores`."""
+
+    name: str
+    params: Params = {}
+
+
+class MapSettings(_Section):
+    """What is done to the error before it is the anomaly map: see `mapping`."""
+
+    blur: float = pydantic.Field(default=0.0, ge=0, le=8)
+    max_object_px: int = pydantic.Field(default=0, ge=0, le=100)
 
 
 class TrainSettings(_Section):
@@ -45,7 +81,9 @@ class TrainSettings(_Section):
 
     epochs: int = pydantic.Field(default=30, ge=1)
     batch: int = pydantic.Field(default=16, ge=1)
+    pixels: int = pydantic.Field(default=4096, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
+    optimizer: Literal["adam", "adamw"] = "adam"
     learning_rate: float = pydantic.Field(default=2e-3, gt=0)
     warmup: float = pydantic.Field(default=0.05, ge=0, lt=1)
     weight_decay: float = pydantic.Field(default=0.0, ge=0)
@@ -71,11 +109,26 @@ class Recipe(_Section):
     """Everything that `satae train` may vary."""
 
     model: ModelSettings = ModelSettings()
+    target: TargetSettings = TargetSettings()
     input: InputSettings = InputSettings()
-    objective: str = "mse"
-    score: str = "whitened"
+    objective: ObjectiveSettings = ObjectiveSettings()
+    score: list[HeadSettings] = pydantic.Field(default=[HeadSettings(name="whitened")], min_length=1)
+    map: MapSettings = MapSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+
+    @pydantic.field_validator("objective", mode="before")
+    @classmethod
+    def _one_term(cls, value: Any) -> Any:
+        """`objective: mse` is that term alone."""
+        return {"terms": {value: 1.0}} if isinstance(value, str) else value
+
+    @pydantic.field_validator("score", mode="before")
+    @classmethod
+    def _named_heads(cls, value: Any) -> Any:
+        """`score: whitened` is that head alone, `[whitened, memory]` the sum of both."""
+        heads = value if isinstance(value, list) else [value]
+        return [{"name": head} if isinstance(head, str) else head for head in heads]
 
 
 class _Loader(yaml.SafeLoader):
@@ -146,7 +199,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
 def checked(values: dict[str, Any], path: Path | None = None) -> Recipe:
     """`values` as a recipe, or ConfigError with the first fault in one sentence."""
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(_given(values))
     except pydantic.ValidationError as error:
         fault = error.errors()[0]
         where = ".".join(map(str, fault["loc"]))
@@ -160,8 +213,16 @@ def checked(values: dict[str, Any], path: Path | None = None) -> Recipe:
         raise ConfigError(f"{place}{where} = {value}: {text}") from error
 
 
+def _given(values: Any) -> Any:
+    """`values` without the settings that are left open."""
+    if not isinstance(values, dict):
+        return values
+    return {key: _given(value) for key, value in values.items() if value != AUTO}
+
+
 def _settings_at(location: tuple[int | str, ...]) -> list[str]:
     section: Any = Recipe
     for step in location:
-        section = section.model_fields[str(step)].annotation
+        found = section if isinstance(step, int) else section.model_fields[str(step)].annotation
+        section = (typing.get_args(found) or [found])[0]
     return list(section.model_fields)

@@ -1,45 +1,41 @@
-"""The tool inside `satae score`: scenes and a model in; heatmaps and a layer file out, or nothing."""
+"""The tool inside `satae score`: scenes and a model in; heatmaps, chips and a layer file out, or nothing."""
 
 from __future__ import annotations
 
-import logging
 import math
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 import satae
-from satae import calibrate, qgis, raster
-from satae.anomalies import Anomaly, TooMany, regions, strips_of
+from satae import baseline, chips, heatmap, qgis, shift, why
+from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
-from satae.card import check_bands, check_gsd
-from satae.errors import ConfigError, ModelError, OutputError, SceneError
-from satae.grid import Grid, Window
-from satae.layers import SceneLayer, common_crs, writer
-from satae.maxima import Maxima
-from satae.publish import check_target, locked, publish, staging
+from satae.errors import ConfigError, ModelError
+from satae.heatmap import Heatmap
+from satae.layers import SceneLayer, common_crs, ranked, writer
+from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
-from satae.scan import scan
 from satae.scene import Scene
+from satae.selection import Selection, select
+from satae.shift import Verdict, check_fit
 
-log = logging.getLogger(__name__)
-
-PEEK = 32  # pixels a side around a peak that decide which band stands out
-SLAB_PIXELS = 2**18
-STEP = 0.25  # of the heatmap, by which the level of candidates is raised where they are too many
 Progress = Callable[[int], None]
+HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels."""
+    """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
+
+    `chips` pictures of the first regions by rank are drawn. Of a foreign scene no region is reported but
+    with `force_domain`, or where the rule asks for a number of them.
+    """
 
     rule: Rule = DEFAULT_RULE
     min_area_m2: float | None = None
@@ -47,11 +43,18 @@ class Options:
     workers: int = 2
     overwrite: bool = False
     created: str = "1970-01-01T00:00:00Z"
+    chips: int = 100
+    baseline: Baseline | None = None
+    force_domain: bool = False
 
 
 @dataclass(frozen=True)
 class SceneResult:
-    """What came of one scene. `threshold` is in the unit of the heatmap."""
+    """What came of one scene.
+
+    `threshold` is in the unit of the heatmap, `remarks` are sentences for people, `agrees` is the number of
+    regions that the baseline agrees on, None where there is no baseline.
+    """
 
     name: str
     path: str
@@ -59,16 +62,35 @@ class SceneResult:
     anomalies: int
     threshold: float
     valid_fraction: float
-    remark: str
+    verdict: Verdict
+    remarks: list[str]
+    agrees: int | None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What `satae score` made."""
+    """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none."""
 
     out: Path
     scenes: list[SceneResult]
     provider: str
+    chips: Path | None
+    drawn: int
+    baseline: str | None
+
+
+@dataclass
+class _Scored:
+    """A scene with its heatmap and regions; `rows` of the anomalies layer are filled in as more is known."""
+
+    scene: Scene
+    name: str
+    heat: Heatmap
+    selected: Selection
+    verdict: Verdict
+    rows: list[dict[str, Any]]
+    polygons: npt.NDArray[Any] = field(repr=False)
+    agrees: int | None = None
 
 
 def score(
@@ -78,40 +100,48 @@ def score(
     options: Options,
     progress: Progress = lambda pixels: None,
 ) -> Result:
-    """Score scenes and publish the layers to `out`, the heatmaps beside it; all or nothing is written.
+    """Score scenes and publish the layers to `out`, heatmaps and chips beside it; all or nothing is written.
 
     `progress` is called with the number of pixels scored. Raises ModelError where a scene does not fit the
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
-    if model.card.calibration is None:
+    calibration = model.card.calibration
+    if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
     write = writer(out)
     common_crs([s.grid for s in scenes])
-    names = _unique([s.name for s in scenes])
+    names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
     targets = _heatmap_targets(out, names, options.heatmap)
-    for target in (out, *targets, *(t.with_suffix(".qml") for t in targets)):
-        _check_no_input(target, scenes)
-        check_target(target, overwrite=options.overwrite)
+    _check_targets(scenes, out, targets, options)
     for scene in scenes:
         check_fit(scene, model)
+        if options.baseline is not None:
+            check_fit(scene, options.baseline.model)
     with ExitStack() as stack:
         stack.enter_context(locked(out))
-        folder = stack.enter_context(staging(out))
+        sweep(pictures)
+        folder, drawn = stack.enter_context(staging(out)), stack.enter_context(staging(pictures))
         scored = [
-            _score_scene(scene, name, model, folder / target.name, options, progress)
+            _score_scene(scene, name, model, calibration, folder / target.name, options, progress)
             for scene, name, target in zip(scenes, names, targets, strict=True)
         ]
+        _explain(scored, model, options, drawn / pictures.name)
+        layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
-        write(draft, out.name, [layer for layer, _ in scored], options.created)
+        write(draft, out.name, layers, options.created)
         for target in targets:
             publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
             publish(folder / target.name, target)
+        if (drawn / pictures.name).exists():
+            publish(drawn / pictures.name, pictures)
         publish(draft, out)
-    results = [
-        SceneResult(heatmap=target, **found) for (_, found), target in zip(scored, targets, strict=True)
-    ]
-    return Result(out, results, model.provider)
+        if options.overwrite and not any(row["chip"] for s in scored for row in s.rows):
+            chips.retire(pictures, drawn / "retired")
+    results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
+    used = options.baseline.name if options.baseline else None
+    count = sum(row["chip"] is not None for s in scored for row in s.rows)
+    return Result(out, results, model.provider, pictures if count else None, count, used)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -123,6 +153,14 @@ def _unique(names: Sequence[str]) -> list[str]:
             tried, number = f"{name}-{number}", number + 1
         out.append(tried)
     return out
+
+
+def _check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
+    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps)):
+        _check_no_input(target, scenes)
+        check_target(target, overwrite=options.overwrite)
+    if options.chips:
+        chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
 
 
 def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
@@ -146,205 +184,35 @@ def _heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> li
     return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
 
 
-def check_fit(scene: Scene, model: Model) -> None:
-    """ModelError where bands, dtype, GSD or the range of the scene's DN are not those of the model."""
-    card, path = model.card, str(scene.path)
-    check_bands(card, scene.names, scene.dtype, (scene.scales, scene.offsets), path)
-    check_gsd(card, scene.grid.gsd_m, path)
-    sample = _sample(scene)
-    if not len(sample):
-        return
-    floor, ceiling = np.array(card.normalization.floor), np.array(card.normalization.ceiling)
-    low, high = np.quantile(sample, [0.05, 0.95], axis=0)
-    for i, band in enumerate(card.bands):
-        if low[i] > ceiling[i] or high[i] < floor[i]:
-            raise ModelError(
-                f"{path} has DN from {low[i]:.4g} to {high[i]:.4g} in {band.name} and the model was trained on "
-                f"{floor[i]:.4g} to {ceiling[i]:.4g}; bring both to one scale, or train a model on the scene"
-            )
-
-
-def _sample(scene: Scene) -> npt.NDArray[np.float64]:
-    """Valid pixels (n, B) of a few windows spread over the scene."""
-    side = 64
-    picked = []
-    with scene.open() as reader:
-        for row in np.linspace(0, max(0, scene.grid.height - side), 3, dtype=int):
-            for col in np.linspace(0, max(0, scene.grid.width - side), 3, dtype=int):
-                image, valid = reader.read(Window(int(row), int(col), side, side))
-                picked.append(image[:, valid].T.astype(np.float64))
-    return np.concatenate(picked)
-
-
 def _score_scene(
-    scene: Scene, name: str, model: Model, draft: Path, options: Options, progress: Progress
-) -> tuple[SceneLayer, dict[str, Any]]:
-    """Write the scene's heatmap to `draft` and measure its regions."""
-    calibration = model.card.calibration
-    assert calibration is not None
-    tiles = Maxima(scene.grid, model.card.tile)
-    plain = draft.with_name(f"{draft.stem}.plain.tif")
-    checks: dict[Window, int] = {}
-    with raster.writing(plain, scene.grid, nodata=math.nan) as output:
-        for window, scores in scan(scene, model, options.workers):
-            tiles.add(window, scores)
-            heat = _heat_of(calibration, scores)
-            raster.write(output, heat[None], window)
-            checks[window] = zlib.crc32(heat.tobytes())
-            progress(window.height * window.width)
-    valid = int(tiles.count.sum())
-    found, threshold, remark = _regions(plain, scene, calibration, options, valid)
-    raster.to_cog(plain, draft)
-    plain.unlink()
-    _verify(draft, checks)
-    remark = remark if valid else "no pixel is valid, so none was scored"
-    valid_fraction = valid / scene.grid.pixels
-    bands = _top_bands(scene, model, found)
-    rows = _rows(name, scene, calibration, found, bands)
-    data, corners = tiles.columns(name, calibration)
-    maximum = float(calibration.pixel.exponent(max(0.0, float(tiles.peak.max()))))
-    draft.with_suffix(".qml").write_text(qgis.heatmap_style(maximum), encoding="utf-8")
-    footprint = {
-        "scene": name,
-        "path": ";".join(str(f.path) for f in scene.files),
-        "crs": scene.grid.crs or "",
-        "gsd_m": scene.grid.gsd_m if scene.grid.gsd_m is not None else math.nan,
-        "bands": ",".join(scene.names),
-        "valid_fraction": valid_fraction,
-        "anomalies": len(rows),
-        "threshold": threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
-        "rule": str(options.rule),
-        "model_sha256": model.sha256,
-        "satae_version": satae.__version__,
-        "provider": model.provider,
-        "created": options.created,
-    }
-    polygons = scene.grid.polygons(np.array([a.polygon for a in found], dtype=object))
-    layer = SceneLayer(scene.grid, rows, polygons, data, corners, footprint, draft.name, maximum)
-    return layer, {
-        "name": name,
-        "path": str(scene.path),
-        "anomalies": len(rows),
-        "threshold": threshold,
-        "valid_fraction": valid_fraction,
-        "remark": remark,
-    }
-
-
-def _heat_of(calibration: Calibration, scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Calibrated scores, NaN where `scores` is; computed in slabs, for it takes ten times the memory."""
-    heat = np.full(scores.shape, np.nan, np.float32)
-    rows = max(1, SLAB_PIXELS // scores.shape[1])
-    for row in range(0, len(scores), rows):
-        part = scores[row : row + rows]
-        good = np.isfinite(part)
-        heat[row : row + rows][good] = calibration.pixel.exponent(part[good])
-    return heat
-
-
-def _verify(path: Path, checks: dict[Window, int]) -> None:
-    """Read every block back: a full disk can leave a file that opens and is not what was written."""
-    for window, heat in _read_back(path, checks):
-        if zlib.crc32(heat.tobytes()) != checks[window]:
-            raise OutputError(f"{path.name} reads back differently than it was written; is the disk full?")
-
-
-def _regions(
-    path: Path, scene: Scene, calibration: Calibration, options: Options, valid: int
-) -> tuple[list[Anomaly], float, str]:
-    """(regions by falling peak, threshold, remark); peak and mean are raw scores.
-
-    With --far and --threshold a region is what reaches the threshold. With --fdr and --top it is a candidate
-    as in the calibration sample, outlined where background reaches 1 % of the time, and the threshold is
-    the lowest peak that made it. Thresholds are in the unit of the heatmap.
-    """
-    rule, remark = options.rule, ""
-    if rule.kind == "threshold":
-        level = rule.value
-    elif rule.kind == "far":
-        raw, remark = calibrate.far_threshold(
-            calibration, rule.value, scene.grid.pixel_area_m2, _min_pixels(scene.grid, options)
-        )
-        level = _heat(calibration, raw)
+    scene: Scene,
+    name: str,
+    model: Model,
+    calibration: Calibration,
+    draft: Path,
+    options: Options,
+    progress: Progress,
+) -> _Scored:
+    """Write the scene's heatmap and style to `draft` and select its regions."""
+    verdict = shift.judged(scene, model)
+    heat = heatmap.write(scene, model, calibration, draft, options.workers, progress)
+    draft.with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
+    if verdict.foreign and not options.force_domain and options.rule.kind != "top":
+        selected = Selection([], math.inf, "")
     else:
-        level = _heat(calibration, calibration.candidate)
-    fixed = rule.kind in ("far", "threshold")
-    found, raised = _regions_from(level, path, scene.grid, calibration, options, fixed=fixed)
-    if fixed:
-        return found, level, remark
-    if rule.kind == "top":
-        kept = found[: int(rule.value)]
-    else:
-        peaks = np.array([a.peak for a in found])
-        if raised:  # those that were not looked at count as tests too
-            expected = calibration.alarms_of(_min_pixels(scene.grid, options)).per_pixel * valid
-            unseen = max(0, round(expected) - len(found))
-            peaks = np.concatenate([peaks, np.full(unseen, calibration.candidate)])
-        lowest, remark = calibrate.fdr_threshold(calibration, rule.value, peaks)
-        kept = [a for a in found if a.peak >= lowest]
-    return kept, _heat(calibration, kept[-1].peak) if kept else math.inf, remark
-
-
-def _regions_from(
-    level: float, path: Path, grid: Grid, calibration: Calibration, options: Options, *, fixed: bool
-) -> tuple[list[Anomaly], bool]:
-    """(regions at `level`, False), or where it is not `fixed` and they are too many (at a higher one, True)."""
-    smallest, raised = _min_pixels(grid, options), False
-    while True:
-        strips = _read_back(path, strips_of(grid))
-        try:
-            return regions(strips, level, min_pixels=smallest, measure=calibration.pixel.score_at), raised
-        except TooMany:
-            if fixed:
-                raise
-            level, raised = level + STEP, True
-
-
-def _read_back(path: Path, windows: Iterable[Window]) -> Iterator[tuple[Window, npt.NDArray[np.float32]]]:
-    """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
-    try:
-        with raster.reading(path) as dataset:
-            for window in windows:
-                yield window, raster.read(path, dataset, [1], window)[0]
-    except SceneError as error:
-        raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
-
-
-def _heat(calibration: Calibration, raw: float) -> float:
-    """A raw score in the unit and precision of the heatmap."""
-    return float(np.float32(calibration.pixel.exponent(raw)))
-
-
-def _min_pixels(grid: Grid, options: Options) -> int:
-    if options.min_area_m2 is None:
-        return calibrate.SPECK
-    return max(1, math.ceil(options.min_area_m2 / (grid.pixel_area_m2 or 1.0) - 1e-9))
-
-
-def _top_bands(scene: Scene, model: Model, found: Sequence[Anomaly]) -> list[str]:
-    """The band that adds most to the score of each region, over its pixels near the peak."""
-    if not found:
-        return []
-    halo, stride = model.card.halo, model.card.stride
-    names = []
-    with scene.open() as reader:
-        for anomaly in found:
-            first = [(v - PEEK // 2) // stride * stride for v in (anomaly.row, anomaly.col)]
-            window = Window(first[0], first[1], PEEK, PEEK)
-            image, valid = reader.read(window.grown(halo))
-            rows, cols = window.slices(window.grown(halo))
-            error = model.band_error(image[None], valid[None])[0, :, rows, cols]
-            inside = raster.burn([anomaly.polygon], window, Affine.identity())
-            names.append(scene.names[int(error[:, inside].sum(axis=1).argmax())])
-    return names
+        selected = select(heat, scene.grid, calibration, options.rule, options.min_area_m2)
+    polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
+    rows = _rows(name, scene, calibration, selected, polygons)
+    return _Scored(scene, name, heat, selected, verdict, rows, polygons)
 
 
 def _rows(
-    name: str, scene: Scene, calibration: Calibration, found: Sequence[Anomaly], bands: Sequence[str]
+    name: str, scene: Scene, calibration: Calibration, selected: Selection, polygons: npt.NDArray[Any]
 ) -> list[dict[str, Any]]:
-    """Rows of the anomalies layer; the rank over all scenes is set when they are written."""
+    """Rows of the anomalies layer without what `_explain` adds and the rank."""
+    found = selected.found
     exponents = calibration.region.exponent([a.peak for a in found])
-    areas = scene.grid.area_m2(scene.grid.polygons(np.array([a.polygon for a in found], dtype=object)))
+    areas = scene.grid.area_m2(polygons)
     return [
         {
             "anomaly_id": f"{name}-r{a.row}-c{a.col}",
@@ -356,9 +224,102 @@ def _rows(
             "mean": a.mean,
             "area_m2": float(area),
             "pixels": a.pixels,
-            "top_band": band,
+            "baseline": None,
+            "baseline_score": math.nan,
+            "baseline_p": math.nan,
+            "chip": None,
             "review_status": qgis.REVIEW_STATUSES[0],
             "review_note": "",
         }
-        for a, band, exponent, area in zip(found, bands, exponents, areas, strict=True)
+        for a, exponent, area in zip(found, exponents, areas, strict=True)
     ]
+
+
+def _explain(scored: Sequence[_Scored], model: Model, options: Options, drawn: Path) -> None:
+    """Fill in why regions were reported and what the baseline says, and draw chips to the folder `drawn`."""
+    shown = {row["anomaly_id"] for row in ranked(s.rows for s in scored)[: options.chips]}
+    if shown:
+        drawn.mkdir()
+    for s in scored:
+        _measure(s, model, shown, drawn)
+        if options.baseline is not None:
+            _compare(s, options.baseline, options.workers)
+    if shown:
+        chips.seal(drawn)
+
+
+def _measure(s: _Scored, model: Model, shown: set[str], drawn: Path) -> None:
+    """Look at each region once."""
+    fitted = model.card.normalization
+    spread = np.array(fitted.high) - np.array(fitted.low)
+    looks = why.looks(s.scene, model, s.selected.found)
+    for row, look in zip(s.rows, looks, strict=True):
+        errors = why.band_errors(look)
+        row["top_band"] = s.scene.names[int(errors.argmax())]
+        row["band_shares"] = why.band_shares(errors, s.scene.names)
+        row["spectral_share"] = why.spectral_share(look, spread)
+        if row["anomaly_id"] in shown:
+            name = chips.file_name(row["anomaly_id"])
+            heat = heatmap.around(s.heat.path, s.scene.grid, look.window)
+            chips.write(drawn / name, chips.draw(look, heat, fitted, s.heat.maximum))
+            row["chip"] = f"{drawn.name}/{name}"
+
+
+def _compare(s: _Scored, other: Baseline, workers: int) -> None:
+    exponents = baseline.exponents(s.scene, other, s.selected.found, workers)
+    s.agrees = baseline.agreement([r["score"] for r in s.rows], exponents)
+    for row, exponent in zip(s.rows, exponents, strict=True):
+        row |= {
+            "baseline": other.name,
+            "baseline_score": float(exponent),
+            "baseline_p": float(10.0**-exponent),
+        }
+
+
+def _layer(s: _Scored, model: Model, options: Options) -> SceneLayer:
+    """What the scene puts into the layers."""
+    assert model.card.calibration is not None
+    data, corners = s.heat.tiles.columns(s.name, model.card.calibration)
+    threshold, gsd = s.selected.threshold, s.scene.grid.gsd_m
+    footprint = {
+        "scene": s.name,
+        "path": ";".join(str(f.path) for f in s.scene.files),
+        "crs": s.scene.grid.crs or "",
+        "gsd_m": gsd if gsd is not None else math.nan,
+        "bands": ",".join(s.scene.names),
+        "valid_fraction": s.heat.valid / s.scene.grid.pixels,
+        "anomalies": len(s.rows),
+        "threshold": threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
+        "rule": str(options.rule),
+        "domain": s.verdict.domain,
+        "domain_note": s.verdict.note,
+        "model_sha256": model.sha256,
+        "satae_version": satae.__version__,
+        "provider": model.provider,
+        "created": options.created,
+    }
+    return SceneLayer(
+        s.scene.grid, s.rows, s.polygons, data, corners, footprint, s.heat.path.name, s.heat.maximum
+    )
+
+
+def _result(s: _Scored, target: Path, options: Options) -> SceneResult:
+    remarks, note = [s.selected.remark], s.verdict.note
+    if not s.heat.valid:
+        remarks = ["no pixel is valid, so none was scored"]
+    elif s.verdict.foreign:
+        held = not (options.force_domain or options.rule.kind == "top")
+        remarks.append(f"foreign to the model: {note}" + (f"; {HELD}" if held else ""))
+    elif note:
+        remarks.append(f"{note}; something may be missed, so train on it too")
+    return SceneResult(
+        s.name,
+        str(s.scene.path),
+        target,
+        len(s.rows),
+        s.selected.threshold,
+        s.heat.valid / s.scene.grid.pixels,
+        s.verdict,
+        [r for r in remarks if r],
+        s.agrees,
+    )

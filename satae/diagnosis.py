@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,7 @@ class Finding:
 
 
 def findings(history: Sequence[Epoch], best: int, mean_loss: float, epochs: int) -> list[Finding]:
-    """Faults that the losses show; `mean_loss` is the held-out loss of predicting the mean everywhere."""
+    """Faults that the losses show; `mean_loss` is the held-out loss of predicting the mean everywhere, NaN where it has none."""
     kept = history[best - 1]
     found = []
     if kept.val_loss > 0.9 * mean_loss:
@@ -57,12 +58,12 @@ def findings(history: Sequence[Epoch], best: int, mean_loss: float, epochs: int)
 def report(history: Sequence[Epoch], best: int, mean_loss: float, found: Sequence[Finding]) -> str:
     """diagnosis.md."""
     kept = history[best - 1]
+    mean = "" if math.isnan(mean_loss) else f", predicting the mean {mean_loss:.4g}"
     lines = [
         "# Diagnosis",
         "",
         f"- epochs run: {len(history)}, weights kept from epoch {best}",
-        f"- training loss {kept.train_loss:.4g}, held-out loss {kept.val_loss:.4g}, "
-        f"predicting the mean {mean_loss:.4g}",
+        f"- training loss {kept.train_loss:.4g}, held-out loss {kept.val_loss:.4g}{mean}",
         "",
     ]
     lines += [f"- **{f.fault}**: {f.evidence}. {f.remedy}." for f in found] or ["Nothing stands out."]

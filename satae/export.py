@@ -23,7 +23,7 @@ PARITY = 1e-4  # of the score's range
 
 
 def to_onnx(detector: Detector, bands: int, size: int) -> onnx.ModelProto:
-    """The graph with inputs image and valid, outputs anomaly_map, pred_score and band_error.
+    """The graph with inputs image and valid and the outputs of `graph.Detector`.
 
     N, H and W are dynamic; weights are inside.
     """
@@ -36,7 +36,7 @@ def to_onnx(detector: Detector, bands: int, size: int) -> onnx.ModelProto:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             detector, example, dynamo=True, opset_version=OPSET, external_data=False, verbose=False,
-            input_names=["image", "valid"], output_names=["anomaly_map", "pred_score", "band_error"],
+            input_names=["image", "valid"], output_names=["anomaly_map", "pred_score", "band_error", "reconstruction"],
             dynamic_shapes=(axes, axes),
         )  # fmt: skip
     assert program is not None

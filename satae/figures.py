@@ -1,8 +1,8 @@
-"""Pictures for people: loss curves, reconstructions, an overview of a scored scene."""
+"""Pictures for people: loss curves, reconstructions, an overview of a scored scene, benchmarks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +93,60 @@ def overview(
 
 def _circle(centre: npt.NDArray[np.float64], radius: float, colour: str) -> Circle:
     return Circle((float(centre[0]), float(centre[1])), radius, fill=False, color=colour, linewidth=0.8)
+
+
+def roc(path: Path, rates: npt.NDArray[np.float64], curves: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Share of targets found over the share of false alarms, on a log axis, one line a method."""
+    figure = _figure(7, 5)
+    axes = figure.subplots()
+    for name, found in curves.items():
+        axes.plot(
+            rates, found, label=name, drawstyle="steps-post", linewidth=2 if name == next(iter(curves)) else 1
+        )
+    axes.set(xscale="log", xlim=(rates[0], 1), ylim=(0, 1))
+    axes.set(xlabel="false alarms, share of the other pixels", ylabel="target pixels found, mean over scenes")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, metadata={"Software": None})
+
+
+def maps(path: Path, pictures: Sequence[tuple[str, npt.NDArray[Any]]]) -> None:
+    """Pictures of one scene in rows of four: (title, RGB in [0, 1] or a map)."""
+    columns = min(4, len(pictures))
+    lines = -(-len(pictures) // columns)
+    height, width = pictures[0][1].shape[:2]
+    figure = _figure(3 * columns, lines * (0.4 + 3 * height / width))
+    grid = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axes, (title, picture) in zip(grid, pictures, strict=False):
+        axes.imshow(picture, cmap="inferno", interpolation="nearest")
+        axes.set_title(title, fontsize=9)
+    for axes in grid:
+        axes.set_axis_off()
+    figure.savefig(path, metadata={"Software": None})
+
+
+def detection(
+    path: Path, sizes: Sequence[int], panels: Mapping[str, Mapping[str, npt.NDArray[np.float64]]]
+) -> None:
+    """Share of planted targets found over their size in pixels, a panel a contrast, one line a method."""
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = _figure(3 * columns + 1, 2.8 * lines)
+    grid = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (title, curves) in zip(grid.ravel(), panels.items(), strict=False):
+        for name, found in curves.items():
+            axes.plot(
+                sizes, found, "o-", label=name, markersize=3, linewidth=2 if name == next(iter(curves)) else 1
+            )
+        axes.set_title(title, fontsize=9)
+        axes.set_xscale("log", base=2)
+        axes.set(ylim=(-0.02, 1.02), xticks=sizes, xticklabels=[str(s) for s in sizes])
+        axes.grid(alpha=0.3)
+    for axes in grid.ravel()[len(panels) :]:
+        axes.set_axis_off()
+    figure.supxlabel("width of the target in pixels", fontsize=9)
+    figure.supylabel("share found", fontsize=9)
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8
+    )
+    figure.savefig(path, metadata={"Software": None})

@@ -31,7 +31,8 @@ CHUNK = 50_000  # tile rows held at once
 ANOMALY_COLUMNS = {
     "anomaly_id": "str", "rank": "int32", "scene": "str", "score": "float64", "p_value": "float64",
     "peak": "float64", "mean": "float64", "area_m2": "float64", "pixels": "int64", "top_band": "str",
-    "review_status": "str", "review_note": "str",
+    "band_shares": "str", "spectral_share": "float64", "baseline": "str", "baseline_score": "float64",
+    "baseline_p": "float64", "chip": "str", "review_status": "str", "review_note": "str",
 }  # fmt: skip
 TILE_COLUMNS = {
     "scene": "str", "row": "int32", "col": "int32", "score": "float64", "p_value": "float64",
@@ -40,7 +41,8 @@ TILE_COLUMNS = {
 SCENE_COLUMNS = {
     "scene": "str", "path": "str", "crs": "str", "gsd_m": "float64", "bands": "str",
     "valid_fraction": "float64", "anomalies": "int64", "threshold": "float64", "rule": "str",
-    "model_sha256": "str", "satae_version": "str", "provider": "str", "created": "str",
+    "domain": "str", "domain_note": "str", "model_sha256": "str", "satae_version": "str", "provider": "str",
+    "created": "str",
 }  # fmt: skip
 
 
@@ -61,6 +63,12 @@ class SceneLayer:
     scene: dict[str, Any]
     heatmap: str
     maximum: float
+
+
+def ranked(rows: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The rows of several scenes in the order of their ranks."""
+    every = [row for scene in rows for row in scene]
+    return sorted(every, key=lambda row: (-row["score"], -row["peak"], row["anomaly_id"]))
 
 
 def common_crs(grids: Sequence[Grid]) -> str | None:
@@ -155,11 +163,10 @@ def _frame(
 
 
 def _anomaly_frames(scenes: Sequence[SceneLayer], crs: str | None) -> Iterator[Any]:
+    for rank, row in enumerate(ranked(s.anomalies for s in scenes), 1):
+        row["rank"] = rank
     frames = [_frame(ANOMALY_COLUMNS, s.anomalies, s.polygons, crs, s.grid) for s in scenes]
-    merged = geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs)
-    merged = merged.sort_values(["score", "peak", "anomaly_id"], ascending=[False, False, True])
-    merged["rank"] = np.arange(1, len(merged) + 1, dtype="int32")
-    yield merged
+    yield geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs).sort_values("rank")
 
 
 def _tile_frames(scenes: Sequence[SceneLayer], crs: str | None) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,17 +16,34 @@ import torch
 import yaml
 
 import satae
-from satae import config, diagnosis, export, figures, graph, models, objectives, runtime, scores
+from satae import (
+    config,
+    diagnosis,
+    export,
+    figures,
+    graph,
+    models,
+    objectives,
+    presets,
+    runtime,
+    scores,
+    shift,
+)
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.config import Recipe
 from satae.errors import OutputError, TilesError
+from satae.feed import Feed
 from satae.heldout import calibrated
+from satae.mapping import Mapping
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles import TileSet
-from satae.train import CHECKPOINT, Feed, Report, Trained, device_named, evaluate, fit, plan
+from satae.train import CHECKPOINT, Plan, Report, Trained, device_named, evaluate, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
+TRIED = 16  # pixels a side of what a recipe is tried on
+CORE = 256  # pixels a side that one inference yields
+CELLS = 24_000_000  # numbers that one step of the graph may hold; about 100 MB
 SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
 FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md")
 
@@ -61,16 +79,20 @@ def train(
     place = device_named(device)
     check_target(out, overwrite=overwrite or resume)
     with locked(out):
-        recipe = _recipe(run, recipe, resume=resume, overwrite=overwrite)
+        recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
         planned = plan(sets, recipe)
-        head = scores.head(recipe.score, planned.normalizer)
+        heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
+        mapping = Mapping(recipe.map, len(heads))
+        _tried(planned, heads, mapping)
         with _held(run):
             if not resume:
                 _begin(run, recipe)
             trained = fit(sets, planned, run, device=place, report=report)
-            detector = graph.Detector(trained.normalizer, trained.model, head)
+            detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
+            halo = _halo(detector, len(sets[0].record.bands))
+            detector.settle(_feed(sets, recipe, trained, context=halo).sample)
             mean_loss = _mean_loss(sets, recipe, trained)
-            proto, card = _exported(sets, recipe, trained, detector, place.type)
+            proto, card = _exported(sets, recipe, trained, detector, halo, place.type)
             found = calibrated(
                 sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
             )
@@ -105,6 +127,19 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
     return recipe
 
 
+@torch.no_grad()
+def _tried(planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping) -> None:
+    """ConfigError where the loss or a head needs what the architecture does not give."""
+    recipe, channels = planned.recipe, len(planned.normalizer.affine)
+    model = models.build(recipe.model.name, channels, recipe.model.params)
+    detector = graph.Detector(planned.normalizer, model, heads, mapping).eval()
+    x, valid = torch.zeros(1, channels, TRIED, TRIED), torch.ones(1, 1, TRIED, TRIED)
+    objectives.Objective(recipe.objective)(model(x, valid), x, valid)
+    view = detector.view(x, valid)
+    for head in heads:
+        head(view)
+
+
 @contextmanager
 def _held(run: Path) -> Iterator[None]:
     """The run folder is this process's alone, and what a killed one was writing in it is gone."""
@@ -129,16 +164,43 @@ def _begin(run: Path, recipe: Recipe) -> None:
     write_bytes(run / CONFIG, yaml.safe_dump(recipe.model_dump(), sort_keys=False).encode())
 
 
+def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
+    """The recipe with what follows from the bands and the GSD of the scenes."""
+    gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]
+    return presets.settled(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
+
+
+def _halo(detector: graph.Detector, bands: int) -> int:
+    """The reach of the whole graph, as a multiple of the stride."""
+    stride = int(detector.model.stride)  # type: ignore[arg-type]
+    return -(-graph.reach(detector, bands, stride) // stride) * stride
+
+
+def _core(detector: graph.Detector) -> int:
+    """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
+    cells = max(int(getattr(part, "cells", 0)) for part in (detector.model, *detector.heads))
+    return CORE if not cells else max(32, min(CORE, math.isqrt(CELLS // cells) // 32 * 32))
+
+
+def _feed(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, context: int = 0) -> Feed:
+    inputs = graph.Input(trained.normalizer)
+    return Feed(sets, inputs, recipe, trained.split, torch.device("cpu"), context)
+
+
 def _exported(
-    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, detector: graph.Detector, device: str
+    sets: Sequence[TileSet],
+    recipe: Recipe,
+    trained: Trained,
+    detector: graph.Detector,
+    halo: int,
+    device: str,
 ) -> tuple[onnx.ModelProto, Card]:
-    record, stride = sets[0].record, int(trained.model.stride)  # type: ignore[arg-type]
+    record = sets[0].record
     bands = len(record.bands)
-    halo = -(-graph.reach(detector, bands, stride) // stride) * stride
     proto = export.to_onnx(detector, bands, record.size)
     image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
     agreed = export.parity(detector, proto.SerializeToString(), image, valid)
-    return proto, _card(sets, recipe, trained, halo, agreed, device)
+    return proto, _card(sets, recipe, trained, (halo, _core(detector)), agreed, device)
 
 
 def _tiles(
@@ -148,7 +210,12 @@ def _tiles(
 
 
 def _card(
-    sets: Sequence[TileSet], recipe: Recipe, trained: Trained, halo: int, agreed: Parity, device: str
+    sets: Sequence[TileSet],
+    recipe: Recipe,
+    trained: Trained,
+    frame: tuple[int, int],
+    agreed: Parity,
+    device: str,
 ) -> Card:
     record, n, model = sets[0].record, trained.normalizer, trained.model
     best = trained.state.history[trained.state.best_epoch - 1]
@@ -160,14 +227,15 @@ def _card(
         architecture=recipe.model.name,
         parameters=models.resolved(recipe.model.name, recipe.model.params),
         weights=sum(p.numel() for p in model.parameters()),
-        objective=recipe.objective,
-        score=recipe.score,
+        objective=" + ".join(recipe.objective.terms),
+        score=" + ".join(head.name for head in recipe.score),
         bands=[Band(name=name, scale=scale, offset=offset) for name, scale, offset in names],
         dtype=record.dtype,
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,
         stride=int(model.stride),  # type: ignore[arg-type]
-        halo=halo,
+        halo=frame[0],
+        core=frame[1],
         code_size=int(model.code_size),  # type: ignore[arg-type]
         normalization=Normalization(
             space=recipe.input.space,
@@ -184,6 +252,7 @@ def _card(
         scenes=[_training_scene(s) for s in sets],
         metrics={"train_loss": best.train_loss, "val_loss": best.val_loss},
         parity=agreed,
+        domain=shift.learned(sets, trained.split.train),
     )
 
 
@@ -200,15 +269,16 @@ def _training_scene(tiles: TileSet) -> TrainingScene:
 
 
 def _mean_loss(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> float:
-    """The held-out loss of predicting the mean of the training sample everywhere."""
-    feed = Feed(sets, graph.Input(trained.normalizer), recipe, torch.device("cpu"))
-    loss = objectives.objective(recipe.objective)
-    return evaluate(_Mean(), feed, trained.split.held_out, loss)
+    """The held-out loss of predicting the mean of the training sample everywhere; NaN where that has none."""
+    if "surprise" in recipe.objective.terms:  # a mean is no distribution
+        return math.nan
+    loss = objectives.Objective(recipe.objective)
+    return evaluate(_Mean(), _feed(sets, recipe, trained), trained.split.held_out, loss)
 
 
 class _Mean(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(x)
+    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> models.Output:
+        return models.Output(torch.zeros_like(x))
 
 
 def _documented(
@@ -258,10 +328,10 @@ def _worst_and_median(
     rows: list[tuple[str, Any, Any, Any]] = []
     for i, title in chosen.items():
         image, valid = _tensors(sets, held_out[i])
-        rebuilt = _as_dn(detector.model(detector.input(image, valid))[0].numpy(), trained)
+        scores, _, _, rebuilt = (output.numpy() for output in detector(image, valid))
         good = valid[0, 0].numpy() > 0
-        shown = [figures.composite(dn, trained.normalizer) for dn in (image[0].numpy(), rebuilt)]
-        error = np.where(good, detector(image, valid)[0][0, 0].numpy(), np.nan)
+        shown = [figures.composite(dn, trained.normalizer) for dn in (image[0].numpy(), rebuilt[0])]
+        error = np.where(good, scores[0, 0], np.nan)
         masked = [np.where(good[..., None], s, 0.5) for s in shown]
         rows.append((title, masked[0], masked[1], error))
     return rows
@@ -270,11 +340,3 @@ def _worst_and_median(
 def _tensors(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
     image, valid = _tiles(sets, where[None])
     return torch.from_numpy(image.astype(np.float32)), torch.from_numpy(valid[:, None].astype(np.float32))
-
-
-def _as_dn(x: npt.NDArray[np.float32], trained: Trained) -> npt.NDArray[np.float64]:
-    """Channels (K, row, col) of the autoencoder's space back to DN (B, row, col)."""
-    n = trained.normalizer
-    v = np.tensordot(np.linalg.pinv(n.affine), x.astype(np.float64), 1) + n.mean[:, None, None]
-    u = ((np.exp(np.minimum(v, 10)) if n.logarithmic else v) - n.stretch[1]) / n.stretch[0]
-    return np.asarray(u * (n.ceiling - n.floor)[:, None, None] + n.floor[:, None, None])

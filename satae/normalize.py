@@ -71,10 +71,12 @@ def fit(
     *,
     whitened: bool,
     logarithmic: bool = False,
+    common: bool = False,
     ridge: float = 1e-3,
     components: int = 32,
 ) -> Normalizer:
-    """Fit to (n, B) valid pixels.
+    """Fit to (n, B) valid pixels. With `common` every band has the range of the widest, so that bands keep
+    their weight; it tells only where the space is not one standard deviation a band.
 
     Whitening divides principal component i by sqrt(l_i + ridge * mean(l)), l the eigenvalues of the
     covariance of v: shrinkage towards a multiple of the identity (Ledoit and Wolf 2004), which keeps noise
@@ -83,6 +85,7 @@ def fit(
     """
     low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL], axis=0)
     low, high = _opened(sample, low, high)
+    high = low + (high - low).max() if common else high
     bands = len(low)
     zero, one = np.zeros(bands), np.ones(bands)
     draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened)

@@ -67,12 +67,13 @@ def layer_style(layer: str) -> str:
     return _text(root)
 
 
-def heatmap_style(maximum: float) -> str:
-    """QML of a heatmap with scores from 0 to `maximum`, clear below 1.5 and where NaN.
+def ramp_top(maximum: float) -> float:
+    """Where the colours of a heatmap end: low, plain noise would glow, high, an extreme would dim all others."""
+    return TOPS[0] if math.isnan(maximum) else min(max(maximum, TOPS[0]), TOPS[1])
 
-    A maximum below 4 (or NaN, as of a scene without a valid pixel) counts as 4, else plain noise would glow;
-    one above 10 counts as 10, else a single extreme would dim all others. Higher scores keep the last colour.
-    """
+
+def heatmap_style(maximum: float) -> str:
+    """QML of a heatmap, clear below 1.5 and where NaN; scores over `ramp_top` keep the last colour."""
     root = Element("qgis", {"version": VERSION})
     _fill_raster(root, maximum)
     return _text(root)
@@ -263,16 +264,19 @@ LAYERS: Mapping[str, tuple[str, Callable[[Element], None]]] = {
     "tiles": ("faint fill by score", _fill_tiles),
 }
 
-MAP_TIP = """<b>Anomaly [% "rank" %]</b> [% "scene" %]<br>
+FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
+MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% "scene" %]<br>
 score [% format_number("score", 2) %],
-p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]<br>
+p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
+[% coalesce('(' || "baseline" || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
 area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
-strongest in [% "top_band" %]<br>
-[% "review_status" %] [% "review_note" %]"""
+strongest in [% "top_band" %][% coalesce(', ' || round(100 * "spectral_share") || ' % spectral', '') %]<br>
+[% "review_status" %] [% "review_note" %]
+[% coalesce('<br><img src="file:///' || regexp_replace({FOLDER}, '^/', '') || '/' || "chip" || '">', '') %]"""
 
 
 def _fill_raster(parent: Element, maximum: float) -> None:
-    top = TOPS[0] if math.isnan(maximum) else min(max(maximum, TOPS[0]), TOPS[1])
+    top = ramp_top(maximum)
     pipe = _add(parent, "pipe")
     renderer = _add(pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": "1"})
     renderer.attrib.update({"alphaBand": "-1", "classificationMin": "0", "classificationMax": str(top)})
@@ -285,9 +289,6 @@ def _fill_raster(parent: Element, maximum: float) -> None:
         _add(ramp, "item", item)
     _add(pipe, "rasterresampler", {"maxOversampling": "2"})
     _add(parent, "blendMode", text="0")
-
-
-# --- symbols, labels, form
 
 
 def _graduated(parent: Element, symbols: Sequence[Sequence[Element]], *, alpha: str = "100") -> Element:
@@ -333,7 +334,7 @@ def _label(parent: Element, field: str, placement: Mapping[str, str], properties
 
 
 def _form(parent: Element) -> None:
-    """The review's two fields first and open to change; what was measured is shown and locked."""
+    """The review's two fields first and open to change; what was measured is locked."""
     widgets = _add(parent, "fieldConfiguration")
     _widget(widgets, "review_status", "ValueMap", {"map": [{status: status} for status in REVIEW_STATUSES]})
     _widget(widgets, "review_note", "TextEdit", {"IsMultiline": True, "UseHtml": False})
@@ -350,7 +351,8 @@ def _form(parent: Element) -> None:
 
 FORM = {
     "review": "review_status review_note",
-    "anomaly": "rank scene score p_value area_m2 pixels top_band peak mean anomaly_id",
+    "anomaly": "rank scene score p_value area_m2 pixels top_band band_shares spectral_share "
+    "baseline baseline_score baseline_p peak mean chip anomaly_id",
 }
 
 

@@ -48,8 +48,12 @@ class Model:
         return np.where(valid, scores, np.float32(np.nan))
 
     def band_error(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
-        """What each band adds to the score: (N, B, H, W), 0 where invalid."""
+        """What each band adds to the error: (N, B, H, W), 0 where invalid."""
         return self._run("band_error", image, valid)
+
+    def reconstruction(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """What the autoencoder made of the image, in DN: (N, B, H, W), 0 where invalid."""
+        return self._run("reconstruction", image, valid)
 
     def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """One score a tile (N)."""

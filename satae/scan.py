@@ -16,15 +16,14 @@ from satae.grid import Window
 from satae.runtime import Model
 from satae.stream import Source, ahead, strips
 
-CORE = 256  # pixels a side that one inference yields
 BATCH = {"cpu": 1, "cuda": 16}
 
 Map = npt.NDArray[np.float32]
 
 
 def core_of(model: Model) -> int:
-    """Side of the lattice: CORE, as a multiple of the model's stride."""
-    return -(-CORE // model.card.stride) * model.card.stride
+    """Side of the lattice, that is of what one inference yields: a multiple of the model's stride."""
+    return -(-model.card.core // model.card.stride) * model.card.stride
 
 
 def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Window, Map]]:

@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from satae import models, normalize, objectives
 from satae.augment import Augmenter
 from satae.config import Recipe
 from satae.errors import DeviceError, TilesError, TrainError
+from satae.feed import Feed, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
+from satae.pixels import Pixels
 from satae.publish import publish, staging
 from satae.split import Split, split
 from satae.tiles import TileSet
 
-SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
 CHECKPOINT = "checkpoint.pt"
 
 log = logging.getLogger(__name__)
@@ -80,30 +81,21 @@ class Trained:
     state: State
 
 
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": lambda weights, rate, decay: torch.optim.Adam(weights, lr=rate, weight_decay=decay),
+    "adamw": lambda weights, rate, decay: torch.optim.AdamW(weights, lr=rate, weight_decay=decay),
+}
 Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in all, a finished epoch)
-
-
-def sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
-    """Valid pixels (n, B) of the given (set, tile) pairs: all, or an even random share within SAMPLE_BYTES."""
-    bands = len(sets[0].record.bands)
-    total = sum(int(sets[s].valid[t].sum()) for s, t in where)
-    share = min(1.0, SAMPLE_BYTES / 8 / bands / max(total, 1))
-    parts = []
-    for s, t in where:
-        pixels = sets[s].images[t][:, sets[s].valid[t]].T
-        if share < 1:
-            pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
-        parts.append(pixels.astype(np.float64))
-    return np.concatenate(parts)
 
 
 def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> Normalizer:
     """The normaliser of a recipe, fitted to the training tiles."""
-    settings, pixels = recipe.input, sample(sets, chosen.train, recipe.train.seed)
+    settings, pixels = recipe.input, pixel_sample(sets, chosen.train, recipe.train.seed)
     fitted = normalize.fit(
         pixels,
         whitened=settings.space == "whitened",
         logarithmic=settings.stretch == "log",
+        common=settings.scale == "common",
         ridge=settings.ridge,
         components=settings.components,
     )
@@ -120,53 +112,11 @@ def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
     TrainError where no band varies.
     """
     cfg = recipe.train
-    objectives.objective(recipe.objective)
+    objectives.Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
     models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params)
     chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
     return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
-
-
-class Feed:
-    """Batches of tiles as tensors on a device; x (N, K, H, W) and valid (N, 1, H, W)."""
-
-    def __init__(self, sets: Sequence[TileSet], inputs: Input, recipe: Recipe, device: torch.device) -> None:
-        self.sets, self.inputs, self.device = sets, inputs, device
-        self.seed, self.batch = recipe.train.seed, recipe.train.batch
-        self.augment = Augmenter(recipe.augment, sets[0].record.size)
-
-    def batches(self, where: npt.NDArray[np.int64], epoch: int, at_least: int) -> list[npt.NDArray[np.int64]]:
-        """Training tiles of an epoch, shuffled, in turn until there are `at_least` batches."""
-        batch = min(self.batch, len(where))
-        wanted = max(len(where), at_least * batch)
-        rounds = [
-            np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
-            for i in range(-(-wanted // len(where)))
-        ]
-        order = np.concatenate(rounds)[:wanted]
-        return [order[start : start + batch] for start in range(0, wanted, batch)]
-
-    def read(self, where: npt.NDArray[np.int64]) -> tuple[Tensor, npt.NDArray[np.bool_]]:
-        """Tiles scaled to [0, 1], on the CPU, and their masks (N, H, W)."""
-        images = np.stack([self.sets[s].images[t] for s, t in where]).astype(np.float32)
-        valid = np.stack([self.sets[s].valid[t] for s, t in where])
-        return self.inputs.scale(torch.from_numpy(images)), valid
-
-    def training(self, where: npt.NDArray[np.int64], epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """A batch, augmented."""
-        scaled, valid = self.read(where)
-        varied, mask = self.augment(scaled.numpy(), valid, (self.seed, 3, epoch, step))
-        return self._placed(torch.from_numpy(varied), mask)
-
-    def plain(self, where: npt.NDArray[np.int64]) -> Iterator[tuple[Tensor, Tensor]]:
-        """All the given tiles in order, as they are."""
-        for start in range(0, len(where), self.batch):
-            yield self._placed(*self.read(where[start : start + self.batch]))
-
-    def _placed(self, scaled: Tensor, mask: npt.NDArray[np.bool_]) -> tuple[Tensor, Tensor]:
-        valid = torch.from_numpy(mask[:, None].astype(np.float32))
-        x = self.inputs.features(scaled, valid)
-        return x.to(self.device), valid.to(self.device)
 
 
 def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
@@ -209,41 +159,52 @@ def fit(
     cfg = recipe.train
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
-    loss_of = objectives.objective(recipe.objective)
-    optimizer = torch.optim.Adam(model.parameters(), lr=cfg.learning_rate, weight_decay=cfg.weight_decay)
+    loss_of = objectives.Objective(recipe.objective)
+    feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
+    closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
+    if closed is not None:
+        closed(feed.sample)
+    if not any(p.requires_grad for p in model.parameters()):
+        return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
+    source: Feed | Pixels = feed
+    forward: Callable[[Tensor, Tensor], models.Output] = model
+    if hasattr(model, "predict"):
+        source = Pixels(feed, model, cfg.pixels)
+        forward = model.predict  # type: ignore[assignment]
+    optimizer = OPTIMIZERS[cfg.optimizer](model.parameters(), cfg.learning_rate, cfg.weight_decay)
     half = precision_of(cfg.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    feed = Feed(sets, Input(normalizer), recipe, device)
     identity = _identity(sets, recipe)
     state = _resumed(run, identity, model, optimizer, scaler)
-    steps = len(feed.batches(chosen.train, 0, cfg.min_steps))
+    steps = len(source.batches(chosen.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
         losses, norms, rate = [], [], 0.0
-        for step, where in enumerate(feed.batches(chosen.train, epoch, cfg.min_steps)):
+        for step, where in enumerate(source.batches(chosen.train, epoch, cfg.min_steps)):
             rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            x, valid = feed.training(where, epoch, step)
+            x, seen, counted = source.training(where, epoch, step)
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                loss = loss_of(model(x).float(), x, valid)
+                loss = loss_of(forward(x, seen), x, counted, (epoch * steps + step) / total)
             if not torch.isfinite(loss):
-                raise TrainError(_not_finite(sets, where, epoch, step, run))
+                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
-                raise TrainError(_not_finite(sets, where, epoch, step, run))
+                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
             scaler.step(optimizer)
             scaler.update()
             losses.append(loss.item())
             norms.append(float(norm))
             report(epoch * steps + step + 1, total, None)
-        val_loss = evaluate(model, feed, chosen.held_out, loss_of)
+        model.eval()
+        val_loss = evaluate(forward, source, chosen.held_out, loss_of)
         if not math.isfinite(val_loss):
             raise TrainError(_not_finite(sets, chosen.held_out[:1], epoch, steps, run))
         state.epoch += 1
@@ -263,16 +224,27 @@ def fit(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, feed: Feed, where: npt.NDArray[np.int64], loss_of: objectives.Objective
+    forward: Callable[[Tensor, Tensor], models.Output],
+    source: Feed | Pixels,
+    where: npt.NDArray[np.int64],
+    loss_of: objectives.Loss,
 ) -> float:
     """The loss over tiles as they are, weighted by their valid pixels."""
-    model.eval()
     total = count = 0.0
-    for x, valid in feed.plain(where):
-        pixels = float(valid.sum())
-        total += float(loss_of(model(x).float(), x, valid)) * pixels
+    for x, seen, counted in source.plain(where):
+        pixels = float(counted.sum())
+        total += float(loss_of(forward(x, seen), x, counted, 1.0)) * pixels
         count += pixels
     return total / max(count, 1.0)
+
+
+def _closed(model: nn.Module, feed: Feed, loss_of: objectives.Loss, chosen: Split) -> State:
+    """Where a run stands whose model has no weights to learn by gradients."""
+    train_loss, val_loss = (
+        evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)
+    )
+    only = Epoch(1, train_loss, val_loss, 0.0, 0.0, 0.0)
+    return State(1, 1, val_loss, dict(model.state_dict()), [only], finished=True)
 
 
 def _not_finite(

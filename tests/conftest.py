@@ -122,7 +122,9 @@ def tile_set(scene_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 def model_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of few weights trained on the landscape for two epochs; `runs/model` lies beside it."""
     folder = tmp_path_factory.mktemp("model")
-    recipe = config.load(None, ["train.epochs=2", "train.min_steps=4", "model.params.width=8"])
+    recipe = config.load(
+        None, ["model.name=conv", "train.epochs=2", "train.min_steps=4", "model.params.width=8"]
+    )
     learn.train(
         [tiles.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
     )

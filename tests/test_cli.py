@@ -100,7 +100,7 @@ def test_three_commands_without_options_follow_each_other(mission: dict[str, Any
     written = {p.name for p in mission["folder"].iterdir()}
     assert written == {
         "tiles", "model.onnx", "runs", "anomalies.gpkg", "anomalies_heatmap.tif", "anomalies_heatmap.qml",
-    }  # fmt: skip
+    } | ({"anomalies_chips"} if mission["score"]["anomalies"] else set())  # fmt: skip
     runs = {p.name for p in (mission["folder"] / "runs" / "model").iterdir()}
     assert runs >= {"config.yaml", "history.jsonl", "curves.png", "reconstructions.png", "diagnosis.md"}
 
@@ -110,8 +110,10 @@ def test_json_objects_have_the_keys_of_the_contract(mission: dict[str, Any]) -> 
     assert {"path", "scene", "tiles", "bands", "size"} <= set(tiles)
     assert {"model", "run", "epochs", "train_loss", "val_loss", "parity"} <= set(mission["train"])
     scored = mission["score"]
-    assert set(scored) == {"out", "heatmaps", "anomalies", "threshold", "rule", "scenes", "provider"}
-    assert set(scored["scenes"][0]) == {"scene", "path", "anomalies", "valid_fraction", "threshold"}
+    assert {"out", "heatmaps", "anomalies", "threshold", "rule", "scenes", "provider"} <= set(scored)
+    assert {"scene", "path", "anomalies", "valid_fraction", "threshold"} <= set(scored["scenes"][0])
+    assert {"chips", "baseline"} <= set(scored) and scored["baseline"] is None
+    assert {"domain", "domain_note", "baseline_agrees"} <= set(scored["scenes"][0])
     assert scored["rule"] == "far 10" and scored["provider"] == "CPUExecutionProvider"
 
 

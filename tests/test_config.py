@@ -1,5 +1,6 @@
 """Recipes: the default, what is refused and how, and that the files in configs/ are what the code says."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import yaml
 
 from satae.config import MAX_BYTES, Recipe, checked, load
 from satae.errors import ConfigError
+from satae.presets import settled
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -17,9 +19,13 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
-def names(values: object) -> object:
-    """The keys of nested groups, so that no setting is left to the code's default."""
-    return {k: names(v) for k, v in values.items()} if isinstance(values, dict) else None
+def places(values: dict[str, object], above: str = "") -> dict[str, object]:
+    """All settings by their dotted names; what has no settings of its own is one."""
+    out: dict[str, object] = {}
+    for key, value in values.items():
+        inside = isinstance(value, dict) and key not in ("params", "terms")
+        out |= places(value, f"{above}{key}.") if inside else {above + key: value}
+    return out
 
 
 def refusal(path: Path | None, *changes: str) -> str:
@@ -34,10 +40,20 @@ def test_no_file_and_no_change_is_the_default_recipe():
     assert load(None) == Recipe() == load(None, [])
 
 
-def test_default_yaml_equals_the_defaults_of_the_code():
+def test_default_yaml_names_every_setting_and_leaves_it_open():
     path = CONFIGS / "default.yaml"
     assert load(path) == Recipe()
-    assert names(yaml.safe_load(path.read_text())) == names(Recipe().model_dump())
+    assert places(yaml.safe_load(path.read_text())).keys() == places(Recipe().model_dump()).keys()
+    for bands in (3, 4, 200):
+        assert settled(load(path), bands, 10.0) == settled(Recipe(), bands, 10.0)
+
+
+def test_default_yaml_tells_the_defaults_of_the_code():
+    lines = (CONFIGS / "default.yaml").read_text().splitlines()
+    told = [match for line in lines if (match := re.match(r"\s*(\w+): .* # \((.*?)\) ", line))]
+    values = places(Recipe().model_dump()) | {"score": [{"name": "whitened"}]}
+    assert [m[1] for m in told] == [name.rpartition(".")[2] for name in values]
+    assert [yaml.safe_load(m[2]) for m in told] == list(values.values())
 
 
 def test_every_recipe_in_configs_loads():
@@ -58,7 +74,9 @@ def test_an_unknown_key_is_refused_with_the_keys_there_are():
 
 
 def test_an_unknown_group_is_refused_with_the_groups_there_are():
-    assert "there are model, input, objective, score, train, augment" in refusal(None, "training.epochs=3")
+    assert "there are model, target, input, objective, score, map, train, augment" in refusal(
+        None, "training.epochs=3"
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,3 +182,43 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
 def test_a_recipe_cannot_be_changed_afterwards():
     with pytest.raises(ValueError, match="frozen"):
         checked({}).train.epochs = 3
+
+
+def test_auto_is_as_good_as_absent():
+    changes = ["model.name=auto", "input.ridge=auto", "score=auto", "map=auto", "objective.terms=auto"]
+    assert load(None, changes) == Recipe()
+    assert load(None, changes).model_dump(exclude_unset=True) == {"model": {}, "input": {}, "objective": {}}
+
+
+@pytest.mark.parametrize("text", ["objective=mse", "objective={terms: {mse: 1}}", "objective.terms={mse: 1}"])
+def test_a_loss_is_a_name_or_terms_with_weights(text: str):
+    assert load(None, [text]).objective.terms == {"mse": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("mse", ["mse"]),
+        ("[mse, mae]", ["mse", "mae"]),
+        ("{name: mse}", ["mse"]),
+        ("[{name: mae}, mse]", ["mae", "mse"]),
+    ],
+)
+def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
+    assert [head.name for head in load(None, [f"score={text}"]).score] == names
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ("score=[]", "score"),
+        ("score=[{name: mse, nam: x}]", "there is no setting score.0.nam; there are name, params"),
+        ("score=3", "score"), ("map.blur=9", "map.blur = 9"), ("map.blur=-1", "map.blur"),
+        ("objective.trim=0", "trim"),
+        ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, trim, warm"),
+        ("target.size_m=-1", "target.size_m"), ("map.max_object_px=1.5", "max_object_px"),
+        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgd", "'adam' or 'adamw'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_loss_head_map_or_target_is_refused_in_one_sentence(change: str, part: str):
+    assert part in refusal(None, change)

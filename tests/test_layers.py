@@ -26,10 +26,11 @@ UTM32 = Affine(10, 0, 500_000, 0, -10, 5_200_000)
 CREATED = "2026-01-02T03:04:05Z"
 SQUARE = shapely.MultiPolygon([shapely.box(4, 6, 8, 9)])  # pixels (rows 6 to 8, columns 4 to 7)
 COLUMNS = {
-    "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band review_status review_note",
+    "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band band_shares spectral_share "
+    "baseline baseline_score baseline_p chip review_status review_note",
     "tiles": "scene row col score p_value valid_fraction",
-    "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule model_sha256 satae_version "
-    "provider created",
+    "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule domain domain_note "
+    "model_sha256 satae_version provider created",
 }
 
 
@@ -40,7 +41,9 @@ def grid(crs: str | None = "EPSG:32632", transform: Affine = UTM32, side: int = 
 def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), tiles: int = 4) -> SceneLayer:
     rows = [
         {"anomaly_id": f"{name}-{i}", "rank": 0, "scene": name, "score": s, "p_value": 10**-s, "peak": s, "mean": s,
-         "area_m2": 1200.0, "pixels": 12, "top_band": "red", "review_status": "unreviewed", "review_note": ""}
+         "area_m2": 1200.0, "pixels": 12, "top_band": "red", "band_shares": '{"red": 1.0}',
+         "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "chip": None,
+         "review_status": "unreviewed", "review_note": ""}
         for i, s in enumerate(scores)
     ]  # fmt: skip
     corner = np.arange(tiles) * 8
@@ -51,7 +54,8 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
     data = {"scene": np.full(tiles, name, object), "row": corner, "col": corner, "score": np.ones(tiles)}
     data |= {"p_value": np.full(tiles, 0.1), "valid_fraction": np.ones(tiles)}
     scene = {"scene": name, "path": f"{name}.tif", "crs": on.crs or "", "gsd_m": 10.0, "bands": "red,nir",
-             "valid_fraction": 1.0, "anomalies": len(rows), "threshold": 3.5, "rule": "far 10", "model_sha256": "ab",
+             "valid_fraction": 1.0, "anomalies": len(rows), "threshold": 3.5, "rule": "far 10", "domain": None,
+             "domain_note": "", "model_sha256": "ab",
              "satae_version": "0", "provider": "CPU", "created": CREATED}  # fmt: skip
     polygons = on.polygons(np.array([SQUARE] * len(rows), dtype=object))
     corners = on.xy(row, col).transpose(1, 0, 2)
@@ -130,6 +134,20 @@ def test_missing_numbers_are_null(tmp_path: Path) -> None:
     path = written(tmp_path, given)
     assert query(path, "SELECT area_m2 FROM anomalies") == [(None,)]
     assert query(path, "SELECT gsd_m, threshold FROM scenes") == [(None, None)]
+
+
+def test_what_was_not_asked_for_is_null_and_not_text(tmp_path: Path) -> None:
+    asked = layer(grid(), scores=(4.0, 3.0))
+    asked.anomalies[0] |= {
+        "baseline": "rx",
+        "baseline_score": 2.0,
+        "baseline_p": 0.01,
+        "chip": "out_chips/é.png",
+    }
+    path = written(tmp_path, asked)
+    found = query(path, "SELECT baseline, baseline_score, baseline_p, chip FROM anomalies ORDER BY rank")
+    assert found == [("rx", 2.0, 0.01, "out_chips/é.png"), (None, None, None, None)]
+    assert query(path, "SELECT domain, domain_note FROM scenes") == [(None, "")]
 
 
 @pytest.mark.parametrize("code", ["EPSG:32633", "EPSG:3035", "EPSG:4326", "EPSG:3857"])

@@ -8,18 +8,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
-from satae import config, learn, runtime, tiles
+from satae import config, learn, presets, runtime, tiles
 from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
 from satae.train import CHECKPOINT, Epoch
 
 FILES = ["checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "history.jsonl", "reconstructions.png"]
-QUICK = ["train.epochs=1", "train.min_steps=1", "model.params.width=4"]
+QUICK = ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]
 
 
 def names(folder: Path) -> list[str]:
@@ -92,6 +94,9 @@ def test_a_finished_run_that_is_resumed_gives_the_same_model_again(tile_set, tra
 REFUSED = [
     ("objective=mae9", ConfigError),
     ("score=ssim9", ConfigError),
+    ("score=[whitened, ssim9]", ConfigError),
+    ("objective=surprise", ConfigError),
+    ("score=surprise", ConfigError),
     ("model.name=unet9", ConfigError),
     ("model.params.depht=3", ConfigError),
     ("model.params.width=0", ConfigError),
@@ -189,7 +194,16 @@ def finished(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.slow
 def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_set, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = ["--epochs", 5, "--set", "train.min_steps=12", "--set", "model.params.width=4"]
+    settings = [
+        "--set",
+        "model.name=conv",
+        "--epochs",
+        5,
+        "--set",
+        "train.min_steps=12",
+        "--set",
+        "model.params.width=4",
+    ]
     for folder in (whole, broken):
         folder.mkdir()
     process = command(broken, tile_set, *settings)
@@ -200,6 +214,50 @@ def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_s
     finished(command(broken, tile_set, "--resume"))
     finished(command(whole, tile_set, *settings))
     assert (broken / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
+
+
+WITHOUT_CODE = ["model={name: masked}", "model.params={width: 4}"]
+
+
+@pytest.mark.parametrize("score", ["latent", "{name: memory, params: {of: code}}"])
+def test_a_head_of_the_code_is_refused_before_anything_is_made_where_there_is_none(
+    tile_set, tmp_path, score: str
+):
+    with pytest.raises(ConfigError, match="the architecture has no code"):
+        train(tmp_path, tile_set, *WITHOUT_CODE, f"score={score}")
+    assert names(tmp_path) == []
+
+
+def test_a_model_with_several_heads_and_steps_is_whole(tile_set, tmp_path):
+    changes = ["model={name: ring}", "model.params={hidden: 8}", "train.pixels=500", "map.max_object_px=9"]
+    done = train(tmp_path, tile_set, *changes, "score=[whitened, {name: memory, params: {size: 50}}, latent]")
+    card = runtime.load(tmp_path / "m.onnx", "cpu").card
+    assert card.score == "whitened + memory + latent" and card.architecture == "ring"
+    assert card.halo >= 16 + 8 and card.core == learn.CORE and card.calibration is not None
+    assert card.parity.share_of_range < 1e-4 and done.card.recipe == card.recipe
+
+
+def test_the_run_keeps_the_settled_recipe_and_a_resumed_one_is_not_settled_again(
+    tile_set, tmp_path, monkeypatch
+):
+    train(tmp_path, tile_set)
+    kept = config.load(tmp_path / "runs" / "m" / "config.yaml")
+    assert kept == presets.settled(config.load(None, QUICK), 4, 10.0)
+    (tmp_path / "m.onnx").unlink()
+    monkeypatch.setattr(presets, "MULTISPECTRAL", {"model": {"name": "rx"}})
+    train(tmp_path, tile_set, resume=True)
+    assert runtime.load(tmp_path / "m.onnx", "cpu").card.recipe == kept.model_dump()
+
+
+def test_a_graph_that_needs_much_memory_a_pixel_yields_less_at_once():
+    class Part(torch.nn.Module):
+        def __init__(self, cells: int) -> None:
+            super().__init__()
+            self.cells = cells
+
+    sides = [learn._core(SimpleNamespace(model=Part(n), heads=[Part(0)])) for n in (0, 1, 1_000, 10**9)]
+    assert sides == [256, 256, 128, 32]
+    assert learn._core(SimpleNamespace(model=Part(0), heads=[Part(5), Part(1_000)])) == 128
 
 
 def test_every_refusal_is_one_sentence(tile_set, tmp_path):

@@ -52,9 +52,10 @@ def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
     squares = [box(WEST + 200 * k, NORTH - 200, WEST + 200 * k + 90, NORTH - 100) for k in range(count)]
     rank, score = np.arange(1, count + 1, dtype="int32"), np.linspace(TOP, 2.5, count)
     texts = {"scene": "north", "top_band": "red", "review_status": "unreviewed", "review_note": ""}
+    texts |= {"baseline": None, "chip": "anomalies_chips/a1.png", "band_shares": '{"red": 0.9}'}
     anomalies = {"anomaly_id": [f"a{k}" for k in rank], "rank": rank, "score": score, "p_value": 10**-score}
     anomalies |= {name: np.full(count, 81) for name in ("peak", "mean", "area_m2", "pixels")}
-    anomalies |= {name: [text] * count for name, text in texts.items()}
+    anomalies |= {name: [text] * count for name, text in texts.items()} | {"spectral_share": [0.75] * count}
     tiles = {"scene": ["north"], "row": [0], "col": [0], "score": [3.0], "p_value": [1e-3]}
     shapes, frame = [MultiPolygon([square]) for square in squares], [box(*EXTENT)]
     return {
@@ -349,7 +350,8 @@ def test_qgis_offers_the_review_as_a_form(seen: dict[str, Any]) -> None:
 
 @needs_qgis
 def test_qgis_fills_the_map_tip(seen: dict[str, Any]) -> None:
-    assert "Anomaly 1" in seen["tip"] and "7.50" in seen["tip"] and "3.2e-8" in seen["tip"]
+    parts = ["Anomaly 1", "7.50", "3.2e-8", "red, 75 % spectral", "moved away/anomalies_chips/a1.png"]
+    assert [part for part in parts if part not in seen["tip"]] == []
     assert seen["title"] == "#1  north"
 
 

@@ -56,10 +56,11 @@ class Box:
     halo: int
     stride: int = 4
     device: str = "cpu"
+    core: int = 16
 
     @property
     def card(self) -> Any:
-        return SimpleNamespace(halo=self.halo, stride=self.stride)
+        return SimpleNamespace(halo=self.halo, stride=self.stride, core=self.core)
 
     def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         return np.stack(
@@ -97,7 +98,6 @@ sides = st.integers(1, 70)
 def test_any_plane_survives_stitching_on_any_grid(height: int, width: int, a: int, b: int, halo: int) -> None:
     image = plane(height, width, a, b)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "CORE", 16)
         patch.setattr("satae.stream.STRIP_BYTES", 9000)
         out = stitched(Memory(image, np.ones((height, width), bool)), Box(0, halo))
     assert np.array_equal(out, image[0])
@@ -111,20 +111,17 @@ def test_any_filter_within_the_halo_survives_stitching(
     rng = np.random.default_rng(seed)
     image, valid = rng.random((1, height, width), np.float32), rng.random((height, width)) > 0.2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan, "CORE", 16)
         patch.setattr("satae.stream.STRIP_BYTES", 9000)
         out = stitched(Memory(image, valid), Box(reach, -(-reach // 4) * 4))
     assert np.allclose(out, np.where(valid, boxed(image[0] * valid, reach), np.nan), 1e-5, equal_nan=True)
 
 
-def test_a_filter_beyond_the_halo_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "CORE", 16)
+def test_a_filter_beyond_the_halo_does_not() -> None:
     source = Memory(plane(64, 64), np.ones((64, 64), bool))
     assert not np.allclose(stitched(source, Box(5, 4)), boxed(source.image[0], 5))
 
 
 def test_cells_without_a_valid_pixel_are_never_inferred(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "CORE", 16)
     seen = []
     monkeypatch.setattr(Box, "anomaly_map", lambda self, image, valid: seen.append(valid) or image[:, 0])
     valid = np.zeros((64, 64), bool)
@@ -134,8 +131,7 @@ def test_cells_without_a_valid_pixel_are_never_inferred(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_batches_of_any_size_give_the_same_map(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "CORE", 16)
+def test_batches_of_any_size_give_the_same_map(device: str) -> None:
     valid = np.random.default_rng(0).random((70, 90)) > 0.5
     source = Memory(plane(70, 90), valid)
     assert np.array_equal(
@@ -169,14 +165,34 @@ def largest(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_halo_inference_equals_untiled_inference_and_less_halo_does_not(
-    scene: Scene, model: runtime.Model, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: runtime.Model
 ) -> None:
-    monkeypatch.setattr(scan, "CORE", 8 * model.card.stride)
+    stride, halo = model.card.stride, model.card.halo
     whole = untiled(scene, model)
-    less = model.card.model_copy(update={"halo": model.card.halo - 2 * model.card.stride})  # one may be slack
-    close = largest(stitched(scene, model), whole)
+    small, less = (
+        dataclasses.replace(model, card=model.card.model_copy(update={"core": 8 * stride, "halo": h}))
+        for h in (halo, halo - 2 * stride)  # one may be slack
+    )
+    close = largest(stitched(scene, small), whole)
     assert close < 1e-6
-    assert largest(stitched(scene, dataclasses.replace(model, card=less)), whole) > max(1e-6, 10 * close)
+    assert largest(stitched(scene, less), whole) > max(1e-6, 10 * close)
+
+
+@pytest.mark.parametrize(
+    ("core", "stride", "side"), [(256, 1, 256), (256, 12, 264), (16, 16, 16), (10, 4, 12)]
+)
+def test_the_lattice_is_a_multiple_of_the_stride(core: int, stride: int, side: int) -> None:
+    assert scan.core_of(Box(0, 0, stride=stride, core=core)) == side  # type: ignore[arg-type]
+
+
+@given(height=sides, width=sides, core=st.integers(1, 40), stride=st.sampled_from([1, 4, 6]))
+@settings(max_examples=40, deadline=None)
+def test_a_lattice_of_any_side_gives_the_same_map(height: int, width: int, core: int, stride: int) -> None:
+    rng = np.random.default_rng(0)
+    image, valid = rng.random((1, height, width), np.float32), rng.random((height, width)) > 0.2
+    halo = -(-5 // stride) * stride
+    out = stitched(Memory(image, valid), Box(5, halo, stride=stride, core=core))
+    assert np.allclose(out, np.where(valid, boxed(image[0] * valid, 5), np.nan), 1e-5, equal_nan=True)
 
 
 def test_one_and_four_workers_give_equal_bytes(scene: Scene, model: runtime.Model) -> None:

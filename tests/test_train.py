@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from detectors import toy
 
-from satae import config, normalize, objectives, train
+from satae import config, models, normalize, objectives, train
 from satae.errors import ConfigError, DeviceError, TilesError, TrainError
 from satae.tiles import TileSet
-from satae.train import CHECKPOINT, Epoch, Feed, Trained, fit, learning_rate, plan
+from satae.train import CHECKPOINT, Epoch, Trained, fit, learning_rate, plan
 
 CPU = torch.device("cpu")
 SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
+    "model.name=conv",
     "model.params.width=4",
     "model.params.compression=4",
     "train.batch=4",
@@ -31,14 +33,6 @@ SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
 
 def recipe(*changes: str) -> config.Recipe:
     return config.load(None, [*SMALL, *changes])
-
-
-def toy(side: int = 128) -> np.ndarray:
-    """Three bands of smooth waves, of which the third follows from the others."""
-    rows, cols = np.mgrid[:side, :side]
-    one, two = np.sin(rows / 7) + np.sin(cols / 11), np.cos((rows + cols) / 9)
-    noise = np.random.default_rng(0).normal(0, 0.02, (3, side, side))
-    return (1000 + 300 * (np.stack([one, two, one - two]) + noise)).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -137,12 +131,12 @@ def test_what_lies_under_the_mask_does_not_change_the_weights(trained, make_tile
     assert same_weights(one, other)
 
 
-def breaking_after(calls: int) -> objectives.Objective:
+def breaking_after(calls: int) -> objectives.Term:
     """The mean squared error, NaN after so many calls."""
     count = iter(range(10_000))
 
-    def loss(rebuilt: torch.Tensor, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        return objectives.mse(rebuilt, x, valid) * (1.0 if next(count) < calls else math.nan)
+    def loss(out: models.Output, x: torch.Tensor) -> torch.Tensor:
+        return objectives.mse(out, x) * (1.0 if next(count) < calls else math.nan)
 
     return loss
 
@@ -208,29 +202,6 @@ def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine(step: int,
 
 def test_a_run_of_one_step_has_its_full_learning_rate():
     assert learning_rate(0, 1, 2e-3, 0.0) == 2e-3
-
-
-def feed(make_tiles: Any, side: int, **changes: int) -> tuple[Feed, np.ndarray]:
-    made = make_tiles(toy(side))
-    chosen = recipe(*(f"train.{k}={v}" for k, v in changes.items()))
-    where = np.column_stack([np.zeros(len(made), int), np.arange(len(made))])
-    return Feed([made], torch.nn.Identity(), chosen, CPU), where
-
-
-@pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])
-def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(make_tiles, batch: int, at_least: int):
-    made, where = feed(make_tiles, 128, batch=batch)
-    batches = made.batches(where, 0, at_least)
-    assert len(batches) == max(at_least, -(-len(where) // batch))
-    assert {int(t) for b in batches for _, t in b} == set(range(16))
-    assert all(len(b) <= batch for b in batches) and all(len(b) == min(batch, 16) for b in batches[:-1])
-
-
-def test_epochs_are_shuffled_differently_and_repeatably(make_tiles):
-    made, where = feed(make_tiles, 256, batch=64)
-    one, same, other = (made.batches(where, e, 1)[0] for e in (0, 0, 1))
-    assert np.array_equal(one, same) and not np.array_equal(one, other)
-    assert np.array_equal(np.sort(one, axis=0), np.sort(other, axis=0))
 
 
 @pytest.mark.parametrize(
@@ -353,17 +324,6 @@ def test_the_normaliser_is_fitted_to_valid_pixels_of_training_tiles(make_tiles):
     assert planned.normalizer.high.max() < 1e4
 
 
-def test_a_sample_too_large_is_thinned_evenly_and_repeatably(make_tiles, monkeypatch):
-    tiles = make_tiles(toy())
-    where = np.column_stack([np.zeros(16, int), np.arange(16)])
-    whole = train.sample([tiles], where, 0)
-    monkeypatch.setattr(train, "SAMPLE_BYTES", whole.nbytes // 4)
-    part = train.sample([tiles], where, 0)
-    assert len(part) == pytest.approx(len(whole) / 4, rel=0.05)
-    assert np.allclose(part.mean(axis=0), whole.mean(axis=0), rtol=0.02)
-    assert np.array_equal(part, train.sample([tiles], where, 0))
-
-
 def test_constant_tiles_are_refused_in_one_sentence(make_tiles):
     with pytest.raises(TrainError, match="every band is constant"):
         plan([make_tiles(np.full((2, 128, 128), 7, np.uint16))], recipe())
@@ -397,3 +357,23 @@ def test_any_number_of_bands_is_trained_on_in_both_spaces(trained, make_tiles, b
 
 def test_crops_train(trained):
     assert trained("train.epochs=1", "augment.crop=16").state.epoch == 1
+
+
+@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
+def test_every_optimizer_trains(trained, optimizer: str):
+    done = trained("train.epochs=1", f"train.optimizer={optimizer}", "train.weight_decay=0.1")
+    assert math.isfinite(done.state.best_loss)
+
+
+def test_the_share_of_training_that_is_behind_reaches_the_loss(trained, monkeypatch):
+    seen: list[float] = []
+
+    class Watching(objectives.Objective):
+        def __call__(self, out: Any, x: Any, valid: Any, progress: float = 1.0) -> torch.Tensor:
+            seen.append(progress)
+            return super().__call__(out, x, valid, progress)
+
+    monkeypatch.setattr(objectives, "Objective", Watching)
+    trained("train.epochs=2")
+    training = [p for p in seen if p < 1]
+    assert training == [i / 6 for i in range(6)]

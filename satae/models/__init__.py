@@ -1,11 +1,22 @@
-"""Autoencoder architectures, one file each.
+"""Autoencoder architectures, one file each; classics that learn nothing by gradients are among them.
 
 A file `NAME.py` here is the architecture NAME. It has
 
-- `Params`, a frozen dataclass: its own settings, with defaults that suit most scenes;
-- `build(channels, params)`: a torch module that maps x (N, channels, H, W) to its reconstruction of the same
-  shape, with the attributes `stride` (its output moves with its input by multiples of this, in pixels) and
-  `code_size` (numbers in the code of a stride x stride patch).
+- `Params`, a frozen dataclass: its own settings, with defaults that suit most scenes. A field `target_px` is
+  filled from the recipe's target size where that is given;
+- `SUITS`, optional: the recipe's settings that go with it, taken where the recipe leaves them to it;
+- `build(channels, params)`: a torch module that maps x (N, channels, H, W) and `valid` (N, 1, H, W, 1.0 =
+  good; x is filled where it is not) to an `Output`. Its attributes: `stride` (its output moves with its input
+  by multiples of this, in pixels) and `code_size` (numbers in the code of a stride x stride patch); optional
+  are `context` (pixels around a tile that it wants to see while it learns, 0 without) and `cells` (numbers a
+  pixel that one step of it keeps in memory at once, where those are many).
+
+A module with a method `fit(pixels)` is fitted in closed form before any gradient step, `pixels` being a
+`Sample`; without weights to learn there is no gradient step at all.
+
+A module whose output at a pixel follows from x there and from fixed numbers about its surroundings may have
+`surroundings(x, valid)` (N, D, H, W) and `predict(x, seen)`, with forward(x, valid) = predict(x,
+surroundings(x, valid)): it is then trained on single pixels, many times faster.
 
 Nothing else has to be edited to add one. The receptive field is measured (`graph.reach`), not declared.
 """
@@ -13,56 +24,47 @@ Nothing else has to be edited to add one. The receptive field is measured (`grap
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import pkgutil
-import reprlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-import pydantic
-from torch import nn
+from torch import Tensor, nn
 
-from satae.errors import ConfigError
+from satae.choices import Choices
 
-NAMES = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+MODELS = Choices.of(__name__, __path__, "model", "architecture")
+NAMES = MODELS.names
+
+Sample = Callable[[], Iterator[tuple[Tensor, Tensor, Tensor]]]
+"""Starts a pass over tiles of the training sample: x (N, K, H, W), `valid` and `chosen` (N, 1, H, W).
+
+`chosen` marks the pixels to fit to; those around them are there to be seen. Every pass is the same.
+"""
+
+
+class Output(NamedTuple):
+    """What an architecture makes of x: its reconstruction of the same shape, and more where it has it.
+
+    `code` is (N, code_size, H, W), or smaller by the stride and then rounded up. `surprise` (N, 1, H, W), never
+    negative, is how unlikely x is to a model that predicts a distribution: its negative log density over the
+    least that there can be.
+    """
+
+    reconstruction: Tensor
+    code: Tensor | None = None
+    surprise: Tensor | None = None
 
 
 def resolved(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of an architecture, the defaults included; ConfigError as `build`."""
-    return dataclasses.asdict(_checked(name, params)[1])
+    return dataclasses.asdict(MODELS.params(name, params))
+
+
+def suits(name: str) -> dict[str, Any]:
+    """The settings of a recipe that go with an architecture; ConfigError where there is none of that name."""
+    return dict(getattr(MODELS.module(name), "SUITS", {}))
 
 
 def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
     """The architecture `name` for `channels` input channels; ConfigError lists what there is."""
-    module, checked = _checked(name, params)
-    try:
-        built: nn.Module = module.build(channels, checked)
-    except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
-        raise ConfigError(
-            f"model.params = {reprlib.repr(dict(params))}: no such {name} can be built"
-        ) from error
+    built: nn.Module = MODELS.built(name, params, lambda found, checked: found.build(channels, checked))
     return built
-
-
-def _checked(name: str, params: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The module of an architecture and its Params."""
-    if name not in NAMES:
-        raise ConfigError(
-            f"model.name = {name!r}: there is no such architecture; there are {', '.join(NAMES)}"
-        )
-    module = importlib.import_module(f"{__name__}.{name}")
-    known = [field.name for field in dataclasses.fields(module.Params)]
-    for key in params:
-        if key not in known:
-            raise ConfigError(f"model.params.{key}: {name} has no such parameter; it has {', '.join(known)}")
-    try:
-        return module, pydantic.TypeAdapter(module.Params).validate_python(dict(params))
-    except pydantic.ValidationError as error:
-        fault = error.errors()[0]
-        where = ".".join(["model.params", *map(str, fault["loc"])])
-        text = fault["msg"].lower().removeprefix("value error, ")
-        raise ConfigError(f"{where} = {reprlib.repr(fault['input'])}: {text}") from error
-    except (OverflowError, TypeError) as error:
-        raise ConfigError(
-            f"model.params = {reprlib.repr(dict(params))}: no such {name} can be built"
-        ) from error

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from satae.models import Output
+
 
 @dataclass(frozen=True)
 class Params:
@@ -46,13 +48,13 @@ class ConvAutoencoder(nn.Module):
         self.at_full = _layer(2 * w, w)
         self.output = nn.Conv2d(w, channels, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
         height, width = x.shape[-2:]
-        z = self.expand(self.encoder(x))
+        code = self.encoder(x)
+        z = self.expand(code)
         z = self.at_half(F.interpolate(z, size=((height + 1) // 2, (width + 1) // 2), mode="nearest"))
         z = self.at_full(F.interpolate(z, size=(height, width), mode="nearest"))
-        out: Tensor = self.output(z)
-        return out
+        return Output(self.output(z), code)
 
 
 def _layer(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:

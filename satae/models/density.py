@@ -1,0 +1,114 @@
+"""Density: a blind-spot autoencoder that predicts how a pixel is distributed, given what surrounds it.
+
+It sees rings, how much they vary, and boxes in eight directions around a guard; from its code it gives a
+mixture of Gaussians for the pixel inside (mixture density network, Bishop 1994). Where the surroundings are
+calm a small difference is a surprise, where they are rough a large one is none.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.context import odd, rings, sectors
+from satae.models import Output, Sample, ring
+from satae.models.ring import bottleneck
+
+SUITS = {
+    "input": {"space": "whitened", "stretch": "log", "ridge": 1e-3, "components": 32},
+    "objective": {"terms": {"surprise": 1.0}},
+    "score": ["surprise"],
+    "train": {"epochs": 12, "min_steps": 40, "warmup": 0.3, "clip": 5.0, "learning_rate": 3e-3, "optimizer": "adamw", "weight_decay": 1e-2},
+    "augment": {"flip": False, "turn": False},
+}
+VARIANCE = 1e-2  # added to the variance of a ring before its logarithm
+SPAN = 12.0  # of the logarithm of a predicted variance, either way
+
+
+@dataclass(frozen=True)
+class Params(ring.Params):
+    """As ring; `mixture`: how many Gaussians; `floor`: their least variance, in the space of the autoencoder."""
+
+    target_px: float = 17.0
+    mixture: int = 8
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not (1 <= self.mixture <= 64 and 0 < self.floor < math.inf):
+            raise ValueError(f"mixture {self.mixture} is not 1 to 64, or floor {self.floor} not positive")
+
+
+class DensityAutoencoder(nn.Module):
+    """Surroundings -> code -> weights, means and variances of a mixture, the means on top of a linear path."""
+
+    stride = 1
+    centre: Tensor
+    scale: Tensor
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.sides, self.code_size = params.sides()[:2], params.code
+        guard = self.sides[0][0]
+        self.boxes = [(odd(guard / 2), guard), (guard, 2 * guard - 1)]  # side, distance of the centre
+        self.context = max(self.sides[-1][1] // 2, *(far + side // 2 for side, far in self.boxes))
+        self.channels, self.mixture, self.floor = channels, params.mixture, params.floor
+        seen = channels * (len(self.sides) + 1 + 8 * len(self.boxes))
+        self.register_buffer("centre", torch.zeros(1, seen, 1, 1))
+        self.register_buffer("scale", torch.ones(1, seen, 1, 1))
+        self.linear = nn.Conv2d(channels * len(self.sides), channels, 1)
+        self.encoder, self.decoder = bottleneck(
+            seen, params.hidden, params.code, params.mixture * (2 * channels + 1)
+        )
+
+    def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
+        """What is seen of a pixel's surroundings: (N, seen, H, W), the rings first."""
+        around = rings(x, valid, self.sides)
+        squares = rings(x**2, valid, self.sides[:1])[0]
+        spread = torch.log((squares - around[0] ** 2).clamp(min=0) + VARIANCE)
+        found = [*around, spread]
+        for side, far in self.boxes:
+            found += sectors(x, valid, side, far, around[1])
+        return torch.cat(found, dim=1)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        return self.predict(x, self.surroundings(x, valid))
+
+    def predict(self, x: Tensor, seen: Tensor) -> Output:
+        """The distribution of the pixel, from its surroundings alone."""
+        seen = (seen - self.centre) / self.scale
+        code = self.encoder(seen)
+        base = self.linear(seen[:, : self.channels * len(self.sides)])
+        k, m = self.channels, self.mixture
+        n, _, height, width = x.shape
+        parts = self.decoder(code).float()
+        offsets, logs, weights = parts.split([m * k, m * k, m], dim=1)
+        means = base.float()[:, None] + offsets.reshape(n, m, k, height, width)
+        variance = torch.exp(logs.reshape(n, m, k, height, width).clamp(-SPAN, 8.0)) + self.floor
+        distance = ((x[:, None] - means) ** 2 / variance + torch.log(variance / self.floor)).sum(dim=2)
+        share = torch.log_softmax(weights, dim=1)
+        surprise = -torch.logsumexp(share - 0.5 * distance, dim=1, keepdim=True)
+        expected = (share.exp()[:, :, None] * means).sum(dim=1)
+        return Output(expected, code, surprise.clamp(min=0))
+
+    @torch.no_grad()
+    def fit(self, pixels: Sample) -> None:
+        """Bring what is seen to mean 0 and deviation 1 over the chosen pixels."""
+        count, first, second = 0.0, torch.zeros(1), torch.zeros(1)
+        for x, valid, chosen in pixels():
+            seen = self.surroundings(x, valid).double()
+            count += float(chosen.sum())
+            first = first + (seen * chosen).sum(dim=(0, 2, 3)).cpu()
+            second = second + (seen**2 * chosen).sum(dim=(0, 2, 3)).cpu()
+        mean = first / max(count, 1.0)
+        deviation = torch.sqrt((second / max(count, 1.0) - mean**2).clamp(min=0)) + 1e-3
+        self.centre.copy_(mean[None, :, None, None])
+        self.scale.copy_(deviation[None, :, None, None])
+
+
+def build(channels: int, params: Params) -> DensityAutoencoder:
+    """The architecture for `channels` input channels."""
+    return DensityAutoencoder(channels, params)

@@ -1,0 +1,80 @@
+"""Directional: a blind-spot autoencoder that sees boxes in eight directions around a guard, and rings.
+
+What lies left and right of a pixel says where edges, roads and roofs go on; rings alone cannot. The boxes go
+through a bottleneck, the rings through a linear path; all are 1x1 convolutions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.context import odd, rings, sectors
+from satae.models import Output, ring
+from satae.models.ring import bottleneck
+
+SUITS = {
+    "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 32},
+    "objective": {"terms": {"mse": 1.0}, "trim": 0.9, "warm": 0.2},
+    "score": ["whitened"],
+    "train": {"epochs": 8, "warmup": 0.3, "learning_rate": 3e-3, "optimizer": "adamw", "weight_decay": 1e-2},
+    "augment": {"flip": False, "turn": False},
+}
+
+
+@dataclass(frozen=True)
+class Params(ring.Params):
+    """As ring; `leading`: channels that are seen by direction, the first ones."""
+
+    leading: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.leading < 1:
+            raise ValueError(f"leading {self.leading} is not positive")
+
+
+class DirectionalAutoencoder(nn.Module):
+    """Boxes in eight directions at two distances -> code -> pixel (N, C, H, W), beside a linear path of rings."""
+
+    stride = 1
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.sides, self.code_size = params.sides(), params.code
+        self.leading = min(params.leading, channels)
+        near = odd(params.target_px)
+        self.boxes = [(near, near), (2 * near - 1, 2 * near - 1)]  # side, distance of the centre
+        if near == 1:
+            self.boxes = [(1, 1), (3, 3)]
+        self.context = max(self.sides[-1][1] // 2, *(far + side // 2 for side, far in self.boxes))
+        self.linear = nn.Conv2d(channels * len(self.sides), channels, 1)
+        seen = self.leading * 8 * len(self.boxes)
+        self.encoder, self.decoder = bottleneck(seen, params.hidden, params.code, channels)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        return self.predict(x, self.surroundings(x, valid))
+
+    def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The rings, then the boxes."""
+        around = rings(x, valid, self.sides)
+        first = x[:, : self.leading]
+        seen = [
+            box
+            for side, far in self.boxes
+            for box in sectors(first, valid, side, far, around[1][:, : self.leading])
+        ]
+        return torch.cat([*around, *seen], dim=1)
+
+    def predict(self, x: Tensor, seen: Tensor) -> Output:
+        """The pixel, from its surroundings alone."""
+        around, boxes = seen.tensor_split([self.linear.in_channels], dim=1)
+        code = self.encoder(boxes)
+        return Output(self.linear(around) + self.decoder(code), code)
+
+
+def build(channels: int, params: Params) -> DirectionalAutoencoder:
+    """The architecture for `channels` input channels."""
+    return DirectionalAutoencoder(channels, params)

@@ -1,0 +1,83 @@
+"""Memory: a pixel against a bank of pixels that were seen, the k-th nearest of which is its reconstruction.
+
+A k-nearest-neighbour detector (Ramaswamy et al. 2000) with a bank of 1,000; it learns nothing. Weak whitening
+suits it: strong bands keep their weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.bank import Bank, drawn, picked
+from satae.context import rings
+from satae.models import Output, Sample
+from satae.models.annulus import WIDEST, ring_sides
+
+SUITS = {
+    "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 32},
+    "score": ["whitened"],
+}
+
+
+@dataclass(frozen=True)
+class Params:
+    """`size` of the bank, `nearest`: which neighbour counts, `coreset`: a greedy cover in place of pixels
+    drawn at random by `seed`.
+    `context`: weight of the mean of the ring `ring` (as in annulus) beside the pixel, 0 for pixels alone."""
+
+    size: int = 1000
+    nearest: int = 10
+    coreset: bool = False
+    context: float = 0.0
+    ring: str = "9-17"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nearest <= self.size <= 100_000:
+            raise ValueError(
+                f"size {self.size} and nearest {self.nearest} are not 1 <= nearest <= size <= 100000"
+            )
+        if not 0 <= self.context < float("inf"):
+            raise ValueError(f"context {self.context} is not a weight")
+        if len(ring_sides(self.ring)) != 1 or ring_sides(self.ring)[0][1] > WIDEST:
+            raise ValueError(f"ring {self.ring} is not one ring of at most {WIDEST} pixels")
+
+
+class Memory(nn.Module):
+    """The reconstruction is the k-th nearest pixel of the bank, or as far from x as it and its context are."""
+
+    stride = 1
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.params, self.sides = params, ring_sides(params.ring)
+        self.context = self.sides[0][1] // 2 if params.context else 0
+        self.code_size = channels
+        self.cells = params.size
+        self.bank = Bank(params.size, channels * (2 if params.context else 1), params.nearest)
+
+    def features(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The pixel, and its surroundings where they have a weight."""
+        if not self.params.context:
+            return x
+        return torch.cat([x, self.params.context * rings(x, valid, self.sides)[0]], dim=1)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        distance, index = self.bank(self.features(x, valid))
+        nearest = self.bank.vectors[:, : x.shape[1]][index].permute(0, 3, 1, 2)
+        residual = x - nearest
+        own = (residual**2).sum(dim=1, keepdim=True).clamp(min=1e-12)
+        return Output(x - residual * torch.sqrt(distance / own), x)
+
+    def fit(self, pixels: Sample) -> None:
+        """Choose the bank from the chosen pixels."""
+        parts = (picked(self.features(x, valid), chosen).cpu() for x, valid, chosen in pixels())
+        self.bank.fit(drawn(parts, self.params.seed), self.params.seed, coreset=self.params.coreset)
+
+
+def build(channels: int, params: Params) -> Memory:
+    """The architecture for `channels` input channels."""
+    return Memory(channels, params)

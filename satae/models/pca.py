@@ -1,0 +1,62 @@
+"""PCA: what the leading principal components leave over; the linear autoencoder of a given code size.
+
+Bourlard and Kamp (1988) show that no linear autoencoder does better in mean squared error.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.models import Output, Sample
+
+SUITS = {"input": {"space": "bands"}, "score": ["mse"]}
+
+
+@dataclass(frozen=True)
+class Params:
+    """`components` kept, at the most one fewer than there are channels."""
+
+    components: int = 10
+
+    def __post_init__(self) -> None:
+        if self.components < 1:
+            raise ValueError(f"components {self.components} is not positive")
+
+
+class Pca(nn.Module):
+    """Projection of each pixel on the leading eigenvectors of the covariance."""
+
+    stride = 1
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.code_size = max(1, min(params.components, channels - 1))
+        self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
+        self.register_buffer("basis", torch.eye(channels)[: self.code_size])  # (code, channels)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        code = torch.einsum("kc,nchw->nkhw", self.basis, x - self.mean)
+        return Output(torch.einsum("kc,nkhw->nchw", self.basis, code) + self.mean, code)
+
+    def fit(self, pixels: Sample) -> None:
+        """Mean and covariance over the chosen pixels, in float64."""
+        channels = self.mean.shape[1]
+        count, first = 0, torch.zeros(channels, dtype=torch.float64)
+        second = torch.zeros(channels, channels, dtype=torch.float64)
+        for x, _, chosen in pixels():
+            v = x.permute(0, 2, 3, 1)[chosen[:, 0] > 0.5].cpu().double()
+            count, first, second = count + len(v), first + v.sum(dim=0), second + v.T @ v
+        mean = first / max(1, count)
+        vectors = torch.linalg.eigh(second / max(1, count) - torch.outer(mean, mean)).eigenvectors
+        self.mean.copy_(mean[None, :, None, None])
+        self.basis.copy_(vectors.flip(1).T[: self.code_size])
+
+
+def build(channels: int, params: Params) -> Pca:
+    """The architecture for `channels` input channels."""
+    return Pca(channels, params)

@@ -1,0 +1,91 @@
+"""Ring: a blind-spot autoencoder that predicts a pixel from the means of rings around it.
+
+The pixel and its guard are never seen, so an anomaly that fits into the guard cannot be copied; blind spots are
+those of Krull et al. (2019), the rings those of local RX. A linear path and a bottleneck, all 1x1 convolutions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from satae.context import Ring, odd, rings
+from satae.models import Output
+
+SUITS = {
+    "input": {"space": "whitened", "ridge": 1e-3, "components": 32},
+    "objective": {"terms": {"mse": 1.0}, "trim": 0.97, "warm": 0.2},
+    "score": ["whitened"],
+    "train": {"epochs": 8, "warmup": 0.3, "learning_rate": 3e-3},
+    "augment": {"flip": False, "turn": False},
+}
+LARGEST = 31  # pixels; its widest ring is eight times as wide
+
+
+@dataclass(frozen=True)
+class Params:
+    """`target_px`: side of the guard, and of the largest target that is hidden from its own prediction.
+    `hidden`, `code`: channels of the layers and of the bottleneck."""
+
+    target_px: float = 5.0
+    hidden: int = 64
+    code: int = 16
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.target_px <= LARGEST:
+            raise ValueError(f"target_px {self.target_px} is not between 1 and {LARGEST}")
+        if not (1 <= self.hidden <= 4096 and 1 <= self.code <= 4096):
+            raise ValueError(f"hidden {self.hidden} and code {self.code} are not between 1 and 4096")
+
+    def sides(self) -> list[Ring]:
+        """Three rings, each twice as wide as the one inside: 5-9, 9-17 and 17-33 around a target of 5."""
+        edges = [odd(self.target_px)]
+        for _ in range(3):
+            edges.append(2 * edges[-1] - 1)
+        if edges[0] == 1:
+            edges = [1, 3, 5, 9]
+        return list(pairwise(edges))
+
+
+def bottleneck(inputs: int, hidden: int, code: int, outputs: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder and decoder of two 1x1 convolutions each."""
+    act = nn.LeakyReLU(0.1)
+    return (
+        nn.Sequential(nn.Conv2d(inputs, hidden, 1), act, nn.Conv2d(hidden, code, 1), act),
+        nn.Sequential(nn.Conv2d(code, hidden, 1), act, nn.Conv2d(hidden, outputs, 1)),
+    )
+
+
+class RingAutoencoder(nn.Module):
+    """Means of rings (N, 3C, H, W) -> code -> pixel (N, C, H, W), beside a linear path."""
+
+    stride = 1
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.sides, self.code_size = params.sides(), params.code
+        self.context = self.sides[-1][1] // 2
+        self.linear = nn.Conv2d(channels * len(self.sides), channels, 1)
+        self.encoder, self.decoder = bottleneck(
+            channels * len(self.sides), params.hidden, params.code, channels
+        )
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        return self.predict(x, self.surroundings(x, valid))
+
+    def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
+        """The rings."""
+        return torch.cat(rings(x, valid, self.sides), dim=1)
+
+    def predict(self, x: Tensor, seen: Tensor) -> Output:
+        """The pixel, from its rings alone."""
+        code = self.encoder(seen)
+        return Output(self.linear(seen) + self.decoder(code), code)
+
+
+def build(channels: int, params: Params) -> RingAutoencoder:
+    """The architecture for `channels` input channels."""
+    return RingAutoencoder(channels, params)

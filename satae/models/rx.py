@@ -1,0 +1,39 @@
+"""RX: the distance from the mean of the sample in its full covariance; learns nothing.
+
+Reed and Yu (1990). The reconstruction of every pixel is the mean, so the score head `whitened` on all
+components without shrinkage is the squared Mahalanobis distance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.models import Output
+
+SUITS = {"input": {"space": "whitened", "ridge": 1e-9, "components": 1024}, "score": ["whitened"]}
+
+
+@dataclass(frozen=True)
+class Params:
+    """None."""
+
+
+class Mean(nn.Module):
+    """x -> 0, the mean of the sample; the pixel is its own code."""
+
+    stride = 1
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.code_size = channels
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        return Output(torch.zeros_like(x), x)
+
+
+def build(channels: int, params: Params) -> Mean:
+    """The architecture for `channels` input channels."""
+    return Mean(channels)

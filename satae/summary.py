@@ -1,0 +1,73 @@
+"""What `satae score` says when it is done: lines for people, one object for programs. No numbers are made here."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from satae.detect import Result, SceneResult
+
+
+def counted(number: int, thing: str) -> str:
+    """A number with its noun, such as '2 anomalies'."""
+    many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number} {thing if number == 1 else many}"
+
+
+def remarks(result: Result) -> list[str]:
+    """What the user should know of the scenes, a sentence each."""
+    return [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
+
+
+def lines(result: Result, rule: str) -> list[str]:
+    """The paths that were written and what is in them."""
+    total = sum(s.anomalies for s in result.scenes)
+    where = counted(len(result.scenes), "scene")
+    said = [f"{result.out}: {counted(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    for s in result.scenes:
+        held = s.threshold == math.inf
+        at = "" if held else f" at {s.threshold:.3g} or more"
+        said.append(
+            f"{s.heatmap}: {counted(s.anomalies, 'anomaly')}{at}, {s.valid_fraction:.1%} of {s.name} scored"
+        )
+    if result.chips:
+        said.append(f"{result.chips}: {counted(result.drawn, 'chip')}")
+    if result.baseline:
+        agree = sum(s.agrees or 0 for s in result.scenes)
+        among = f"{agree} of {counted(total, 'anomaly')}"
+        said.append(f"baseline {result.baseline} agrees on {among}: as rare to it as the weakest reported")
+    return said
+
+
+def content(result: Result, rule: str) -> dict[str, Any]:
+    """The object that --json prints."""
+    thresholds = [_finite(s.threshold) for s in result.scenes]
+    return {
+        "out": str(result.out),
+        "heatmaps": [str(s.heatmap) for s in result.scenes],
+        "chips": str(result.chips) if result.chips else None,
+        "anomalies": sum(s.anomalies for s in result.scenes),
+        "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
+        "rule": rule,
+        "baseline": result.baseline,
+        "scenes": [_scene(s) for s in result.scenes],
+        "provider": result.provider,
+    }
+
+
+def _scene(s: SceneResult) -> dict[str, Any]:
+    return {
+        "scene": s.name,
+        "path": s.path,
+        "anomalies": s.anomalies,
+        "valid_fraction": s.valid_fraction,
+        "threshold": _finite(s.threshold),
+        "domain": s.verdict.domain,
+        "domain_note": s.verdict.note,
+        "baseline_agrees": s.agrees,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

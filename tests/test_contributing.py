@@ -1,0 +1,86 @@
+"""The skeletons in CONTRIBUTING.md are code that works, and keep the contracts they stand for."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from detectors import BANDS, fitted, image, mask
+
+from satae import config, export, graph, models, objectives, scores
+from satae.config import HeadSettings, MapSettings
+from satae.mapping import Mapping
+
+TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
+
+
+def block(heading: str, kind: str = "python") -> str:
+    """The first block of code of a section."""
+    section = TEXT.split(f"## {heading}\n")[1].split("\n## ")[0]
+    found = re.search(rf"```{kind}\n(.*?)```", section, re.DOTALL)
+    assert found, heading
+    return found[1]
+
+
+def added(monkeypatch: pytest.MonkeyPatch, package: Any, choices: str, name: str, code: str) -> None:
+    """As if the code were the file NAME.py of a package."""
+    full = f"{package.__name__}.{name}"
+    module = ModuleType(full)
+    monkeypatch.setitem(sys.modules, full, module)
+    exec(compile(code, full, "exec", dont_inherit=True), module.__dict__)
+    known = getattr(package, choices)
+    monkeypatch.setattr(package, choices, dataclasses.replace(known, names=(*known.names, name)))
+
+
+def test_the_skeletons_train_nothing_but_fit_score_and_export(monkeypatch):
+    added(monkeypatch, models, "MODELS", "tiny", block("Add an autoencoder"))
+    added(monkeypatch, scores, "SCORES", "largest", block("Add a score head"))
+    made, net = fitted(), models.build("tiny", BANDS, {"code": 5})
+    heads = [scores.head(HeadSettings(name="largest", params={"power": 2.0}), made)]
+    found = graph.Detector(made, net, heads, Mapping(MapSettings(), 1)).eval()
+    dn, valid = image(2, 33, 47), mask(2, 33, 47)
+    out = net(torch.randn(2, BANDS, 33, 47), valid)
+    assert out.code.shape == (2, net.code_size, 9, 12) and out.reconstruction.shape == (2, BANDS, 33, 47)
+    assert 0 < graph.reach(found, BANDS, net.stride) < 16
+    with torch.no_grad():
+        heat, _, shares, _ = found(dn, valid)
+    assert torch.allclose(shares.sum(dim=1, keepdim=True), heat, rtol=1e-4) and heat.min() >= 0
+    content = export.to_onnx(found, BANDS, 32).SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    theirs = session.run(["anomaly_map"], {"image": dn.numpy(), "valid": valid.numpy()})[0]
+    assert np.abs(theirs - heat.numpy()).max() <= export.PARITY * np.ptp(heat.numpy())
+    assert config.checked(models.suits("tiny")).objective.trim == 0.97
+
+
+def test_the_recipe_of_the_skeleton_is_one(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(block("Add an autoencoder", "yaml"))
+    recipe = config.load(path)
+    assert recipe.model.name == "tiny" and recipe.model.params == {"code": 12}
+
+
+def test_the_objective_of_the_skeleton_is_the_one_there_is():
+    names: dict[str, Any] = {
+        "Tensor": torch.Tensor,
+        "Output": models.Output,
+        "Term": objectives.Term,
+        "mse": objectives.mse,
+    }
+    exec(block("Add an objective"), names)
+    out, x = models.Output(torch.randn(2, 3, 8, 8)), torch.randn(2, 3, 8, 8)
+    assert torch.equal(names["mae"](out, x), objectives.mae(out, x))
+    assert set(names["OBJECTIVES"]) <= set(objectives.OBJECTIVES)
+
+
+def test_every_module_has_its_place_in_the_map():
+    listed = TEXT.split("## Where things live")[1].split("configs/")[0]
+    for name in ("choices", "mapping", "context", "bank", "feed", "pixels", "presets", "graph", "objectives"):
+        assert re.search(rf"\b{name}\b", listed), name

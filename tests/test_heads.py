@@ -1,0 +1,214 @@
+"""Score heads that look around a pixel, into the code or into a memory: brute force in float64 is the oracle."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from detectors import detector, fitted, head_of, image, mask, net_of
+
+from satae import normalize
+from satae.config import HeadSettings, MapSettings
+from satae.graph import Detector, Input
+from satae.mapping import Mapping
+from satae.models import MODELS
+from satae.normalize import Normalizer
+from satae.scores import SCORES, View, head
+from satae.scores.ssim import C1, C2
+
+
+def seen(made: Normalizer, size: int = 14, share: float = 0.8, seed: int = 0) -> tuple[View, np.ndarray]:
+    """A view of noise beside smoothed noise, and its mask (H, W)."""
+    bands = len(made.mean)
+    valid = mask(1, size, size, share, seed)
+    x = Input(made)(image(1, size, size, seed, bands), valid)
+    rebuilt = torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+    return View(x, valid, rebuilt, x[:, :2] * 2 + 1), valid[0, 0].numpy() > 0
+
+
+def in_bands(made: Normalizer, z: torch.Tensor) -> np.ndarray:
+    """Stretched bands (B, H, W), their mean added."""
+    back = np.einsum("bk,khw->bhw", np.linalg.pinv(made.affine), z[0].double().numpy())
+    return back + made.mean[:, None, None]
+
+
+def brute_ssim(a: np.ndarray, b: np.ndarray, valid: np.ndarray, window: int) -> np.ndarray:
+    """SSIM of (B, H, W) by loops over windows of the valid pixels."""
+    out, half = np.zeros(a.shape), window // 2
+    for r, c in np.argwhere(valid):
+        part = slice(max(0, r - half), r + half + 1), slice(max(0, c - half), c + half + 1)
+        for i in range(len(a)):
+            p, q = a[i][part][valid[part]], b[i][part][valid[part]]
+            cov = ((p - p.mean()) * (q - q.mean())).mean()
+            top = (2 * p.mean() * q.mean() + C1) * (2 * cov + C2)
+            out[i, r, c] = top / ((p.mean() ** 2 + q.mean() ** 2 + C1) * (p.var() + q.var() + C2))
+    return out
+
+
+@pytest.mark.parametrize("window", [3, 7])
+@pytest.mark.parametrize("space", [{}, {"whitened": False}, {"logarithmic": True}, {"common": True}], ids=str)
+def test_ssim_is_that_of_wang_over_the_valid_pixels_of_a_window(window: int, space: dict):
+    made = fitted(**space)
+    view, valid = seen(made)
+    low, high = made.stretched(made.low[None])[0], made.stretched(made.high[None])[0]
+    a, b = (
+        (in_bands(made, z) - low[:, None, None]) / (high - low)[:, None, None]
+        for z in (view.x, view.reconstruction)
+    )
+    expected = (1 - brute_ssim(a, b, valid, window)) / (2 * 3)
+    found = head_of(("ssim", {"window": window}), made)(view)[0].numpy()
+    assert np.allclose(found[:, valid], expected[:, valid], atol=2e-4)
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_ssim_sees_the_quantiles_of_a_band_at_0_and_1(logarithmic: bool):
+    made = fitted(logarithmic=logarithmic)
+    dn = torch.tensor(
+        np.stack([made.low, made.high])[None].transpose(0, 2, 1)[..., None], dtype=torch.float32
+    )
+    valid = torch.ones(1, 1, 2, 1)
+    found = head_of(("ssim", {}), made)._intensity(Input(made)(dn, valid), valid)
+    assert np.allclose(found[0, :, :, 0].T, [[0] * 3, [1] * 3], atol=1e-4)
+
+
+def test_gradient_is_the_squared_step_of_the_residual_to_valid_neighbours():
+    made = fitted(whitened=False)
+    view, valid = seen(made)
+    r = (view.x - view.reconstruction)[0].double().numpy()  # standard deviations already
+    expected = np.zeros(r.shape)
+    for i, j in np.argwhere(valid):
+        for p, q in ((i, j + 1), (i + 1, j), (i, j - 1), (i - 1, j)):
+            if 0 <= p < 14 and 0 <= q < 14 and valid[p, q]:
+                expected[:, i, j] += (r[:, i, j] - r[:, p, q]) ** 2 / (4 * 3)
+    assert np.allclose(
+        head_of(("gradient", {}), made)(view)[0].numpy()[:, valid], expected[:, valid], rtol=1e-4
+    )
+
+
+def test_a_constant_offset_has_no_gradient():
+    made = fitted()
+    view, _ = seen(made, share=1.0)
+    shifted = view._replace(reconstruction=view.x + 3)
+    assert head_of(("gradient", {}), made)(shifted).abs().max() < 1e-9
+
+
+def test_latent_is_the_mahalanobis_distance_of_the_code_from_the_chosen_codes():
+    made, ridge = fitted(), 0.01
+    view, valid = seen(made, size=30)
+    chosen = view.valid * mask(1, 30, 30, 0.5, 3)
+    found = head_of(("latent", {"ridge": ridge}), made)
+    found.fit(lambda: iter([(view, chosen)]))
+    code = view.code[0].double().numpy()
+    sample = code[:, chosen[0, 0].numpy() > 0]
+    covariance = np.cov(sample, bias=True)
+    inverse = np.linalg.inv(covariance + ridge * np.trace(covariance) / 2 * np.eye(2))
+    away = code - sample.mean(axis=1)[:, None, None]
+    expected = np.einsum("ihw,ij,jhw->hw", away, inverse, away)
+    shares = found(view)[0].numpy()
+    assert np.allclose(shares.sum(axis=0)[valid], expected[valid], rtol=1e-3)
+    squares = (in_bands(made, view.x - view.reconstruction) - made.mean[:, None, None]) / made.spread[
+        :, None, None
+    ]
+    assert np.allclose(shares / shares.sum(axis=0), squares**2 / (squares**2).sum(axis=0), atol=1e-3)
+
+
+def test_codes_at_a_stride_are_counted_once_a_chosen_pixel():
+    found = detector("conv", ("latent", {}))
+    view = found.view(*(z for z in (torch.randn(1, 3, 21, 18), torch.ones(1, 1, 21, 18))))
+    coarse = found.model(view.x, view.valid).code
+    assert view.code.shape[-2:] == (21, 18) and coarse.shape[-2:] == (6, 5)
+    assert torch.equal(view.code[..., 9, 14], coarse[..., 2, 3])
+
+
+def brute_nearest(features: np.ndarray, bank: np.ndarray, nearest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Squared distance of (n, D) to the k-th nearest of (m, D), and which."""
+    distances = ((features[:, None] - bank[None]) ** 2).sum(axis=2)
+    order = np.argsort(distances, axis=1)[:, nearest - 1]
+    return distances[np.arange(len(features)), order], order
+
+
+PARTS = {
+    "pixel": lambda view, around: view.x,
+    "residual": lambda view, around: view.x - view.reconstruction,
+    "code": lambda view, around: view.code,
+    "context": lambda view, around: around,
+}
+
+
+@pytest.mark.parametrize(
+    "of", ["pixel", "residual", "code", "context", "pixel+residual", "code+0.5*pixel+context"]
+)
+def test_memory_is_the_distance_to_the_kth_nearest_of_parts_of_unit_spread(of: str):
+    made = fitted()
+    view, valid = seen(made, size=16)
+    found = head_of(("memory", {"of": of, "size": 400, "nearest": 3}), made)  # all chosen pixels, some twice
+    found.fit(lambda: iter([(view, view.valid)]))
+    around = found.context(view)
+    parts = []
+    for part in of.split("+"):
+        weight, _, name = part.rpartition("*")
+        z = PARTS[name](view, around)[0].double().numpy().reshape(-1, 256).T
+        chosen = z[valid.ravel()]
+        spread = np.sqrt(chosen.var(axis=0).sum()) if "+" in of else 1.0
+        parts.append(z / spread * float(weight or 1))
+    features = np.concatenate(parts, axis=1)
+    scale = np.abs(features).max()
+    remembered = found.bank.vectors.double().numpy()
+    known = features[valid.ravel()]
+    assert max(((r - known) ** 2).sum(axis=1).min() for r in remembered) < 1e-9 * scale**2
+    expected, _ = brute_nearest(features, remembered, 3)
+    assert np.allclose(found(view)[0].sum(dim=0).numpy().ravel(), expected, rtol=1e-3, atol=1e-6 * scale**2)
+
+
+def test_the_bands_share_the_distance_by_how_the_remembered_pixel_differs():
+    made = fitted()
+    view, _ = seen(made, size=12)
+    found = head_of(("memory", {"of": "residual+pixel", "size": 20, "nearest": 2}), made)
+    found.fit(lambda: iter([(view, view.valid)]))
+    joined = torch.cat([z * found.scales[i] for i, z in enumerate(found.parts(view))], dim=1)
+    _, index = found.bank(joined)
+    pixel = found.bank.vectors[:, 3:] / found.scales[1]
+    difference = view.x - pixel[index].permute(0, 3, 1, 2)
+    squares = found.to_bands(difference) ** 2
+    shares = found(view)
+    assert torch.allclose(
+        shares / shares.sum(dim=1, keepdim=True), squares / squares.sum(dim=1, keepdim=True), atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("coreset", [False, True])
+def test_a_memory_of_pixels_alone_is_the_architecture_of_that_name(coreset: bool):
+    made = fitted(common=True, ridge=10.0)
+    params = {"size": 50, "nearest": 3, "coreset": coreset}
+    inputs, tiles = Input(made), []
+    for i in range(2):
+        valid = mask(1, 24, 24, seed=i)
+        tiles.append((inputs(image(1, 24, 24, i), valid), valid, valid))
+    maps = []
+    for net, score in (("memory", ("whitened", {})), ("rx", ("memory", params))):
+        model = net_of(net, **(params if net == "memory" else {}))
+        found = Detector(made, model, [head_of(score, made)], Mapping(MapSettings(), 1)).eval()
+        if net == "memory":
+            model.fit(lambda: iter(tiles))
+        found.settle(lambda: iter(tiles))
+        with torch.no_grad():
+            maps.append(found(image(1, 24, 24, 7), mask(1, 24, 24, seed=7))[0])
+    assert torch.allclose(*maps, rtol=1e-3, atol=1e-6)
+
+
+def test_memory_needs_as_much_memory_as_its_bank_is_large():
+    made = fitted()
+    for name in ("memory",):
+        assert head(HeadSettings(name=name, params={"size": 77}), made).cells == 77
+        assert MODELS.built(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77
+    assert SCORES.takes("memory", "of")
+
+
+def test_a_constant_code_is_no_division_by_zero():
+    made = normalize.fit(np.random.default_rng(0).normal(100, 5, (500, 3)), whitened=True)
+    view, _ = seen(made)
+    flat = view._replace(code=torch.ones_like(view.code))
+    for score in (("latent", {}), ("memory", {"of": "pixel+code"})):
+        found = head_of(score, made)
+        found.fit(lambda: iter([(flat, flat.valid)]))
+        assert torch.isfinite(found(flat)).all()
