@@ -2,12 +2,14 @@
 
 The sample is the scores of held-out blocks. Down to p = 10 / n the tail is empirical and conservative (a
 conformal p-value), beyond that a generalised Pareto tail joins it; nothing is trimmed and no Gaussian is
-assumed (METHODS 6). Anomalies that hide in the held-out blocks make every p-value larger, never smaller.
+assumed (METHODS 6). Neighbours are alike, so n observations are worth fewer independent ones: those say what a
+tail supports. Anomalies that hide in the held-out blocks make every p-value larger, never smaller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +34,8 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
     """p(s) = P(score >= s) for background, strictly decreasing.
 
     `scores` and `exponents` (-log10 p) are knots, both strictly increasing; beyond the last one the tail is
-    generalised Pareto with `shape` >= 0 and `scale`. `n` is the size of the sample.
+    generalised Pareto with `shape` >= 0 and `scale`. `n` is the size of the sample and `effective` the number
+    of independent observations that it is worth, None where nobody knows (in models of older versions).
     """
 
     n: int
@@ -40,11 +43,22 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
     exponents: list[float]
     shape: float
     scale: float
+    effective: float | None = pydantic.Field(default=None, gt=0)
+
+    @property
+    def independent(self) -> float:
+        """`effective`, or where that is not known the size of the sample."""
+        return self.n if self.effective is None else self.effective
+
+    @property
+    def worth(self) -> str:
+        """What is to be said of a sample that is worth less than its size, or nothing."""
+        return "" if self.independent > 0.95 * self.n else f" (worth {self.independent:.3g} independent ones)"
 
     @property
     def supported(self) -> float:
         """The smallest tail probability that the sample itself supports."""
-        return min(1.0, EMPIRICAL / self.n)
+        return min(1.0, EMPIRICAL / self.independent)
 
     def exponent(self, scores: npt.ArrayLike) -> Floats:
         """-log10 p of raw scores; NaN stays NaN."""
@@ -74,8 +88,8 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         return np.asarray(10.0 ** -self.exponent(scores))
 
 
-def fit(sample: npt.ArrayLike) -> Tail:
-    """The tail of a sample of at least two finite scores."""
+def fit(sample: npt.ArrayLike, effective: float | None = None) -> Tail:
+    """The tail of a sample of at least two finite scores, worth `effective` independent ones."""
     s = np.sort(np.asarray(sample, np.float64).ravel())
     n = len(s)
     if n < 2 or not np.isfinite(s).all():
@@ -86,7 +100,7 @@ def fit(sample: npt.ArrayLike) -> Tail:
     p = np.minimum(at_least + 1, n) / (n + 1)
     keep = np.concatenate([[True], np.diff(p) < 0])
     scores, p = scores[keep], p[keep]
-    tail = s[n - min(max(EMPIRICAL, math.ceil(TAIL_SHARE * n)), math.ceil(n / 2)) :]
+    tail = s[n - _tail_count(n) :]
     shape, scale = pareto(tail[1:] - tail[0])
     scale += shape * max(0.0, scores[-1] - tail[0])
     floor = max(1e-9 * abs(float(s[-1])), 1e-12)
@@ -96,7 +110,40 @@ def fit(sample: npt.ArrayLike) -> Tail:
         exponents=(-np.log10(p)).tolist(),
         shape=float(shape),
         scale=float(max(scale, floor)),
+        effective=effective,
     )
+
+
+def _tail_count(n: int) -> int:
+    """How many of n scores count as the tail: TAIL_SHARE, or EMPIRICAL, or half of them."""
+    return min(max(EMPIRICAL, math.ceil(TAIL_SHARE * n)), math.ceil(n / 2))
+
+
+def effective_size(hits: npt.ArrayLike, sizes: npt.ArrayLike, n: int) -> float:
+    """How many independent observations n of them are worth, from the `hits` among the `sizes` of each block.
+
+    n over the design effect (Kish 1965): the variance of the share of hits as it is found between blocks, over
+    that of independent trials. Never more than n, never fewer than there are blocks (as many of one size as the
+    sizes are worth), and those where the hits say nothing.
+    """
+    h, m = np.asarray(hits, np.float64), np.asarray(sizes, np.float64)
+    total = m.sum()
+    blocks, share = total**2 / (m**2).sum(), h.sum() / total
+    if blocks <= 1 or not 0 < share < 1:
+        return float(min(blocks, n))
+    between = ((h - share * m) ** 2).sum() / (1 - 1 / blocks)
+    design = between / (share * (1 - share) * total)
+    return float(min(n, max(blocks, n / max(design, 1.0))))
+
+
+def fit_blocks(parts: Sequence[npt.ArrayLike]) -> Tail:
+    """The tail of a sample that comes block by block; the hits of its design effect are the tail itself."""
+    blocks = [np.asarray(p, np.float64).ravel() for p in parts]
+    values = np.concatenate(blocks)
+    n = len(values)
+    level = np.partition(values, n - _tail_count(n))[n - _tail_count(n)] if n else 0.0
+    hits = [int((b >= level).sum()) for b in blocks]
+    return fit(values, effective_size(hits, [len(b) for b in blocks], n) if n else None)
 
 
 def pareto(excess: Floats) -> tuple[float, float]:
@@ -219,7 +266,8 @@ def far_threshold(
         least = alarms.tail.supported * alarms.per_pixel * unit
         remark = (
             f"{rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
-            f"{calibration.blocks} held-out blocks support {least:.3g} or more; add scenes to be surer"
+            f"{calibration.blocks} held-out blocks{alarms.tail.worth} support {least:.3g} or more; add scenes to "
+            "be surer"
         )
     return max(raw, calibration.candidate), remark
 
@@ -232,10 +280,11 @@ def fdr_threshold(calibration: Calibration, q: float, peaks: Floats) -> tuple[fl
     remark = ""
     m = len(peaks)
     needed = m / q
-    if calibration.region.n < needed:
+    if calibration.region.independent < needed:
         remark = (
-            f"--fdr {q:g} over {m} candidates needs about {needed:.0f} held-out regions and there are "
-            f"{calibration.region.n}: p-values are extrapolated, so the rate is not guaranteed"
+            f"--fdr {q:g} over {m} candidates needs about {needed:.0f} independent held-out regions and there are "
+            f"{calibration.region.n}{calibration.region.worth}: p-values are extrapolated, so the rate is not "
+            "guaranteed"
         )
     if not m:
         return math.inf, remark

@@ -39,6 +39,26 @@ def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tenso
     return torch.where(count > 0.5, sums / count.clamp(min=1), otherwise)
 
 
+def blurred(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean over the valid pixels around each, channel by channel; the window reaches 3 sigma."""
+    if not sigma:
+        return z
+    radius = math.ceil(3 * sigma)
+    steps = torch.arange(-radius, radius + 1, dtype=z.dtype)
+    kernel = torch.exp(-(steps**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).to(z.device)
+
+    def smooth(y: Tensor) -> Tensor:
+        channels = y.shape[1]
+        down = kernel[None, None, :, None].expand(channels, 1, -1, 1)
+        right = kernel[None, None, None, :].expand(channels, 1, 1, -1)
+        rows = F.conv2d(y, down, padding=(radius, 0), groups=channels)
+        return F.conv2d(rows, right, padding=(0, radius), groups=channels)
+
+    known = torch.where(valid > 0.5, z, torch.zeros_like(z))
+    return smooth(known) / smooth(valid).clamp(min=1e-6)
+
+
 def rings(x: Tensor, valid: Tensor, sides: Sequence[Ring]) -> list[Tensor]:
     """The means over rings, in the order of `sides`."""
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))

@@ -27,58 +27,67 @@ SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, a
 
 def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
     """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
-    maps, maxima, pixels = [], [], 0
+    maps: list[Map] = []
+    maxima: list[list[float]] = []
+    pixels = 0
     blocks = list(_blocks(sets, chosen))
     for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
         number, where = blocks[i]
         scores = _block_map(sets[number], where, model)
         maps.append(scores)
-        maxima += _tile_maxima(sets[number], where, scores, model)
+        maxima.append(_tile_maxima(sets[number], where, scores, model))
         pixels += int(np.isfinite(scores).sum())
         if pixels > SAMPLE_PIXELS:
             break
-    values = np.concatenate([m[np.isfinite(m)] for m in maps])
+    parts = [m[np.isfinite(m)] for m in maps]
+    values = np.concatenate(parts)
     candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
     return Calibration(
-        pixel=calibrate.fit(values),
-        tile=calibrate.fit(maxima),
-        region=calibrate.fit(_peaks(maps, candidate, maxima)),
+        pixel=calibrate.fit_blocks(parts),
+        tile=calibrate.fit_blocks(maxima),
+        region=calibrate.fit_blocks(_peaks(maps, candidate, maxima)),
         candidate=candidate,
-        alarms=_alarms(maps, values[values >= candidate], pixels),
+        alarms=_alarms(maps, values[values >= candidate], [p.size for p in parts]),
         pixels=pixels,
         blocks=len(maps),
     )
 
 
-def _peaks(maps: list[Map], candidate: float, maxima: list[float]) -> list[float]:
-    """Peaks of candidate regions; where there are none to speak of, the maxima of tiles."""
+def _peaks(maps: list[Map], candidate: float, maxima: list[list[float]]) -> list[list[float]]:
+    """Peaks of candidate regions, block by block; where there are none to speak of, the maxima of tiles."""
     peaks = [
-        anomaly.peak
+        [
+            anomaly.peak
+            for anomaly in regions(
+                [(Window(0, 0, *m.shape), m)], candidate, min_pixels=calibrate.SPECK, outlined=False
+            )
+        ]
         for m in maps
-        for anomaly in regions(
-            [(Window(0, 0, *m.shape), m)], candidate, min_pixels=calibrate.SPECK, outlined=False
-        )
     ]
-    return peaks if len(peaks) > 1 else maxima
+    return peaks if sum(map(len, peaks)) > 1 else maxima
 
 
-def _alarms(maps: list[Map], exceeding: Map, pixels: int) -> list[Alarms]:
-    """Counts of background regions by size, at levels that thin out the exceeding pixels evenly in log."""
+def _alarms(maps: list[Map], exceeding: Map, pixels: list[int]) -> list[Alarms]:
+    """Counts of background regions by size, at levels that thin out the exceeding pixels evenly in log.
+
+    `pixels` has the size of each block. What the regions are worth is taken at the lowest level.
+    """
     shares = 1 - np.geomspace(1, 1 / len(exceeding), calibrate.LEVELS)
     levels = np.unique(np.quantile(exceeding, shares))
-    counts = np.array([_counts(maps, level) for level in levels])
+    counts = np.array([_counts(maps, level) for level in levels])  # (level, block, size)
     found = []
-    for size, column in zip(calibrate.SIZES, counts.T, strict=True):
-        gone = calibrate.vanishing(levels.astype(np.float64), column)
+    for i, size in enumerate(calibrate.SIZES):
+        gone = calibrate.vanishing(levels.astype(np.float64), counts[:, :, i].sum(axis=1))
         if len(gone) > 1:
-            found.append(Alarms(pixels=size, per_pixel=len(gone) / pixels, tail=calibrate.fit(gone)))
+            worth = calibrate.effective_size(counts[0, :, i], pixels, len(gone))
+            tail = calibrate.fit(gone, worth)
+            found.append(Alarms(pixels=size, per_pixel=len(gone) / sum(pixels), tail=tail))
     return found or [_scarce(exceeding, pixels)]
 
 
-def _counts(maps: list[Map], level: float) -> list[int]:
-    """Regions at a level that have at least each of SIZES pixels."""
-    sizes = [_sizes(m, level) for m in maps]
-    return [sum(int((s >= size).sum()) for s in sizes) for size in calibrate.SIZES]
+def _counts(maps: list[Map], level: float) -> list[list[int]]:
+    """Regions of each block at a level that have at least each of SIZES pixels."""
+    return [[int((s >= size).sum()) for size in calibrate.SIZES] for s in (_sizes(m, level) for m in maps)]
 
 
 def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
@@ -88,10 +97,11 @@ def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
     return np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int64)
 
 
-def _scarce(exceeding: Map, pixels: int) -> Alarms:
+def _scarce(exceeding: Map, pixels: list[int]) -> Alarms:
     """Where fewer than two regions were seen, every exceeding pixel counts as one."""
     sample = np.resize(exceeding.astype(np.float64), max(2, len(exceeding)))
-    return Alarms(pixels=1, per_pixel=len(sample) / pixels, tail=calibrate.fit(sample))
+    tail = calibrate.fit(sample, min(len(pixels), len(sample)))
+    return Alarms(pixels=1, per_pixel=len(sample) / sum(pixels), tail=tail)
 
 
 def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

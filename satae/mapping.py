@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae.config import MapSettings
-from satae.context import moved
+from satae.context import blurred, moved
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
@@ -26,23 +26,6 @@ HIGHEST = 50.0  # standard deviations above the mean; the exponential of more is
 Pick = Callable[[Tensor, Tensor], Tensor]
 Errors = Sequence[tuple[list[Tensor], Tensor, Tensor]]
 """Errors of the heads, `valid`, and the pixels to fit to, each (N, 1, H, W), for parts of the sample."""
-
-
-def blurred(error: Tensor, valid: Tensor, sigma: float) -> Tensor:
-    """Gaussian mean over the valid pixels around each; the window reaches 3 sigma."""
-    if not sigma:
-        return error
-    radius = math.ceil(3 * sigma)
-    steps = torch.arange(-radius, radius + 1, dtype=error.dtype)
-    kernel = torch.exp(-(steps**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).to(error.device)
-
-    def smooth(z: Tensor) -> Tensor:
-        rows = F.conv2d(z, kernel[None, None, :, None], padding=(radius, 0))
-        return F.conv2d(rows, kernel[None, None, None, :], padding=(0, radius))
-
-    known = torch.where(valid > 0.5, error, torch.zeros_like(error))
-    return smooth(known) / smooth(valid).clamp(min=1e-6)
 
 
 def segments(length: int) -> list[tuple[tuple[int, int], int]]:

@@ -19,7 +19,7 @@ from satae.feed import Batch, Feed
 DRAWN_BYTES = 384 * 2**20  # of pixels and surroundings
 DRAWN = 300_000  # pixels to learn from, at the most
 CHECKED = 60_000  # held-out pixels, at the most
-SPREAD = 2  # times as many pixels have the tiles that they are drawn from
+SPREAD = 10  # times as many pixels have the tiles that they are drawn from, where there are so many
 
 Indices = npt.NDArray[np.int64]
 

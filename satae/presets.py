@@ -13,39 +13,40 @@ from satae import models
 from satae.config import HeadSettings, Recipe, checked
 from satae.scores import SCORES
 
-HYPERSPECTRAL: dict[str, Any] = {
+HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
     "model": {"name": "directional"},
     "score": ["whitened", "memory", "sectors"],
     "map": {"blur": 0.5, "max_object_px": 13},
 }
-MULTISPECTRAL: dict[str, Any] = {
-    "model": {"name": "density"},
-    "score": ["surprise", {"name": "memory", "params": {"of": "pixel+context"}}],
-    "map": {"blur": 2.0},
-}
-RGB: dict[str, Any] = {
+OBJECTS: dict[str, Any] = {  # objects of some pixels in a few bands: what they stand on says most
     "model": {"name": "density"},
     "map": {"blur": 1.5},
 }
+AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
+    "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},
+    "input": {"stretch": "log", "ridge": 0.1},
+}
 MANY = 17  # bands from which a scene counts as hyperspectral
-FEW = 3  # bands up to which it counts as a picture
+COARSE = (
+    15.0  # metres a pixel from which areas are looked for, unless the recipe says how large its targets are
+)
 
 
-def preset(bands: int, gsd_m: float | None) -> dict[str, Any]:
-    """What is best by default for scenes of so many bands and such pixels."""
+def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str, Any]:
+    """What is best by default for scenes of so many bands and such pixels; `sized`: the recipe names a target."""
     if bands >= MANY:
         return HYPERSPECTRAL
-    return RGB if bands <= FEW else MULTISPECTRAL
+    return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
 
 
 def settled(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
     """The recipe with nothing left open; ConfigError where it names an architecture that there is not."""
     given = recipe.model_dump(exclude_unset=True)
     named = given.get("model", {}).get("name")
-    start = preset(bands, gsd_m) if named is None else {"model": {"name": named}}
+    px = _target_px(recipe, gsd_m)
+    start = preset(bands, gsd_m, sized=px > 0) if named is None else {"model": {"name": named}}
     name = start["model"]["name"]
     layers = [Recipe().model_dump(), models.suits(name), start, given]
-    px = _target_px(recipe, gsd_m)
     if px and models.MODELS.takes(name, "target_px"):
         layers.insert(3, {"model": {"params": {"target_px": px}}})
     found = checked(functools.reduce(_joined, layers))

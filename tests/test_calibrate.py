@@ -9,7 +9,17 @@ import pytest
 from scipy import stats
 
 from satae import calibrate
-from satae.calibrate import EMPIRICAL, Alarms, Calibration, Rule, Tail, fit, pareto
+from satae.calibrate import (
+    EMPIRICAL,
+    Alarms,
+    Calibration,
+    Rule,
+    Tail,
+    effective_size,
+    fit,
+    fit_blocks,
+    pareto,
+)
 from satae.errors import ConfigError
 
 DISTRIBUTIONS = {
@@ -173,8 +183,66 @@ def test_more_of_the_sample_above_means_a_larger_p():
     assert (fit(with_anomalies).p(s) >= fit(sample).p(s) * (1 - 1e-9)).all()
 
 
-def calibration(n: int = 2_000, per_pixel: float = 1e-3) -> Calibration:
-    tail = fit(draw("squares", n))
+def in_blocks(alike: float, blocks: int, size: int, seed: int = 0) -> np.ndarray:
+    """Scores (blocks, size); each is with probability sqrt(alike) that of its whole block, else its own.
+
+    The correlation of two of a block is `alike`, and so is that of what they exceed.
+    """
+    rng = np.random.default_rng(seed)
+    own, common = rng.normal(size=(blocks, size)), rng.normal(size=(blocks, 1))
+    return np.where(rng.random((blocks, size)) < math.sqrt(alike), common, own)
+
+
+@pytest.mark.parametrize("alike", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize("size", [50, 400])
+def test_the_design_effect_is_that_of_a_known_correlation_within_blocks(alike: float, size: int):
+    """1 + (m - 1) rho for blocks of m (Kish 1965)."""
+    worth = [fit_blocks(list(in_blocks(alike, 400, size, seed))).independent for seed in range(5)]
+    assert 400 * size / np.mean(worth) == pytest.approx(1 + (size - 1) * alike, rel=0.25)
+
+
+@pytest.mark.parametrize(("blocks", "size"), [(20, 500), (200, 100), (2_000, 10)])
+def test_independent_scores_are_worth_their_number(blocks: int, size: int):
+    worth = [fit_blocks(list(in_blocks(0, blocks, size, seed))).independent for seed in range(10)]
+    assert 0.8 * blocks * size < np.mean(worth) <= blocks * size
+
+
+@pytest.mark.parametrize("blocks", [5, 40, 400])
+def test_scores_alike_within_blocks_are_worth_the_number_of_blocks(blocks: int):
+    tail = fit_blocks(list(in_blocks(1, blocks, 100)))
+    assert tail.n == 100 * blocks and blocks <= tail.independent < 1.6 * blocks
+    assert tail.supported == min(1, EMPIRICAL / tail.independent)
+
+
+def test_blocks_of_unequal_size_are_weighed_by_it():
+    """As many hits as the size lets expect are no sign of dependence, however unequal the blocks are."""
+    sizes = np.array([10, 100, 1_000, 10_000])
+    assert effective_size(sizes // 10, sizes, 11_110) == 11_110
+    assert effective_size([1, 10, 100, 5_000], sizes, 11_110) < 20
+    assert effective_size([0, 0, 0, 0], sizes, 11_110) == pytest.approx(11_110**2 / (sizes**2).sum())
+
+
+@pytest.mark.parametrize(
+    ("hits", "sizes"), [([3], [9]), ([0, 0], [9, 9]), ([9, 9], [9, 9]), ([1, 0], [9, 0])]
+)
+def test_where_hits_say_nothing_a_sample_is_worth_its_blocks(hits: list[int], sizes: list[int]):
+    assert effective_size(hits, sizes, sum(sizes)) == np.count_nonzero(sizes)
+
+
+def test_what_a_sample_is_worth_changes_no_p_value():
+    parts = list(in_blocks(0.5, 50, 100))
+    ours, plain = fit_blocks(parts), fit(np.concatenate(parts))
+    assert ours.model_copy(update={"effective": None}) == plain and plain.independent == plain.n == 5_000
+    assert ours.supported > 5 * plain.supported
+
+
+def test_a_tail_of_an_older_card_is_worth_its_size():
+    text = fit(SAMPLES["tiny"]).model_dump(exclude={"effective"})
+    assert Tail.model_validate(text).supported == 1 and Tail.model_validate(text).independent == 7
+
+
+def calibration(n: int = 2_000, per_pixel: float = 1e-3, effective: float | None = None) -> Calibration:
+    tail = fit(draw("squares", n), effective)
     alarms = [Alarms(pixels=p, per_pixel=per_pixel / p, tail=tail) for p in (1, 4)]
     pixels = round(n / per_pixel)
     return Calibration(
@@ -219,6 +287,13 @@ def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     assert "10 megapixels" in calibrate.far_threshold(found, 1e-3, None, 1)[1]
 
 
+def test_the_remark_on_the_rate_counts_independent_regions():
+    found = calibration(effective=200)
+    assert calibrate.far_threshold(found, 60, 100.0, 1)[1] == ""
+    remark = calibrate.far_threshold(found, 40, 100.0, 1)[1]
+    assert "2000 regions in 9 held-out blocks (worth 200 independent ones) support 50 or more" in remark
+
+
 def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
     """Which are rejected: those up to the last rank k with p_(k) <= k q / m, one by one."""
     m, order = len(p), np.argsort(p)
@@ -252,6 +327,8 @@ def test_nothing_significant_is_an_infinite_threshold():
 def test_a_remark_says_when_the_sample_is_too_small_for_the_share():
     assert calibrate.fdr_threshold(calibration(2_000), 0.1, np.ones(100))[1] == ""
     assert "extrapolated" in calibrate.fdr_threshold(calibration(900), 0.1, np.ones(100))[1]
+    remark = calibrate.fdr_threshold(calibration(2_000, effective=500), 0.1, np.ones(100))[1]
+    assert "1000 independent" in remark and "2000 (worth 500 independent ones)" in remark
 
 
 def test_the_share_of_false_regions_is_kept_on_the_average():

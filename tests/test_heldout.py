@@ -105,6 +105,22 @@ def test_new_background_gives_about_the_asked_rate_of_false_alarms(make_tiles, w
     assert 0.7 < count / expected < 1.4
 
 
+def test_smooth_background_is_worth_less_than_its_pixels_and_speckle_all_of_them(make_tiles):
+    speckle, smooth = (calibration(make_tiles, background(1024, 0, width)).pixel for width in (0, 6))
+    assert speckle.independent > 0.5 * speckle.n
+    assert 20 < smooth.n / smooth.independent < 20_000
+    assert smooth.supported > 20 * speckle.supported
+
+
+def test_a_block_that_differs_makes_regions_worth_fewer(make_tiles):
+    even = background(1024, 0, 1.5)
+    odd = even.copy()
+    odd[:512, :512] *= 6
+    tails = [calibration(make_tiles, m).alarms_of(4).tail for m in (even, odd)]
+    assert tails[0].independent > 0.5 * tails[0].n
+    assert tails[1].independent < 0.2 * tails[1].n
+
+
 def test_clustered_background_has_fewer_regions_than_pixels_above_the_candidate_level(make_tiles):
     found = calibration(make_tiles, background(1024, 0, 3))
     assert found.alarms[0].per_pixel < 0.3 * calibrate.CANDIDATE_SHARE

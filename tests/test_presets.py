@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,13 +50,45 @@ def test_a_settled_recipe_settles_to_itself(bands: int):
 @SCENES
 def test_the_kind_of_scene_chooses_the_preset(bands: int):
     start = preset(bands, None)
-    expected = presets.HYPERSPECTRAL if bands >= 17 else presets.RGB if bands <= 3 else presets.MULTISPECTRAL
-    assert start is expected
+    assert start is (presets.HYPERSPECTRAL if bands >= 17 else presets.OBJECTS)
     found = settled(Recipe(), bands, None)
     assert found.model.name == start["model"]["name"]
     for group in ("map", "train", "input"):
         chosen = getattr(found, group)
         assert all(getattr(chosen, key) == value for key, value in start.get(group, {}).items())
+
+
+@pytest.mark.parametrize(
+    ("bands", "gsd", "expected"),
+    [
+        (5, 14.9, "OBJECTS"),
+        (5, 15.0, "AREAS"),
+        (5, None, "OBJECTS"),
+        (3, 30.0, "AREAS"),
+        (17, 30.0, "HYPERSPECTRAL"),
+    ],
+)
+def test_coarse_pixels_are_searched_for_areas(bands: int, gsd: float | None, expected: str):
+    start = getattr(presets, expected)
+    assert preset(bands, gsd) is start
+    assert settled(Recipe(), bands, gsd).model.name == start["model"]["name"]
+
+
+@pytest.mark.parametrize("target", ["target.size_m=60", "target.size_px=4"])
+def test_whoever_names_a_target_looks_for_objects_on_coarse_pixels_too(target: str):
+    assert settled(config.load(None, [target]), 5, 20.0).model.name == presets.OBJECTS["model"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bands", "gsd"), [("hyperspectral", 200, None), ("sentinel2", 5, 10.0), ("areas", 5, 20.0)]
+)
+def test_the_recipes_in_configs_are_the_presets(name: str, bands: int, gsd: float | None):
+    path = Path(__file__).resolve().parent.parent / "configs" / f"{name}.yaml"
+    written, own = settled(config.load(path), bands, gsd), settled(Recipe(), bands, gsd)
+    written_params, own_params = (models.resolved(r.model.name, r.model.params) for r in (written, own))
+    assert written_params == own_params
+    same = {"model": own.model}
+    assert written.model_copy(update=same) == own
 
 
 @SCENES
@@ -74,7 +107,7 @@ def test_auto_and_absent_are_the_same(bands: int):
 def ranked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that says everything differently from what suits its architecture."""
     start = {"model": {"name": "ring", "params": {"hidden": 7, "target_px": 9.0}}, "input": {"ridge": 0.5}}
-    monkeypatch.setattr(presets, "MULTISPECTRAL", start | {"train": {"learning_rate": 0.1}, "score": ["mse"]})
+    monkeypatch.setattr(presets, "OBJECTS", start | {"train": {"learning_rate": 0.1}, "score": ["mse"]})
 
 
 def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_defaults(ranked):

@@ -21,7 +21,15 @@ SUITS = {
     "input": {"space": "whitened", "stretch": "log", "ridge": 1e-3, "components": 32},
     "objective": {"terms": {"surprise": 1.0}},
     "score": ["surprise"],
-    "train": {"epochs": 12, "min_steps": 40, "warmup": 0.3, "clip": 5.0, "learning_rate": 3e-3, "optimizer": "adamw", "weight_decay": 1e-2},
+    "train": {
+        "epochs": 12,
+        "min_steps": 40,
+        "warmup": 0.3,
+        "clip": 5.0,
+        "learning_rate": 3e-3,
+        "optimizer": "adamw",
+        "weight_decay": 1e-2,
+    },
     "augment": {"flip": False, "turn": False},
 }
 VARIANCE = 1e-2  # added to the variance of a ring before its logarithm
@@ -32,9 +40,9 @@ SPAN = 12.0  # of the logarithm of a predicted variance, either way
 class Params(ring.Params):
     """As ring; `mixture`: how many Gaussians; `floor`: their least variance, in the space of the autoencoder."""
 
-    target_px: float = 17.0
+    target_px: float = 9.0
     mixture: int = 8
-    floor: float = 0.1
+    floor: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,9 +59,9 @@ class DensityAutoencoder(nn.Module):
 
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
-        self.sides, self.code_size = params.sides()[:2], params.code
+        self.sides, self.code_size = params.sides(), params.code
         guard = self.sides[0][0]
-        self.boxes = [(odd(guard / 2), guard), (guard, 2 * guard - 1)]  # side, distance of the centre
+        self.boxes = [(guard, round(1.45 * guard)), (2 * guard - 1, round(2.8 * guard))]  # side, distance
         self.context = max(self.sides[-1][1] // 2, *(far + side // 2 for side, far in self.boxes))
         self.channels, self.mixture, self.floor = channels, params.mixture, params.floor
         seen = channels * (len(self.sides) + 1 + 8 * len(self.boxes))
@@ -67,8 +75,8 @@ class DensityAutoencoder(nn.Module):
     def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
         """What is seen of a pixel's surroundings: (N, seen, H, W), the rings first."""
         around = rings(x, valid, self.sides)
-        squares = rings(x**2, valid, self.sides[:1])[0]
-        spread = torch.log((squares - around[0] ** 2).clamp(min=0) + VARIANCE)
+        squares = rings(x**2, valid, self.sides[1:2])[0]
+        spread = torch.log((squares - around[1] ** 2).clamp(min=0) + VARIANCE)
         found = [*around, spread]
         for side, far in self.boxes:
             found += sectors(x, valid, side, far, around[1])

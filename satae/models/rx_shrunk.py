@@ -1,17 +1,49 @@
 """RX with a shrunk covariance over the leading components: steadier than RX, and learns nothing either.
 
-Ledoit and Wolf (2004) give the reason for the shrinkage; how strong it is stands in `input.ridge`.
+Ledoit and Wolf (2004) give the reason for the shrinkage; how strong it is stands in `input.ridge`. With `smooth`
+it measures the mean around a pixel in place of the pixel: for areas that are out of place, not objects.
 """
 
 from __future__ import annotations
 
-from satae.models.rx import Mean, Params
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.context import blurred
+from satae.models import Output
 
 SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score": ["whitened"]}
 
-__all__ = ["SUITS", "Params", "build"]
+
+@dataclass(frozen=True)
+class Params:
+    """`smooth`: standard deviation in pixels of the Gaussian mean whose distance counts, 0 for the pixel's own."""
+
+    smooth: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.smooth <= 16:
+            raise ValueError(f"smooth {self.smooth} is not between 0 and 16")
+
+
+class Mean(nn.Module):
+    """x -> the mean of the sample, 0, on top of what x has over its own surroundings, which is forgiven."""
+
+    stride = 1
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__()
+        self.code_size, self.smooth = channels, params.smooth
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        if not self.smooth:
+            return Output(torch.zeros_like(x), x)
+        around = blurred(x, valid, self.smooth)
+        return Output(x - around, around)
 
 
 def build(channels: int, params: Params) -> Mean:
-    """The architecture for `channels` input channels."""
-    return Mean(channels)
+    """The architecture for any number of channels."""
+    return Mean(channels, params)

@@ -1,0 +1,194 @@
+"""Whether p-values and false alarm rates hold on ground that neither trained nor calibrated the model.
+
+    python benchmarks/calibration.py [DATA] [--kinds had,ports,made] [--config YAML] [--set KEY=VALUE ...]
+                                     [--seeds 0,1,2] [--device cpu] [--each]
+
+DATA is the folder that holds had/ and sen2ships/ (default: SATAE_DATA, or ../shared/data). A quarter of each scene's
+blocks is taken out of its tile set; a model is trained and calibrated on the rest as `satae train` does, and scores the
+whole scene; one model for all ports, or with --each one a port. Counted are the tiles taken out that are clean: no labelled object within MARGIN pixels. Every figure is
+a count over the count that was asked for, so 1 is right and more is too many false alarms. `rest` calibrates with what
+is in the rest, labelled objects and all, as happens in use; `clean` calibrates the same model without the held-out
+tiles that touch one. Truth is read to measure with, never to train on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import ports
+
+from satae import bench, calibrate, config, demo, synthetic, train
+from satae.anomalies import regions
+from satae.calibrate import Calibration
+from satae.config import Recipe
+from satae.grid import Window
+from satae.heldout import calibrated
+from satae.presets import settled
+from satae.split import Split, split
+from satae.tiles import TileSet
+
+SHARE = 0.25  # of the blocks, that are taken out
+MARGIN = 5  # pixels around labelled objects
+PIXEL_LEVELS = (1e-2, 1e-3)
+TILE_LEVELS = (0.1, 0.05)
+FAR = (10.0, 100.0, 1000.0)  # regions a megapixel: false alarms per 100 km2 at 10 m
+KINDS = ("had", "ports", "made")
+COLUMNS = [
+    *(f"pixel {p:g}" for p in PIXEL_LEVELS),
+    *(f"tile {p:g}" for p in TILE_LEVELS),
+    *(f"far {r:g}" for r in FAR),
+]
+
+
+@dataclasses.dataclass
+class Tally:
+    """What was counted and what was asked for, a column of COLUMNS each; they add up."""
+
+    seen: np.ndarray
+    asked: np.ndarray
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(self.seen + other.seen, self.asked + other.asked)
+
+    def line(self, name: str, way: str) -> str:
+        """A row of the table: ratios, with the count that was asked for."""
+        cells = [f"{s / a:.2f} ({a:.3g})" if a else "" for s, a in zip(self.seen, self.asked, strict=True)]
+        return f"| {name} | {way} | {' | '.join(cells)} |"
+
+
+def cases(kind: str, data: Path, work: Path) -> list[bench.Case]:
+    """The scenes of a kind."""
+    if kind == "had":
+        return bench.mat_cases(data / "had", work)
+    if kind == "ports":
+        return bench.ship_cases(data / "sen2ships", None, None, None)
+    made = synthetic.scene()
+    demo.write(made, work / "made.tif")
+    truth = work / "made_truth.tif"
+    demo.write(
+        dataclasses.replace(made, image=np.repeat((made.truth > 0)[None].astype(np.uint16), 4, 0)), truth
+    )
+    return [bench.raster_case(work / "made.tif", truth)]
+
+
+def without(tiles: TileSet, kept: np.ndarray) -> TileSet:
+    """The tile set as if the other tiles had been left out when it was cut."""
+    record = tiles.record.model_copy(
+        update={
+            "tiles": len(kept),
+            "left_out": tiles.record.left_out + len(tiles) - len(kept),
+            "valid_pixels": int(tiles.valid[kept].sum()),
+        }
+    )
+    return TileSet(tiles.path, record, tiles.images[kept], tiles.valid[kept], tiles.index[kept])
+
+
+def is_clean(tiles: TileSet, where: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Which tiles have no labelled pixel within MARGIN."""
+    near = cv2.dilate(truth.astype(np.uint8), np.ones((2 * MARGIN + 1,) * 2, np.uint8)) > 0
+    frame = tiles.grid.window
+    windows = [w for t in where if (w := tiles.window(int(t)).within(frame)) is not None]
+    return np.array([not near[w.slices(frame)].any() for w in windows], bool)
+
+
+def tally(found: Calibration, tiles: TileSet, where: np.ndarray, scores: np.ndarray) -> Tally:
+    """Counts over the given tiles of a map; regions end at the edge of the ground that these cover."""
+    frame = tiles.grid.window
+    parts = [w.slices(frame) for t in where if (w := tiles.window(int(t)).within(frame)) is not None]
+    seen = np.full(scores.shape, np.nan, np.float32)
+    for part in parts:
+        seen[part] = scores[part]
+    pixel = found.pixel.p(seen[np.isfinite(seen)])
+    tile = found.tile.p([np.nanmax(scores[p]) for p in parts if np.isfinite(scores[p]).any()])
+    hits = [*((pixel <= p).sum() for p in PIXEL_LEVELS), *((tile <= p).sum() for p in TILE_LEVELS)]
+    asked = [*(pixel.size * p for p in PIXEL_LEVELS), *(tile.size * p for p in TILE_LEVELS)]
+    most = found.alarms_of(calibrate.SPECK).per_pixel
+    for rate in FAR:
+        level, _ = calibrate.far_threshold(found, rate * 10, None, calibrate.SPECK)
+        hits.append(count(seen, level))
+        asked.append(min(rate / 1e6, most) * pixel.size)
+    return Tally(np.array(hits, float), np.array(asked, float))
+
+
+def count(scores: np.ndarray, level: float) -> int:
+    """Regions of at least SPECK pixels at or over a level."""
+    found = regions(
+        [(Window(0, 0, *scores.shape), scores)], level, min_pixels=calibrate.SPECK, outlined=False
+    )
+    return len(found)
+
+
+def measured(group: list[bench.Case], recipe: Recipe, work: Path, device: str) -> Iterator[dict[str, Tally]]:
+    """A model of the rest of some scenes: the tallies of each scene with either sample."""
+    scene, size = group[0].scene, min(bench.tile_size(case.scene.grid) for case in group)
+    recipe = settled(recipe, len(scene.names), scene.grid.gsd_m)
+    sets = [bench.tiled(case.scene, work, size) for case in group]
+    apart = split(sets, share=SHARE, block=recipe.train.block, seed=1000 + recipe.train.seed)
+    rest = [without(tiles, of(apart.train, i)) for i, tiles in enumerate(sets)]
+    model = bench.trained(rest, recipe, bench.Contest(recipe, device=device), work, lambda done: None)
+    inner = train.plan(rest, recipe).split
+    assert model.card.calibration is not None
+    samples = {"rest": model.card.calibration}
+    clean = [(i, t) for i, t in inner.held_out if is_clean(rest[i], np.array([t]), group[i].truth).all()]
+    if len(clean) > 1:
+        only = Split(inner.train, np.array(clean), inner.blocks, inner.block_tiles)
+        samples["clean"] = calibrated(rest, only, model)
+    for way, c in samples.items():
+        worth = f"{c.pixel.independent:.0f} pixels, {c.tile.independent:.0f} tiles"
+        print(f"  {way}: {c.pixels} pixels in {c.blocks} blocks, worth {worth}", file=sys.stderr, flush=True)
+    for i, case in enumerate(group):
+        where = of(apart.held_out, i)
+        where = where[is_clean(sets[i], where, case.truth)]
+        scores = bench.anomaly_map(case.scene, model)
+        yield {way: tally(c, sets[i], where, scores) for way, c in samples.items()}
+
+
+def of(where: np.ndarray, number: int) -> np.ndarray:
+    """The tiles of one set among (set, tile) pairs."""
+    return where[where[:, 0] == number, 1]
+
+
+def runs(kind: str, options: argparse.Namespace, recipe: Recipe) -> Iterator[tuple[str, dict[str, Tally]]]:
+    """(scene, tallies) of every seed."""
+    with tempfile.TemporaryDirectory() as place:
+        scenes = cases(kind, Path(options.data), Path(place))
+        together = kind == "ports" and not options.each
+        for group in [scenes] if together else [[case] for case in scenes]:
+            for seed in options.seeds:
+                print(f"{', '.join(c.name for c in group)}, seed {seed}", file=sys.stderr, flush=True)
+                seeded = recipe.train.model_copy(update={"seed": seed})
+                changed = recipe.model_copy(update={"train": seeded})
+                for case, found in zip(
+                    group, measured(group, changed, Path(place), options.device), strict=True
+                ):
+                    yield case.name, found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kinds", default=",".join(KINDS))
+    options = ports.arguments(parser)
+    recipe = config.load(options.config, options.changes)
+    print("| scene | sample |", " | ".join(COLUMNS), "|")
+    print("|---" * (len(COLUMNS) + 2) + "|")
+    for kind in options.kinds.split(","):
+        sums: dict[tuple[str, str], Tally] = {}
+        for name, found in runs(kind, options, recipe):
+            for way, one in found.items():
+                for key in ((name, way), (f"**{kind}**", way)):
+                    sums[key] = sums[key] + one if key in sums else one
+        for (name, way), total in sorted(sums.items(), key=lambda item: item[0][0].startswith("**")):
+            print(total.line(name, way), flush=True)
+
+
+if __name__ == "__main__":
+    main()
