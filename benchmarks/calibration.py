@@ -1,36 +1,45 @@
 """Whether p-values and false alarm rates hold on ground that neither trained nor calibrated the model.
 
     python benchmarks/calibration.py [DATA] [--kinds had,ports,made] [--config YAML] [--set KEY=VALUE ...]
-                                     [--seeds 0,1,2] [--device cpu] [--each]
+                                     [--seeds 0,1,2] [--device cpu] [--each] [--folds 1]
 
 DATA is the folder that holds had/ and sen2ships/ (default: SATAE_DATA, or ../shared/data). A quarter of each scene's
-blocks is taken out of its tile set; a model is trained and calibrated on the rest as `satae train` does, and scores the
-whole scene; one model for all ports, or with --each one a port. Counted are the tiles taken out that are clean: no labelled object within MARGIN pixels. Every figure is
-a count over the count that was asked for, so 1 is right and more is too many false alarms. `rest` calibrates with what
-is in the rest, labelled objects and all, as happens in use; `clean` calibrates the same model without the held-out
-tiles that touch one. Truth is read to measure with, never to train on.
+blocks is taken out of its tile set; a model is trained and calibrated on the rest as `satae train` does (without the
+export) and scores the whole scene: one model for all ports, or with --each one a port. Counted are the tiles taken out
+that are clean: no labelled object within MARGIN pixels. Every figure is a count over the count that was asked for (in
+brackets), so 1 is right and more is too many false alarms. `rest` calibrates with what is in the rest, labelled objects
+and all, as happens in use; `clean` calibrates the same model without the held-out tiles that touch one. With --folds
+K, K models hold all blocks of the rest out in turn, which calibrates on five times as many for K = 5; the first is
+measured. Truth is read to measure with, never to train on.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
 import ports
+import torch
 
-from satae import bench, calibrate, config, demo, synthetic, train
+from satae import bench, calibrate, config, demo, graph, scores, synthetic, train
 from satae.anomalies import regions
 from satae.calibrate import Calibration
 from satae.config import Recipe
+from satae.feed import Feed
 from satae.grid import Window
-from satae.heldout import calibrated
+from satae.heldout import cross_calibrated
+from satae.mapping import Mapping
 from satae.presets import settled
+from satae.runtime import Model
 from satae.split import Split, split
 from satae.tiles import TileSet
 
@@ -38,6 +47,7 @@ SHARE = 0.25  # of the blocks, that are taken out
 MARGIN = 5  # pixels around labelled objects
 PIXEL_LEVELS = (1e-2, 1e-3)
 TILE_LEVELS = (0.1, 0.05)
+CORE = 128  # pixels a side that one inference yields
 FAR = (10.0, 100.0, 1000.0)  # regions a megapixel: false alarms per 100 km2 at 10 m
 KINDS = ("had", "ports", "made")
 COLUMNS = [
@@ -98,15 +108,15 @@ def is_clean(tiles: TileSet, where: np.ndarray, truth: np.ndarray) -> np.ndarray
     return np.array([not near[w.slices(frame)].any() for w in windows], bool)
 
 
-def tally(found: Calibration, tiles: TileSet, where: np.ndarray, scores: np.ndarray) -> Tally:
+def tally(found: Calibration, tiles: TileSet, where: np.ndarray, heat: np.ndarray) -> Tally:
     """Counts over the given tiles of a map; regions end at the edge of the ground that these cover."""
     frame = tiles.grid.window
     parts = [w.slices(frame) for t in where if (w := tiles.window(int(t)).within(frame)) is not None]
-    seen = np.full(scores.shape, np.nan, np.float32)
+    seen = np.full(heat.shape, np.nan, np.float32)
     for part in parts:
-        seen[part] = scores[part]
+        seen[part] = heat[part]
     pixel = found.pixel.p(seen[np.isfinite(seen)])
-    tile = found.tile.p([np.nanmax(scores[p]) for p in parts if np.isfinite(scores[p]).any()])
+    tile = found.tile.p([np.nanmax(heat[p]) for p in parts if np.isfinite(heat[p]).any()])
     hits = [*((pixel <= p).sum() for p in PIXEL_LEVELS), *((tile <= p).sum() for p in TILE_LEVELS)]
     asked = [*(pixel.size * p for p in PIXEL_LEVELS), *(tile.size * p for p in TILE_LEVELS)]
     most = found.alarms_of(calibrate.SPECK).per_pixel
@@ -117,37 +127,90 @@ def tally(found: Calibration, tiles: TileSet, where: np.ndarray, scores: np.ndar
     return Tally(np.array(hits, float), np.array(asked, float))
 
 
-def count(scores: np.ndarray, level: float) -> int:
+def count(heat: np.ndarray, level: float) -> int:
     """Regions of at least SPECK pixels at or over a level."""
-    found = regions(
-        [(Window(0, 0, *scores.shape), scores)], level, min_pixels=calibrate.SPECK, outlined=False
-    )
+    found = regions([(Window(0, 0, *heat.shape), heat)], level, min_pixels=calibrate.SPECK, outlined=False)
     return len(found)
 
 
-def measured(group: list[bench.Case], recipe: Recipe, work: Path, device: str) -> Iterator[dict[str, Tally]]:
+@dataclasses.dataclass
+class InTorch:
+    """Stands in for `runtime.Model`, which the export takes minutes to make and which gives the same numbers."""
+
+    detector: graph.Detector
+    card: SimpleNamespace
+    device: str = "cpu"
+
+    @torch.no_grad()
+    def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """As that of `runtime.Model`."""
+        dn = torch.from_numpy(np.where(valid[:, None], image, 0).astype(np.float32))
+        scores = self.detector(dn, torch.from_numpy(valid[:, None].astype(np.float32)))[0]
+        return np.where(valid, scores[:, 0].numpy(), np.float32(np.nan))
+
+
+def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, device: str) -> Model:
+    """What `learn.train` fits, without its export."""
+    planned = train.Plan(recipe, chosen, train.fit_normalizer(sets, chosen, recipe))
+    shutil.rmtree(work / "run", ignore_errors=True)
+    (work / "run").mkdir()
+    fitted = train.fit(sets, planned, work / "run", device=train.device_named(device))
+    heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
+    detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping(recipe.map, len(heads)))
+    stride = int(fitted.model.stride)
+    halo = -(-graph.reach(detector, len(sets[0].record.bands), stride) // stride) * stride
+    inputs = graph.Input(fitted.normalizer)
+    detector.settle(Feed(sets, inputs, recipe, planned.split, torch.device("cpu"), halo).sample)
+    card = SimpleNamespace(stride=stride, halo=halo, core=CORE)
+    return cast(Model, InTorch(detector.eval(), card))
+
+
+def measured(
+    group: list[bench.Case], recipe: Recipe, work: Path, device: str, count: int
+) -> Iterator[dict[str, Tally]]:
     """A model of the rest of some scenes: the tallies of each scene with either sample."""
     scene, size = group[0].scene, min(bench.tile_size(case.scene.grid) for case in group)
     recipe = settled(recipe, len(scene.names), scene.grid.gsd_m)
     sets = [bench.tiled(case.scene, work, size) for case in group]
     apart = split(sets, share=SHARE, block=recipe.train.block, seed=1000 + recipe.train.seed)
     rest = [without(tiles, of(apart.train, i)) for i, tiles in enumerate(sets)]
-    model = bench.trained(rest, recipe, bench.Contest(recipe, device=device), work, lambda done: None)
-    inner = train.plan(rest, recipe).split
-    assert model.card.calibration is not None
-    samples = {"rest": model.card.calibration}
-    clean = [(i, t) for i, t in inner.held_out if is_clean(rest[i], np.array([t]), group[i].truth).all()]
-    if len(clean) > 1:
-        only = Split(inner.train, np.array(clean), inner.blocks, inner.block_tiles)
-        samples["clean"] = calibrated(rest, only, model)
+    folds = [
+        (chosen, trained(rest, recipe, chosen, work, device)) for chosen in split_folds(rest, recipe, count)
+    ]
+    model = folds[0][1]
+    samples = {"rest": cross_calibrated(rest, folds)}
+    clear = [(clean_part(rest, group, chosen), own) for chosen, own in folds]
+    if sum(len(chosen.held_out) for chosen, _ in clear) > 1:
+        samples["clean"] = cross_calibrated(rest, clear)
     for way, c in samples.items():
         worth = f"{c.pixel.independent:.0f} pixels, {c.tile.independent:.0f} tiles"
         print(f"  {way}: {c.pixels} pixels in {c.blocks} blocks, worth {worth}", file=sys.stderr, flush=True)
     for i, case in enumerate(group):
         where = of(apart.held_out, i)
         where = where[is_clean(sets[i], where, case.truth)]
-        scores = bench.anomaly_map(case.scene, model)
-        yield {way: tally(c, sets[i], where, scores) for way, c in samples.items()}
+        found = bench.anomaly_map(case.scene, model)
+        yield {way: tally(c, sets[i], where, found) for way, c in samples.items()}
+
+
+def clean_part(sets: list[TileSet], group: list[bench.Case], chosen: Split) -> Split:
+    """The split without the held-out tiles that touch a labelled object."""
+    kept = [is_clean(sets[i], np.array([t]), group[i].truth).all() for i, t in chosen.held_out]
+    return dataclasses.replace(chosen, held_out=chosen.held_out[np.array(kept, bool)])
+
+
+def split_folds(sets: list[TileSet], recipe: Recipe, count: int) -> list[Split]:
+    """The split of the recipe, and others that hold out the rest of the blocks in turn."""
+    first = train.plan(sets, recipe).split
+    if count == 1:
+        return [first]
+    everything = np.concatenate([first.train, first.held_out])
+    side = first.block_tiles * sets[0].record.size
+    places = np.array([(s, *(sets[s].index[t] // side)) for s, t in first.train])
+    blocks, block = np.unique(places, axis=0, return_inverse=True)
+    fold = np.random.default_rng(recipe.train.seed).permutation(len(blocks))[block.ravel()] % (count - 1)
+    held = [first.held_out, *(first.train[fold == k] for k in range(count - 1))]
+    apart = [np.array([w for w in everything.tolist() if w not in h.tolist()], np.int64) for h in held]
+    return [dataclasses.replace(first, train=t, held_out=h) for t, h in zip(apart, held, strict=True)]
 
 
 def of(where: np.ndarray, number: int) -> np.ndarray:
@@ -166,7 +229,7 @@ def runs(kind: str, options: argparse.Namespace, recipe: Recipe) -> Iterator[tup
                 seeded = recipe.train.model_copy(update={"seed": seed})
                 changed = recipe.model_copy(update={"train": seeded})
                 for case, found in zip(
-                    group, measured(group, changed, Path(place), options.device), strict=True
+                    group, measured(group, changed, Path(place), options.device, options.folds), strict=True
                 ):
                     yield case.name, found
 
@@ -176,6 +239,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kinds", default=",".join(KINDS))
+    parser.add_argument("--folds", type=int, default=1, help="models that calibrate, 1 as in use")
     options = ports.arguments(parser)
     recipe = config.load(options.config, options.changes)
     print("| scene | sample |", " | ".join(COLUMNS), "|")

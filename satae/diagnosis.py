@@ -22,7 +22,8 @@ class Finding:
 
 
 def findings(history: Sequence[Epoch], best: int, mean_loss: float, epochs: int) -> list[Finding]:
-    """Faults that the losses show; `mean_loss` is the held-out loss of predicting the mean everywhere, NaN where it has none."""
+    """Faults that the losses show; `mean_loss` is the held-out loss of predicting the mean everywhere, NaN where
+    it has none."""
     kept = history[best - 1]
     found = []
     if kept.val_loss > 0.9 * mean_loss:

@@ -27,12 +27,17 @@ SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, a
 
 def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
     """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
+    return cross_calibrated(sets, [(chosen, model)])
+
+
+def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
+    """The same over several folds, each of blocks that its own model has not seen, taken for scores of one model."""
     maps: list[Map] = []
     maxima: list[list[float]] = []
     pixels = 0
-    blocks = list(_blocks(sets, chosen))
+    blocks = [(model, *block) for chosen, model in folds for block in _blocks(sets, chosen)]
     for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
-        number, where = blocks[i]
+        model, number, where = blocks[i]
         scores = _block_map(sets[number], where, model)
         maps.append(scores)
         maxima.append(_tile_maxima(sets[number], where, scores, model))

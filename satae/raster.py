@@ -76,7 +76,20 @@ __all__ = ["ColorInterp", "MaskFlags"]
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
 Dataset = Any  # rasterio.io.DatasetReader carries no types
+FILTERS = threading.Lock()  # held while Python's warning filters, which belong to the process, are swapped
 FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Without the warning that a raster has no georeference.
+
+    rasterio swaps the warning filters in `rasterize` and `shapes` too; of two threads that swap them at once,
+    one puts back the filters of the other.
+    """
+    with FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        yield
 
 
 def cause(error: BaseException) -> str:
@@ -132,8 +145,7 @@ def reading(path: Path) -> Iterator[Dataset]:
             f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`"
         )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _unwarned():
             dataset = rasterio.open(path, driver="GTiff", sharing=False)
     except FAILURES as error:
         raise SceneError(f"{path} cannot be opened as a GeoTIFF: {cause(error)}") from error
@@ -257,18 +269,17 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     """True where a pixel's centre lies in one of the geometries (map coordinates)."""
     if not shapes:
         return np.zeros((window.height, window.width), bool)
-    out = rasterio.features.rasterize(
-        shapes,
-        out_shape=(window.height, window.width),
-        transform=Grid(window.height, window.width, transform, None).part(window).transform,
-        dtype="uint8",
-    )
+    here = Grid(window.height, window.width, transform, None).part(window).transform
+    size = window.height, window.width
+    with _unwarned():
+        out = rasterio.features.rasterize(shapes, out_shape=size, transform=here, dtype="uint8")
     return np.asarray(out, bool)
 
 
 def outlines(label: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Polygons around the 4-connected pixels of every label > 0, in pixel coordinates, and their labels."""
-    found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
+    with _unwarned():
+        found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
     polygons = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
     return np.array(polygons, dtype=object), np.array([int(value) for _, value in found], np.int64)
 
@@ -284,8 +295,7 @@ def writing(
     tiled = grid.height >= 256 and grid.width >= 256
     layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with _unwarned():
             dataset = rasterio.open(
                 path, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands, dtype=dtype,
                 crs=grid.crs, transform=grid.transform, nodata=nodata, compress="zstd", zstd_level=1,

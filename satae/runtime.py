@@ -44,29 +44,34 @@ class Model:
 
     def anomaly_map(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """Scores (N, H, W) of DN (N, B, H, W), NaN where `valid` (N, H, W) is False."""
-        scores = self._run("anomaly_map", image, valid)[:, 0]
+        scores = self._run(["anomaly_map"], image, valid)[0][:, 0]
         return np.where(valid, scores, np.float32(np.nan))
 
     def band_error(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """What each band adds to the error: (N, B, H, W), 0 where invalid."""
-        return self._run("band_error", image, valid)
+        return self._run(["band_error"], image, valid)[0]
 
     def reconstruction(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """What the autoencoder made of the image, in DN: (N, B, H, W), 0 where invalid."""
-        return self._run("reconstruction", image, valid)
+        return self._run(["reconstruction"], image, valid)[0]
+
+    def explained(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+        """`band_error` and `reconstruction` of one inference."""
+        band_error, reconstruction = self._run(["band_error", "reconstruction"], image, valid)
+        return band_error, reconstruction
 
     def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """One score a tile (N)."""
-        return self._run("pred_score", image, valid)
+        return self._run(["pred_score"], image, valid)[0]
 
-    def _run(self, output: str, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+    def _run(self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[Array]:
         with np.errstate(invalid="ignore", over="ignore"):
             feed = {
                 "image": np.where(valid[:, None], image, 0).astype(np.float32),
                 "valid": valid[:, None].astype(np.float32),
             }
         try:
-            return np.asarray(self.session.run([output], feed)[0])
+            return [np.asarray(out) for out in self.session.run(outputs, feed)]
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise ModelError(f"{self.name} failed while scoring: {_first_line(error)}") from error
 

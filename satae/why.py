@@ -45,15 +45,14 @@ class Look:
 
 
 def looks(scene: Scene, model: Model, found: Sequence[Anomaly]) -> Iterator[Look]:
-    """One look a region, in order, at one read each."""
+    """One look a region, in order, at one read and one inference each."""
     halo = model.card.halo
     with scene.open() as reader:
         for anomaly in found:
             window = frame(anomaly, model.card.stride)
             image, valid = reader.read(window.grown(halo))
             rows, cols = window.slices(window.grown(halo))
-            expected = model.reconstruction(image[None], valid[None])[0, :, rows, cols]
-            error = model.band_error(image[None], valid[None])[0, :, rows, cols]
+            error, expected = (o[0, :, rows, cols] for o in model.explained(image[None], valid[None]))
             seen = valid[rows, cols]
             held = inside(anomaly.polygon, window) & seen
             yield Look(window, image[:, rows, cols], seen, expected, error, held)

@@ -20,7 +20,8 @@ from typer.testing import CliRunner
 
 from satae import cli, models, objectives, scores, synthetic
 
-SMALL = ("--epochs", "1", "--set", "train.min_steps=2", "--set", "model.params.width=8")
+CHANGES = ["train.min_steps=2", "model.name=conv", "model.params.width=8"]
+SMALL = ("--epochs", "1", *(word for change in CHANGES for word in ("--set", change)))
 COMMANDS = sorted(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
 
 
@@ -175,7 +176,7 @@ def test_info_refuses_what_it_cannot_read(here: Path, inputs: Path, tmp_path: Pa
 
 def test_models_lists_everything_that_a_recipe_can_name() -> None:
     found = {(row["kind"], row["name"]) for row in told("models")["models"]}
-    kinds = ("architecture", models.NAMES), ("objective", objectives.OBJECTIVES), ("score", scores.SCORES)
+    kinds = ("architecture", models.NAMES), ("objective", objectives.OBJECTIVES), ("score", scores.NAMES)
     assert found == {(kind, name) for kind, names in kinds for name in names}
     assert all(row["about"] for row in told("models")["models"])
 

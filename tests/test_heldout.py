@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from satae.anomalies import regions
 from satae.calibrate import Calibration, far_threshold
 from satae.describe import describe
 from satae.grid import Window
-from satae.heldout import calibrated
+from satae.heldout import calibrated, cross_calibrated
 from satae.scan import scan
 from satae.tiles import TileSet
 
@@ -125,6 +126,18 @@ def test_clustered_background_has_fewer_regions_than_pixels_above_the_candidate_
     found = calibration(make_tiles, background(1024, 0, 3))
     assert found.alarms[0].per_pixel < 0.3 * calibrate.CANDIDATE_SHARE
     assert [a.pixels for a in found.alarms] == sorted(a.pixels for a in found.alarms)
+
+
+def test_folds_together_are_one_sample_of_all_their_blocks(make_tiles):
+    """Each scored by its own model; two halves by one model are the whole."""
+    tiles = make_tiles(background(512, 0, 1.5)[None], size=64)
+    one = split.split([tiles], share=0.5, block=1, seed=0)
+    other = dataclasses.replace(one, train=one.held_out, held_out=one.train)
+    model = Identity()
+    both = cross_calibrated([tiles], [(one, model), (other, model)])  # type: ignore[list-item]
+    assert both.blocks == 64 and both.pixels == 512**2
+    expected = calibrate.fit(background(512, 0, 1.5))
+    assert both.pixel.scores == expected.scores and both.pixel.exponents == expected.exponents
 
 
 def test_invalid_pixels_are_not_in_the_sample(make_tiles):

@@ -164,18 +164,9 @@ def test_a_killed_score_leaves_the_old_result_and_the_next_run_succeeds(
 
 def test_an_interrupted_training_keeps_the_old_model_and_can_go_on(tmp_path: Path, tile_set: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"old")
-    words = (
-        "train",
-        tile_set,
-        "--out",
-        "m.onnx",
-        "--overwrite",
-        "--set",
-        "train.min_steps=2",
-        "--epochs",
-        5000,
-    )
-    small = ("--set", "model.params.width=8", "--set", "train.patience=5000", "--device", "cpu")
+    words = ("train", tile_set, "--out", "m.onnx", "--overwrite", "--epochs", 5000, "--device", "cpu")
+    changes = "model.name=conv", "model.params.width=8", "train.min_steps=2", "train.patience=5000"
+    small = [word for change in changes for word in ("--set", change)]
     process = started(tmp_path, *words, *small, ready=(tmp_path / "runs" / "m" / "history.jsonl").exists)
     process.terminate()
     out, error = process.communicate(timeout=10)

@@ -6,13 +6,16 @@ import _thread
 import gzip
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import warnings
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -282,6 +285,27 @@ def test_burning_marks_pixels_whose_centre_is_inside(transform: Affine) -> None:
     assert (raster.burn([shape], window, transform) == expected).all()
 
 
+def test_threads_that_burn_and_open_at_once_leave_the_warning_filters_alone(monkeypatch, make_scene) -> None:
+    def slow(shapes: list[float], out_shape: tuple[int, int], **_: object) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            time.sleep(shapes[0])
+            warnings.warn("bare", rasterio.errors.NotGeoreferencedWarning, stacklevel=1)
+        return np.ones(out_shape, "uint8")
+
+    def work(i: int) -> None:
+        if i % 3 == 2:
+            with raster.reading(path):
+                return
+        assert raster.burn([0.005 * (1 + i % 2)], Window(0, 0, 8, 8), Affine.identity()).all()
+
+    path, filters = make_scene(PIXELS), list(warnings.filters)
+    monkeypatch.setattr(rasterio.features, "rasterize", slow)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(24)))
+    assert warnings.filters == filters
+
+
 def test_outlines_are_the_pixels_of_each_label() -> None:
     label = np.zeros((9, 9), np.int32)
     label[1:4, 1:4], label[2, 2], label[6, 2:8] = 1, 0, 7
@@ -307,8 +331,12 @@ def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> Non
 
 def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rasterio.shutil, "copy", lambda *_, **__: time.sleep(20))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs behind them
     threading.Timer(0.3, _thread.interrupt_main).start()
     started = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        raster.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            raster.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 10

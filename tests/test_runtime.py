@@ -155,6 +155,14 @@ def test_scores_are_nan_where_invalid_and_only_there(model_path):
     assert np.allclose(shares, np.where(valid, scores, 0), rtol=1e-4, atol=1e-3)
 
 
+def test_one_inference_gives_what_two_would(model_path):
+    model = runtime.load(model_path, "cpu", threads=1)
+    pair = pixels(model)
+    error, expected = model.explained(*pair)
+    assert np.array_equal(error, model.band_error(*pair))
+    assert np.array_equal(expected, model.reconstruction(*pair))
+
+
 @pytest.mark.parametrize("dtype", [np.uint16, np.int16, np.float32, np.float64])
 @pytest.mark.parametrize("fill", [0, 1e300, np.nan, -np.inf])
 def test_what_invalid_pixels_hold_does_not_matter(model_path, dtype, fill: float):

@@ -125,11 +125,10 @@ class Halved:
     def card(self) -> Any:
         return SimpleNamespace(halo=self.halo, stride=4)
 
-    def reconstruction(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        return np.where(valid[:, None], image / 2, 0).astype(np.float32)
-
-    def band_error(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        return np.where(valid[:, None], image * np.arange(1, 4)[:, None, None], 0).astype(np.float32)
+    def explained(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pair = image * np.arange(1, 4)[:, None, None], image / 2
+        error, expected = (np.where(valid[:, None], o, 0).astype(np.float32) for o in pair)
+        return error, expected
 
 
 def test_looks_are_the_pixels_themselves() -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.context import odd, rings, sectors
+from satae.context import rings, sectors
 from satae.models import Output, Sample, ring
 from satae.models.ring import bottleneck
 
