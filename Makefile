@@ -6,6 +6,8 @@ READY := $(VENV)/.ready
 BEGUN := $(VENV)/.begun
 
 export NO_ALBUMENTATIONS_UPDATE = 1
+# A process a core and one thread each, up to 4; a file of tests stays in one process, whose fixtures they share.
+SPREAD := -n auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test check clean
 
@@ -13,7 +15,7 @@ demo: $(READY)
 	$(VENV)/bin/satae demo $(ARGS)
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest $(SPREAD) $(ARGS)
 
 check: $(READY)
 	$(VENV)/bin/ruff check

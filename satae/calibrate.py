@@ -136,14 +136,22 @@ def effective_size(hits: npt.ArrayLike, sizes: npt.ArrayLike, n: int) -> float:
     return float(min(n, max(blocks, n / max(design, 1.0))))
 
 
-def fit_blocks(parts: Sequence[npt.ArrayLike]) -> Tail:
-    """The tail of a sample that comes block by block; the hits of its design effect are the tail itself."""
-    blocks = [np.asarray(p, np.float64).ravel() for p in parts]
-    values = np.concatenate(blocks)
+def fit_blocks(parts: Sequence[npt.ArrayLike], cells: Sequence[npt.ArrayLike] = ()) -> Tail:
+    """The tail of a sample that comes block by block; the hits of its design effect are the tail itself.
+
+    `cells` are the same scores in smaller groups. They are not independent, but many: where few blocks happen to
+    be alike they still show that neighbours are, so the smaller of both answers counts.
+    """
+    values = np.concatenate([np.asarray(p, np.float64).ravel() for p in parts])
     n = len(values)
-    level = np.partition(values, n - _tail_count(n))[n - _tail_count(n)] if n else 0.0
-    hits = [int((b >= level).sum()) for b in blocks]
-    return fit(values, effective_size(hits, [len(b) for b in blocks], n) if n else None)
+    if not n:
+        return fit(values)
+    level = np.partition(values, n - _tail_count(n))[n - _tail_count(n)]
+    worth = []
+    for groups in (parts, cells) if len(cells) else (parts,):
+        hits = [np.count_nonzero(np.asarray(g) >= level) for g in groups]
+        worth.append(effective_size(hits, [np.size(g) for g in groups], n))
+    return fit(values, max(1.0, min(worth)))
 
 
 def pareto(excess: Floats) -> tuple[float, float]:

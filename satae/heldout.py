@@ -22,6 +22,7 @@ from satae.split import Split
 from satae.tiles import TileSet
 
 Map = npt.NDArray[np.float32]
+CELL = 16  # pixels a side of the groups that show how alike neighbours are
 SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, at the most
 
 
@@ -48,7 +49,7 @@ def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model
     values = np.concatenate(parts)
     candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
     return Calibration(
-        pixel=calibrate.fit_blocks(parts),
+        pixel=calibrate.fit_blocks(parts, [c for m in maps for c in _cells(m)]),
         tile=calibrate.fit_blocks(maxima),
         region=calibrate.fit_blocks(_peaks(maps, candidate, maxima)),
         candidate=candidate,
@@ -56,6 +57,15 @@ def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model
         pixels=pixels,
         blocks=len(maps),
     )
+
+
+def _cells(scores: Map) -> Iterator[Map]:
+    """The finite scores of each cell of CELL pixels a side."""
+    for row in range(0, scores.shape[0], CELL):
+        for col in range(0, scores.shape[1], CELL):
+            cell = scores[row : row + CELL, col : col + CELL]
+            if (good := np.isfinite(cell)).any():
+                yield cell[good]
 
 
 def _peaks(maps: list[Map], candidate: float, maxima: list[list[float]]) -> list[list[float]]:

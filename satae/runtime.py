@@ -107,7 +107,10 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
         )
     if device == "auto" and _cuda_visible() and provider != PROVIDERS["cuda"]:
         log.warning("there is a CUDA device, but ONNX Runtime runs %s on %s", name, provider)
-    text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name} has metadata that are no text: the file is damaged") from error
     if text is None:
         raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
     card = parse(text, name)

@@ -214,6 +214,14 @@ def test_scores_alike_within_blocks_are_worth_the_number_of_blocks(blocks: int):
     assert tail.supported == min(1, EMPIRICAL / tail.independent)
 
 
+def test_cells_show_a_dependence_that_blocks_hide():
+    """Each block holds the same scores, so blocks do not differ; cells are of one score each."""
+    block = np.repeat(draw("squares", 50), 20)
+    parts, cells = [block] * 4, np.array_split(np.tile(block, 4), 200)
+    assert fit_blocks(parts).independent == 4_000
+    assert 200 <= fit_blocks(parts, cells).independent < 250
+
+
 def test_blocks_of_unequal_size_are_weighed_by_it():
     """As many hits as the size lets expect are no sign of dependence, however unequal the blocks are."""
     sizes = np.array([10, 100, 1_000, 10_000])

@@ -128,25 +128,30 @@ def test_tiles_off_the_stride_do_not_stitch(net: str):
     assert not torch.allclose(stitched(found, dn, core=15, halo=48), untiled(found, dn), rtol=1e-6)
 
 
+FILLS = [0, -1e30, 65_535, torch.nan, torch.inf, -torch.inf]
+
+
+def check_fills(found: Detector) -> None:
+    """What an invalid pixel holds changes no output."""
+    dn, valid = image(1, 32, 32), mask(1, 32, 32)
+    outputs = found(dn, valid)
+    assert all(torch.isfinite(out).all() for out in outputs)
+    for fill in FILLS:
+        filled = torch.where(valid > 0, dn, fill)
+        for one, other in zip(outputs, found(filled, valid), strict=True):
+            assert torch.equal(one, other), fill
+
+
 @NETS
 @WITH_STEPS
-@pytest.mark.parametrize("fill", [0, -1e30, 65_535, torch.nan, torch.inf, -torch.inf])
-def test_what_an_invalid_pixel_holds_changes_nothing(net: str, steps: dict, fill: float):
-    found, dn, valid = detector(net, **steps), image(1, 32, 32), mask(1, 32, 32)
-    filled = torch.where(valid > 0, dn, fill)
-    for one, other in zip(found(dn, valid), found(filled, valid), strict=True):
-        assert torch.equal(one, other) and torch.isfinite(one).all()
+def test_what_an_invalid_pixel_holds_changes_nothing(net: str, steps: dict):
+    check_fills(detector(net, **steps))
 
 
 @EVERY_HEAD
 @WITH_STEPS
-@pytest.mark.parametrize("fill", [-1e30, torch.nan])
-def test_what_an_invalid_pixel_holds_changes_no_head(head: Named, steps: dict, fill: float):
-    found = detector("density" if head[0] == "surprise" else "conv", head, **steps)
-    dn, valid = image(1, 32, 32), mask(1, 32, 32)
-    filled = torch.where(valid > 0, dn, fill)
-    for one, other in zip(found(dn, valid), found(filled, valid), strict=True):
-        assert torch.equal(one, other) and torch.isfinite(one).all()
+def test_what_an_invalid_pixel_holds_changes_no_head(head: Named, steps: dict):
+    check_fills(detector("density" if head[0] == "surprise" else "conv", head, **steps))
 
 
 @NETS

@@ -194,16 +194,8 @@ def finished(process: subprocess.Popen[bytes]) -> None:
 @pytest.mark.slow
 def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_set, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    settings = [
-        "--set",
-        "model.name=conv",
-        "--epochs",
-        5,
-        "--set",
-        "train.min_steps=12",
-        "--set",
-        "model.params.width=4",
-    ]
+    changes = "model.name=conv", "model.params.width=4", "train.min_steps=12"
+    settings = ["--epochs", 5, *(word for change in changes for word in ("--set", change))]
     for folder in (whole, broken):
         folder.mkdir()
     process = command(broken, tile_set, *settings)
@@ -244,7 +236,8 @@ def test_the_run_keeps_the_settled_recipe_and_a_resumed_one_is_not_settled_again
     kept = config.load(tmp_path / "runs" / "m" / "config.yaml")
     assert kept == presets.settled(config.load(None, QUICK), 4, 10.0)
     (tmp_path / "m.onnx").unlink()
-    monkeypatch.setattr(presets, "MULTISPECTRAL", {"model": {"name": "rx"}})
+    monkeypatch.setattr(presets.models, "suits", lambda name: {"input": {"ridge": 0.5}})
+    assert kept != presets.settled(config.load(None, QUICK), 4, 10.0)
     train(tmp_path, tile_set, resume=True)
     assert runtime.load(tmp_path / "m.onnx", "cpu").card.recipe == kept.model_dump()
 

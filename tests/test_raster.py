@@ -331,7 +331,8 @@ def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> Non
 
 def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(rasterio.shutil, "copy", lambda *_, **__: time.sleep(20))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in what runs behind them
+    # what a shell runs in the background ignores the signal
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.3, _thread.interrupt_main).start()
     started = time.monotonic()
     try:

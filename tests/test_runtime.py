@@ -79,6 +79,12 @@ def test_a_model_with_a_broken_card_is_refused(tmp_path, model_path, card: str):
     assert "model card that this satae cannot read" in refusal(with_props(model_path, {KEY: card}), tmp_path)
 
 
+def test_a_card_that_is_no_text_is_refused(tmp_path, model_path):
+    content = model_path.read_bytes()
+    place = content.index(b'"version"')
+    assert "no text" in refusal(content[:place] + b"\xd3" + content[place + 1 :], tmp_path)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("halo", -1), ("halo", 10**9), ("stride", 0), ("tile", 0), ("tile", "x"), ("version", "x"), ("more", 1)],
