@@ -25,7 +25,9 @@ def findings(history: Sequence[Epoch], best: int, mean_loss: float, epochs: int)
     """Faults that the losses show; `mean_loss` is the held-out loss of predicting the mean everywhere, NaN where
     it has none."""
     kept = history[best - 1]
-    found = []
+    found: list[Finding] = []
+    if kept.learning_rate == 0 and len(history) == 1:  # fitted in closed form: there was nothing to go wrong
+        return found
     if kept.val_loss > 0.9 * mean_loss:
         found.append(
             Finding(

@@ -17,6 +17,17 @@ from satae.grid import Grid
 
 os.environ.setdefault("NO_COLOR", "1")
 
+# Code for a process of its own: what it held at most, in MiB. On Linux the maxrss of getrusage begins with what
+# the process that started it held, here pytest.
+PEAK = """
+import resource, sys
+
+def peak():
+    if sys.platform == "darwin":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
+"""
 UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
 MakeScene = Callable[..., Path]
 MakeTiles = Callable[..., tiles.TileSet]

@@ -1,6 +1,5 @@
 """What `score` refuses, and what is left behind when it fails or meets a large scene: nothing, and little."""
 
-import json
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 import rasterio
 import rasterio.features
 from affine import Affine
-from conftest import UTM, MakeScene
+from conftest import PEAK, UTM, MakeScene
 from rio_cogeo import cog_validate
 from test_detect import heat, layer, run
 
@@ -167,15 +166,14 @@ def test_an_uncalibrated_model_is_refused(model: runtime.Model, scene_path: Path
         run(tmp_path, bare, describe([scene_path]))
 
 
-MEASURE = """
-import json, resource, sys
+MEASURE = f"""{PEAK}
 from pathlib import Path
 from satae import detect, runtime
 from satae.describe import describe
 model, scene, out = map(Path, sys.argv[1:])
 options = detect.Options(workers=1)
 detect.score([describe([scene])], runtime.load(model, "cpu", 1), out, options)
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+print(peak())
 """
 
 
@@ -199,5 +197,5 @@ def test_peak_memory_does_not_follow_the_size_of_the_scene(
         scene = sparse(tmp_path / f"{side}.tif", side, landscape)
         command = [sys.executable, "-c", MEASURE, str(model_path), str(scene), str(tmp_path / f"{side}.gpkg")]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        peaks.append(json.loads(done.stdout))
+        peaks.append(float(done.stdout))
     assert peaks[1] < peaks[0] * 1.1 + 60 and peaks[1] < 1000  # MiB

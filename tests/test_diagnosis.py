@@ -129,3 +129,8 @@ def test_reconstructions_with_masked_pixels_are_drawn(tmp_path):
         tmp_path / "r.png", [("worst", shown, shown, error), ("median", shown, shown, error)]
     )
     assert matplotlib.image.imread(tmp_path / "r.png").size
+
+
+def test_a_model_that_was_fitted_in_closed_form_is_not_told_to_train_longer():
+    only = Epoch(1, 1.0, 1.0, 0.0, 0.0, 0.0)
+    assert findings([only], 1, 1.0, 30) == []
