@@ -28,9 +28,7 @@ AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can b
     "input": {"stretch": "log", "ridge": 0.1},
 }
 MANY = 17  # bands from which a scene counts as hyperspectral
-COARSE = (
-    15.0  # metres a pixel from which areas are looked for, unless the recipe says how large its targets are
-)
+COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
 
 
 def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str, Any]:
@@ -51,14 +49,19 @@ def settled(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
     if px and models.MODELS.takes(name, "target_px"):
         layers.insert(3, {"model": {"params": {"target_px": px}}})
     found = checked(functools.reduce(_joined, layers))
-    return found.model_copy(update={"score": [_sized(head, px) for head in found.score]})
+    own = "score" in given
+    return found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
 
 
-def _sized(head: HeadSettings, px: float) -> HeadSettings:
-    """A head with the size of the target, where that is given and the head asks for it."""
+def _sized(head: HeadSettings, px: float, *, own: bool) -> HeadSettings:
+    """A head with the size of the target, where that is given and the head asks for it.
+
+    What the recipe's `own` heads say goes before the target, what a preset says after it.
+    """
     if not px or not SCORES.takes(head.name, "target_px"):
         return head
-    return head.model_copy(update={"params": {"target_px": px, **head.params}})
+    target: dict[str, int | float | str | bool] = {"target_px": px}
+    return head.model_copy(update={"params": target | head.params if own else head.params | target})
 
 
 def _target_px(recipe: Recipe, gsd_m: float | None) -> float:

@@ -183,3 +183,13 @@ def test_terms_of_a_loss_replace_those_that_suit_and_are_not_added_to_them():
 def test_an_architecture_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="there is no such architecture"):
         settled(config.load(None, ["model.name=unet9"]), 4, None)
+
+
+def test_a_target_sizes_the_heads_of_a_preset_but_not_those_that_the_recipe_sizes():
+    def sizes(*changes: str) -> list[Any]:
+        found = settled(config.load(None, ["target.size_m=170", *changes]), 5, 10.0)
+        return [head.params["target_px"] for head in found.score if head.name == "sectors"]
+
+    assert sizes() == [17.0]
+    assert sizes("score=[{name: sectors, params: {target_px: 7}}]") == [7]
+    assert sizes("score=sectors") == [17.0]
