@@ -73,7 +73,15 @@ class MapSettings(_Section):
     """What is done to the error before it is the anomaly map: see `mapping`."""
 
     blur: float = pydantic.Field(default=0.0, ge=0, le=8)
+    support_px: int = pydantic.Field(default=0, ge=0, le=129)
     max_object_px: int = pydantic.Field(default=0, ge=0, le=100)
+
+    @pydantic.field_validator("support_px")
+    @classmethod
+    def _with_a_middle(cls, value: int) -> int:
+        if value and value % 2 == 0:
+            raise ValueError(f"{value} is even: a box around a pixel has an odd side")
+        return value
 
 
 class TrainSettings(_Section):

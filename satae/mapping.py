@@ -1,10 +1,14 @@
 """From the errors of the score heads to one anomaly map: their sum in a common unit, blur, area term.
 
-    error --log--> level --standardise--> mean over heads --exp--> s --blur--> s --log--> l (+ top-hat of l)
+    error --log--> level --standardise--> mean over heads --support--> exp --> s --blur--> s --log--> l (+ top-hat of l)
 
-One head needs no common unit: s is its error. Without an area term the blurred s is the map; with one the map is
-the softplus of the standardised l and the standardised top-hat. All constants are those of the training sample;
-nothing is scaled by the scene at hand.
+One head needs no common unit: s is its error, unless support is asked for. Without an area term the blurred s is the
+map; with one the map is the softplus of the standardised l and the standardised top-hat. All constants are those of
+the training sample; nothing is scaled by the scene at hand.
+
+Support: what lies in a sliver of valid pixels cannot be compared with its surroundings, and stands out for that alone.
+A level above the mean counts in proportion to the valid share of the box around it, in full from half of it on, so
+that a straight edge costs nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae.config import MapSettings
-from satae.context import blurred, moved
+from satae.context import blurred, moved, total
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
@@ -64,6 +68,15 @@ def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
     return torch.minimum(out, level)
 
 
+def support(level: Tensor, valid: Tensor, side: int) -> Tensor:
+    """What evidence at a pixel counts for: twice the valid share of the box around it, at most 1.
+
+    A NaN of `level` in the box is felt, so that `graph.reach` sees how far this looks.
+    """
+    known = valid + 0.0 * torch.where(valid > 0.5, level, torch.zeros_like(level))
+    return (2 * total(known, side) / side**2).clamp(max=1)
+
+
 class Mapping(nn.Module):
     """Errors of the heads to the anomaly map, which is never negative."""
 
@@ -84,7 +97,7 @@ class Mapping(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether the map is an error itself, in its own unit."""
-        return self.heads == 1 and not self.settings.max_object_px
+        return self.heads == 1 and not self.settings.max_object_px and not self.settings.support_px
 
     def forward(self, errors: list[Tensor], valid: Tensor) -> Tensor:
         s = self.joined(errors, valid)
@@ -95,12 +108,14 @@ class Mapping(nn.Module):
 
     def joined(self, errors: list[Tensor], valid: Tensor) -> Tensor:
         """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
-        if self.heads == 1:
+        if self.heads == 1 and not self.settings.support_px:
             return blurred(errors[0], valid, self.settings.blur)
         levels = [_level(e, self.median[i]) for i, e in enumerate(errors)]
         parts = [(level - self.mean[i]) / self.spread[i] for i, level in enumerate(levels)]
-        joined = torch.stack(parts).mean(dim=0).clamp(max=HIGHEST).exp()
-        return blurred(joined, valid, self.settings.blur)
+        level = torch.stack(parts).mean(dim=0).clamp(max=HIGHEST)
+        if self.settings.support_px:
+            level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
+        return blurred(level.exp(), valid, self.settings.blur)
 
     def level(self, s: Tensor) -> Tensor:
         """l."""

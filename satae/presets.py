@@ -20,8 +20,8 @@ HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
 }
 OBJECTS: dict[str, Any] = {  # objects of some pixels in a few bands: what they stand on says most
     "model": {"name": "density"},
-    "score": ["surprise", {"name": "sectors", "params": {"target_px": 11.0}}],
-    "map": {"blur": 1.5},
+    "score": ["surprise", "sectors", "gradient"],
+    "map": {"blur": 1.5, "support_px": 33},
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
     "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},

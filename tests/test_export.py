@@ -21,7 +21,7 @@ from satae.graph import Detector
 
 SIZE = 32
 NAMES = ["anomaly_map", "pred_score", "band_error", "reconstruction"]
-STEPS = {"blur": 0.5, "max_object_px": 9}
+STEPS = {"blur": 0.5, "support_px": 5, "max_object_px": 9}
 ALONE = [("whitened", {})]
 TOGETHER = [head for head in HEADS if head[0] != "surprise"]
 # an export takes seconds: every architecture once, every head once, the map's steps once

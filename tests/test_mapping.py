@@ -11,7 +11,7 @@ from detectors import mask
 from scipy import ndimage
 
 from satae.config import MapSettings
-from satae.mapping import FAR, FLOOR, Mapping, along, blurred, opening, segments
+from satae.mapping import FAR, FLOOR, Mapping, along, blurred, opening, segments, support
 
 LENGTHS = pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 11])
 
@@ -211,6 +211,28 @@ def test_the_map_is_never_negative_and_rises_with_every_error(heads: int, length
         more = [e.clone() for e in errors]
         more[i][..., 9, 9] *= 50
         assert made(more, valid)[..., 9, 9] > before[..., 9, 9]
+
+
+@pytest.mark.parametrize("side", [1, 5, 9])
+def test_support_is_twice_the_valid_share_of_the_box(side: int):
+    good = mask(1, 24, 30, 0.4)
+    share = ndimage.uniform_filter(good[0, 0].double().numpy(), side, mode="constant")
+    found = support(level_of().float(), good, side)[0, 0]
+    assert np.allclose(found, np.minimum(1, 2 * share), atol=1e-5)
+
+
+def test_a_straight_edge_costs_nothing_and_a_sliver_nearly_all():
+    errors = [e + 9.0 for e in errors_of(1)[0][0]]
+    height, width = errors[0].shape[-2:]
+    half, sliver = torch.zeros(1, 1, height, width), torch.zeros(1, 1, height, width)
+    half[..., : width // 2], sliver[..., width // 2] = 1.0, 1.0
+    plain, made = fitted(2), fitted(2, support_px=9)
+    both = [errors[0], errors[0]]
+    straight = slice(4, -4), slice(4, width // 2)
+    assert torch.equal(made(both, half)[0, 0][straight], plain(both, half)[0, 0][straight])
+    level = torch.log(plain(both, sliver))[..., 4:-4, width // 2]
+    assert level.min() > 0
+    assert torch.allclose(torch.log(made(both, sliver))[..., 4:-4, width // 2], level * 2 / 9, rtol=1e-4)
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0])
