@@ -29,6 +29,7 @@ class Normalization(pydantic.BaseModel, extra="forbid"):
 
     space: str
     stretch: str
+    log_floor: float | None = None  # added before the logarithm; unknown in models of older versions
     low: list[float]
     high: list[float]
     floor: list[float]

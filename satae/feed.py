@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from satae.split import Split
 from satae.tiles import TileSet
 
 SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
+CELL = 16  # pixels a side of the cells in which noise is looked for
+CALM = 0.25  # the share of cells that are calm enough to show it
 SAMPLE_PIXELS = 500_000  # to which models and heads are fitted in closed form
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -35,6 +38,29 @@ def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: in
             pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
         parts.append(pixels.astype(np.float64))
     return np.concatenate(parts)
+
+
+def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Standard deviation of the noise of each band (B), in DN, on calm ground.
+
+    In cells of CELL pixels a side, the mean absolute second difference along rows, as that of Gaussian noise
+    (Immerkaer 1996, who takes the whole image); of all whole cells the quantile CALM, so that texture and edges
+    are not taken for noise. 0 where there is no such cell.
+    """
+    cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in where]
+    found = np.concatenate(cells) * math.sqrt(math.pi / 2 / 1.5)
+    if not len(found):
+        return np.zeros(len(sets[0].record.bands))
+    return np.asarray(np.quantile(found, CALM, axis=0), np.float64)
+
+
+def _differences(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Mean absolute second differences (cells, B) of an image (B, row, col) over its cells without invalid pixels."""
+    rows, cols = (side // CELL for side in valid.shape)
+    cut = image[:, : rows * CELL, : cols * CELL].astype(np.float64).reshape(-1, rows, CELL, cols, CELL)
+    whole = valid[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).all(axis=(1, 3))
+    second = np.abs(cut[..., 1:-1] - (cut[..., :-2] + cut[..., 2:]) / 2).mean(axis=(2, 4))
+    return np.asarray(second[:, whole].T, np.float64)
 
 
 class Feed:

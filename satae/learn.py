@@ -240,6 +240,7 @@ def _card(
         normalization=Normalization(
             space=recipe.input.space,
             stretch="log" if n.logarithmic else "linear",
+            log_floor=n.log_floor if n.logarithmic else None,
             low=n.low.tolist(),
             high=n.high.tolist(),
             floor=n.floor.tolist(),

@@ -16,7 +16,8 @@ from satae.errors import TrainError
 
 Vector = npt.NDArray[np.float64]
 TAIL = 0.001  # share of pixels under `low` and over `high`
-LOG_FLOOR = 0.02  # added before the logarithm, in units of the range between low and high
+LOG_FLOOR = 0.02  # added before the logarithm, in units of the range between low and high, at the least
+NOISE_FLOOR = 5.0  # the same in standard deviations of the noise
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Normalizer:
 
     `low`, `high` (B): the 0.1 % and 99.9 % quantiles of the valid DN. A bright target may exceed `high` by
     one range before it is clipped, and in the linear stretch fall below `low` by one.
-    `logarithmic`: v = log(t + 0.02) with t = (DN - low) / (high - low), else v = t.
+    `logarithmic`: v = log(t + log_floor) with t = (DN - low) / (high - low), else v = t.
     `mean` (B) and `spread` (B, standard deviation) of v; `whitening` (K, B): leading principal components
     of v over their shrunk standard deviation; `whitened`: whether x = whitening (v - mean), or
     (v - mean) / spread.
@@ -38,6 +39,7 @@ class Normalizer:
     spread: Vector
     whitening: Vector
     whitened: bool
+    log_floor: float = LOG_FLOOR
 
     @property
     def floor(self) -> Vector:
@@ -52,7 +54,7 @@ class Normalizer:
     @property
     def stretch(self) -> tuple[float, float]:
         """(gain, offset): v = gain * u + offset, before the logarithm where there is one."""
-        return (2.0, LOG_FLOOR) if self.logarithmic else (3.0, -1.0)
+        return (2.0, self.log_floor) if self.logarithmic else (3.0, -1.0)
 
     @property
     def affine(self) -> Vector:
@@ -74,8 +76,11 @@ def fit(
     common: bool = False,
     ridge: float = 1e-3,
     components: int = 32,
+    noise: npt.ArrayLike = 0.0,
 ) -> Normalizer:
-    """Fit to (n, B) valid pixels. With `common` every band has the range of the widest, so that bands keep
+    """Fit to (n, B) valid pixels. `noise` is the standard deviation of each band's, in DN: a logarithm without a
+    floor well above it would make the noise of dark ground the largest contrast (the generalised logarithm of
+    Durbin et al. 2002). With `common` every band has the range of the widest, so that bands keep
     their weight; it tells only where the space is not one standard deviation a band.
 
     Whitening divides principal component i by sqrt(l_i + ridge * mean(l)), l the eigenvalues of the
@@ -88,7 +93,8 @@ def fit(
     high = low + (high - low).max() if common else high
     bands = len(low)
     zero, one = np.zeros(bands), np.ones(bands)
-    draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened)
+    log_floor = max(LOG_FLOOR, NOISE_FLOOR * float((np.asarray(noise) / (high - low)).max()))
+    draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened, log_floor)
     v = draft.stretched(sample)
     mean = v.mean(axis=0)
     varies = sample.max(axis=0) > sample.min(axis=0)
@@ -98,7 +104,7 @@ def fit(
     variance = np.diag(covariance)
     spread = np.sqrt(np.where(variance > 0, variance, 1.0))
     return Normalizer(
-        low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened
+        low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened, log_floor
     )
 
 

@@ -25,7 +25,7 @@ from satae import models, normalize, objectives
 from satae.augment import Augmenter
 from satae.config import Recipe
 from satae.errors import DeviceError, TilesError, TrainError
-from satae.feed import Feed, pixel_sample
+from satae.feed import Feed, noise, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
 from satae.pixels import Pixels
@@ -98,6 +98,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
         common=settings.scale == "common",
         ridge=settings.ridge,
         components=settings.components,
+        noise=noise(sets, chosen.train),
     )
     for name, low, high in zip(sets[0].record.bands, pixels.min(axis=0), pixels.max(axis=0), strict=True):
         if low == high:

@@ -10,7 +10,7 @@ import torch
 from detectors import toy
 
 from satae import config, feed, models, normalize
-from satae.feed import Feed, pixel_sample
+from satae.feed import Feed, noise, pixel_sample
 from satae.graph import Input
 from satae.pixels import Pixels
 from satae.split import Split, split
@@ -34,6 +34,28 @@ def made(tiles: TileSet, *changes: str, context: int = 0, share: float = 0.25) -
 
 def everything(tiles: TileSet) -> np.ndarray:
     return np.column_stack([np.zeros(len(tiles), int), np.arange(len(tiles))])
+
+
+@pytest.mark.parametrize("deviation", [3.0, 20.0])
+def test_noise_is_that_of_calm_ground_whatever_lies_beside_it(make_tiles, deviation: float):
+    rng = np.random.default_rng(0)
+    ramp = 2000 + 3 * np.arange(256)[None, None, :] + 2 * np.arange(256)[None, :, None]
+    scene = (
+        np.repeat(ramp, 3, 0)
+        + rng.normal(size=(3, 256, 256)) * deviation * np.array([1, 2, 0])[:, None, None]
+    )
+    scene[:, :, 128:] += rng.integers(0, 1500, (3, 256, 128))  # a town
+    tiles = make_tiles(np.rint(scene).astype(np.uint16))
+    found = noise([tiles], everything(tiles))
+    assert found == pytest.approx(deviation * np.array([1, 2, 0]), rel=0.1, abs=0.5)
+
+
+def test_noise_leaves_invalid_pixels_out(make_tiles):
+    scene, valid = np.full((3, 64, 64), 500, np.uint16), np.ones((64, 64), bool)
+    valid[:48, 7::16] = False
+    scene[:, ~valid] = 0
+    tiles = make_tiles(scene, valid)
+    assert np.array_equal(noise([tiles], everything(tiles)), np.zeros(3))
 
 
 @pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])

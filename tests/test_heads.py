@@ -92,6 +92,24 @@ def test_a_constant_offset_has_no_gradient():
     assert head_of(("gradient", {}), made)(shifted).abs().max() < 1e-9
 
 
+def test_edges_are_gradients_over_their_mean_on_the_ring_and_over_the_sample():
+    made = fitted(whitened=False)
+    view, valid = seen(made, size=40)
+    found, steps = head_of(("edges", {"target_px": 2.0}), made), head_of(("gradient", {}), made)(view)
+    chosen = view.valid * mask(1, 40, 40, 0.5, 3)
+    found.fit(lambda: iter([(view, chosen)]))
+    g = steps[0].sum(dim=0).double().numpy()
+    within = head_of(("gradient", {}), made)(view._replace(valid=chosen))[0].sum(dim=0).double().numpy()
+    usual = within[chosen[0, 0].numpy() > 0].mean()
+    out = found(view)[0].double().numpy()
+    for i, j in np.argwhere(valid)[::37]:
+        rows, cols = np.indices(g.shape)
+        far = np.maximum(abs(rows - i), abs(cols - j))
+        ring = valid & (far > 2) & (far <= 7)
+        expected = steps[0, :, i, j].numpy() / (g[ring].mean() + usual)
+        assert np.allclose(out[:, i, j], expected, rtol=1e-3, atol=1e-6)
+
+
 def test_latent_is_the_mahalanobis_distance_of_the_code_from_the_chosen_codes():
     made, ridge = fitted(), 0.01
     view, valid = seen(made, size=30)

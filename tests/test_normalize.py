@@ -127,3 +127,13 @@ def test_the_stretch_never_falls_and_is_clipped_at_floor_and_ceiling(logarithmic
     v = made.stretched(line)
     assert (np.diff(v, axis=0) >= 0).all()
     assert np.allclose(v[0], made.stretched(made.floor)) and np.allclose(v[-1], made.stretched(made.ceiling))
+
+
+@pytest.mark.parametrize(("noise", "floor"), [(0.0, 0.02), (0.001, 0.02), (0.02, 0.1)])
+def test_the_floor_of_the_logarithm_lies_well_above_the_noise(noise: float, floor: float):
+    sample = np.random.default_rng(0).uniform(0, 1000, (50_000, 2))
+    made = fit(sample, whitened=False, logarithmic=True, noise=[noise * 1000, 0.0])
+    span = made.high - made.low
+    assert made.log_floor == pytest.approx(floor, rel=0.01)
+    assert np.allclose(np.exp(made.stretched(made.low[None])), made.log_floor, rtol=1e-6)
+    assert np.allclose(np.exp(made.stretched(made.low[None] + span / 2)), 0.5 + made.log_floor)

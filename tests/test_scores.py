@@ -192,7 +192,7 @@ def test_an_unknown_score_is_refused_with_those_there_are():
 
 
 def test_the_heads_that_are_promised_are_there():
-    assert {"whitened", "mse", "mae", "ssim", "gradient", "latent", "memory"} <= {*scores.NAMES}
+    assert {"whitened", "mse", "mae", "ssim", "gradient", "edges", "latent", "memory"} <= {*scores.NAMES}
 
 
 REFUSED = [
