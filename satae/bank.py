@@ -7,7 +7,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from satae.context import WIDEST, ring_sides
+
 DRAWN = 100_000  # vectors kept of a sample, from which a bank is chosen
+
+
+def check(size: int, nearest: int, ring: str) -> None:
+    """ValueError where a bank cannot have this size, nearest neighbour, or ring of surroundings."""
+    if not 1 <= nearest <= size <= 100_000:
+        raise ValueError(f"size {size} and nearest {nearest} are not 1 <= nearest <= size <= 100000")
+    if len(ring_sides(ring)) != 1 or ring_sides(ring)[0][1] > WIDEST:
+        raise ValueError(f"ring {ring} is not one ring of at most {WIDEST} pixels")
 
 
 class Bank(nn.Module):

@@ -14,12 +14,26 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EIGHT = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (row, col) directions
+WIDEST = 129  # pixels, the outer side of a ring
 Ring = tuple[int, int]  # inner and outer side in pixels, odd; the inner square is not in it
 
 
 def odd(size: float) -> int:
     """The nearest odd number, of two the larger, at least 1."""
     return max(1, 2 * math.floor(size / 2) + 1)
+
+
+def ring_sides(text: str) -> list[Ring]:
+    """The rings that a text such as '9-17' or '5-9,9-17' names; ValueError where it names none."""
+    try:
+        pairs = [part.split("-") for part in text.split(",")]
+        found = [(int(inner), int(outer)) for inner, outer in pairs]
+    except ValueError:
+        raise ValueError(f"{text!r} is not of the form 9-17 or 5-9,9-17") from None
+    for inner, outer in found:
+        if not (0 < inner < outer and inner % 2 and outer % 2):
+            raise ValueError(f"{inner}-{outer} is no ring: it needs two odd sides, the smaller first")
+    return found
 
 
 def total(z: Tensor, side: int) -> Tensor:

@@ -12,11 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from satae.context import Ring, felt, odd, rings
+from satae.context import WIDEST, Ring, felt, odd, ring_sides, rings
 from satae.models import Output
 
 SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score": ["whitened"]}
-WIDEST = 129  # pixels
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,6 @@ class Params:
         for inner, outer in self.sides():
             if not outer <= WIDEST:
                 raise ValueError(f"a ring of {inner}-{outer} pixels is wider than {WIDEST}")
-
-
-def ring_sides(text: str) -> list[Ring]:
-    """The rings that a text such as '9-17' or '5-9,9-17' names; ValueError where it names none."""
-    try:
-        pairs = [part.split("-") for part in text.split(",")]
-        found = [(int(inner), int(outer)) for inner, outer in pairs]
-    except ValueError:
-        raise ValueError(f"{text!r} is not of the form 9-17 or 5-9,9-17") from None
-    for inner, outer in found:
-        if not (0 < inner < outer and inner % 2 and outer % 2):
-            raise ValueError(f"{inner}-{outer} is no ring: it needs two odd sides, the smaller first")
-    return found
 
 
 class Annulus(nn.Module):

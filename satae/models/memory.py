@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.bank import Bank, drawn, picked
-from satae.context import rings
+from satae.bank import Bank, check, drawn, picked
+from satae.context import ring_sides, rings
 from satae.models import Output, Sample
-from satae.models.annulus import WIDEST, ring_sides
 
 SUITS = {
     "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 32},
@@ -36,14 +35,9 @@ class Params:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nearest <= self.size <= 100_000:
-            raise ValueError(
-                f"size {self.size} and nearest {self.nearest} are not 1 <= nearest <= size <= 100000"
-            )
+        check(self.size, self.nearest, self.ring)
         if not 0 <= self.context < float("inf"):
             raise ValueError(f"context {self.context} is not a weight")
-        if len(ring_sides(self.ring)) != 1 or ring_sides(self.ring)[0][1] > WIDEST:
-            raise ValueError(f"ring {self.ring} is not one ring of at most {WIDEST} pixels")
 
 
 class Memory(nn.Module):

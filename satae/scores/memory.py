@@ -12,10 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.bank import Bank, drawn, picked
-from satae.context import rings
+from satae.bank import Bank, check, drawn, picked
+from satae.context import ring_sides, rings
 from satae.errors import ConfigError
-from satae.models.annulus import WIDEST, ring_sides
 from satae.normalize import Normalizer
 from satae.scores import ToBands, View, Views, apportioned
 
@@ -35,12 +34,7 @@ class Params:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.nearest <= self.size <= 100_000:
-            raise ValueError(
-                f"size {self.size} and nearest {self.nearest} are not 1 <= nearest <= size <= 100000"
-            )
-        if len(ring_sides(self.ring)) != 1 or ring_sides(self.ring)[0][1] > WIDEST:
-            raise ValueError(f"ring {self.ring} is not one ring of at most {WIDEST} pixels")
+        check(self.size, self.nearest, self.ring)
         names = [name for _, name in self.blocks()]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.of!r} names a part twice")
