@@ -65,9 +65,7 @@ def constant_tiles(e: Evidence) -> Finding | None:
 
 def unreachable(e: Evidence) -> Finding | None:
     """An output activation with a range that the data leave."""
-    if e.reach is None or e.reach.beyond <= 0.02 or dead_units(e):
-        return None
-    if e.reach.high - e.reach.low < 0.1 * e.reach.deviation:  # it gives the mean, and could give more
+    if e.reach is None or min(e.reach.beyond, e.reach.pressed) <= 0.02 or dead_units(e):
         return None
     return Finding(
         "the output cannot reach the data",
@@ -206,7 +204,7 @@ def small_code(e: Evidence) -> Finding | None:
     """No better than a PCA of the same code, and nothing else that explains it."""
     if e.pca_mse is None or e.mse < e.pca_mse:
         return None
-    if any(rule(e) for rule in (diverged, unreachable, only_the_mean, dead_units, overfitting)):
+    if any(rule(e) for rule in CAUSES):
         return None
     return Finding(
         "bottleneck too small, or not made use of",
@@ -268,6 +266,8 @@ def unfinished(e: Evidence) -> Finding | None:
     before = max(0, epochs - 1 - max(2, epochs // 5))
     falls = sum(b < a for a, b in itertools.pairwise(train))
     slow = e.mse > 0.5 * e.variance and falls >= 0.8 * (epochs - 1) and train[-1] > 0.5 * train[0]
+    if diverged(e) or unreachable(e):
+        return None
     if e.best == epochs >= 2 and losses[-1] < 0.8 * losses[before]:
         text = f"held-out loss went from {losses[before]:.3g} in epoch {before + 1} to {losses[-1]:.3g}"
     elif len(train) == epochs >= 4 and slow:
@@ -281,6 +281,9 @@ def unfinished(e: Evidence) -> Finding | None:
     )
 
 
+CAUSES: tuple[Rule, ...] = (
+    diverged, unreachable, only_the_mean, collapsed, dead_units, overfitting, noise_too_high
+)  # fmt: skip
 TILES: tuple[Rule, ...] = (few_tiles, invalid_tiles, constant_tiles)
 RULES: tuple[Rule, ...] = (
     diverged, unreachable, only_the_mean, collapsed, one_sided, gradients, dead_units, small_code, copying,

@@ -57,12 +57,13 @@ class Denoised:
 
 @dataclass(frozen=True)
 class Reach:
-    """The values between which outputs stay whatever the input, and the share of values of x beyond them."""
+    """The values between which outputs stay whatever the input, the share of values of x beyond them, and the
+    share of outputs for x at the one or the other."""
 
     low: float
     high: float
     beyond: float
-    deviation: float
+    pressed: float
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def gather(
             mean_loss=_mean_loss(recipe, learned, held_out),
             copied=_copied(model, held_out, spread, found["mse"] / max(found["variance"], 1e-12)),
             denoised=_denoised(model, recipe, held_out),
-            reach=_reach(model, held_out, spread),
+            reach=_reach(model, held_out),
             dead=_dead(model, held_out),
             **_codes(model, recipe, held_out),
         )
@@ -247,16 +248,18 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
     return Denoised(damage / max(count, 1.0), error / max(count, 1.0))
 
 
-def _reach(model: nn.Module, held_out: Sample, spread: Tensor) -> Reach:
-    """Least and largest output over inputs that are multiplied by PROBES, and what of x lies beyond."""
+def _reach(model: nn.Module, held_out: Sample) -> Reach:
+    """Least and largest output over inputs that are multiplied by PROBES."""
     outputs = [model(x * k, valid).reconstruction.float() for x, valid, _ in held_out() for k in PROBES]
     low, high = (float(f(torch.stack([f(o) for o in outputs]))) for f in (torch.min, torch.max))
     margin = MARGIN * (high - low)
-    beyond = count = 0.0
-    for x, _, chosen in held_out():
+    beyond = pressed = count = 0.0
+    for x, valid, chosen in held_out():
+        rebuilt = model(x, valid).reconstruction.float()
         beyond += float((((x < low - margin) | (x > high + margin)) * chosen).sum())
+        pressed += float((((rebuilt <= low + margin) | (rebuilt >= high - margin)) * chosen).sum())
         count += float(chosen.sum()) * x.shape[1]
-    return Reach(low, high, beyond / max(count, 1.0), float(spread.mean()))
+    return Reach(low, high, beyond / max(count, 1.0), pressed / max(count, 1.0))
 
 
 def _dead(model: nn.Module, held_out: Sample) -> dict[str, float]:

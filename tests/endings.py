@@ -100,6 +100,23 @@ class Net(nn.Module):
         return Output(self.output(self.last(z)), code, None, log_variance)
 
 
+class Pixelwise(nn.Module):
+    """An overcomplete code of each pixel by itself: it can copy."""
+
+    stride = 1
+
+    def __init__(self, channels: int, code_size: int) -> None:
+        super().__init__()
+        self.code_size = code_size
+        torch.manual_seed(0)
+        self.encoder = nn.Sequential(nn.Conv2d(channels, code_size, 1), nn.LeakyReLU())
+        self.decoder = nn.Conv2d(code_size, channels, 1)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        code = self.encoder(x)
+        return Output(self.decoder(code), code)
+
+
 def ended(
     model: nn.Module, *changes: str, x: Tensor | None = None, held_out: int = 64, tiles: Tiles = GOOD
 ) -> Evidence:
