@@ -7,59 +7,37 @@ to the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from satae import models, normalize, objectives
+from satae import checkpoint, models, normalize, objectives
 from satae.augment import Augmenter
-from satae.config import Recipe
-from satae.errors import DeviceError, TilesError, TrainError
-from satae.feed import Feed, noise, pixel_sample
+from satae.checkpoint import CHECKPOINT, Epoch, Memory, State
+from satae.config import CorruptSettings, Recipe
+from satae.corrupt import corrupted
+from satae.errors import ConfigError, DeviceError, TrainError
+from satae.feed import Batch, Feed, noise, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
+from satae.objectives import Objective
 from satae.pixels import Pixels
-from satae.publish import publish, staging
+from satae.schedule import learning_rate, optimizer_of
 from satae.split import Split, split
 from satae.tiles import TileSet
 
-CHECKPOINT = "checkpoint.pt"
+Indices = npt.NDArray[np.int64]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of history.jsonl. Losses are means over pixels in the space that the autoencoder sees."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    learning_rate: float
-    gradient_norm: float
-    seconds: float
-
-
-@dataclass
-class State:
-    """Where a run stands; all of it is in a checkpoint."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[Epoch] = field(default_factory=list)
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,10 +59,63 @@ class Trained:
     state: State
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": lambda weights, rate, decay: torch.optim.Adam(weights, lr=rate, weight_decay=decay),
-    "adamw": lambda weights, rate, decay: torch.optim.AdamW(weights, lr=rate, weight_decay=decay),
-}
+class Source(Protocol):
+    """Where batches come from; `where` numbers samples in a way of the source's own.
+
+    A batch is x (N, C, H, W), what the model is given beside it (`valid` (N, 1, H, W), or surroundings), and
+    the pixels that count (N, 1, H, W), all on the device.
+    """
+
+    def batches(self, where: Indices, epoch: int, at_least: int) -> list[Indices]:
+        """The samples of each batch of an epoch, always the same number of batches, at least so many."""
+        ...
+
+    def training(self, where: Indices, epoch: int, step: int) -> Batch:
+        """A batch to learn from; what is drawn for it is a function of the seed, epoch and step."""
+        ...
+
+    def plain(self, where: Indices) -> Iterable[Batch]:
+        """All of the given samples in order, as they are."""
+        ...
+
+    def tiles(self, where: Indices) -> list[str]:
+        """What a batch is made of, for messages."""
+        ...
+
+
+Forward = Callable[[Tensor, Tensor], models.Output]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from what: samples of a source to learn from and to hold out, and the loss.
+
+    `forward` is what is asked for the output of a batch, the model itself where it is None.
+    """
+
+    model: nn.Module
+    source: Source
+    train: Indices
+    held_out: Indices
+    recipe: Recipe
+    loss_of: Objective
+    device: torch.device
+    forward: Forward | None = None
+
+    @property
+    def given(self) -> Forward:
+        """What maps a batch to its output."""
+        return self.forward or self.model
+
+    def batch(self, x: Tensor, valid: Tensor, epoch: int, step: int, progress: float) -> objectives.Batch:
+        """What the loss is told of a batch to learn from."""
+        key = (self.recipe.train.seed, 7, epoch, step)
+        entered = corrupted(x, valid, self.recipe.corrupt, key)
+        if self.loss_of.differentiates:
+            entered = entered.detach().requires_grad_()
+        return objectives.Batch(x, valid, progress, entered)
+
+
 Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in all, a finished epoch)
 
 
@@ -94,6 +125,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
     fitted = normalize.fit(
         pixels,
         whitened=settings.space == "whitened",
+        unit=settings.space == "unit",
         logarithmic=settings.stretch == "log",
         common=settings.scale == "common",
         ridge=settings.ridge,
@@ -113,19 +145,35 @@ def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
     TrainError where no band varies.
     """
     cfg = recipe.train
-    objectives.Objective(recipe.objective)
+    loss_of = Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
-    models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params)
+    _together(
+        models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params), loss_of, recipe
+    )
     chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
     return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over a share of the steps, then half a cosine down to 0 (Loshchilov and Hutter 2017)."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
+    """ConfigError where the recipe asks for whole tiles and the architecture learns from single pixels."""
+    if not hasattr(model, "predict"):
+        return
+    needs = [f"objective = {name!r}" for name in loss_of.whole]
+    needs += ["corrupt"] * (recipe.corrupt != CorruptSettings())
+    if needs:
+        raise ConfigError(
+            f"{needs[0]}: it needs whole tiles, and {recipe.model.name} learns from single pixels and their "
+            "surroundings; conv does not"
+        )
+
+
+def gradients(model: nn.Module) -> dict[str, float]:
+    """The deviation from 0 of the gradient of each layer, over that of its weights."""
+    weights = {name: p for name, p in model.named_parameters() if p.grad is not None and p.dim() > 1}
+    if not weights:
+        return {}
+    sizes = [(p.grad.norm() / p.detach().norm().clamp(min=1e-12)) for p in weights.values()]  # type: ignore[union-attr]
+    return dict(zip((n.removesuffix(".weight") for n in weights), torch.stack(sizes).tolist(), strict=True))
 
 
 def device_named(name: str) -> torch.device:
@@ -160,75 +208,102 @@ def fit(
     cfg = recipe.train
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
-    loss_of = objectives.Objective(recipe.objective)
+    loss_of = Objective(recipe.objective, int(model.code_size)).to(device)  # type: ignore[arg-type]
     feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
     closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
     if closed is not None:
         closed(feed.sample)
     if not any(p.requires_grad for p in model.parameters()):
         return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
-    source: Feed | Pixels = feed
-    forward: Callable[[Tensor, Tensor], models.Output] = model
-    if hasattr(model, "predict"):
-        source = Pixels(feed, model, cfg.pixels)
-        forward = model.predict  # type: ignore[assignment]
-    optimizer = OPTIMIZERS[cfg.optimizer](model.parameters(), cfg.learning_rate, cfg.weight_decay)
+    learned = Pixels(feed, model, cfg.pixels) if hasattr(model, "predict") else None
+    task = Task(model, learned or feed, chosen.train, chosen.held_out, recipe, loss_of, device)
+    if learned is not None:
+        task = replace(task, forward=model.predict)  # type: ignore[arg-type]
+    state = descend(task, run, _identity(sets, recipe), report=report)
+    return Trained(model.cpu().eval(), normalizer, chosen, state)
+
+
+def descend(
+    task: Task,
+    run: Path | None = None,
+    identity: str = "",
+    *,
+    report: Report = lambda done, total, epoch: None,
+) -> State:
+    """Fit the model of a task, which then has its best weights, in evaluation mode.
+
+    With a folder `run` it leaves history and checkpoint there, and goes on from those of the same `identity`;
+    with None it writes nothing. Raises as `fit`.
+    """
+    model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
+    optimizer, loss_of = optimizer_of(model.parameters(), cfg), task.loss_of
     half = precision_of(cfg.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    identity = _identity(sets, recipe)
-    state = _resumed(run, identity, model, optimizer, scaler)
-    steps = len(source.batches(chosen.train, 0, cfg.min_steps))
+    memory = Memory(model, optimizer, scaler, loss_of.rivals)
+    state = State() if run is None else checkpoint.resumed(run, identity, memory)
+    steps = len(source.batches(task.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
-        losses, norms, rate = [], [], 0.0
-        for step, where in enumerate(source.batches(chosen.train, epoch, cfg.min_steps)):
-            rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
+        losses, norms, rate, slopes = [], [], 0.0, {}
+        for step, where in enumerate(source.batches(task.train, epoch, cfg.min_steps)):
+            rate = learning_rate(epoch * steps + step, total, cfg, [e.val_loss for e in state.history])
             for group in optimizer.param_groups:
                 group["lr"] = rate
             x, seen, counted = source.training(where, epoch, step)
+            batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                loss = loss_of(forward(x, seen), x, counted, (epoch * steps + step) / total)
+                out = task.given(x if batch.entered is None else batch.entered, seen)
+                loss = loss_of(out, *batch)
             if not torch.isfinite(loss):
-                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
+                raise TrainError(_not_finite(source, where, epoch, step, run))
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
+            if step == steps - 1:
+                slopes = gradients(model)
             norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
-                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
+                raise TrainError(_not_finite(source, where, epoch, step, run))
             scaler.step(optimizer)
             scaler.update()
+            for rival in loss_of.rivals.values():
+                rival.learn(out, batch)
             losses.append(loss.item())
             norms.append(float(norm))
             report(epoch * steps + step + 1, total, None)
         model.eval()
-        val_loss = evaluate(forward, source, chosen.held_out, loss_of)
+        val_loss = evaluate(task.given, source, task.held_out, loss_of)
         if not math.isfinite(val_loss):
-            raise TrainError(_not_finite(sets, chosen.held_out[:1], epoch, steps, run))
+            raise TrainError(_not_finite(source, task.held_out[:1], epoch, steps, run))
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, val_loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
         seconds = time.perf_counter() - started
-        entry = Epoch(state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds)
+        entry = Epoch(
+            state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds,
+            measures=loss_of.measures(), gradients=slopes, clipped=float(np.mean(np.array(norms) > cfg.clip)),
+        )  # fmt: skip
         state.history.append(entry)
-        _save(run, identity, state, model, optimizer, scaler)
+        if run is not None:
+            checkpoint.save(run, identity, state, memory)
         report(state.epoch * steps, total, entry)
 
     model.load_state_dict(state.best_weights)
-    return Trained(model.cpu().eval(), normalizer, chosen, state)
+    model.eval()
+    return state
 
 
 @torch.no_grad()
 def evaluate(
     forward: Callable[[Tensor, Tensor], models.Output],
-    source: Feed | Pixels,
-    where: npt.NDArray[np.int64],
-    loss_of: objectives.Loss,
+    source: Source,
+    where: Indices,
+    loss_of: Objective,
 ) -> float:
     """The loss over tiles as they are, weighted by their valid pixels."""
     total = count = 0.0
@@ -239,7 +314,7 @@ def evaluate(
     return total / max(count, 1.0)
 
 
-def _closed(model: nn.Module, feed: Feed, loss_of: objectives.Loss, chosen: Split) -> State:
+def _closed(model: nn.Module, feed: Feed, loss_of: Objective, chosen: Split) -> State:
     """Where a run stands whose model has no weights to learn by gradients."""
     train_loss, val_loss = (
         evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)
@@ -248,20 +323,16 @@ def _closed(model: nn.Module, feed: Feed, loss_of: objectives.Loss, chosen: Spli
     return State(1, 1, val_loss, dict(model.state_dict()), [only], finished=True)
 
 
-def _not_finite(
-    sets: Sequence[TileSet], where: npt.NDArray[np.int64], epoch: int, step: int, run: Path
-) -> str:
-    names = [
-        f"{sets[s].record.scene} row {sets[s].index[t][0]} col {sets[s].index[t][1]}" for s, t in where[:3]
-    ]
+def _not_finite(source: Source, where: Indices, epoch: int, step: int, run: Path | None) -> str:
     kept = (
         f"the last good checkpoint is {run / CHECKPOINT}"
-        if (run / CHECKPOINT).exists()
+        if run is not None and (run / CHECKPOINT).exists()
         else "none was saved yet"
     )
     return (
-        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} (tiles {'; '.join(names)}); {kept}: "
-        "lower train.learning_rate or train.clip and train again"
+        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} "
+        f"(tiles {'; '.join(source.tiles(where)[:3])}); {kept}: lower train.learning_rate or train.clip "
+        "and train again"
     )
 
 
@@ -269,75 +340,3 @@ def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
     """What a checkpoint belongs to: the recipe and the tiles."""
     text = recipe.model_dump_json() + "".join(s.record.model_dump_json() for s in sets)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _save(
-    run: Path,
-    identity: str,
-    state: State,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> None:
-    """Replace checkpoint and history in one step each; torch's generator is saved for layers that draw."""
-    rest = asdict(state)
-    weights = rest.pop("best_weights")
-    content: dict[str, Any] = {
-        "identity": identity,
-        "state": json.dumps(rest),
-        "best_weights": weights,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        content["cuda_rng"] = torch.cuda.get_rng_state()
-    target = run / CHECKPOINT
-    with staging(target) as folder:
-        torch.save(content, folder / CHECKPOINT)
-        publish(folder / CHECKPOINT, target)
-        lines = "".join(json.dumps(asdict(e)) + "\n" for e in state.history)
-        (folder / "history.jsonl").write_text(lines, newline="\n")
-        publish(folder / "history.jsonl", run / "history.jsonl")
-
-
-def _resumed(
-    run: Path,
-    identity: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
-    path = run / CHECKPOINT
-    if not path.exists():
-        return State()
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["identity"] == identity:
-            return _restored(content, model, optimizer, scaler)
-    except Exception as error:  # torch.load raises many types on damaged files
-        raise TrainError(f"{path} is damaged; train again with --overwrite") from error
-    raise TilesError(
-        f"{run} was trained with another recipe or on other tiles; --resume needs the same of both "
-        "(or start again with --overwrite)"
-    )
-
-
-def _restored(
-    content: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
-    """Put all that a checkpoint holds back where it came from."""
-    saved = json.loads(content["state"])
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    if content["scaler"]:  # empty where it was not in use, and then it may not be loaded
-        scaler.load_state_dict(content["scaler"])
-    torch.set_rng_state(content["torch_rng"])
-    if "cuda_rng" in content and torch.cuda.is_available():
-        torch.cuda.set_rng_state(content["cuda_rng"])
-    history = [Epoch(**line) for line in saved.pop("history")]
-    return State(**saved, best_weights=content["best_weights"], history=history)
