@@ -38,8 +38,9 @@ class Style:
 
     def finish(self, channels: int) -> list[nn.Module]:
         """Those layers, without the ones that do nothing."""
-        made = [norm(self.norm, channels), ACTIVATIONS[self.activation](), nn.Dropout2d(self.dropout)]
-        return [m for m in made if not isinstance(m, nn.Identity) and getattr(m, "p", 1.0)]
+        normed = [] if self.norm == "none" else [norm(self.norm, channels)]
+        dropped = [nn.Dropout2d(self.dropout)] if self.dropout else []
+        return [*normed, ACTIVATIONS[self.activation](), *dropped]
 
 
 Unit = Callable[..., nn.Module]
@@ -181,6 +182,4 @@ class Attention(nn.Module):
         """z (N, heads, D, H, W) at each place in the window, 0 beyond the edges."""
         height, width, reach = *z.shape[-2:], self.side // 2
         wide = F.pad(z, (reach,) * 4)
-        return [
-            wide[..., i : i + height, j : j + width] for i in range(self.side) for j in range(self.side)
-        ]
+        return [wide[..., i : i + height, j : j + width] for i in range(self.side) for j in range(self.side)]

@@ -17,6 +17,7 @@ import yaml
 
 import satae
 from satae import (
+    blend,
     config,
     diagnosis,
     export,
@@ -32,7 +33,7 @@ from satae import (
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.checkpoint import CHECKPOINT
 from satae.config import Recipe
-from satae.errors import OutputError, TilesError
+from satae.errors import ConfigError, OutputError, TilesError
 from satae.feed import Feed
 from satae.heldout import calibrated
 from satae.mapping import Mapping
@@ -84,16 +85,17 @@ def train(
         planned = plan(sets, recipe)
         heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
         mapping = Mapping(recipe.map, len(heads))
-        _tried(planned, heads, mapping)
+        _tried(planned, heads, mapping, recipe.augment.crop or sets[0].record.size)
         with _held(run):
             if not resume:
                 _begin(run, recipe)
             trained = fit(sets, planned, run, device=place, report=report)
             detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
-            halo = _halo(detector, len(sets[0].record.bands))
-            detector.settle(_feed(sets, recipe, trained, context=halo).sample)
+            lattice = _lattice(detector, len(sets[0].record.bands))
+            around = 0 if lattice.frame else lattice.halo
+            detector.settle(_feed(sets, recipe, trained, context=around).sample)
             mean_loss = _mean_loss(sets, recipe, trained)
-            proto, card = _exported(sets, recipe, trained, detector, halo, place.type)
+            proto, card = _exported(sets, recipe, trained, detector, lattice, place.type)
             found = calibrated(
                 sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
             )
@@ -129,10 +131,16 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
 
 
 @torch.no_grad()
-def _tried(planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping) -> None:
-    """ConfigError where the loss or a head needs what the architecture does not give."""
+def _tried(planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping, side: int) -> None:
+    """ConfigError where the loss or a head needs what the architecture does not give, or the architecture other
+    tiles than those of `side` pixels."""
     recipe, channels = planned.recipe, len(planned.normalizer.affine)
     model = models.build(recipe.model.name, channels, recipe.model.params)
+    if side % (frame := int(getattr(model, "frame", 1))):
+        raise ConfigError(
+            f"{recipe.model.name} sees frames of {frame} pixels and what it learns from has {side} a side; set "
+            "model.params.size or augment.crop so that one divides the other, or cut with another --size"
+        )
     detector = graph.Detector(planned.normalizer, model, heads, mapping).eval()
     x, valid = torch.zeros(1, channels, TRIED, TRIED), torch.ones(1, 1, TRIED, TRIED)
     objectives.Objective(recipe.objective)(model(x, valid), x, valid)
@@ -171,10 +179,26 @@ def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
     return presets.settled(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
 
 
-def _halo(detector: graph.Detector, bands: int) -> int:
-    """The reach of the whole graph, as a multiple of the stride."""
+@dataclass(frozen=True)
+class _Lattice:
+    """Where inferences on a scene lie, as the card says it."""
+
+    stride: int
+    halo: int
+    core: int
+    frame: int
+
+
+def _lattice(detector: graph.Detector, bands: int) -> _Lattice:
+    """The halo is the reach of the whole graph, as a multiple of the stride; of a model that sees one frame at a
+    time, what its frames overlap by."""
+    frame = int(getattr(detector.model, "frame", 0))
+    if frame:
+        step = frame // blend.OVERLAP
+        return _Lattice(step, frame - step, CORE, frame)
     stride = int(detector.model.stride)  # type: ignore[arg-type]
-    return -(-graph.reach(detector, bands, stride) // stride) * stride
+    halo = -(-graph.reach(detector, bands, stride) // stride) * stride
+    return _Lattice(stride, halo, _core(detector), 0)
 
 
 def _core(detector: graph.Detector) -> int:
@@ -193,7 +217,7 @@ def _exported(
     recipe: Recipe,
     trained: Trained,
     detector: graph.Detector,
-    halo: int,
+    lattice: _Lattice,
     device: str,
 ) -> tuple[onnx.ModelProto, Card]:
     record = sets[0].record
@@ -201,7 +225,7 @@ def _exported(
     proto = export.to_onnx(detector, bands, record.size)
     image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
     agreed = export.parity(detector, proto.SerializeToString(), image, valid)
-    return proto, _card(sets, recipe, trained, (halo, _core(detector)), agreed, device)
+    return proto, _card(sets, recipe, trained, lattice, agreed, device)
 
 
 def _tiles(
@@ -214,7 +238,7 @@ def _card(
     sets: Sequence[TileSet],
     recipe: Recipe,
     trained: Trained,
-    frame: tuple[int, int],
+    lattice: _Lattice,
     agreed: Parity,
     device: str,
 ) -> Card:
@@ -234,9 +258,10 @@ def _card(
         dtype=record.dtype,
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,
-        stride=int(model.stride),  # type: ignore[arg-type]
-        halo=frame[0],
-        core=frame[1],
+        stride=lattice.stride,
+        halo=lattice.halo,
+        core=lattice.core,
+        frame=lattice.frame,
         code_size=int(model.code_size),  # type: ignore[arg-type]
         normalization=Normalization(
             space=recipe.input.space,

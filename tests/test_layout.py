@@ -19,7 +19,19 @@ PACKAGE = ROOT / "satae"
 # `models` stands for every architecture in it. A new module gets a place here.
 TIERS = [
     ["satae"],  # the version
-    ["errors", "tifftags", "grid", "console", "qgis", "landscape", "metrics", "bank", "context", "blocks"],
+    [
+        "errors",
+        "tifftags",
+        "grid",
+        "console",
+        "qgis",
+        "landscape",
+        "metrics",
+        "bank",
+        "context",
+        "blocks",
+        "blend",
+    ],
     ["publish", "config", "choices", "normalize", "calibrate", "raster", "stream", "tiles", "synthetic"],
     [
         "models",

@@ -8,6 +8,7 @@ scenes are scored in overlapping frames whose scores are blended.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -56,7 +57,7 @@ class DenseAutoencoder(nn.Module):
         self.code_size = params.code
         style, side = Style(params.norm, params.activation, params.dropout), params.size // HALVED
         widths = [channels, *(params.width * 2**i for i in range(3))]
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         cells = widths[-1] * side**2
         self.encoder = nn.Sequential(
             *(nn.Sequential(layer(*pair, style), nn.MaxPool2d(2)) for pair in steps),
