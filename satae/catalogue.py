@@ -54,9 +54,13 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         out.append(f"{row['kind']:<13} {row['name']:<12} {row['about']}")
         if "params" in row:
-            seen = f"reaches {row['reach']} px" if row["frame"] is None else f"sees frames of {row['frame']} px"
-            code = f"code of {row['code']} a {row['patch']} x {row['patch']} px" if row["code"] else "no code"
-            out.append(f"{'':<13} {'':<12}   {seen}, {code}, {row['weights']:,} weights ({BANDS} bands)")
+            seen = (
+                f"reaches {row['reach']} px" if row["frame"] is None else f"sees frames of {row['frame']} px"
+            )
+            code = f"{row['code'] or 'no'} numbers a patch of {row['patch']} x {row['patch']} px"
+            out.append(
+                f"{'':<13} {'':<12}   {seen}, keeps {code} and {BANDS} bands, {row['weights']:,} weights"
+            )
             if row["params"]:
                 settings = ", ".join(f"{key} {value}" for key, value in row["params"].items())
                 out.append(f"{'':<13} {'':<12}   {settings}")

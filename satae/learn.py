@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,6 @@ import yaml
 
 import satae
 from satae import (
-    blend,
     config,
     diagnosis,
     export,
@@ -36,6 +36,7 @@ from satae.config import Recipe
 from satae.errors import ConfigError, OutputError, TilesError
 from satae.feed import Feed
 from satae.heldout import calibrated
+from satae.lattice import Lattice, lattice_of
 from satae.mapping import Mapping
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles import TileSet
@@ -44,8 +45,6 @@ from satae.train import Plan, Report, Trained, device_named, evaluate, fit, plan
 CONFIG = "config.yaml"
 PARITY_TILES = 8
 TRIED = 16  # pixels a side of what a recipe is tried on
-CORE = 256  # pixels a side that one inference yields
-CELLS = 24_000_000  # numbers that one step of the graph may hold; about 100 MB
 SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
 FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md")
 
@@ -91,11 +90,10 @@ def train(
                 _begin(run, recipe)
             trained = fit(sets, planned, run, device=place, report=report)
             detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
-            lattice = _lattice(detector, len(sets[0].record.bands))
-            around = 0 if lattice.frame else lattice.halo
-            detector.settle(_feed(sets, recipe, trained, context=around).sample)
+            places = lattice_of(detector, len(sets[0].record.bands))
+            detector.settle(_feed(sets, recipe, trained, context=places.context).sample)
             mean_loss = _mean_loss(sets, recipe, trained)
-            proto, card = _exported(sets, recipe, trained, detector, lattice, place.type)
+            proto, card = _exported(sets, recipe, trained, detector, places, place.type)
             found = calibrated(
                 sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
             )
@@ -179,34 +177,6 @@ def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
     return presets.settled(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
 
 
-@dataclass(frozen=True)
-class _Lattice:
-    """Where inferences on a scene lie, as the card says it."""
-
-    stride: int
-    halo: int
-    core: int
-    frame: int
-
-
-def _lattice(detector: graph.Detector, bands: int) -> _Lattice:
-    """The halo is the reach of the whole graph, as a multiple of the stride; of a model that sees one frame at a
-    time, what its frames overlap by."""
-    frame = int(getattr(detector.model, "frame", 0))
-    if frame:
-        step = frame // blend.OVERLAP
-        return _Lattice(step, frame - step, CORE, frame)
-    stride = int(detector.model.stride)  # type: ignore[arg-type]
-    halo = -(-graph.reach(detector, bands, stride) // stride) * stride
-    return _Lattice(stride, halo, _core(detector), 0)
-
-
-def _core(detector: graph.Detector) -> int:
-    """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
-    cells = max(int(getattr(part, "cells", 0)) for part in (detector.model, *detector.heads))
-    return CORE if not cells else max(32, min(CORE, math.isqrt(CELLS // cells) // 32 * 32))
-
-
 def _feed(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, context: int = 0) -> Feed:
     inputs = graph.Input(trained.normalizer)
     return Feed(sets, inputs, recipe, trained.split, torch.device("cpu"), context)
@@ -217,7 +187,7 @@ def _exported(
     recipe: Recipe,
     trained: Trained,
     detector: graph.Detector,
-    lattice: _Lattice,
+    places: Lattice,
     device: str,
 ) -> tuple[onnx.ModelProto, Card]:
     record = sets[0].record
@@ -225,7 +195,7 @@ def _exported(
     proto = export.to_onnx(detector, bands, record.size)
     image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
     agreed = export.parity(detector, proto.SerializeToString(), image, valid)
-    return proto, _card(sets, recipe, trained, lattice, agreed, device)
+    return proto, _card(sets, recipe, trained, places, agreed, device)
 
 
 def _tiles(
@@ -238,7 +208,7 @@ def _card(
     sets: Sequence[TileSet],
     recipe: Recipe,
     trained: Trained,
-    lattice: _Lattice,
+    places: Lattice,
     agreed: Parity,
     device: str,
 ) -> Card:
@@ -258,10 +228,7 @@ def _card(
         dtype=record.dtype,
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,
-        stride=lattice.stride,
-        halo=lattice.halo,
-        core=lattice.core,
-        frame=lattice.frame,
+        **dataclasses.asdict(places),
         code_size=int(model.code_size),  # type: ignore[arg-type]
         normalization=Normalization(
             space=recipe.input.space,

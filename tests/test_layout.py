@@ -49,7 +49,7 @@ TIERS = [
     ],
     ["objectives", "scores"],
     ["graph", "runtime", "describe", "matfile", "presets"],
-    ["feed"],
+    ["feed", "lattice"],
     ["pixels"],
     ["train", "export", "scan", "tiling"],
     ["diagnosis", "heldout", "heatmap", "shift", "baseline", "why"],

@@ -1,4 +1,4 @@
-"""Dense: convolutions and a dense code for a whole frame, the model of the literature on CIFAR-10.
+"""Dense: a dense code for a whole frame, the model of the literature for small pictures such as CIFAR-10.
 
 Three 3 x 3 convolutions with ReLU and 2 x 2 max pooling, a dense code, three transposed convolutions (Masci et al.
 2011). Each number of its code follows from all of a frame, so it knows layouts, and it has no finite receptive field:
@@ -23,7 +23,8 @@ HALVED = 8  # input pixels a side of what enters the dense code as one cell
 class Params:
     """`size`: pixels a side of a frame, which divides the side of the training tiles. `code`: numbers a frame.
 
-    `width`: channels of the first convolution, doubled at each pooling. The rest as in conv.
+    `width`: channels of the first convolution, doubled at each pooling. `norm`, `activation`, `dropout` and `output`
+    as in conv.
     """
 
     size: int = 32

@@ -1,7 +1,7 @@
-"""Variational: the convolutional autoencoder whose code is a distribution, drawn from while it trains.
+"""Variational: a convolutional autoencoder with a smooth code, for scores of the code (the head `latent`).
 
-Kingma and Welling (2014). The code is the mean; the decoder sees mean + deviation * noise in training and the mean in
-use, so that scores are the same each time. The objective `kl` keeps the distribution near a standard normal one.
+Kingma and Welling (2014). The code is a distribution: the decoder sees mean + deviation * noise in training and the
+mean in use, so that scores are the same each time. The objective `kl` keeps it near a standard normal one.
 """
 
 from __future__ import annotations
