@@ -17,7 +17,7 @@ BANDS = 4  # for which weights and codes are counted
 def catalogue() -> list[dict[str, Any]]:
     """Kind, name and first sentence of every architecture, objective and score; `measured` of the former."""
     found = [("architecture", name, models.MODELS.module(name)) for name in models.NAMES]
-    found += [("objective", name, term) for name, term in objectives.OBJECTIVES.items()]  # type: ignore[misc]
+    found += [("objective", name, objectives.OBJECTIVES.module(name)) for name in objectives.NAMES]
     found += [("score", name, scores.SCORES.module(name)) for name in scores.NAMES]
     return [
         {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
