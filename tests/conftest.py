@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 from affine import Affine
+from detectors import toy
+from endings import CPU, recipe
 
-from satae import config, learn, synthetic, tiles, tiling
+from satae import config, learn, synthetic, tiles, tiling, train
 from satae.describe import describe
 from satae.grid import Grid
 
@@ -140,3 +143,21 @@ def model_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
         [tiles.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
     )
     return folder / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def toy_tiles(make_tiles: MakeTiles) -> tiles.TileSet:
+    """Tiles of a few smooth waves."""
+    return make_tiles(toy())
+
+
+@pytest.fixture
+def trained(tmp_path: Path, toy_tiles: tiles.TileSet) -> Callable[..., train.Trained]:
+    """Train on the toy in the run folder `run` (made below tmp_path)."""
+
+    def make(*changes: str, tiles: tiles.TileSet = toy_tiles, run: str = "run", **how: Any) -> train.Trained:
+        folder = tmp_path / run
+        folder.mkdir(exist_ok=True)
+        return train.fit([tiles], train.plan([tiles], recipe(*changes)), folder, device=CPU, **how)
+
+    return make

@@ -1,4 +1,4 @@
-"""Tiny runs that end well or badly, for the tests of what is said about them."""
+"""Tiny runs, on made-up tiles, that end well or badly; and what is asked of runs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae import config, train
+from satae.checkpoint import Epoch
 from satae.evidence import Evidence, Tiles, gather
 from satae.models import Output
 from satae.objectives import Objective
+from satae.train import Trained
 
+CPU = torch.device("cpu")
+SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
+    "model.name=conv",
+    "model.params.width=4",
+    "model.params.compression=4",
+    "train.batch=4",
+    "train.min_steps=3",
+    "train.validation=0.25",
+    "augment.noise=0.01",
+]
 SIDE = 16
 GOOD = Tiles(100, 1.0, 0.0)
 
@@ -128,8 +140,29 @@ def ended(
     every = np.arange(len(x))
     source = Waves(recipe, x)
     loss_of = Objective(recipe.objective, int(model.code_size))
-    cpu = torch.device("cpu")
-    task = train.Task(model, source, every[:-held_out], every[-held_out:], recipe, loss_of, cpu)
+    task = train.Task(model, source, every[:-held_out], every[-held_out:], recipe, loss_of, CPU)
     state = train.descend(task)
     learned, checked = every[:-held_out][:held_out], every[-held_out:]
     return gather(model, recipe, state, tiles, lambda: source.plain(learned), lambda: source.plain(checked))
+
+
+def recipe(*changes: str) -> config.Recipe:
+    return config.load(None, [*SMALL, *changes])
+
+
+def same_weights(one: Trained, other: Trained) -> bool:
+    a, b = one.model.state_dict(), other.model.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def losses(of: Trained) -> list[tuple[float, ...]]:
+    """All that history says but the seconds."""
+    return [(e.epoch, e.train_loss, e.val_loss, e.learning_rate, e.gradient_norm) for e in of.state.history]
+
+
+def stop_at(step: int, *, between_epochs: bool) -> train.Report:
+    def report(done: int, total: int, epoch: Epoch | None) -> None:
+        if done == step and (epoch is not None) == between_epochs:
+            raise KeyboardInterrupt
+
+    return report

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from satae import models, scores
+from satae import models, objectives, scores
 from satae.catalogue import catalogue
 from satae.choices import Choices
 from satae.errors import ConfigError
@@ -17,12 +17,14 @@ from satae.scores import SCORES
 
 EVERY = pytest.mark.parametrize(
     ("choices", "name"),
-    [(c, n) for c in (MODELS, SCORES) for n in c.names],
+    [(c, n) for c in (MODELS, OBJECTIVES, SCORES) for n in c.names],
     ids=lambda v: getattr(v, "kind", v),
 )
 
 
-@pytest.mark.parametrize(("package", "choices"), [(models, MODELS), (scores, SCORES)])
+@pytest.mark.parametrize(
+    ("package", "choices"), [(models, MODELS), (objectives, OBJECTIVES), (scores, SCORES)]
+)
 def test_every_file_of_the_package_is_a_choice(package: ModuleType, choices: Choices):
     folder = Path(package.__file__).parent
     assert list(choices.names) == sorted(p.stem for p in folder.glob("*.py") if p.stem[0] != "_")
@@ -85,5 +87,6 @@ def test_what_cannot_be_built_is_an_error_of_the_recipe(fault: type[Exception]):
 def test_the_catalogue_lists_every_choice_with_a_sentence():
     listed = catalogue()
     expected = {("architecture", n) for n in MODELS.names} | {("score", n) for n in SCORES.names}
-    assert {(row["kind"], row["name"]) for row in listed} == expected | {("objective", n) for n in OBJECTIVES}
+    expected |= {("objective", n) for n in OBJECTIVES.names}
+    assert {(row["kind"], row["name"]) for row in listed} == expected
     assert all(len(row["about"]) > 10 and "\n" not in row["about"] for row in listed)

@@ -215,10 +215,10 @@ def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
         ("score=[{name: mse, nam: x}]", "there is no setting score.0.nam; there are name, params"),
         ("score=3", "score"), ("map.blur=9", "map.blur = 9"), ("map.blur=-1", "map.blur"),
         ("objective.trim=0", "trim"),
-        ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, trim, warm"),
+        ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, params, trim, warm"),
         ("target.size_m=-1", "target.size_m"), ("map.max_object_px=1.5", "max_object_px"),
         ("map.support_px=8", "odd"),
-        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgd", "'adam' or 'adamw'"),
+        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgf", "'rmsprop' or 'sgd'"),
     ],
 )  # fmt: skip
 def test_a_wrong_loss_head_map_or_target_is_refused_in_one_sentence(change: str, part: str):

@@ -16,7 +16,7 @@ import torch
 from detectors import BANDS, fitted, image, mask
 
 from satae import config, export, graph, models, objectives, scores
-from satae.config import HeadSettings, MapSettings
+from satae.config import HeadSettings, MapSettings, ObjectiveSettings
 from satae.mapping import Mapping
 
 TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
@@ -67,20 +67,19 @@ def test_the_recipe_of_the_skeleton_is_one(tmp_path):
     assert recipe.model.name == "tiny" and recipe.model.params == {"code": 12}
 
 
-def test_the_objective_of_the_skeleton_is_the_one_there_is():
-    names: dict[str, Any] = {
-        "Tensor": torch.Tensor,
-        "Output": models.Output,
-        "Term": objectives.Term,
-        "mse": objectives.mse,
-    }
-    exec(block("Add an objective"), names)
-    out, x = models.Output(torch.randn(2, 3, 8, 8)), torch.randn(2, 3, 8, 8)
-    assert torch.equal(names["mae"](out, x), objectives.mae(out, x))
-    assert set(names["OBJECTIVES"]) <= set(objectives.OBJECTIVES)
+def test_the_objective_of_the_skeleton_is_a_term(monkeypatch):
+    added(monkeypatch, objectives, "OBJECTIVES", "power", block("Add an objective"))
+    monkeypatch.setattr(objectives, "NAMES", objectives.OBJECTIVES.names)
+    settings = ObjectiveSettings(terms={"power": 1.0}, params={"power": {"power": 3.0}})
+    rebuilt, x = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
+    found = objectives.Objective(settings)(models.Output(rebuilt), x, torch.ones(2, 1, 8, 8))
+    assert float(found) == pytest.approx(float(((rebuilt - x).abs() ** 3).mean()), rel=1e-5)
 
 
 def test_every_module_has_its_place_in_the_map():
     listed = TEXT.split("## Where things live")[1].split("configs/")[0]
-    for name in ("choices", "mapping", "context", "bank", "feed", "pixels", "presets", "graph", "objectives"):
+    modules = (
+        "choices mapping context bank feed pixels presets graph objectives evidence corrupt schedule patches"
+    )
+    for name in modules.split():
         assert re.search(rf"\b{name}\b", listed), name

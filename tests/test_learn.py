@@ -18,7 +18,10 @@ from satae import config, lattice, learn, presets, runtime, tiles
 from satae.checkpoint import CHECKPOINT, Epoch
 from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
 
-FILES = ["checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "history.jsonl", "reconstructions.png"]
+FILES = [
+    "checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "evidence.json", "history.jsonl",
+    "reconstructions.png",
+]  # fmt: skip
 QUICK = ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]
 
 

@@ -4,71 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from detectors import toy
+from endings import CPU, losses, recipe, same_weights, stop_at
 
 from satae import config, models, normalize, objectives, train
 from satae.checkpoint import CHECKPOINT, Epoch
 from satae.errors import ConfigError, DeviceError, TilesError, TrainError
-from satae.tiles import TileSet
-from satae.train import Trained, fit, learning_rate, plan
-
-CPU = torch.device("cpu")
-SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
-    "model.name=conv",
-    "model.params.width=4",
-    "model.params.compression=4",
-    "train.batch=4",
-    "train.min_steps=3",
-    "train.validation=0.25",
-    "augment.noise=0.01",
-]
-
-
-def recipe(*changes: str) -> config.Recipe:
-    return config.load(None, [*SMALL, *changes])
-
-
-@pytest.fixture(scope="module")
-def toy_tiles(make_tiles: Any) -> TileSet:
-    return make_tiles(toy())
-
-
-@pytest.fixture
-def trained(tmp_path: Path, toy_tiles: TileSet) -> Callable[..., Trained]:
-    """Train on the toy in the run folder `run` (made below tmp_path)."""
-
-    def make(*changes: str, tiles: TileSet = toy_tiles, run: str = "run", **how: Any) -> Trained:
-        folder = tmp_path / run
-        folder.mkdir(exist_ok=True)
-        return fit([tiles], plan([tiles], recipe(*changes)), folder, device=CPU, **how)
-
-    return make
-
-
-def same_weights(one: Trained, other: Trained) -> bool:
-    a, b = one.model.state_dict(), other.model.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-
-
-def losses(of: Trained) -> list[tuple[float, ...]]:
-    """All that history says but the seconds."""
-    return [(e.epoch, e.train_loss, e.val_loss, e.learning_rate, e.gradient_norm) for e in of.state.history]
-
-
-def stop_at(step: int, *, between_epochs: bool) -> train.Report:
-    def report(done: int, total: int, epoch: Epoch | None) -> None:
-        if done == step and (epoch is not None) == between_epochs:
-            raise KeyboardInterrupt
-
-    return report
+from satae.feed import Feed
+from satae.graph import Input
+from satae.objectives import mae, mse
+from satae.train import plan
 
 
 @pytest.mark.parametrize(
@@ -136,8 +86,8 @@ def breaking_after(calls: int) -> objectives.Term:
     """The mean squared error, NaN after so many calls."""
     count = iter(range(10_000))
 
-    def loss(out: models.Output, x: torch.Tensor) -> torch.Tensor:
-        return objectives.mse(out, x) * (1.0 if next(count) < calls else math.nan)
+    def loss(out: models.Output, batch: objectives.Batch) -> torch.Tensor:
+        return mse.error(out, batch) * (1.0 if next(count) < calls else math.nan)
 
     return loss
 
@@ -145,9 +95,9 @@ def breaking_after(calls: int) -> objectives.Term:
 def test_a_loss_that_is_not_finite_stops_with_the_tiles_named_and_the_checkpoint_kept(
     trained, tmp_path, monkeypatch
 ):
-    monkeypatch.setitem(objectives.OBJECTIVES, "breaking", breaking_after(6))
+    monkeypatch.setattr(mae, "build", lambda params, code_size: breaking_after(6))
     with pytest.raises(TrainError, match=r"not finite in epoch 2, step \d .*made row \d+ col \d+") as caught:
-        trained("objective=breaking")
+        trained("objective=mae")
     assert str(tmp_path / "run" / CHECKPOINT) in str(caught.value)
     content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
     assert json.loads(content["state"])["epoch"] == 1
@@ -155,9 +105,9 @@ def test_a_loss_that_is_not_finite_stops_with_the_tiles_named_and_the_checkpoint
 
 
 def test_a_loss_that_is_never_finite_says_that_nothing_was_saved(trained, tmp_path, monkeypatch):
-    monkeypatch.setitem(objectives.OBJECTIVES, "breaking", breaking_after(0))
+    monkeypatch.setattr(mae, "build", lambda params, code_size: breaking_after(0))
     with pytest.raises(TrainError, match=r"epoch 1, step 1 .*none was saved yet"):
-        trained("objective=breaking")
+        trained("objective=mae")
     assert not list((tmp_path / "run").iterdir())
 
 
@@ -192,17 +142,6 @@ def test_a_stop_for_lack_of_patience_survives_an_interruption(trained, monkeypat
         trained("train.epochs=9", "train.patience=2", report=stop_at(9, between_epochs=True))
     scripted(monkeypatch, [2.0, 0.1])
     assert trained("train.epochs=9", "train.patience=2").state.epoch == 4
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"), [(0, 0.1), (4, 0.5), (9, 1.0), (10, 1.0), (40, 0.75), (55, 0.5), (100, 0.0)]
-)
-def test_the_learning_rate_rises_in_a_line_and_falls_in_half_a_cosine(step: int, expected: float):
-    assert learning_rate(step, 100, 1.0, 0.1) == pytest.approx(expected, abs=1e-12)
-
-
-def test_a_run_of_one_step_has_its_full_learning_rate():
-    assert learning_rate(0, 1, 2e-3, 0.0) == 2e-3
 
 
 @pytest.mark.parametrize(
@@ -241,64 +180,6 @@ def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu(monkeypatch)
     with pytest.raises(DeviceError, match=r"^--device cuda: .*--device auto"):
         train.device_named("cuda")
     assert train.device_named("auto") == train.device_named("cpu") == CPU
-
-
-def test_a_checkpoint_needs_no_trust(trained, tmp_path):
-    trained("train.epochs=1")
-    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
-    assert {"model", "optimizer", "state", "torch_rng"} <= content.keys()
-
-
-class Trap:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-@pytest.mark.parametrize("dump", [torch.save, lambda trap, file: file.write(pickle.dumps(trap))])
-def test_a_hostile_checkpoint_is_refused_and_not_run(trained, tmp_path, dump):
-    (tmp_path / "run").mkdir()
-    with (tmp_path / "run" / CHECKPOINT).open("wb") as file:
-        dump({"identity": Trap(tmp_path / "sprung")}, file)
-    with pytest.raises(TrainError, match=rf"{CHECKPOINT} is damaged; train again with --overwrite$"):
-        trained("train.epochs=1")
-    assert not (tmp_path / "sprung").exists()
-
-
-@pytest.mark.parametrize("keep", [0, 10, 1_000])
-def test_a_checkpoint_cut_short_is_refused(trained, tmp_path, keep: int):
-    trained("train.epochs=1")
-    path = tmp_path / "run" / CHECKPOINT
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(TrainError, match="damaged"):
-        trained("train.epochs=1")
-
-
-@pytest.mark.parametrize("content", [torch.zeros(3), {}, {"identity": "x"}, [1, 2]])
-def test_another_file_as_checkpoint_is_refused_in_one_sentence(trained, tmp_path, content: object):
-    (tmp_path / "run").mkdir()
-    torch.save(content, tmp_path / "run" / CHECKPOINT)
-    with pytest.raises((TrainError, TilesError), match=r"--overwrite"):
-        trained("train.epochs=1")
-
-
-@pytest.mark.parametrize(
-    "change", ["train.seed=1", "train.epochs=2", "model.params.width=5", "augment.gain=0.1"]
-)
-def test_a_checkpoint_of_another_recipe_is_refused(trained, change: str):
-    trained("train.epochs=1")
-    with pytest.raises(TilesError, match="another recipe or on other tiles"):
-        trained("train.epochs=1", change)
-
-
-def test_a_checkpoint_of_other_tiles_is_refused(trained, make_tiles):
-    trained("train.epochs=1")
-    with pytest.raises(TilesError, match="another recipe or on other tiles"):
-        trained("train.epochs=1", tiles=make_tiles(toy(160)))
 
 
 def test_the_history_is_one_json_object_a_line(trained, tmp_path):
@@ -360,21 +241,93 @@ def test_crops_train(trained):
     assert trained("train.epochs=1", "augment.crop=16").state.epoch == 1
 
 
-@pytest.mark.parametrize("optimizer", train.OPTIMIZERS)
-def test_every_optimizer_trains(trained, optimizer: str):
-    done = trained("train.epochs=1", f"train.optimizer={optimizer}", "train.weight_decay=0.1")
-    assert math.isfinite(done.state.best_loss)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["train.optimizer=sgd", "train.schedule=plateau", "train.patience=3"],
+        ["train.optimizer=rmsprop", "train.schedule=onecycle"],
+        ["train.optimizer=adamw", "train.schedule=constant", "train.weight_decay=0.1"],
+        ["corrupt.gaussian=0.2", "corrupt.masking=0.1", "corrupt.salt=0.1"],
+        ["objective.terms={mse: 1.0, adversarial: 0.1}"],
+        ["objective.terms={mse: 1.0, contractive: 0.1}"],
+        ["objective.terms={ssim: 1.0, edge: 0.1, sparse_kl: 0.1}"],
+    ],
+    ids=lambda c: c[-1],
+)
+def test_every_way_to_train_goes_on_after_an_interruption_as_if_there_had_been_none(trained, changes):
+    whole = trained("train.epochs=3", *changes, run="whole")
+    for epoch in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            trained("train.epochs=3", *changes, report=stop_at(3 * epoch, between_epochs=True))
+    again = trained("train.epochs=3", *changes)
+    assert same_weights(whole, again) and losses(whole) == losses(again)
+    assert [e.measures for e in whole.state.history] == [e.measures for e in again.state.history]
+    assert math.isfinite(whole.state.best_loss)
+
+
+def test_the_history_tells_the_gradient_of_every_layer_and_what_was_clipped(trained):
+    done = trained("train.epochs=1", "train.clip=1e-9")
+    (only,) = done.state.history
+    layers = {n.removesuffix(".weight") for n, p in done.model.named_parameters() if p.dim() > 1}
+    assert only.gradients.keys() == layers and min(only.gradients.values()) > 0
+    assert (
+        only.clipped == 1.0
+        and trained("train.epochs=1", "train.clip=1e9", run="b").state.history[0].clipped == 0
+    )
+
+
+def test_a_denoiser_is_given_noise_to_learn_from_and_clean_tiles_to_be_judged_by(trained, monkeypatch):
+    seen: list[tuple[bool, bool]] = []
+
+    class Watching(objectives.Objective):
+        def __call__(self, out: Any, x: Any, *rest: Any) -> torch.Tensor:
+            entered = rest[2] if len(rest) > 2 else None
+            seen.append((entered is not None, entered is not None and not torch.equal(entered, x)))
+            return super().__call__(out, x, *rest)
+
+    monkeypatch.setattr(train, "Objective", Watching)
+    trained("train.epochs=1", "corrupt.gaussian=0.1")
+    assert seen[:3] == [(True, True)] * 3 and set(seen[3:]) == {(False, False)}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [("objective.terms={mse: 1.0, edge: 1.0}", "objective = 'edge'"), ("corrupt.masking=0.1", "corrupt")],
+)
+def test_what_needs_whole_tiles_is_refused_where_single_pixels_are_learned_from(toy_tiles, change, said):
+    wanted = config.load(None, ["model.name=directional", change])
+    with pytest.raises(
+        ConfigError, match=rf"^{said}: it needs whole tiles, and directional learns from single"
+    ):
+        plan([toy_tiles], wanted)
+
+
+def test_without_a_folder_nothing_is_written_and_the_weights_are_the_same(trained, tmp_path, toy_tiles):
+    whole, planned = trained("train.epochs=2"), plan([toy_tiles], recipe("train.epochs=2"))
+    torch.manual_seed(0)
+    model = models.build("conv", 3, planned.recipe.model.params)
+    feed = Feed([toy_tiles], Input(planned.normalizer), planned.recipe, planned.split, CPU)
+    loss_of = objectives.Objective(planned.recipe.objective)
+    chosen = planned.split
+    state = train.descend(
+        train.Task(model, feed, chosen.train, chosen.held_out, planned.recipe, loss_of, CPU)
+    )
+    assert [p.name for p in tmp_path.iterdir()] == ["run"] and not model.training
+    assert state.best_loss == whole.state.best_loss
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), whole.model.parameters(), strict=True))
 
 
 def test_the_share_of_training_that_is_behind_reaches_the_loss(trained, monkeypatch):
     seen: list[float] = []
 
     class Watching(objectives.Objective):
-        def __call__(self, out: Any, x: Any, valid: Any, progress: float = 1.0) -> torch.Tensor:
+        def __call__(
+            self, out: Any, x: Any, valid: Any, progress: float = 1.0, entered: Any = None
+        ) -> torch.Tensor:
             seen.append(progress)
-            return super().__call__(out, x, valid, progress)
+            return super().__call__(out, x, valid, progress, entered)
 
-    monkeypatch.setattr(objectives, "Objective", Watching)
+    monkeypatch.setattr(train, "Objective", Watching)
     trained("train.epochs=2")
     training = [p for p in seen if p < 1]
     assert training == [i / 6 for i in range(6)]
