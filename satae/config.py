@@ -47,7 +47,7 @@ class TargetSettings(_Section):
 class InputSettings(_Section):
     """What the autoencoder sees: see `normalize`."""
 
-    space: Literal["whitened", "bands"] = "whitened"
+    space: Literal["whitened", "bands", "unit"] = "whitened"
     scale: Literal["band", "common"] = "band"
     stretch: Literal["linear", "log"] = "linear"
     components: int = pydantic.Field(default=32, ge=1)

@@ -44,7 +44,7 @@ class Input(nn.Module):
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
         span = normalizer.ceiling - normalizer.floor
-        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.mean)):
+        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.centre)):
             self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
         self.gain, self.offset = normalizer.stretch
         self.logarithmic = normalizer.logarithmic

@@ -314,8 +314,13 @@ def _quality(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> Tiles:
     """How good the training tiles are, by evenly spread ones of them."""
     some = where[np.unique(np.linspace(0, len(where) - 1, SHOWN_TILES).astype(int))]
     valid = [float(sets[s].valid[t].mean()) for s, t in some]
-    flat = [np.ptp(sets[s].images[t][:, sets[s].valid[t]], axis=1).max() == 0 for s, t in some]
+    flat = [_constant(sets[s].images[t][:, sets[s].valid[t]]) for s, t in some]
     return Tiles(len(where), float(np.mean(valid)), float(np.mean(flat)))
+
+
+def _constant(pixels: npt.NDArray[Any]) -> bool:
+    """Whether pixels (B, n) are all the same."""
+    return bool((pixels == pixels[:, :1]).all())
 
 
 def _beside(seen: Evidence) -> tuple[float, str]:

@@ -28,7 +28,8 @@ class Normalizer:
     `logarithmic`: v = log(t + 0.02) with t = (DN - low) / (high - low), else v = t.
     `mean` (B) and `spread` (B, standard deviation) of v; `whitening` (K, B): leading principal components
     of v over their shrunk standard deviation; `whitened`: whether x = whitening (v - mean), or
-    (v - mean) / spread.
+    (v - mean) / spread. With `unit`, which goes first, x is v between its least and its largest possible
+    value, in [0, 1].
     """
 
     low: Vector
@@ -38,6 +39,7 @@ class Normalizer:
     spread: Vector
     whitening: Vector
     whitened: bool
+    unit: bool = False
 
     @property
     def floor(self) -> Vector:
@@ -56,8 +58,24 @@ class Normalizer:
 
     @property
     def affine(self) -> Vector:
-        """The (K, B) matrix of the last step."""
+        """The (K, B) matrix of the last step, which is taken from `centre`."""
+        if self.unit:
+            least, largest = self._ends
+            return np.eye(len(self.mean)) / (largest - least)
         return self.whitening if self.whitened else np.diag(1 / self.spread)
+
+    @property
+    def centre(self) -> Vector:
+        """The v (B) at x = 0."""
+        return np.full_like(self.mean, self._ends[0]) if self.unit else self.mean
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """v at u = 0 and at u = 1."""
+        gain, offset = self.stretch
+        ends = np.array([offset, gain + offset])
+        least, largest = np.log(ends) if self.logarithmic else ends
+        return float(least), float(largest)
 
     def stretched(self, dn: npt.NDArray[np.floating]) -> Vector:
         """v of (n, B) pixels, in float64."""
@@ -74,6 +92,7 @@ def fit(
     common: bool = False,
     ridge: float = 1e-3,
     components: int = 32,
+    unit: bool = False,
 ) -> Normalizer:
     """Fit to (n, B) valid pixels. With `common` every band has the range of the widest, so that bands keep
     their weight; it tells only where the space is not one standard deviation a band.
@@ -98,7 +117,7 @@ def fit(
     variance = np.diag(covariance)
     spread = np.sqrt(np.where(variance > 0, variance, 1.0))
     return Normalizer(
-        low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened
+        low, high, logarithmic, mean, spread, _whitening(covariance, ridge, components), whitened, unit
     )
 
 

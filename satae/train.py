@@ -125,6 +125,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
     fitted = normalize.fit(
         pixels,
         whitened=settings.space == "whitened",
+        unit=settings.space == "unit",
         logarithmic=settings.stretch == "log",
         common=settings.scale == "common",
         ridge=settings.ridge,

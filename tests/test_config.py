@@ -91,7 +91,7 @@ def test_an_unknown_group_is_refused_with_the_groups_there_are():
         ("train.seed=-1", ["train.seed = -1"]),
         ("train.seed=4294967296", ["less than 4294967296"]),
         ("train.precision=fp8", ["'auto', 'fp32', 'bf16' or 'fp16'"]),
-        ("input.space=pca", ["'whitened' or 'bands'"]),
+        ("input.space=pca", ["'whitened', 'bands' or 'unit'"]),
         ("augment.gain=2", ["augment.gain = 2"]),
         ("train=3", ["group of settings", "epochs"]),
         ("train=", ["group of settings"]),

@@ -13,6 +13,7 @@ from satae.errors import ModelError
 from satae.graph import Detector, Input, at_pixels
 from satae.mapping import Mapping
 from satae.models import Output
+from satae.scores import View
 
 STEPS = {"blur": 0.5, "support_px": 5, "max_object_px": 9}
 WITH_STEPS = pytest.mark.parametrize("steps", [{}, STEPS], ids=["plain", "steps"])
@@ -290,3 +291,28 @@ def test_settling_is_repeatable_and_looks_at_chosen_pixels_alone():
 
     one, *others = settled(0), settled(0), settled(1)
     assert all(torch.equal(one[key], other[key]) for other in others for key in other)
+
+
+@pytest.mark.parametrize("logarithmic", [False, True])
+def test_the_unit_space_is_within_0_and_1_and_leads_back_to_dn(logarithmic: bool):
+    made = fitted(unit=True, logarithmic=logarithmic)
+    enter = Input(made)
+    low, high = (torch.tensor(end, dtype=torch.float32)[None, :, None, None] for end in (made.low, made.high))
+    dn = low + (high - low) * torch.linspace(-2, 3, 101)[None, None, :, None]  # beyond what is clipped
+    x = enter(dn, torch.ones(1, 1, 101, 1))
+    assert x.min() >= -1e-6 and x.max() <= 1 + 1e-6 and x.max() > 0.99 and x.min() < 0.01
+    back = enter.rebuilt(dn, torch.zeros_like(x))
+    inside = (dn >= enter.floor) & (dn <= enter.floor + enter.range)
+    assert torch.allclose(back[inside], dn[inside], rtol=1e-3)
+
+
+def test_heads_say_the_same_of_a_residual_in_the_unit_space():
+    """What is measured in bands does not depend on the space that the autoencoder sees."""
+    dn, valid = image(1, 20, 20), mask(1, 20, 20)
+    maps = []
+    for made in (fitted(whitened=False), fitted(unit=True)):
+        x = Input(made)(dn, valid)
+        near = Input(made)(dn * 1.1, valid)
+        heads = [head_of((name, {}), made) for name in ("mse", "mae", "ssim")]
+        maps.append([head(View(x, valid, near)) for head in heads])
+    assert all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(*maps, strict=True))

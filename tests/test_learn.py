@@ -248,3 +248,38 @@ def test_every_refusal_is_one_sentence(tile_set, tmp_path):
         with pytest.raises(SataeError) as caught:
             train(tmp_path, tile_set, change)
         assert "\n" not in str(caught.value) and not str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["objective.terms={mse: 1.0, kl: 0.1}"], "objective = 'kl': the architecture has no log-variance"),
+        (["objective=bce"], "objective = 'bce': the input goes from -"),
+        (["objective=bce", "input.space=unit"], "objective = 'bce': the reconstruction goes from -"),
+        (["objective=perceptual"], "objective.params.perceptual.run: name the folder"),
+        (["objective.terms={mse: 1.0, sparse_l1: 0.1}", "model.name=masked"], "the architecture has no code"),
+    ],
+)
+def test_terms_that_ask_for_what_there_is_not_are_refused_before_anything_is_written(
+    tmp_path, tile_set, changes: list[str], said: str
+):
+    with pytest.raises(ConfigError, match=said):
+        learn.train(
+            [tiles.load(tile_set)],
+            config.load(None, ["model.name=conv", *changes]),
+            tmp_path / "m.onnx",
+            tmp_path / "runs" / "m",
+            device="cpu",
+        )
+    assert not (tmp_path / "m.onnx").exists() and not (tmp_path / "runs" / "m").exists()
+
+
+def test_the_quality_of_tiles_is_counted(make_tiles):
+    image = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
+    valid = np.ones((64, 64), bool)
+    image[:, :32, :32] = 5.0  # the first of four tiles is constant
+    valid[32:, 32:] = False  # of the last a quarter is valid
+    valid[32:48, 32:48] = True
+    found = learn._quality([make_tiles(image, valid)], np.array([[0, 0], [0, 1], [0, 2], [0, 3]]))
+    assert found.count == 4 and found.constant == 0.25
+    assert found.valid == pytest.approx((1 + 1 + 1 + 0.25) / 4)

@@ -230,8 +230,8 @@ def test_a_recipe_that_asks_for_what_there_is_not_is_refused_before_training(toy
 
 
 @pytest.mark.parametrize("bands", [1, 2, 13])
-@pytest.mark.parametrize("space", ["whitened", "bands"])
-def test_any_number_of_bands_is_trained_on_in_both_spaces(trained, make_tiles, bands: int, space: str):
+@pytest.mark.parametrize("space", ["whitened", "bands", "unit"])
+def test_any_number_of_bands_is_trained_on_in_every_space(trained, make_tiles, bands: int, space: str):
     image = np.random.default_rng(0).integers(0, 4_000, (bands, 96, 96)).astype(np.uint16)
     done = trained("train.epochs=1", f"input.space={space}", tiles=make_tiles(image))
     assert math.isfinite(done.state.best_loss)

@@ -46,7 +46,7 @@ class StructuralDissimilarity(nn.Module):
         low, high = np.log(gain * u + shift) if normalizer.logarithmic else gain * u + shift
         back = np.asarray(np.linalg.pinv(normalizer.affine), np.float64)
         self.to_range = Linear(back / (high - low)[:, None])
-        offset = torch.tensor((normalizer.mean - low) / (high - low), dtype=torch.float32)
+        offset = torch.tensor((normalizer.centre - low) / (high - low), dtype=torch.float32)
         self.register_buffer("offset", offset[None, :, None, None])
 
     def forward(self, view: View) -> Tensor:
