@@ -180,7 +180,7 @@ def test_a_target_changes_no_score_beyond_the_halo(source):
         """A model of 3 x 3 means, for the scan."""
 
         class card:
-            stride, halo, core = 4, 4, 32
+            stride, halo, core, frame = 4, 4, 32, 0
 
         device = "cpu"
 

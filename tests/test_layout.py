@@ -19,7 +19,7 @@ PACKAGE = ROOT / "satae"
 # `models` stands for every architecture in it. A new module gets a place here.
 TIERS = [
     ["satae"],  # the version
-    ["errors", "tifftags", "grid", "console", "qgis", "landscape", "metrics", "context"],
+    ["errors", "tifftags", "grid", "console", "qgis", "landscape", "metrics", "context", "blocks", "blend"],
     [
         "bank",
         "publish",
@@ -50,7 +50,7 @@ TIERS = [
     ],
     ["objectives", "scores", "patches"],
     ["graph", "runtime", "describe", "matfile", "presets"],
-    ["feed"],
+    ["feed", "lattice"],
     ["pixels"],
     ["train", "export", "scan", "tiling"],
     ["evidence", "heldout", "heatmap", "shift", "baseline", "why"],
