@@ -1,0 +1,58 @@
+"""Principal components of whole images or blocks: the best linear code of a given size, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+CHUNK = 4096  # rows that are turned into float64 at once
+
+
+@dataclass(frozen=True)
+class Components:
+    """`mean` (D); `basis` (K, D), orthonormal rows by falling variance; `variance` (K), the mean square along each."""
+
+    mean: Floats
+    basis: Floats
+    variance: Floats
+
+    def code(self, rows: npt.NDArray[np.floating], size: int) -> Floats:
+        """The first `size` coordinates (n, size) of rows (n, D)."""
+        return np.asarray((rows - self.mean) @ self.basis[:size].T)
+
+    def rebuilt(self, rows: npt.NDArray[np.floating], size: int) -> Floats:
+        """Rows (n, D) as far as the first `size` components span them."""
+        return np.asarray(self.code(rows, size) @ self.basis[:size] + self.mean)
+
+
+def principal(rows: npt.NDArray[np.number], components: int) -> Components:
+    """The leading components of rows (n, D), at the most min(n, D) of them, in float64.
+
+    Bourlard and Kamp (1988): no linear autoencoder has a smaller mean squared error over the rows. Of the
+    covariance (D, D) and the products of the rows (n, n) the smaller one is decomposed.
+    """
+    count, width = rows.shape
+    mean = np.asarray(rows.mean(axis=0, dtype=np.float64))
+    if count < width:
+        centred = rows - mean
+        values, vectors = np.linalg.eigh(centred @ centred.T / count)
+        directions = vectors.T @ centred
+    else:
+        values, vectors = np.linalg.eigh(_covariance(rows, mean))
+        directions = vectors.T
+    keep = np.argsort(values)[::-1][:components]
+    lengths = np.linalg.norm(directions[keep], axis=1, keepdims=True)
+    basis = directions[keep] / np.maximum(lengths, np.finfo(np.float64).tiny)
+    signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
+    return Components(mean, basis * signs[:, None], np.maximum(values[keep], 0))
+
+
+def _covariance(rows: npt.NDArray[np.number], mean: Floats) -> Floats:
+    total = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK] - mean
+        total += part.T @ part
+    return total / len(rows)
