@@ -24,8 +24,8 @@ from satae.summary import counted
 
 if TYPE_CHECKING:
     from satae.baseline import Baseline
+    from satae.checkpoint import Epoch
     from satae.scene import Scene
-    from satae.train import Epoch
 
 INTERRUPTED = 130
 DAMAGED = 4

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from satae.train import Epoch
+from satae.checkpoint import Epoch
 
 
 @dataclass(frozen=True)

@@ -92,9 +92,10 @@ class Feed:
         picked = np.random.default_rng([self.seed, 4]).choice(len(where), most, replace=False)
         return where[np.sort(picked)]
 
-    def tiles(self, where: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The (set, tile) pairs of a batch."""
-        return where
+    def tiles(self, where: npt.NDArray[np.int64]) -> list[str]:
+        """What a batch is made of, for messages."""
+        named = ((self.sets[s].record.scene, self.sets[s].index[t]) for s, t in where)
+        return [f"{scene} row {row} col {col}" for scene, (row, col) in named]
 
     def _read(self, where: npt.NDArray[np.int64], *, hide: bool) -> tuple[Tensor, npt.NDArray[np.uint8]]:
         """Tiles scaled to [0, 1], on the CPU, and their masks (N, H, W): 1 = valid, 2 = valid and chosen."""

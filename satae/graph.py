@@ -102,11 +102,10 @@ class Detector(nn.Module):
     def view(self, x: Tensor, valid: Tensor) -> View:
         """What the heads look at."""
         out = self.model(x, valid)
-        if out.code is None:
-            return View(x, valid, *out)
-        height, width = x.shape[-2:]
-        stride = int(self.model.stride)  # type: ignore[arg-type]
-        return View(x, valid, *out._replace(code=at_pixels(out.code, stride, height, width)))
+        code = out.code
+        if code is not None:
+            code = at_pixels(code, int(self.model.stride), *x.shape[-2:])  # type: ignore[arg-type]
+        return View(x, valid, out.reconstruction, code, out.surprise)
 
     def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         view = self.view(self.input(image, valid), valid)

@@ -30,6 +30,7 @@ from satae import (
     shift,
 )
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
+from satae.checkpoint import CHECKPOINT
 from satae.config import Recipe
 from satae.errors import OutputError, TilesError
 from satae.feed import Feed
@@ -37,7 +38,7 @@ from satae.heldout import calibrated
 from satae.mapping import Mapping
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles import TileSet
-from satae.train import CHECKPOINT, Plan, Report, Trained, device_named, evaluate, fit, plan
+from satae.train import Plan, Report, Trained, device_named, evaluate, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8

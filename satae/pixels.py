@@ -84,9 +84,9 @@ class Pixels:
         for which in torch.arange(self.check_x.shape[1]).split(65_536):
             yield self._batch(self.check_x, self.check_seen, which)
 
-    def tiles(self, which: Indices) -> Indices:
-        """The (set, tile) pairs of drawn pixels."""
-        return np.unique(self.origin[which], axis=0)
+    def tiles(self, which: Indices) -> list[str]:
+        """The tiles that pixels were drawn from, for messages."""
+        return self.feed.tiles(np.unique(self.origin[which], axis=0))
 
     def _batch(self, x: Tensor, seen: Tensor, which: Tensor) -> Batch:
         which = which.to(x.device)

@@ -7,59 +7,34 @@ to the same weights, bit for bit on a CPU.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from satae import models, normalize, objectives
+from satae import checkpoint, models, normalize, objectives
 from satae.augment import Augmenter
+from satae.checkpoint import CHECKPOINT, Epoch, State
 from satae.config import Recipe
-from satae.errors import DeviceError, TilesError, TrainError
-from satae.feed import Feed, pixel_sample
+from satae.errors import DeviceError, TrainError
+from satae.feed import Batch, Feed, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
 from satae.pixels import Pixels
-from satae.publish import publish, staging
 from satae.split import Split, split
 from satae.tiles import TileSet
 
-CHECKPOINT = "checkpoint.pt"
+Indices = npt.NDArray[np.int64]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of history.jsonl. Losses are means over pixels in the space that the autoencoder sees."""
-
-    epoch: int
-    train_loss: float
-    val_loss: float
-    learning_rate: float
-    gradient_norm: float
-    seconds: float
-
-
-@dataclass
-class State:
-    """Where a run stands; all of it is in a checkpoint."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[Epoch] = field(default_factory=list)
-    finished: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +54,55 @@ class Trained:
     normalizer: Normalizer
     split: Split
     state: State
+
+
+class Source(Protocol):
+    """Where batches come from; `where` numbers samples in a way of the source's own.
+
+    A batch is x (N, C, H, W), what the model is given beside it (`valid` (N, 1, H, W), or surroundings), and
+    the pixels that count (N, 1, H, W), all on the device.
+    """
+
+    def batches(self, where: Indices, epoch: int, at_least: int) -> list[Indices]:
+        """The samples of each batch of an epoch, always the same number of batches, at least so many."""
+        ...
+
+    def training(self, where: Indices, epoch: int, step: int) -> Batch:
+        """A batch to learn from; what is drawn for it is a function of the seed, epoch and step."""
+        ...
+
+    def plain(self, where: Indices) -> Iterable[Batch]:
+        """All of the given samples in order, as they are."""
+        ...
+
+    def tiles(self, where: Indices) -> list[str]:
+        """What a batch is made of, for messages."""
+        ...
+
+
+Forward = Callable[[Tensor, Tensor], models.Output]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from what: samples of a source to learn from and to hold out, and the loss.
+
+    `forward` is what is asked for the output of a batch, the model itself where it is None.
+    """
+
+    model: nn.Module
+    source: Source
+    train: Indices
+    held_out: Indices
+    recipe: Recipe
+    loss_of: objectives.Loss
+    device: torch.device
+    forward: Forward | None = None
+
+    @property
+    def given(self) -> Forward:
+        """What maps a batch to its output."""
+        return self.forward or self.model
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
@@ -166,47 +190,62 @@ def fit(
         closed(feed.sample)
     if not any(p.requires_grad for p in model.parameters()):
         return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
-    source: Feed | Pixels = feed
-    forward: Callable[[Tensor, Tensor], models.Output] = model
-    if hasattr(model, "predict"):
-        source = Pixels(feed, model, cfg.pixels)
-        forward = model.predict  # type: ignore[assignment]
+    learned = Pixels(feed, model, cfg.pixels) if hasattr(model, "predict") else None
+    task = Task(model, learned or feed, chosen.train, chosen.held_out, recipe, loss_of, device)
+    if learned is not None:
+        task = replace(task, forward=model.predict)  # type: ignore[arg-type]
+    state = descend(task, run, _identity(sets, recipe), report=report)
+    return Trained(model.cpu().eval(), normalizer, chosen, state)
+
+
+def descend(
+    task: Task,
+    run: Path | None = None,
+    identity: str = "",
+    *,
+    report: Report = lambda done, total, epoch: None,
+) -> State:
+    """Fit the model of a task, which then has its best weights, in evaluation mode.
+
+    With a folder `run` it leaves history and checkpoint there, and goes on from those of the same `identity`;
+    with None it writes nothing. Raises as `fit`.
+    """
+    model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
     optimizer = OPTIMIZERS[cfg.optimizer](model.parameters(), cfg.learning_rate, cfg.weight_decay)
     half = precision_of(cfg.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    identity = _identity(sets, recipe)
-    state = _resumed(run, identity, model, optimizer, scaler)
-    steps = len(source.batches(chosen.train, 0, cfg.min_steps))
+    state = State() if run is None else checkpoint.resumed(run, identity, model, optimizer, scaler)
+    steps = len(source.batches(task.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
         losses, norms, rate = [], [], 0.0
-        for step, where in enumerate(source.batches(chosen.train, epoch, cfg.min_steps)):
+        for step, where in enumerate(source.batches(task.train, epoch, cfg.min_steps)):
             rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
             for group in optimizer.param_groups:
                 group["lr"] = rate
             x, seen, counted = source.training(where, epoch, step)
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                loss = loss_of(forward(x, seen), x, counted, (epoch * steps + step) / total)
+                loss = task.loss_of(task.given(x, seen), x, counted, (epoch * steps + step) / total)
             if not torch.isfinite(loss):
-                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
+                raise TrainError(_not_finite(source, where, epoch, step, run))
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
             norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
-                raise TrainError(_not_finite(sets, source.tiles(where), epoch, step, run))
+                raise TrainError(_not_finite(source, where, epoch, step, run))
             scaler.step(optimizer)
             scaler.update()
             losses.append(loss.item())
             norms.append(float(norm))
             report(epoch * steps + step + 1, total, None)
         model.eval()
-        val_loss = evaluate(forward, source, chosen.held_out, loss_of)
+        val_loss = evaluate(task.given, source, task.held_out, task.loss_of)
         if not math.isfinite(val_loss):
-            raise TrainError(_not_finite(sets, chosen.held_out[:1], epoch, steps, run))
+            raise TrainError(_not_finite(source, task.held_out[:1], epoch, steps, run))
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, val_loss
@@ -215,18 +254,20 @@ def fit(
         seconds = time.perf_counter() - started
         entry = Epoch(state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds)
         state.history.append(entry)
-        _save(run, identity, state, model, optimizer, scaler)
+        if run is not None:
+            checkpoint.save(run, identity, state, model, optimizer, scaler)
         report(state.epoch * steps, total, entry)
 
     model.load_state_dict(state.best_weights)
-    return Trained(model.cpu().eval(), normalizer, chosen, state)
+    model.eval()
+    return state
 
 
 @torch.no_grad()
 def evaluate(
     forward: Callable[[Tensor, Tensor], models.Output],
-    source: Feed | Pixels,
-    where: npt.NDArray[np.int64],
+    source: Source,
+    where: Indices,
     loss_of: objectives.Loss,
 ) -> float:
     """The loss over tiles as they are, weighted by their valid pixels."""
@@ -247,20 +288,16 @@ def _closed(model: nn.Module, feed: Feed, loss_of: objectives.Loss, chosen: Spli
     return State(1, 1, val_loss, dict(model.state_dict()), [only], finished=True)
 
 
-def _not_finite(
-    sets: Sequence[TileSet], where: npt.NDArray[np.int64], epoch: int, step: int, run: Path
-) -> str:
-    names = [
-        f"{sets[s].record.scene} row {sets[s].index[t][0]} col {sets[s].index[t][1]}" for s, t in where[:3]
-    ]
+def _not_finite(source: Source, where: Indices, epoch: int, step: int, run: Path | None) -> str:
     kept = (
         f"the last good checkpoint is {run / CHECKPOINT}"
-        if (run / CHECKPOINT).exists()
+        if run is not None and (run / CHECKPOINT).exists()
         else "none was saved yet"
     )
     return (
-        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} (tiles {'; '.join(names)}); {kept}: "
-        "lower train.learning_rate or train.clip and train again"
+        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} "
+        f"(tiles {'; '.join(source.tiles(where)[:3])}); {kept}: lower train.learning_rate or train.clip "
+        "and train again"
     )
 
 
@@ -268,75 +305,3 @@ def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
     """What a checkpoint belongs to: the recipe and the tiles."""
     text = recipe.model_dump_json() + "".join(s.record.model_dump_json() for s in sets)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _save(
-    run: Path,
-    identity: str,
-    state: State,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> None:
-    """Replace checkpoint and history in one step each; torch's generator is saved for layers that draw."""
-    rest = asdict(state)
-    weights = rest.pop("best_weights")
-    content: dict[str, Any] = {
-        "identity": identity,
-        "state": json.dumps(rest),
-        "best_weights": weights,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
-        "torch_rng": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        content["cuda_rng"] = torch.cuda.get_rng_state()
-    target = run / CHECKPOINT
-    with staging(target) as folder:
-        torch.save(content, folder / CHECKPOINT)
-        publish(folder / CHECKPOINT, target)
-        lines = "".join(json.dumps(asdict(e)) + "\n" for e in state.history)
-        (folder / "history.jsonl").write_text(lines, newline="\n")
-        publish(folder / "history.jsonl", run / "history.jsonl")
-
-
-def _resumed(
-    run: Path,
-    identity: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
-    path = run / CHECKPOINT
-    if not path.exists():
-        return State()
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        if content["identity"] == identity:
-            return _restored(content, model, optimizer, scaler)
-    except Exception as error:  # torch.load raises many types on damaged files
-        raise TrainError(f"{path} is damaged; train again with --overwrite") from error
-    raise TilesError(
-        f"{run} was trained with another recipe or on other tiles; --resume needs the same of both "
-        "(or start again with --overwrite)"
-    )
-
-
-def _restored(
-    content: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
-    """Put all that a checkpoint holds back where it came from."""
-    saved = json.loads(content["state"])
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
-    if content["scaler"]:  # empty where it was not in use, and then it may not be loaded
-        scaler.load_state_dict(content["scaler"])
-    torch.set_rng_state(content["torch_rng"])
-    if "cuda_rng" in content and torch.cuda.is_available():
-        torch.cuda.set_rng_state(content["cuda_rng"])
-    history = [Epoch(**line) for line in saved.pop("history")]
-    return State(**saved, best_weights=content["best_weights"], history=history)

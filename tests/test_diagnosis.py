@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from satae import diagnosis, figures, normalize
+from satae.checkpoint import Epoch
 from satae.diagnosis import findings
-from satae.train import Epoch
 
 
 def history(train: list[float], held_out: list[float]) -> list[Epoch]:

@@ -210,9 +210,9 @@ def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch(m
 
 def test_the_tiles_of_a_batch_of_pixels_are_those_they_come_from(make_tiles):
     found, _ = drawn(make_tiles(toy()))
-    assert {tuple(p) for p in found.tiles(np.arange(found.x.shape[1]))} == {
-        tuple(p) for p in found.feed.chosen.train
-    }
+    assert sorted(found.tiles(np.arange(found.x.shape[1]))) == sorted(
+        found.feed.tiles(found.feed.chosen.train)
+    )
 
 
 def test_of_too_many_pixels_an_even_share_is_drawn(make_tiles, monkeypatch):

@@ -17,8 +17,8 @@ import torch
 import yaml
 
 from satae import config, learn, presets, runtime, tiles
+from satae.checkpoint import CHECKPOINT, Epoch
 from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
-from satae.train import CHECKPOINT, Epoch
 
 FILES = ["checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "history.jsonl", "reconstructions.png"]
 QUICK = ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]

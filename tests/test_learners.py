@@ -13,10 +13,11 @@ import torch
 from detectors import small, toy
 
 from satae import config, models, presets
+from satae.checkpoint import Epoch
 from satae.graph import Input
 from satae.split import Split
 from satae.tiles import TileSet
-from satae.train import Epoch, Trained, fit, plan
+from satae.train import Trained, fit, plan
 
 CPU = torch.device("cpu")
 

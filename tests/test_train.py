@@ -15,9 +15,10 @@ import torch
 from detectors import toy
 
 from satae import config, models, normalize, objectives, train
+from satae.checkpoint import CHECKPOINT, Epoch
 from satae.errors import ConfigError, DeviceError, TilesError, TrainError
 from satae.tiles import TileSet
-from satae.train import CHECKPOINT, Epoch, Trained, fit, learning_rate, plan
+from satae.train import Trained, fit, learning_rate, plan
 
 CPU = torch.device("cpu")
 SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch

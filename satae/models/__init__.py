@@ -46,12 +46,15 @@ class Output(NamedTuple):
 
     `code` is (N, code_size, H, W), or smaller by the stride and then rounded up. `surprise` (N, 1, H, W), never
     negative, is how unlikely x is to a model that predicts a distribution: its negative log density over the
-    least that there can be.
+    least that there can be. `log_variance`, of the same shape as `code`, is that of the distribution of the
+    code in a variational model: `code` is then its mean, always; the decoder is fed a draw from it in training
+    and the mean in evaluation.
     """
 
     reconstruction: Tensor
     code: Tensor | None = None
     surprise: Tensor | None = None
+    log_variance: Tensor | None = None
 
 
 def resolved(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""The plain convolutional autoencoder: undercomplete, two halvings, a decoder of resize and convolution.
+"""The plain convolutional autoencoder: under- or overcomplete, two halvings, a decoder of resize and convolution.
 
 Masci et al. (2011) with the decoder of Odena et al. (2016), which has no checkerboard. Its code holds
-`compression` times fewer numbers than its input, so it cannot copy.
+`compression` times fewer numbers than its input, so it cannot copy; with a compression under 1 only penalties,
+dropout or noise keep it from that.
 """
 
 from __future__ import annotations
@@ -11,58 +12,88 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from satae.blocks import BOUNDS, Activation, Bound, Norm, Style, Unit, layer
 from satae.models import Output
 
 
 @dataclass(frozen=True)
 class Params:
-    """`width`: channels of the first layer, doubled at each halving. `compression`: input over code size."""
+    """`width`: channels of the first layer, doubled at each halving. `compression`: input over code size.
+
+    `norm`, `activation` and `dropout` follow each convolution: batch, group, layer or none; relu, leaky_relu, elu,
+    gelu, silu or tanh; the share of channels. `output`: linear, or sigmoid or tanh for bounded inputs.
+    """
 
     width: int = 16
     compression: float = 32.0
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+    dropout: float = 0.0
+    output: Bound = "linear"
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 1024:
             raise ValueError(f"width {self.width} is not between 1 and 1024")
         if not self.compression > 0:
             raise ValueError(f"compression {self.compression} is not positive")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout} is not at least 0 and below 1")
+
+    @property
+    def style(self) -> Style:
+        """What follows each convolution."""
+        return Style(self.norm, self.activation, self.dropout)
+
+    def numbers(self, channels: int, stride: int) -> int:
+        """The size of the code of a stride x stride patch."""
+        return max(1, round(channels * stride**2 / self.compression))
 
 
 class ConvAutoencoder(nn.Module):
-    """x (N, C, H, W) -> code (N, K, H/4, W/4) -> reconstruction (N, C, H, W)."""
+    """x (N, C, H, W) -> code (N, K, H/4, W/4) -> reconstruction (N, C, H, W).
+
+    Other families have another `unit` in place of the convolutions but the first, and another `neck` before the
+    code. `heads` numbers are encoded for each of the code, of which the first K are the code.
+    """
 
     stride = 4
 
-    def __init__(self, channels: int, params: Params) -> None:
+    def __init__(
+        self,
+        channels: int,
+        params: Params,
+        unit: Unit = layer,
+        *,
+        neck: nn.Module | None = None,
+        heads: int = 1,
+    ) -> None:
         super().__init__()
-        w = params.width
-        self.code_size = max(1, round(channels * self.stride**2 / params.compression))
+        w, style = params.width, params.style
+        self.code_size = params.numbers(channels, self.stride)
         self.encoder = nn.Sequential(
-            _layer(channels, w),
-            _layer(w, 2 * w, stride=2),  # H/2
-            _layer(2 * w, 2 * w, stride=2),  # H/4
-            nn.Conv2d(2 * w, self.code_size, 1),
+            layer(channels, w, style),
+            unit(w, 2 * w, style, stride=2),  # H/2
+            unit(2 * w, 2 * w, style, stride=2),  # H/4
+            *([] if neck is None else [neck]),
+            nn.Conv2d(2 * w, heads * self.code_size, 1),
         )
-        self.expand = _layer(self.code_size, 2 * w, kernel=1)
-        self.at_half = _layer(2 * w, 2 * w)
-        self.at_full = _layer(2 * w, w)
+        self.expand = layer(self.code_size, 2 * w, style, kernel=1)
+        self.at_half = unit(2 * w, 2 * w, style)
+        self.at_full = unit(2 * w, w, style)
         self.output = nn.Conv2d(w, channels, 3, padding=1)
+        self.bound = BOUNDS[params.output]()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
-        height, width = x.shape[-2:]
         code = self.encoder(x)
+        return Output(self.decoded(code, *x.shape[-2:]), code)
+
+    def decoded(self, code: Tensor, height: int, width: int) -> Tensor:
+        """The reconstruction (N, C, H, W) from a code."""
         z = self.expand(code)
         z = self.at_half(F.interpolate(z, size=((height + 1) // 2, (width + 1) // 2), mode="nearest"))
         z = self.at_full(F.interpolate(z, size=(height, width), mode="nearest"))
-        return Output(self.output(z), code)
-
-
-def _layer(inputs: int, outputs: int, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(),
-    )
+        out: Tensor = self.bound(self.output(z))
+        return out
 
 
 def build(channels: int, params: Params) -> ConvAutoencoder:

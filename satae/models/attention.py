@@ -1,0 +1,42 @@
+"""Attention: the convolutional autoencoder whose code knows of what is alike around it.
+
+Before the code, each cell of 4 x 4 pixels attends to a window of cells around it (Ramachandran et al. 2019), and
+channels are gated by their means over such a window (Hu et al. 2018). Both windows are finite, and so is the reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from satae.blocks import Attention, Squeeze
+from satae.models import conv
+
+
+@dataclass(frozen=True)
+class Params(conv.Params):
+    """As conv; `by`: window, squeeze or both. `window`: cells a side, odd; `heads`: of the attention."""
+
+    by: Literal["window", "squeeze", "both"] = "both"
+    window: int = 5
+    heads: int = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.window % 2 == 0 or not 3 <= self.window <= 15:
+            raise ValueError(f"window {self.window} is not an odd number between 3 and 15")
+        if self.heads < 1 or 2 * self.width % self.heads:
+            raise ValueError(f"heads {self.heads} do not share {2 * self.width} channels equally")
+
+
+def build(channels: int, params: Params) -> conv.ConvAutoencoder:
+    """The architecture for `channels` input channels."""
+    w = 2 * params.width
+    parts: dict[str, nn.Module] = {
+        "window": Attention(w, params.window, params.heads),
+        "squeeze": Squeeze(w, params.window),
+    }
+    chosen = parts.values() if params.by == "both" else [parts[params.by]]
+    return conv.ConvAutoencoder(channels, params, neck=nn.Sequential(*chosen))

@@ -1,0 +1,35 @@
+"""Residual: the convolutional autoencoder with residual blocks, which train deeper and see further.
+
+He et al. (2016) behind each halving and doubling.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from satae.blocks import Residual, Style, layer
+from satae.models import conv
+
+
+@dataclass(frozen=True)
+class Params(conv.Params):
+    """As conv; `blocks`: residual blocks at each size."""
+
+    blocks: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.blocks <= 16:
+            raise ValueError(f"blocks {self.blocks} is not between 1 and 16")
+
+
+def build(channels: int, params: Params) -> conv.ConvAutoencoder:
+    """The architecture for `channels` input channels."""
+
+    def unit(inputs: int, outputs: int, style: Style, *, stride: int = 1) -> nn.Module:
+        blocks = (Residual(outputs, style) for _ in range(params.blocks))
+        return nn.Sequential(layer(inputs, outputs, style, stride=stride), *blocks)
+
+    return conv.ConvAutoencoder(channels, params, unit)

@@ -1,0 +1,28 @@
+"""Shuffle: the convolutional autoencoder with units of two branches whose channels are interleaved.
+
+ShuffleNet v2 (Ma et al. 2018): fewest weights, as half of the channels pass a unit unchanged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from satae.blocks import Shuffle
+from satae.models import conv
+
+
+@dataclass(frozen=True)
+class Params(conv.Params):
+    """As conv, with an even width."""
+
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % 2:
+            raise ValueError(f"width {self.width} is odd: the branches of a unit share it")
+
+
+def build(channels: int, params: Params) -> conv.ConvAutoencoder:
+    """The architecture for `channels` input channels."""
+    return conv.ConvAutoencoder(channels, params, Shuffle)
