@@ -181,6 +181,4 @@ class Attention(nn.Module):
         """z (N, heads, D, H, W) at each place in the window, 0 beyond the edges."""
         height, width, reach = *z.shape[-2:], self.side // 2
         wide = F.pad(z, (reach,) * 4)
-        return [
-            wide[..., i : i + height, j : j + width] for i in range(self.side) for j in range(self.side)
-        ]
+        return [wide[..., i : i + height, j : j + width] for i in range(self.side) for j in range(self.side)]

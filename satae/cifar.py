@@ -10,6 +10,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -70,7 +71,9 @@ def read(path: Path) -> Cifar:
 def binary(content: bytes, name: str) -> tuple[Bytes, Bytes]:
     """(images (n, 3, 32, 32), classes (n,)) of records of a class byte and 3072 pixel bytes, plane by plane."""
     if not content or len(content) % (1 + PIXELS):
-        raise DataError(f"{name} has {len(content)} bytes, which is no whole number of records of {1 + PIXELS}")
+        raise DataError(
+            f"{name} has {len(content)} bytes, which is no whole number of records of {1 + PIXELS}"
+        )
     records = np.frombuffer(content, np.uint8).reshape(-1, 1 + PIXELS)
     return _checked(records[:, 1:], records[:, 0], name)
 
@@ -105,11 +108,11 @@ def _batches(path: Path) -> dict[str, Load]:
     if not path.exists():
         raise DataError(f"{path} does not exist; {HOW}")
     if path.is_file():
-        return {name: (lambda content=content: content) for name, content in _unpacked(path).items()}
+        return {name: partial(bytes, content) for name, content in _unpacked(path).items()}
     for folder in (path, *(path / name for name in FOLDERS)):
         here = {p.name: p for name in BATCHES for p in (folder / f"{name}.bin", folder / name) if p.is_file()}
         if here:
-            return {name: (lambda file=file: _loaded(file)) for name, file in here.items()}
+            return {name: partial(_loaded, file) for name, file in here.items()}
     for archive in (path / name for name in ARCHIVES):
         if archive.is_file():
             return _batches(archive)

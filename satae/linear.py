@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+NOISE = 1e-12  # of the largest variance: less is rounding
 CHUNK = 4096  # rows that are turned into float64 at once
 
 
@@ -19,17 +21,17 @@ class Components:
     basis: Floats
     variance: Floats
 
-    def code(self, rows: npt.NDArray[np.floating], size: int) -> Floats:
+    def code(self, rows: npt.NDArray[Any], size: int) -> Floats:
         """The first `size` coordinates (n, size) of rows (n, D)."""
         return np.asarray((rows - self.mean) @ self.basis[:size].T)
 
-    def rebuilt(self, rows: npt.NDArray[np.floating], size: int) -> Floats:
+    def rebuilt(self, rows: npt.NDArray[Any], size: int) -> Floats:
         """Rows (n, D) as far as the first `size` components span them."""
         return np.asarray(self.code(rows, size) @ self.basis[:size] + self.mean)
 
 
-def principal(rows: npt.NDArray[np.number], components: int) -> Components:
-    """The leading components of rows (n, D), at the most min(n, D) of them, in float64.
+def principal(rows: npt.NDArray[Any], components: int) -> Components:
+    """The leading components of rows (n, D), in float64; fewer where the rows span no more directions.
 
     Bourlard and Kamp (1988): no linear autoencoder has a smaller mean squared error over the rows. Of the
     covariance (D, D) and the products of the rows (n, n) the smaller one is decomposed.
@@ -43,14 +45,14 @@ def principal(rows: npt.NDArray[np.number], components: int) -> Components:
     else:
         values, vectors = np.linalg.eigh(_covariance(rows, mean))
         directions = vectors.T
-    keep = np.argsort(values)[::-1][:components]
-    lengths = np.linalg.norm(directions[keep], axis=1, keepdims=True)
-    basis = directions[keep] / np.maximum(lengths, np.finfo(np.float64).tiny)
+    varies = values > values.max() * NOISE
+    keep = np.flatnonzero(varies)[::-1][:components]
+    basis = directions[keep] / np.linalg.norm(directions[keep], axis=1, keepdims=True)
     signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
-    return Components(mean, basis * signs[:, None], np.maximum(values[keep], 0))
+    return Components(mean, basis * signs[:, None], values[keep])
 
 
-def _covariance(rows: npt.NDArray[np.number], mean: Floats) -> Floats:
+def _covariance(rows: npt.NDArray[Any], mean: Floats) -> Floats:
     total = np.zeros((len(mean), len(mean)))
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK] - mean

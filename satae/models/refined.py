@@ -68,8 +68,8 @@ class Refined(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         (height, width), side = x.shape[-2:], self.stride
-        rows, cols = -(-height // side), -(-width // side)
-        padded = F.pad(x, (0, cols * side - width, 0, rows * side - height))
+        rows, cols = (height + side - 1) // side, (width + side - 1) // side
+        padded = F.pad(x, (0, side - 1, 0, side - 1))[..., : rows * side, : cols * side]
         centred = _blocks(padded, side).flatten(1) - self.mean
         shape = (-1, self.channels, side, side)
         code = centred @ self.analysis + self.encoder((centred / self.unit).reshape(shape))
