@@ -17,14 +17,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from satae import config, models, objectives
+from satae import config, models
 from satae.checkpoint import State
 from satae.cifar import CLASSES, Cifar
-from satae.config import Recipe
+from satae.config import CorruptSettings, Recipe
 from satae.errors import ConfigError
 from satae.images import TURNS, Images
 from satae.linear import Components, principal
 from satae.metrics import ranked
+from satae.objectives import Objective
 from satae.presets import settled
 from satae.quality import Quality, quality
 from satae.train import Task, descend
@@ -145,14 +146,27 @@ def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lam
         closed(lambda: source.sample(train))
     state = State()
     if any(p.requires_grad for p in model.parameters()):
-        loss_of = objectives.Objective(recipe.objective)
+        loss_of = Objective(recipe.objective, int(model.code_size)).to(device)
         forward = _Restoring(model) if recipe.images.restore else None
+        _check_restored(family, loss_of)
         task = Task(model, source, train, held_out, recipe, loss_of, device, forward)
         state = descend(task, report=lambda done, total, epoch: report(done / max(1, total)))
     model.eval()
     seconds = [epoch.seconds for epoch in state.history] or [time.perf_counter() - started]
     code = _code_size(model, source)
     return Fitted(family, model, source, device, train, code, state.epoch, float(np.median(seconds)))
+
+
+def _check_restored(family: Family, loss_of: Objective) -> None:
+    """What is shown to be restored is no change to what is wanted, so that neither can be corrupted or derived."""
+    if not family.recipe.images.restore:
+        return
+    if family.recipe.corrupt != CorruptSettings():
+        raise ConfigError(f"{family.name}: corrupt and images.restore are both on; choose one")
+    if loss_of.differentiates:
+        raise ConfigError(
+            f"{family.name}: a loss that needs derivatives of the input goes with no images.restore"
+        )
 
 
 class _Restoring(nn.Module):

@@ -11,7 +11,7 @@ from satae import models, objectives, scores
 def catalogue() -> list[dict[str, str]]:
     """Kind, name and first sentence of every architecture, objective and score."""
     found = [("architecture", name, importlib.import_module(f"satae.models.{name}")) for name in models.NAMES]
-    found += [("objective", name, term) for name, term in objectives.OBJECTIVES.items()]  # type: ignore[misc]
+    found += [("objective", name, objectives.OBJECTIVES.module(name)) for name in objectives.NAMES]
     found += [("score", name, scores.SCORES.module(name)) for name in scores.NAMES]
     return [
         {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,11 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass(frozen=True)
 class Epoch:
-    """A line of history.jsonl. Losses are means over pixels in the space that the autoencoder sees."""
+    """A line of history.jsonl. Losses are means over pixels in the space that the autoencoder sees.
+
+    `gradient_norm` is the mean over the steps, before clipping, and `clipped` the share that was clipped.
+    `gradients`: of each layer at the last step, over its weights. `measures`: what terms of the loss say.
+    """
 
     epoch: int
     train_loss: float
@@ -27,6 +32,9 @@ class Epoch:
     learning_rate: float
     gradient_norm: float
     seconds: float
+    measures: dict[str, float] = field(default_factory=dict)
+    gradients: dict[str, float] = field(default_factory=dict)
+    clipped: float = 0.0
 
 
 @dataclass
@@ -41,14 +49,29 @@ class State:
     finished: bool = False
 
 
-def save(
-    run: Path,
-    identity: str,
-    state: State,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> None:
+class Keeping(Protocol):
+    """What has a state of its own."""
+
+    def state(self) -> dict[str, Any]:
+        """All that an interrupted run needs to go on, for torch.save."""
+        ...
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up such a state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What else an interrupted run goes on with: each part's state is in a checkpoint."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    rivals: Mapping[str, Keeping]
+
+
+def save(run: Path, identity: str, state: State, memory: Memory) -> None:
     """Replace checkpoint and history in one step each; torch's generator is saved for layers that draw."""
     rest = asdict(state)
     weights = rest.pop("best_weights")
@@ -56,9 +79,10 @@ def save(
         "identity": identity,
         "state": json.dumps(rest),
         "best_weights": weights,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scaler": scaler.state_dict(),
+        "model": memory.model.state_dict(),
+        "optimizer": memory.optimizer.state_dict(),
+        "scaler": memory.scaler.state_dict(),
+        "rivals": {name: rival.state() for name, rival in memory.rivals.items()},
         "torch_rng": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -72,13 +96,7 @@ def save(
         publish(folder / "history.jsonl", run / "history.jsonl")
 
 
-def resumed(
-    run: Path,
-    identity: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
+def resumed(run: Path, identity: str, memory: Memory) -> State:
     """Where the run stands, all else put back as it was; a fresh `State` where it has no checkpoint.
 
     Raises TrainError where that is damaged, TilesError where it has another identity.
@@ -89,7 +107,7 @@ def resumed(
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["identity"] == identity:
-            return _restored(content, model, optimizer, scaler)
+            return _restored(content, memory)
     except Exception as error:  # torch.load raises many types on damaged files
         raise TrainError(f"{path} is damaged; train again with --overwrite") from error
     raise TilesError(
@@ -98,18 +116,15 @@ def resumed(
     )
 
 
-def _restored(
-    content: dict[str, Any],
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> State:
+def _restored(content: dict[str, Any], memory: Memory) -> State:
     """Put all that a checkpoint holds back where it came from."""
     saved = json.loads(content["state"])
-    model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
+    memory.model.load_state_dict(content["model"])
+    memory.optimizer.load_state_dict(content["optimizer"])
     if content["scaler"]:  # empty where it was not in use, and then it may not be loaded
-        scaler.load_state_dict(content["scaler"])
+        memory.scaler.load_state_dict(content["scaler"])
+    for name, rival in memory.rivals.items():
+        rival.restore(content["rivals"][name])
     torch.set_rng_state(content["torch_rng"])
     if "cuda_rng" in content and torch.cuda.is_available():
         torch.cuda.set_rng_state(content["cuda_rng"])

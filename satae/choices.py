@@ -19,12 +19,16 @@ Built = TypeVar("Built")
 
 @dataclasses.dataclass(frozen=True)
 class Choices:
-    """The files of a package that can be named under `setting`; `kind` is what users call one."""
+    """The files of a package that can be named under `setting`; `kind` is what users call one.
+
+    `keyed`: parameters are given under the name of what they belong to.
+    """
 
     package: str
     setting: str
     kind: str
     names: tuple[str, ...]
+    keyed: bool = False
 
     @classmethod
     def of(cls, package: str, path: Sequence[str], setting: str, kind: str) -> Choices:
@@ -46,7 +50,7 @@ class Choices:
 
     def params(self, name: str, given: Mapping[str, Any]) -> Any:
         """The Params of `name` with the given ones; ConfigError names the first that is wrong, and why."""
-        found, where = self.module(name), f"{self.setting}.params"
+        found, where = self.module(name), self._place(name)
         known = [field.name for field in dataclasses.fields(found.Params)]
         for key in given:
             if key not in known:
@@ -71,6 +75,7 @@ class Choices:
             raise self._impossible(name, given) from error
 
     def _impossible(self, name: str, given: Mapping[str, Any]) -> ConfigError:
-        return ConfigError(
-            f"{self.setting}.params = {reprlib.repr(dict(given))}: no such {name} can be built"
-        )
+        return ConfigError(f"{self._place(name)} = {reprlib.repr(dict(given))}: no such {name} can be built")
+
+    def _place(self, name: str) -> str:
+        return f"{self.setting}.params" + f".{name}" * self.keyed

@@ -55,9 +55,10 @@ class InputSettings(_Section):
 
 
 class ObjectiveSettings(_Section):
-    """The loss: terms and their weights, and the trimming; see `objectives`."""
+    """The loss: terms, their weights and their own settings, and the trimming; see `objectives`."""
 
     terms: dict[str, float] = {"mse": 1.0}
+    params: dict[str, Params] = {}
     trim: float = pydantic.Field(default=1.0, gt=0, le=1)
     warm: float = pydantic.Field(default=0.2, ge=0, le=1)
 
@@ -91,8 +92,10 @@ class TrainSettings(_Section):
     batch: int = pydantic.Field(default=16, ge=1)
     pixels: int = pydantic.Field(default=4096, ge=1)
     min_steps: int = pydantic.Field(default=20, ge=1)
-    optimizer: Literal["adam", "adamw"] = "adam"
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    momentum: float = pydantic.Field(default=0.9, ge=0, lt=1)
     learning_rate: float = pydantic.Field(default=2e-3, gt=0)
+    schedule: Literal["cosine", "constant", "plateau", "onecycle"] = "cosine"
     warmup: float = pydantic.Field(default=0.05, ge=0, lt=1)
     weight_decay: float = pydantic.Field(default=0.0, ge=0)
     clip: float = pydantic.Field(default=1.0, gt=0)
@@ -122,6 +125,14 @@ class ImageSettings(_Section):
     restore: bool = False
 
 
+class CorruptSettings(_Section):
+    """What is done to the input while training, the target staying clean: see `corrupt`."""
+
+    gaussian: float = pydantic.Field(default=0.0, ge=0, le=10)
+    masking: float = pydantic.Field(default=0.0, ge=0, lt=1)
+    salt: float = pydantic.Field(default=0.0, ge=0, lt=1)
+
+
 class Recipe(_Section):
     """Everything that `satae train` may vary."""
 
@@ -134,6 +145,7 @@ class Recipe(_Section):
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
     images: ImageSettings = ImageSettings()
+    corrupt: CorruptSettings = CorruptSettings()
 
     @pydantic.field_validator("objective", mode="before")
     @classmethod

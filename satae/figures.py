@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,16 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def curves(
-    path: Path, train: Sequence[float], held_out: Sequence[float], best: int, mean_loss: float
+    path: Path,
+    train: Sequence[float],
+    held_out: Sequence[float],
+    best: int,
+    mean_loss: float,
+    pca_loss: float = float("nan"),
+    title: str = "",
 ) -> None:
-    """Losses by epoch on a log axis, the epoch whose weights were kept, and what predicting the mean costs."""
+    """Losses by epoch on a log axis, the epoch whose weights were kept, and what predicting the mean costs, and
+    a PCA."""
     figure = _figure(7, 4)
     axes = figure.subplots()
     epochs = range(1, len(train) + 1)
@@ -34,7 +42,10 @@ def curves(
     axes.plot(epochs, held_out, label="held-out tiles", color="#d1603d")
     axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", label=f"weights kept (epoch {best})")
     axes.axhline(mean_loss, color="#888888", linewidth=0.8, linestyle="--", label="predicting the mean")
+    if not math.isnan(pca_loss):
+        axes.axhline(pca_loss, color="#4f9d69", linewidth=0.8, linestyle="--", label="PCA of the same code")
     axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    axes.set_title(title, fontsize="small")
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Software": None})
 

@@ -23,7 +23,6 @@ from satae import (
     figures,
     graph,
     models,
-    objectives,
     presets,
     runtime,
     scores,
@@ -33,12 +32,14 @@ from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.checkpoint import CHECKPOINT
 from satae.config import Recipe
 from satae.errors import OutputError, TilesError
+from satae.evidence import Evidence, Tiles, gather
 from satae.feed import Feed
 from satae.heldout import calibrated
 from satae.mapping import Mapping
+from satae.objectives import Objective
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles import TileSet
-from satae.train import Plan, Report, Trained, device_named, evaluate, fit, plan
+from satae.train import Plan, Report, Trained, device_named, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
@@ -46,7 +47,8 @@ TRIED = 16  # pixels a side of what a recipe is tried on
 CORE = 256  # pixels a side that one inference yields
 CELLS = 24_000_000  # numbers that one step of the graph may hold; about 100 MB
 SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
-FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md")
+LOOKED = 60_000  # pixels of training and of held-out tiles on which a run is diagnosed
+FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md", "evidence.json")
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ def train(
 ) -> Result:
     """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
 
-    `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png and diagnosis.md.
+    `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
+    and evidence.json, the numbers behind it.
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, and what `plan`
     and `fit` raise. What is wrong with recipe or tiles is found before anything is replaced.
     """
@@ -84,7 +87,7 @@ def train(
         planned = plan(sets, recipe)
         heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
         mapping = Mapping(recipe.map, len(heads))
-        _tried(planned, heads, mapping)
+        _tried(sets, planned, heads, mapping)
         with _held(run):
             if not resume:
                 _begin(run, recipe)
@@ -92,13 +95,12 @@ def train(
             detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
             halo = _halo(detector, len(sets[0].record.bands))
             detector.settle(_feed(sets, recipe, trained, context=halo).sample)
-            mean_loss = _mean_loss(sets, recipe, trained)
             proto, card = _exported(sets, recipe, trained, detector, halo, place.type)
             found = calibrated(
                 sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
             )
             card = card.model_copy(update={"calibration": found})
-            faults = _documented(sets, run, trained, detector, mean_loss, recipe)
+            faults = _documented(sets, run, trained, detector, recipe)
         with staging(out) as folder:
             draft = folder / out.name
             draft.write_bytes(export.with_card(proto, card))
@@ -129,16 +131,30 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
 
 
 @torch.no_grad()
-def _tried(planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping) -> None:
+def _tried(
+    sets: Sequence[TileSet], planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping
+) -> None:
     """ConfigError where the loss or a head needs what the architecture does not give."""
     recipe, channels = planned.recipe, len(planned.normalizer.affine)
     model = models.build(recipe.model.name, channels, recipe.model.params)
     detector = graph.Detector(planned.normalizer, model, heads, mapping).eval()
-    x, valid = torch.zeros(1, channels, TRIED, TRIED), torch.ones(1, 1, TRIED, TRIED)
-    objectives.Objective(recipe.objective)(model(x, valid), x, valid)
+    x, valid = _some_tiles(sets, planned)
+    loss_of = Objective(recipe.objective, int(model.code_size))  # type: ignore[arg-type]
+    with torch.set_grad_enabled(loss_of.differentiates):
+        entered = x.clone().requires_grad_(loss_of.differentiates)
+        loss_of(model(entered, valid), x, valid, 1.0, entered)
+    loss_of(model(x, valid), x, valid)
     view = detector.view(x, valid)
     for head in heads:
         head(view)
+
+
+def _some_tiles(sets: Sequence[TileSet], planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and `valid` of the corners of two training tiles."""
+    image, valid = _tiles(sets, planned.split.train[:2])
+    dn = torch.from_numpy(image[..., :TRIED, :TRIED].astype(np.float32))
+    good = torch.from_numpy(valid[:, None, :TRIED, :TRIED].astype(np.float32))
+    return graph.Input(planned.normalizer)(dn, good), good
 
 
 @contextmanager
@@ -269,40 +285,56 @@ def _training_scene(tiles: TileSet) -> TrainingScene:
     )
 
 
-def _mean_loss(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> float:
-    """The held-out loss of predicting the mean of the training sample everywhere; NaN where that has none."""
-    if "surprise" in recipe.objective.terms:  # a mean is no distribution
-        return math.nan
-    loss = objectives.Objective(recipe.objective)
-    return evaluate(_Mean(), _feed(sets, recipe, trained), trained.split.held_out, loss)
-
-
-class _Mean(torch.nn.Module):
-    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> models.Output:
-        return models.Output(torch.zeros_like(x))
-
-
 def _documented(
-    sets: Sequence[TileSet],
-    run: Path,
-    trained: Trained,
-    detector: graph.Detector,
-    mean_loss: float,
-    recipe: Recipe,
+    sets: Sequence[TileSet], run: Path, trained: Trained, detector: graph.Detector, recipe: Recipe
 ) -> list[str]:
     """Write FIGURES to the run folder; gives the findings."""
-    state = trained.state
-    losses = [e.train_loss for e in state.history], [e.val_loss for e in state.history]
-    found = diagnosis.findings(state.history, state.best_epoch, mean_loss, recipe.train.epochs)
-    text = diagnosis.report(state.history, state.best_epoch, mean_loss, found)
+    history = trained.state.history
+    losses = [e.train_loss for e in history], [e.val_loss for e in history]
+    seen = _evidence(sets, recipe, trained)
+    found = diagnosis.findings(seen)
     with staging(run / CONFIG) as folder:
-        curves, rebuilt, report = (folder / name for name in FIGURES)
-        figures.curves(curves, *losses, state.best_epoch, mean_loss)
+        curves, rebuilt, report, evidence = (folder / name for name in FIGURES)
+        figures.curves(curves, *losses, trained.state.best_epoch, seen.mean_loss, *_beside(seen))
         figures.reconstructions(rebuilt, _worst_and_median(sets, trained, detector))
-        report.write_text(text, encoding="utf-8")
-        for draft in (curves, rebuilt, report):
+        report.write_text(diagnosis.report(seen, found), encoding="utf-8")
+        evidence.write_text(seen.json(), encoding="utf-8")
+        for draft in (curves, rebuilt, report, evidence):
             publish(draft, run / draft.name)
     return [str(f) for f in found]
+
+
+def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> Evidence:
+    """What the run shows on some of its tiles."""
+    feed = _feed(sets, recipe, trained, context=int(getattr(trained.model, "context", 0)))
+    learned, held_out = (feed.some(where, LOOKED) for where in (trained.split.train, trained.split.held_out))
+    return gather(
+        trained.model,
+        recipe,
+        trained.state,
+        _quality(sets, trained.split.train),
+        lambda: feed.plain(learned, hide=True),
+        lambda: feed.plain(held_out),
+    )
+
+
+def _quality(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> Tiles:
+    """How good the training tiles are, by evenly spread ones of them."""
+    some = where[np.unique(np.linspace(0, len(where) - 1, SHOWN_TILES).astype(int))]
+    valid = [float(sets[s].valid[t].mean()) for s, t in some]
+    flat = [np.ptp(sets[s].images[t][:, sets[s].valid[t]], axis=1).max() == 0 for s, t in some]
+    return Tiles(len(where), float(np.mean(valid)), float(np.mean(flat)))
+
+
+def _beside(seen: Evidence) -> tuple[float, str]:
+    """For the curves: what the PCA costs in the loss of the run, NaN where that is another; and its error in
+    words."""
+    if seen.pca_mse is None:
+        return math.nan, ""
+    weight = seen.recipe.objective.terms.get("mse", math.nan)
+    alone = len(seen.recipe.objective.terms) == 1
+    told = f"held-out squared error {seen.mse:.3g}, PCA of the same code {seen.pca_mse:.3g}"
+    return weight * seen.pca_mse if alone else math.nan, told
 
 
 @torch.no_grad()

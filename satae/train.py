@@ -22,13 +22,16 @@ from torch import Tensor, nn
 
 from satae import checkpoint, models, normalize, objectives
 from satae.augment import Augmenter
-from satae.checkpoint import CHECKPOINT, Epoch, State
-from satae.config import Recipe
-from satae.errors import DeviceError, TrainError
+from satae.checkpoint import CHECKPOINT, Epoch, Memory, State
+from satae.config import CorruptSettings, Recipe
+from satae.corrupt import corrupted
+from satae.errors import ConfigError, DeviceError, TrainError
 from satae.feed import Batch, Feed, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
+from satae.objectives import Objective
 from satae.pixels import Pixels
+from satae.schedule import learning_rate, optimizer_of
 from satae.split import Split, split
 from satae.tiles import TileSet
 
@@ -95,7 +98,7 @@ class Task:
     train: Indices
     held_out: Indices
     recipe: Recipe
-    loss_of: objectives.Loss
+    loss_of: Objective
     device: torch.device
     forward: Forward | None = None
 
@@ -104,11 +107,15 @@ class Task:
         """What maps a batch to its output."""
         return self.forward or self.model
 
+    def batch(self, x: Tensor, valid: Tensor, epoch: int, step: int, progress: float) -> objectives.Batch:
+        """What the loss is told of a batch to learn from."""
+        key = (self.recipe.train.seed, 7, epoch, step)
+        entered = corrupted(x, valid, self.recipe.corrupt, key)
+        if self.loss_of.differentiates:
+            entered = entered.detach().requires_grad_()
+        return objectives.Batch(x, valid, progress, entered)
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": lambda weights, rate, decay: torch.optim.Adam(weights, lr=rate, weight_decay=decay),
-    "adamw": lambda weights, rate, decay: torch.optim.AdamW(weights, lr=rate, weight_decay=decay),
-}
+
 Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in all, a finished epoch)
 
 
@@ -136,19 +143,35 @@ def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
     TrainError where no band varies.
     """
     cfg = recipe.train
-    objectives.Objective(recipe.objective)
+    loss_of = Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
-    models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params)
+    _together(
+        models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params), loss_of, recipe
+    )
     chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
     return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: float) -> float:
-    """Linear warm-up over a share of the steps, then half a cosine down to 0 (Loshchilov and Hutter 2017)."""
-    rising = max(1, round(warmup * steps))
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
+    """ConfigError where the recipe asks for whole tiles and the architecture learns from single pixels."""
+    if not hasattr(model, "predict"):
+        return
+    needs = [f"objective = {name!r}" for name in loss_of.whole]
+    needs += ["corrupt"] * (recipe.corrupt != CorruptSettings())
+    if needs:
+        raise ConfigError(
+            f"{needs[0]}: it needs whole tiles, and {recipe.model.name} learns from single pixels and their "
+            "surroundings; conv does not"
+        )
+
+
+def gradients(model: nn.Module) -> dict[str, float]:
+    """The deviation from 0 of the gradient of each layer, over that of its weights."""
+    weights = {name: p for name, p in model.named_parameters() if p.grad is not None and p.dim() > 1}
+    if not weights:
+        return {}
+    sizes = [(p.grad.norm() / p.detach().norm().clamp(min=1e-12)) for p in weights.values()]  # type: ignore[union-attr]
+    return dict(zip((n.removesuffix(".weight") for n in weights), torch.stack(sizes).tolist(), strict=True))
 
 
 def device_named(name: str) -> torch.device:
@@ -183,7 +206,7 @@ def fit(
     cfg = recipe.train
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
-    loss_of = objectives.Objective(recipe.objective)
+    loss_of = Objective(recipe.objective, int(model.code_size)).to(device)  # type: ignore[arg-type]
     feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
     closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
     if closed is not None:
@@ -211,39 +234,46 @@ def descend(
     with None it writes nothing. Raises as `fit`.
     """
     model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
-    optimizer = OPTIMIZERS[cfg.optimizer](model.parameters(), cfg.learning_rate, cfg.weight_decay)
+    optimizer, loss_of = optimizer_of(model.parameters(), cfg), task.loss_of
     half = precision_of(cfg.precision, device)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    state = State() if run is None else checkpoint.resumed(run, identity, model, optimizer, scaler)
+    memory = Memory(model, optimizer, scaler, loss_of.rivals)
+    state = State() if run is None else checkpoint.resumed(run, identity, memory)
     steps = len(source.batches(task.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
-        losses, norms, rate = [], [], 0.0
+        losses, norms, rate, slopes = [], [], 0.0, {}
         for step, where in enumerate(source.batches(task.train, epoch, cfg.min_steps)):
-            rate = learning_rate(epoch * steps + step, total, cfg.learning_rate, cfg.warmup)
+            rate = learning_rate(epoch * steps + step, total, cfg, [e.val_loss for e in state.history])
             for group in optimizer.param_groups:
                 group["lr"] = rate
             x, seen, counted = source.training(where, epoch, step)
+            batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
             with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                loss = task.loss_of(task.given(x, seen), x, counted, (epoch * steps + step) / total)
+                out = task.given(x if batch.entered is None else batch.entered, seen)
+                loss = loss_of(out, *batch)
             if not torch.isfinite(loss):
                 raise TrainError(_not_finite(source, where, epoch, step, run))
             optimizer.zero_grad(set_to_none=True)
             scaler.scale(loss).backward()
             scaler.unscale_(optimizer)
+            if step == steps - 1:
+                slopes = gradients(model)
             norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
             if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
                 raise TrainError(_not_finite(source, where, epoch, step, run))
             scaler.step(optimizer)
             scaler.update()
+            for rival in loss_of.rivals.values():
+                rival.learn(out, batch)
             losses.append(loss.item())
             norms.append(float(norm))
             report(epoch * steps + step + 1, total, None)
         model.eval()
-        val_loss = evaluate(task.given, source, task.held_out, task.loss_of)
+        val_loss = evaluate(task.given, source, task.held_out, loss_of)
         if not math.isfinite(val_loss):
             raise TrainError(_not_finite(source, task.held_out[:1], epoch, steps, run))
         state.epoch += 1
@@ -252,10 +282,13 @@ def descend(
             state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
         seconds = time.perf_counter() - started
-        entry = Epoch(state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds)
+        entry = Epoch(
+            state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds,
+            measures=loss_of.measures(), gradients=slopes, clipped=float(np.mean(np.array(norms) > cfg.clip)),
+        )  # fmt: skip
         state.history.append(entry)
         if run is not None:
-            checkpoint.save(run, identity, state, model, optimizer, scaler)
+            checkpoint.save(run, identity, state, memory)
         report(state.epoch * steps, total, entry)
 
     model.load_state_dict(state.best_weights)
@@ -268,7 +301,7 @@ def evaluate(
     forward: Callable[[Tensor, Tensor], models.Output],
     source: Source,
     where: Indices,
-    loss_of: objectives.Loss,
+    loss_of: Objective,
 ) -> float:
     """The loss over tiles as they are, weighted by their valid pixels."""
     total = count = 0.0
@@ -279,7 +312,7 @@ def evaluate(
     return total / max(count, 1.0)
 
 
-def _closed(model: nn.Module, feed: Feed, loss_of: objectives.Loss, chosen: Split) -> State:
+def _closed(model: nn.Module, feed: Feed, loss_of: Objective, chosen: Split) -> State:
     """Where a run stands whose model has no weights to learn by gradients."""
     train_loss, val_loss = (
         evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)

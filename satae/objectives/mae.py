@@ -1,0 +1,25 @@
+"""Mean absolute error over all channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from satae.models import Output
+from satae.objectives import Batch, Term
+
+
+@dataclass(frozen=True)
+class Params:
+    """It has none."""
+
+
+def error(out: Output, batch: Batch) -> Tensor:
+    """The error of each pixel (N, 1, H, W)."""
+    return (out.reconstruction.float() - batch.x).abs().mean(dim=1, keepdim=True)
+
+
+def build(params: Params, code_size: int) -> Term:
+    """The term."""
+    return error
