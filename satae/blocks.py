@@ -38,8 +38,9 @@ class Style:
 
     def finish(self, channels: int) -> list[nn.Module]:
         """Those layers, without the ones that do nothing."""
-        made = [norm(self.norm, channels), ACTIVATIONS[self.activation](), nn.Dropout2d(self.dropout)]
-        return [m for m in made if not isinstance(m, nn.Identity) and getattr(m, "p", 1.0)]
+        normed = [] if self.norm == "none" else [norm(self.norm, channels)]
+        dropped = [nn.Dropout2d(self.dropout)] if self.dropout else []
+        return [*normed, ACTIVATIONS[self.activation](), *dropped]
 
 
 Unit = Callable[..., nn.Module]

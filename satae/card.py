@@ -68,7 +68,12 @@ class Parity(pydantic.BaseModel, extra="forbid"):
 
 
 class Card(pydantic.BaseModel, extra="forbid"):
-    """Everything but the weights."""
+    """Everything but the weights.
+
+    Windows of a scene start at multiples of `stride` and are read with `halo` more on all sides. `frame` is 0
+    where that is all that a pixel's score follows from. Else the model sees so many pixels a side at once, in
+    frames at multiples of the stride that overlap by the halo, and scores are blended over them.
+    """
 
     version: int = VERSION
     satae_version: str
@@ -85,6 +90,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     stride: int = pydantic.Field(ge=1, le=2**10)
     halo: int = pydantic.Field(ge=0, le=2**10)
     core: int = pydantic.Field(default=256, ge=1, le=2**12)
+    frame: int = pydantic.Field(default=0, ge=0, le=2**11)
     code_size: int
     normalization: Normalization
     recipe: dict[str, Any]
@@ -94,6 +100,14 @@ class Card(pydantic.BaseModel, extra="forbid"):
     parity: Parity
     calibration: Calibration | None = None
     domain: Domain | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _frames_overlap_by_the_halo(self) -> Card:
+        if self.frame and self.frame != self.stride + self.halo:
+            raise ValueError(
+                f"frames of {self.frame} pixels are not {self.stride} apart and {self.halo} shared"
+            )
+        return self
 
 
 def now() -> str:

@@ -330,11 +330,10 @@ def info(
 @_explained
 def models(as_json: Json = False) -> None:
     """List the architectures, losses and scores: satae models"""
-    from satae.catalogue import catalogue
+    from satae.catalogue import catalogue, lines
 
     rows = catalogue()
-    lines = [f"{row['kind']:<13} {row['name']:<10} {row['about']}" for row in rows]
-    _say(as_json, {"models": rows}, lines)
+    _say(as_json, {"models": rows}, lines(rows))
 
 
 @app.command()

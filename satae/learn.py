@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,10 +32,11 @@ from satae import (
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.checkpoint import CHECKPOINT
 from satae.config import Recipe
-from satae.errors import OutputError, TilesError
+from satae.errors import ConfigError, OutputError, TilesError
 from satae.evidence import Evidence, Tiles, gather
 from satae.feed import Feed
 from satae.heldout import calibrated
+from satae.lattice import Lattice, lattice_of
 from satae.mapping import Mapping
 from satae.objectives import Objective
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
@@ -44,8 +46,6 @@ from satae.train import Plan, Report, Trained, device_named, fit, plan
 CONFIG = "config.yaml"
 PARITY_TILES = 8
 TRIED = 16  # pixels a side of what a recipe is tried on
-CORE = 256  # pixels a side that one inference yields
-CELLS = 24_000_000  # numbers that one step of the graph may hold; about 100 MB
 SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
 LOOKED = 60_000  # pixels of training and of held-out tiles on which a run is diagnosed
 FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md", "evidence.json")
@@ -93,9 +93,9 @@ def train(
                 _begin(run, recipe)
             trained = fit(sets, planned, run, device=place, report=report)
             detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
-            halo = _halo(detector, len(sets[0].record.bands))
-            detector.settle(_feed(sets, recipe, trained, context=halo).sample)
-            proto, card = _exported(sets, recipe, trained, detector, halo, place.type)
+            places = lattice_of(detector, len(sets[0].record.bands))
+            detector.settle(_feed(sets, recipe, trained, context=places.context).sample)
+            proto, card = _exported(sets, recipe, trained, detector, places, place.type)
             found = calibrated(
                 sets, trained.split, runtime.from_bytes(export.with_card(proto, card), out.name, "cpu")
             )
@@ -134,9 +134,15 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
 def _tried(
     sets: Sequence[TileSet], planned: Plan, heads: Sequence[torch.nn.Module], mapping: Mapping
 ) -> None:
-    """ConfigError where the loss or a head needs what the architecture does not give."""
+    """ConfigError where the loss or a head needs what the architecture does not give, or it does not fit tiles."""
     recipe, channels = planned.recipe, len(planned.normalizer.affine)
     model = models.build(recipe.model.name, channels, recipe.model.params)
+    side = recipe.augment.crop or sets[0].record.size
+    if side % (frame := int(getattr(model, "frame", 1))):
+        raise ConfigError(
+            f"{recipe.model.name} sees frames of {frame} pixels and what it learns from has {side} a side; set "
+            "model.params.size or augment.crop so that one divides the other, or cut with another --size"
+        )
     detector = graph.Detector(planned.normalizer, model, heads, mapping).eval()
     x, valid = _some_tiles(sets, planned)
     loss_of = Objective(recipe.objective, int(model.code_size))  # type: ignore[arg-type]
@@ -187,18 +193,6 @@ def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
     return presets.settled(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
 
 
-def _halo(detector: graph.Detector, bands: int) -> int:
-    """The reach of the whole graph, as a multiple of the stride."""
-    stride = int(detector.model.stride)  # type: ignore[arg-type]
-    return -(-graph.reach(detector, bands, stride) // stride) * stride
-
-
-def _core(detector: graph.Detector) -> int:
-    """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
-    cells = max(int(getattr(part, "cells", 0)) for part in (detector.model, *detector.heads))
-    return CORE if not cells else max(32, min(CORE, math.isqrt(CELLS // cells) // 32 * 32))
-
-
 def _feed(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, context: int = 0) -> Feed:
     inputs = graph.Input(trained.normalizer)
     return Feed(sets, inputs, recipe, trained.split, torch.device("cpu"), context)
@@ -209,7 +203,7 @@ def _exported(
     recipe: Recipe,
     trained: Trained,
     detector: graph.Detector,
-    halo: int,
+    places: Lattice,
     device: str,
 ) -> tuple[onnx.ModelProto, Card]:
     record = sets[0].record
@@ -217,7 +211,7 @@ def _exported(
     proto = export.to_onnx(detector, bands, record.size)
     image, valid = _tiles(sets, trained.split.held_out[:PARITY_TILES])
     agreed = export.parity(detector, proto.SerializeToString(), image, valid)
-    return proto, _card(sets, recipe, trained, (halo, _core(detector)), agreed, device)
+    return proto, _card(sets, recipe, trained, places, agreed, device)
 
 
 def _tiles(
@@ -230,7 +224,7 @@ def _card(
     sets: Sequence[TileSet],
     recipe: Recipe,
     trained: Trained,
-    frame: tuple[int, int],
+    places: Lattice,
     agreed: Parity,
     device: str,
 ) -> Card:
@@ -250,9 +244,7 @@ def _card(
         dtype=record.dtype,
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,
-        stride=int(model.stride),  # type: ignore[arg-type]
-        halo=frame[0],
-        core=frame[1],
+        **dataclasses.asdict(places),
         code_size=int(model.code_size),  # type: ignore[arg-type]
         normalization=Normalization(
             space=recipe.input.space,

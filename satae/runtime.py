@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from satae.blend import blended
 from satae.card import KEY, Card, parse
 from satae.errors import DeviceError, ModelError
 
@@ -29,7 +31,10 @@ Array = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Model:
-    """An open session. `provider` is the one that really took; `device` its short name."""
+    """An open session. `provider` is the one that really took; `device` its short name.
+
+    A model that sees one frame at a time is blended (`blend`), from the first pixel of an image on.
+    """
 
     session: Any
     card: Card
@@ -44,25 +49,33 @@ class Model:
 
     def anomaly_map(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """Scores (N, H, W) of DN (N, B, H, W), NaN where `valid` (N, H, W) is False."""
-        scores = self._run(["anomaly_map"], image, valid)[0][:, 0]
+        scores = self._blended(["anomaly_map"], image, valid)[0][:, 0]
         return np.where(valid, scores, np.float32(np.nan))
 
     def band_error(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """What each band adds to the error: (N, B, H, W), 0 where invalid."""
-        return self._run(["band_error"], image, valid)[0]
+        return self._blended(["band_error"], image, valid)[0]
 
     def reconstruction(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """What the autoencoder made of the image, in DN: (N, B, H, W), 0 where invalid."""
-        return self._run(["reconstruction"], image, valid)[0]
+        return self._blended(["reconstruction"], image, valid)[0]
 
     def explained(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
         """`band_error` and `reconstruction` of one inference."""
-        band_error, reconstruction = self._run(["band_error", "reconstruction"], image, valid)
+        band_error, reconstruction = self._blended(["band_error", "reconstruction"], image, valid)
         return band_error, reconstruction
 
     def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """One score a tile (N)."""
         return self._run(["pred_score"], image, valid)[0]
+
+    def _blended(
+        self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    ) -> Sequence[Array]:
+        card = self.card
+        if not card.frame:
+            return self._run(outputs, image, valid)
+        return blended(lambda i, v: self._run(outputs, i, v), image, valid, card.frame, card.stride)
 
     def _run(self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[Array]:
         with np.errstate(invalid="ignore", over="ignore"):

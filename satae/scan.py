@@ -2,7 +2,7 @@
 
 That one would see the whole grid and a halo of invalid pixels around it. Each window is read with the
 model's halo and cropped; windows lie on a fixed lattice, so that the result does not depend on how the work
-is shared out.
+is shared out. The halo of a model that sees one frame at a time is what its frames overlap by (see `blend`).
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ def scan_windows(
     source: Source, model: Model, windows: Iterable[Window], workers: int = 2
 ) -> Iterator[tuple[Window, Map]]:
     """The same for chosen windows; their first pixels must be multiples of the model's stride."""
-    halo = model.card.halo
-    for window, image, valid in ahead(source, windows, halo, workers):
-        inside = window.within(source.grid.window)
+    halo, wanted = model.card.halo, list(windows)
+    whole = [_whole(window, model) for window in wanted]
+    for asked, (window, image, valid) in zip(wanted, ahead(source, whole, halo, workers), strict=True):
+        inside = asked.within(source.grid.window)
         if inside is None:
             continue
         out = np.full((window.height, window.width), np.nan, np.float32)
@@ -55,6 +56,16 @@ def scan_windows(
                 out[rows, cols] = scores[halo : halo + cell.height, halo : halo + cell.width]
         rows, cols = inside.slices(window)
         yield inside, out[rows, cols]
+
+
+def _whole(window: Window, model: Model) -> Window:
+    """The window up to multiples of the stride where the model sees frames: a frame cannot be cut."""
+    if not model.card.frame:
+        return window
+    stride = model.card.stride
+    return Window(
+        window.row, window.col, -(-window.height // stride) * stride, -(-window.width // stride) * stride
+    )
 
 
 def _cells(window: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:

@@ -175,10 +175,13 @@ def test_info_refuses_what_it_cannot_read(here: Path, inputs: Path, tmp_path: Pa
 
 
 def test_models_lists_everything_that_a_recipe_can_name() -> None:
-    found = {(row["kind"], row["name"]) for row in told("models")["models"]}
+    rows = told("models")["models"]
+    found = {(row["kind"], row["name"]) for row in rows}
     kinds = ("architecture", models.NAMES), ("objective", objectives.OBJECTIVES), ("score", scores.NAMES)
     assert found == {(kind, name) for kind, names in kinds for name in names}
-    assert all(row["about"] for row in told("models")["models"])
+    assert all(row["about"] for row in rows)
+    keys = {"params", "weights", "code", "patch", "reach", "frame"}
+    assert all(keys <= row.keys() for row in rows if row["kind"] == "architecture")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

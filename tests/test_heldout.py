@@ -70,7 +70,7 @@ def test_tile_maxima_are_those_of_the_held_out_tiles(complete, model_path):
 class Identity:
     """Stands in for a model: the score of a pixel is its first band."""
 
-    device, card = "cpu", SimpleNamespace(stride=4, halo=0, core=256)
+    device, card = "cpu", SimpleNamespace(stride=4, halo=0, core=256, frame=0)
 
     def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         return np.where(valid, image[:, 0], np.nan).astype(np.float32)

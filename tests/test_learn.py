@@ -8,15 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
-from satae import config, learn, presets, runtime, tiles
+from satae import config, lattice, learn, presets, runtime, tiles
 from satae.checkpoint import CHECKPOINT, Epoch
 from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
 
@@ -225,7 +223,7 @@ def test_a_model_with_several_heads_and_steps_is_whole(tile_set, tmp_path):
     done = train(tmp_path, tile_set, *changes, "score=[whitened, {name: memory, params: {size: 50}}, latent]")
     card = runtime.load(tmp_path / "m.onnx", "cpu").card
     assert card.score == "whitened + memory + latent" and card.architecture == "ring"
-    assert card.halo >= 16 + 8 and card.core == learn.CORE and card.calibration is not None
+    assert card.halo >= 16 + 8 and card.core == lattice.CORE and card.calibration is not None
     assert card.parity.share_of_range < 1e-4 and done.card.recipe == card.recipe
 
 
@@ -240,17 +238,6 @@ def test_the_run_keeps_the_settled_recipe_and_a_resumed_one_is_not_settled_again
     assert kept != presets.settled(config.load(None, QUICK), 4, 10.0)
     train(tmp_path, tile_set, resume=True)
     assert runtime.load(tmp_path / "m.onnx", "cpu").card.recipe == kept.model_dump()
-
-
-def test_a_graph_that_needs_much_memory_a_pixel_yields_less_at_once():
-    class Part(torch.nn.Module):
-        def __init__(self, cells: int) -> None:
-            super().__init__()
-            self.cells = cells
-
-    sides = [learn._core(SimpleNamespace(model=Part(n), heads=[Part(0)])) for n in (0, 1, 1_000, 10**9)]
-    assert sides == [256, 256, 128, 32]
-    assert learn._core(SimpleNamespace(model=Part(0), heads=[Part(5), Part(1_000)])) == 128
 
 
 def test_every_refusal_is_one_sentence(tile_set, tmp_path):

@@ -60,7 +60,7 @@ class Box:
 
     @property
     def card(self) -> Any:
-        return SimpleNamespace(halo=self.halo, stride=self.stride, core=self.core)
+        return SimpleNamespace(halo=self.halo, stride=self.stride, core=self.core, frame=0)
 
     def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         return np.stack(

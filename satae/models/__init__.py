@@ -8,8 +8,9 @@ A file `NAME.py` here is the architecture NAME. It has
 - `build(channels, params)`: a torch module that maps x (N, channels, H, W) and `valid` (N, 1, H, W, 1.0 =
   good; x is filled where it is not) to an `Output`. Its attributes: `stride` (its output moves with its input
   by multiples of this, in pixels) and `code_size` (numbers in the code of a stride x stride patch); optional
-  are `context` (pixels around a tile that it wants to see while it learns, 0 without) and `cells` (numbers a
-  pixel that one step of it keeps in memory at once, where those are many).
+  are `context` (pixels around a tile that it wants to see while it learns, 0 without), `cells` (numbers a
+  pixel that one step of it keeps in memory at once, where those are many) and `frame` (pixels a side of what it
+  sees at once, where each number follows from all of that: see `blend`).
 
 A module with a method `fit(pixels)` is fitted in closed form before any gradient step, `pixels` being a
 `Sample`; without weights to learn there is no gradient step at all.

@@ -1,4 +1,4 @@
-"""Dense: convolutions and a dense code for a whole frame, the model of the literature on CIFAR-10.
+"""Dense: a dense code for a whole frame, the model of the literature for small pictures such as CIFAR-10.
 
 Three 3 x 3 convolutions with ReLU and 2 x 2 max pooling, a dense code, three transposed convolutions (Masci et al.
 2011). Each number of its code follows from all of a frame, so it knows layouts, and it has no finite receptive field:
@@ -8,6 +8,7 @@ scenes are scored in overlapping frames whose scores are blended.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,7 +23,8 @@ HALVED = 8  # input pixels a side of what enters the dense code as one cell
 class Params:
     """`size`: pixels a side of a frame, which divides the side of the training tiles. `code`: numbers a frame.
 
-    `width`: channels of the first convolution, doubled at each pooling. The rest as in conv.
+    `width`: channels of the first convolution, doubled at each pooling. `norm`, `activation`, `dropout` and `output`
+    as in conv.
     """
 
     size: int = 32
@@ -56,7 +58,7 @@ class DenseAutoencoder(nn.Module):
         self.code_size = params.code
         style, side = Style(params.norm, params.activation, params.dropout), params.size // HALVED
         widths = [channels, *(params.width * 2**i for i in range(3))]
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(pairwise(widths))
         cells = widths[-1] * side**2
         self.encoder = nn.Sequential(
             *(nn.Sequential(layer(*pair, style), nn.MaxPool2d(2)) for pair in steps),

@@ -1,4 +1,4 @@
-"""Residual: the convolutional autoencoder with residual blocks, which train deeper and see further.
+"""Residual: a deeper convolutional autoencoder that sees further, for scenes with more texture than conv rebuilds.
 
 He et al. (2016) behind each halving and doubling.
 """

@@ -1,6 +1,7 @@
-"""Shuffle: the convolutional autoencoder with units of two branches whose channels are interleaved.
+"""Shuffle: a wide convolutional autoencoder in a small file, of units whose channels are interleaved.
 
-ShuffleNet v2 (Ma et al. 2018): fewest weights, as half of the channels pass a unit unchanged.
+ShuffleNet v2 (Ma et al. 2018): two branches of half the channels each. At equal width it has a sixth of the weights of
+conv and a quarter of its products, and takes about as long on a CPU.
 """
 
 from __future__ import annotations

@@ -1,0 +1,41 @@
+"""Variational: a convolutional autoencoder with a smooth code, for scores of the code (the head `latent`).
+
+Kingma and Welling (2014). The code is a distribution: the decoder sees mean + deviation * noise in training and the
+mean in use, so that scores are the same each time. The objective `kl` keeps it near a standard normal one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from satae.models import Output, conv
+
+LARGEST = 10.0  # of a log-variance, either way: its exponential stays finite in half precision
+
+
+@dataclass(frozen=True)
+class Params(conv.Params):
+    """As conv."""
+
+
+class VariationalAutoencoder(conv.ConvAutoencoder):
+    """x (N, C, H, W) -> mean and log-variance of a code (N, K, H/4, W/4) -> reconstruction (N, C, H, W)."""
+
+    def __init__(self, channels: int, params: Params) -> None:
+        super().__init__(channels, params, heads=2)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Output:
+        mean, spread = self.encoder(x).chunk(2, dim=1)
+        log_variance = spread.clamp(-LARGEST, LARGEST)
+        code = mean
+        if self.training:
+            code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return Output(self.decoded(code, *x.shape[-2:]), mean, log_variance=log_variance)
+
+
+def build(channels: int, params: Params) -> VariationalAutoencoder:
+    """The architecture for `channels` input channels."""
+    return VariationalAutoencoder(channels, params)
