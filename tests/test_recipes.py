@@ -18,7 +18,8 @@ from satae.train import fit, plan
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 FAMILIES = [
-    "undercomplete", "overcomplete", "variational", "residual", "skip", "attention", "mobile", "shuffle", "dense",
+    "undercomplete", "overcomplete", "sparse", "denoising", "contractive", "variational", "adversarial",
+    "residual", "skip", "attention", "mobile", "shuffle", "dense",
 ]  # fmt: skip
 ARCHITECTURES = ["variational", "residual", "skip", "attention", "mobile", "shuffle"]  # dense: in test_blend
 
@@ -76,5 +77,18 @@ def sized(name: str) -> float:
 
 def test_an_undercomplete_code_is_smaller_than_its_input_and_an_overcomplete_one_larger():
     assert sized("undercomplete") == 32 and sized("overcomplete") == 0.5
-    kept = config.load(CONFIGS / "overcomplete.yaml")
-    assert kept.model.params["dropout"] > 0
+
+
+PENALTIES = {
+    "overcomplete": {"sparse_l1"}, "sparse": {"sparse_l1", "sparse_kl"}, "contractive": {"contractive"},
+    "variational": {"kl"}, "adversarial": {"adversarial"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_what_a_recipe_is_called_after_is_on(name: str):
+    recipe = config.load(CONFIGS / f"{name}.yaml")
+    assert PENALTIES.get(name, set()) == {*recipe.objective.terms} - {"mse"}
+    assert all(weight > 0 for weight in recipe.objective.terms.values())
+    spoilt = any(recipe.corrupt.model_dump().values())
+    assert spoilt == (name in ("denoising", "overcomplete"))
