@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -201,22 +200,25 @@ def rebuild(fitted: Fitted, pixels: Bytes) -> npt.NDArray[np.float32]:
 
 
 class Linear:
-    """PCA of images, decomposed once for the largest code that is asked for."""
+    """PCA of images, decomposed once for the largest code so far."""
 
-    def __init__(self, pixels: Bytes, largest: int) -> None:
-        self.pixels, self.largest = pixels, largest
+    def __init__(self, pixels: Bytes) -> None:
+        self.pixels, self.asked = pixels, 0
 
-    @cached_property
-    def components(self) -> Components:
-        """In units of DN."""
-        return principal(self.pixels.reshape(len(self.pixels), -1), self.largest)
+    def components(self, code: int) -> Components:
+        """At least so many, as far as there are so many, in units of DN."""
+        if code > self.asked:
+            self.asked = code
+            self._found = principal(self.pixels.reshape(len(self.pixels), -1), code)
+        return self._found
 
     def rebuilt(self, pixels: Bytes, code: int) -> npt.NDArray[np.float32]:
         """Images in [0, 1] as far as a code of that size tells."""
         flat = pixels.reshape(len(pixels), -1)
-        parts = [self.components.rebuilt(flat[i : i + CHUNK], code) for i in range(0, len(flat), CHUNK)]
-        found: npt.NDArray[np.float32] = (np.concatenate(parts) / 255).astype(np.float32)
-        return found.reshape(pixels.shape)
+        found = self.components(code)
+        parts = [found.rebuilt(flat[i : i + CHUNK], code) for i in range(0, len(flat), CHUNK)]
+        out: npt.NDArray[np.float32] = (np.concatenate(parts) / 255).astype(np.float32)
+        return out.reshape(pixels.shape)
 
 
 def unit(pixels: Bytes) -> npt.NDArray[np.float32]:

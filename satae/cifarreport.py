@@ -115,8 +115,7 @@ def _reconstruction(
     chosen = np.isin(data.test_classes, contest.classes)
     test, classes = data.test[chosen], data.test_classes[chosen]
     shown = _firsts(classes)
-    largest = min(len(train), train[0].size)
-    linear, rows, pictures = Linear(train, largest), [], {"original": unit(test[shown])}
+    linear, rows, pictures = Linear(train), [], {"original": unit(test[shown])}
     for found in _trained(train, contest, progress, 0, "all classes"):
         row, own = rebuilding(found, linear, test)
         rows.append(row)
@@ -133,7 +132,7 @@ def _one_class(
     pictures = {"original": unit(data.test[shown])}
     for place, normal in enumerate(contest.classes):
         train = _limited(data.train[data.train_classes == normal], contest.limit)
-        linear = Linear(train, min(len(train), train[0].size))
+        linear = Linear(train)
         before = place * len(contest.families) * len(contest.seeds)
         for found in _trained(train, contest, progress, before, CLASSES[normal]):
             rows.append(telling(found, linear, data, normal))

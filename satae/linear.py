@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.linalg
 
 Floats = npt.NDArray[np.float64]
 NOISE = 1e-12  # of the largest variance: less is rounding
@@ -40,16 +41,22 @@ def principal(rows: npt.NDArray[Any], components: int) -> Components:
     mean = np.asarray(rows.mean(axis=0, dtype=np.float64))
     if count < width:
         centred = rows - mean
-        values, vectors = np.linalg.eigh(centred @ centred.T / count)
+        values, vectors = _leading(centred @ centred.T / count, components)
         directions = vectors.T @ centred
     else:
-        values, vectors = np.linalg.eigh(_covariance(rows, mean))
+        values, vectors = _leading(_covariance(rows, mean), components)
         directions = vectors.T
-    varies = values > values.max() * NOISE
-    keep = np.flatnonzero(varies)[::-1][:components]
+    keep = np.flatnonzero(values > values.max() * NOISE)[::-1]
     basis = directions[keep] / np.linalg.norm(directions[keep], axis=1, keepdims=True)
     signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
     return Components(mean, basis * signs[:, None], values[keep])
+
+
+def _leading(matrix: Floats, count: int) -> tuple[Floats, Floats]:
+    """The largest eigenvalues of a symmetric matrix, rising, and their vectors as columns."""
+    size = len(matrix)
+    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[max(0, size - count), size - 1])
+    return values, vectors
 
 
 def _covariance(rows: npt.NDArray[Any], mean: Floats) -> Floats:

@@ -105,7 +105,7 @@ def test_a_hostile_batch_is_refused_and_does_not_run(tmp_path: Path, packed: boo
     folder, mark = tmp_path / "cifar-10-batches-py", tmp_path / "owned"
     write_python(folder, batches(3))
     (folder / "test_batch").write_bytes(_exploit(mark))
-    with pytest.raises(DataError, match="test_batch is refused: it asks to run 'os.system'"):
+    with pytest.raises(DataError, match=r"test_batch is refused: it asks to run 'os.system'"):
         cifar.read(tarred(folder, tmp_path / "a.tar.gz") if packed else folder)
     assert not mark.exists()
 

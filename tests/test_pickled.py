@@ -125,7 +125,7 @@ def test_an_array_of_anything_but_bytes_is_refused(dtype: str) -> None:
     "content", [b"", b"\x80", b".", b"e.", b"h\x07.", b"\x00\x01\x02", b"\x8e" + b"\xff" * 8]
 )
 def test_what_is_no_pickle_is_said_to_be_damaged(content: bytes) -> None:
-    with pytest.raises(DataError, match="^f is damaged: it is no pickle"):
+    with pytest.raises(DataError, match=r"^f is damaged: it is no pickle"):
         pickled.loads(content, "f")
 
 

@@ -18,23 +18,25 @@ from satae.linear import principal
 from satae.models import Output, Sample
 
 SUITS = {"input": {"space": "bands"}, "score": ["mse"], "train": {"learning_rate": 1e-3}}
-SIDES = (8, 16, 32, 64)
+SIZES = (8, 16, 32, 64)
 SMALLEST = 4  # pixels a side at which halving ends
 
 
 @dataclass(frozen=True)
 class Params:
-    """`side` of a block in pixels. `code`: numbers kept of each. `width`: channels at half the side, doubled at
-    each halving. `depth`: residual units at each of those sizes."""
+    """`size`: pixels a side of a block, which divides the side of the training tiles. `code`: numbers of a block.
 
-    side: int = 8
+    `width`: channels at half the side, doubled at each halving. `depth`: residual units at each of these.
+    """
+
+    size: int = 8
     code: int = 16
     width: int = 32
     depth: int = 1
 
     def __post_init__(self) -> None:
-        if self.side not in SIDES:
-            raise ValueError(f"side {self.side} is none of {', '.join(map(str, SIDES))}")
+        if self.size not in SIZES:
+            raise ValueError(f"size {self.size} is none of {', '.join(map(str, SIZES))}")
         if not 1 <= self.code <= 4096:
             raise ValueError(f"code {self.code} is not between 1 and 4096")
         if not 1 <= self.width <= 1024:
@@ -44,10 +46,11 @@ class Params:
 
 
 class Refined(nn.Module):
-    """x (N, C, H, W) -> code (N, K, H/side, W/side), rounded up -> reconstruction (N, C, H, W).
+    """x (N, C, H, W) -> code (N, K, H/size, W/size), rounded up -> reconstruction (N, C, H, W).
 
-    Blocks do not know of each other. `mean` (C side^2); `analysis` (C side^2, K) gives coordinates of variance
-    1, `synthesis` (K, C side^2) takes them back; `unit` is the root mean square of a centred block.
+    Blocks do not know of each other: scenes are scored in overlapping ones that are blended, as with dense.
+    `mean` (C size^2); `analysis` (C size^2, K) gives coordinates of variance 1, `synthesis` (K, C size^2) takes
+    them back; `unit` is the root mean square of a centred block.
     """
 
     mean: Tensor
@@ -57,11 +60,12 @@ class Refined(nn.Module):
 
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
-        self.stride, size = params.side, channels * params.side**2
-        self.channels, self.code_size = channels, min(params.code, size - 1)
-        self.register_buffer("mean", torch.zeros(size))
-        self.register_buffer("analysis", torch.eye(size, self.code_size))
-        self.register_buffer("synthesis", torch.eye(self.code_size, size))
+        self.stride = self.frame = params.size
+        numbers = channels * params.size**2
+        self.channels, self.code_size = channels, min(params.code, numbers - 1)
+        self.register_buffer("mean", torch.zeros(numbers))
+        self.register_buffer("analysis", torch.eye(numbers, self.code_size))
+        self.register_buffer("synthesis", torch.eye(self.code_size, numbers))
         self.register_buffer("unit", torch.ones(()))
         self.encoder = _Encoder(channels, self.code_size, params)
         self.decoder = _Decoder(channels, self.code_size, params)
@@ -105,7 +109,7 @@ class _Encoder(nn.Module):
 
     def __init__(self, channels: int, code: int, params: Params) -> None:
         super().__init__()
-        widths, last = _widths(params), min(SMALLEST, params.side // 2)
+        widths, last = _widths(params), min(SMALLEST, params.size // 2)
         parts: list[nn.Module] = [nn.PixelUnshuffle(2), nn.Conv2d(4 * channels, widths[0], 3, padding=1)]
         for here, following in zip(widths, [*widths[1:], None], strict=True):
             parts += [_Unit(here) for _ in range(params.depth)]
@@ -124,7 +128,7 @@ class _Decoder(nn.Module):
 
     def __init__(self, channels: int, code: int, params: Params) -> None:
         super().__init__()
-        widths, self.last = _widths(params), min(SMALLEST, params.side // 2)
+        widths, self.last = _widths(params), min(SMALLEST, params.size // 2)
         self.start = nn.Linear(code, widths[-1] * self.last**2)
         parts: list[nn.Module] = []
         for here, following in zip(widths[:0:-1], widths[-2::-1], strict=True):
@@ -155,7 +159,7 @@ class _Unit(nn.Module):
 
 def _widths(params: Params) -> list[int]:
     """Channels at half the side, a quarter, and so on down to SMALLEST pixels."""
-    halvings = (params.side // 2 // SMALLEST).bit_length() - 1
+    halvings = (params.size // 2 // SMALLEST).bit_length() - 1
     return [params.width * 2**i for i in range(halvings + 1)]
 
 
