@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from archives import batches, write_binary, write_python
+from detectors import small
 from torch import nn
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from satae import benchcifar, cifar, cifarreport, cli, config
 from satae.benchcifar import Family, Fitted, Linear
 from satae.errors import ConfigError
 from satae.images import Images, contrasted
-from satae.models import Output
+from satae.models import MODELS, Output
 
 CPU = torch.device("cpu")
 SMALL = ("--set", "model.params.width=4", "--set", "model.params.code=6", "--set", "train.min_steps=2")
@@ -252,3 +253,22 @@ def test_what_is_shown_of_a_common_contrast_lies_about_the_middle() -> None:
 def test_help_has_an_example() -> None:
     text = click.unstyle(typed("-h").stdout)
     assert "satae bench cifar10 --data DIR" in " ".join(text.split("Options")[0].split())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "undercomplete", "overcomplete", "sparse", "denoising", "contractive", "variational", "adversarial",
+        "residual", "skip", "attention", "mobile", "shuffle", "dense", "cifar10", "cifar10_refined",
+    ],
+)  # fmt: skip
+def test_every_family_learns_to_rebuild_images(name: str) -> None:
+    (full,) = benchcifar.families([name], ["train.epochs=1", "train.min_steps=2", "train.batch=8"])
+    tiny = {k: v for k, v in small(MODELS, full.recipe.model.name).items() if k not in ("size", "code")}
+    params = [f"model.params.{key}={value}" for key, value in tiny.items()]
+    (chosen,) = benchcifar.families([name], ["train.epochs=1", "train.min_steps=2", "train.batch=8", *params])
+    images = batches(24)["data_batch_1"][0]
+    found = benchcifar.fit(images, chosen, CPU)
+    row, own = benchcifar.rebuilding(found, Linear(images), images)
+    assert own.shape == images.shape and np.isfinite(own).all() and found.code > 0
+    assert row.own.mse == pytest.approx(((own - images / 255) ** 2).mean(), rel=1e-4) and row.pca.mse >= 0
