@@ -6,6 +6,8 @@ claims is bounded before memory is taken.
 
 from __future__ import annotations
 
+import gzip
+import io
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -28,6 +30,7 @@ BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")
 LARGEST = 64 * 2**20  # bytes of one batch; those that are distributed have 31 million
+LARGEST_ARCHIVE = 256 * 2**20  # bytes, unpacked; those that are distributed have 186 million
 MOST_MEMBERS = 100  # of an archive
 HOW = (
     "get cifar-10-binary.tar.gz (162 MB) or cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html "
@@ -128,11 +131,11 @@ def _loaded(path: Path) -> bytes:
 
 
 def _unpacked(path: Path) -> Files:
-    """The batches in a tar archive, compressed or not, in memory; other members, links too, are passed over."""
+    """The batches in a tar archive, gzipped or not, in memory; other members, links too, are passed over."""
     wanted = {f"{name}{kind}" for name in BATCHES for kind in ("", ".bin")}
     found: Files = {}
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(fileobj=io.BytesIO(_decompressed(path)), mode="r:") as archive:
             for count, member in enumerate(archive):
                 if count == MOST_MEMBERS or member.size > LARGEST:
                     raise DataError(f"{path} is refused: it has more or larger members than CIFAR-10")
@@ -140,10 +143,23 @@ def _unpacked(path: Path) -> Files:
                 content = archive.extractfile(member) if member.isreg() and name in wanted else None
                 if content is not None:
                     found[name] = content.read()
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{path} cannot be read as a tar archive ({reason}); {HOW}") from error
     return found
+
+
+def _decompressed(path: Path) -> bytes:
+    """The tar archive in a file, bounded: headers in it may claim any size."""
+    with path.open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        content = (gzip.GzipFile(fileobj=raw) if zipped else raw).read(LARGEST_ARCHIVE + 1)
+    if len(content) > LARGEST_ARCHIVE:
+        raise DataError(
+            f"{path} is refused: it holds more than {LARGEST_ARCHIVE} bytes, more than CIFAR-10 has"
+        )
+    return content
 
 
 def _bounded(content: bytes, name: str) -> bytes:

@@ -272,3 +272,31 @@ def test_every_family_learns_to_rebuild_images(name: str) -> None:
     row, own = benchcifar.rebuilding(found, Linear(images), images)
     assert own.shape == images.shape and np.isfinite(own).all() and found.code > 0
     assert row.own.mse == pytest.approx(((own - images / 255) ** 2).mean(), rel=1e-4) and row.pca.mse >= 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("corrupt.gaussian=0.1", "corrupt and images.restore are both on"),
+        ("objective.terms={mse: 1.0, contractive: 0.1}", "needs derivatives of the input"),
+    ],
+)
+def test_what_goes_with_no_restoration_is_refused(change: str, says: str) -> None:
+    images = batches(24)["data_batch_1"][0]
+    with pytest.raises(ConfigError, match=says):
+        benchcifar.fit(images, family("images.restore=true", change), CPU)
+
+
+def test_weights_lie_as_the_fast_kernels_want_them() -> None:
+    images = batches(24)["data_batch_1"][0]
+    found = benchcifar.fit(images, family("train.epochs=1", "train.min_steps=1"), CPU)
+    kernels = [p for p in found.model.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
+    assert kernels and all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_learns_as_well() -> None:
+    images = batches(60)["data_batch_1"][0]
+    found = benchcifar.fit(images, family("train.epochs=8", "train.min_steps=10"), torch.device("cuda"))
+    assert ((benchcifar.rebuild(found, images) - images / 255) ** 2).mean() < 0.05
