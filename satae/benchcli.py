@@ -49,14 +49,15 @@ OUT = Path("bench")
 FAR = 20.0
 HELP = """Compare a recipe with the classics: satae bench had FOLDER; satae bench inject SCENE
 
-rx, rx_shrunk, annulus, memory and pca run on the same scenes, with the same map steps.
+rx, rx_shrunk, annulus, memory and pca run on the same scenes, with the same map steps. satae bench cifar10 compares
+recipes with each other and with PCA on small images.
 """
 
 
 def commands(explained: Callable[[Command], Command], say: Say, state: dict[str, bool]) -> typer.Typer:
     """The sub-commands, with what `cli` does for each of its own."""
     app = typer.Typer(no_args_is_help=True, help=HELP, rich_markup_mode=None)
-    for command in (had, ships, masks, inject):
+    for command in (had, ships, masks, inject, cifar10):
         app.command()(explained(_done(command, say, state)))
     return app
 
@@ -207,6 +208,34 @@ def inject(
     return lambda progress: run(described, contest, planting, out, overwrite=overwrite, progress=progress)
 
 
+def cifar10(
+    data: Annotated[Path, typer.Option(help="CIFAR-10 as distributed: an archive, or a folder of batches.")],
+    task: Annotated[str, typer.Option(help="reconstruction or one-class.")] = "reconstruction",
+    families: Annotated[
+        str, typer.Option(help="Recipes in configs/, .yaml files or architectures, between commas.")
+    ] = "cifar10,cifar10_refined",
+    classes: Annotated[str | None, typer.Option(help="Classes by name or number; all without.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Images to learn from (of each class); 0 for all.")] = 0,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seeds: Seeds = "0",
+    device: Device = "auto",
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Families on small images beside PCA: satae bench cifar10 --data DIR --task one-class"""
+    _check_device(device)
+    from satae.benchcifar import families as recipes
+    from satae.cifarreport import Contest, named_classes, run
+
+    names = [name.strip() for name in families.split(",")]
+    found = recipes(names, _changed(changes, epochs))
+    normal = {} if classes is None else {"classes": named_classes(classes)}
+    contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
+    return lambda progress: run(data, contest, out, overwrite=overwrite, progress=progress)
+
+
 def _contest(
     config: Path | None,
     changes: list[str] | None,
@@ -217,18 +246,26 @@ def _contest(
     workers: int,
 ) -> Contest:
     """The recipe and what it is called in the table: its file, else its architecture, else `default`."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
+    _check_device(device)
     from satae import config as recipes
     from satae.bench import CLASSICS, Contest
 
-    extra = [*(changes or []), *([f"train.epochs={epochs}"] if epochs is not None else [])]
-    recipe = recipes.load(config, extra)
+    recipe = recipes.load(config, _changed(changes, epochs))
     named = recipe.model.name if "name" in recipe.model.model_fields_set else "default"
     name = config.stem if config else named
     if name in CLASSICS and name != named:
         name = f"{name}.yaml"  # a recipe of that name that is no such classic
     return Contest(recipe, name, seeds, library, device, workers)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
+
+
+def _changed(changes: list[str] | None, epochs: int | None) -> list[str]:
+    """Changes to a recipe, the one by --epochs among them."""
+    return [*(changes or []), *([f"train.epochs={epochs}"] if epochs is not None else [])]
 
 
 def _job(

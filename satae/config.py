@@ -116,6 +116,15 @@ class AugmentSettings(_Section):
     noise: float = pydantic.Field(default=0.0, ge=0, le=1)
 
 
+class ImageSettings(_Section):
+    """How sets of small images are shown, such as CIFAR-10: see `images`. Scenes are not concerned."""
+
+    flip: bool = True
+    pad: int = pydantic.Field(default=0, ge=0, le=16)
+    contrast: bool = False
+    restore: bool = False
+
+
 class CorruptSettings(_Section):
     """What is done to the input while training, the target staying clean: see `corrupt`."""
 
@@ -135,6 +144,7 @@ class Recipe(_Section):
     map: MapSettings = MapSettings()
     train: TrainSettings = TrainSettings()
     augment: AugmentSettings = AugmentSettings()
+    images: ImageSettings = ImageSettings()
     corrupt: CorruptSettings = CorruptSettings()
 
     @pydantic.field_validator("objective", mode="before")

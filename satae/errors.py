@@ -4,6 +4,7 @@
     ├── ConfigError       a recipe or an option: unknown key, value out of range
     ├── SceneError        a raster, mask or AOI: missing, unsupported, not georeferenced as needed
     │   └── DamageError   a block of it cannot be decoded
+    ├── DataError         a set of images: missing, damaged, or more than data
     ├── TilesError        a tile set: missing, incomplete, unsuited to the training that was asked for
     ├── TrainError        the training itself: the loss is not finite, nothing to learn from
     ├── ModelError        a model file: missing, no card, does not fit the scene
@@ -31,6 +32,10 @@ class SceneError(SataeError):
 
 class DamageError(SceneError):
     """Pixels of a scene cannot be decoded."""
+
+
+class DataError(SataeError):
+    """A set of images cannot be used."""
 
 
 class TilesError(SataeError):

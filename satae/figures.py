@@ -161,3 +161,17 @@ def detection(
         *grid[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8
     )
     figure.savefig(path, metadata={"Software": None})
+
+
+def gallery(path: Path, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Small images (n, 3, H, W) in [0, 1], a titled row each, one below the other."""
+    count = max(len(images) for images in rows.values())
+    figure = _figure(1.4 + 0.9 * count, 0.95 * len(rows))
+    grid = figure.subplots(len(rows), count, squeeze=False)
+    for line, (title, images) in zip(grid, rows.items(), strict=True):
+        for axes, image in zip(line, images, strict=False):
+            axes.imshow(np.clip(image, 0, 1).transpose(1, 2, 0), interpolation="nearest")
+        line[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=8)
+    for axes in grid.ravel():
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    figure.savefig(path, metadata={"Software": None})

@@ -183,6 +183,7 @@ REFUSED = [
     ("annulus", {"target_px": 1e9}), ("annulus", {"target_px": float("inf")}), ("memory", {"size": 0}),
     ("memory", {"nearest": 0}), ("memory", {"size": 5, "nearest": 6}), ("memory", {"context": -1}),
     ("memory", {"ring": "3-5,5-9"}), ("pca", {"components": 0}),
+    ("refined", {"size": 12}), ("refined", {"code": 0}), ("refined", {"width": 0}), ("refined", {"depth": -1}),
 ]  # fmt: skip
 
 

@@ -1,0 +1,67 @@
+"""Principal components of whole images or blocks: the best linear code of a given size, exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.linalg
+
+Floats = npt.NDArray[np.float64]
+NOISE = 1e-12  # of the largest variance: less is rounding
+CHUNK = 4096  # rows that are turned into float64 at once
+
+
+@dataclass(frozen=True)
+class Components:
+    """`mean` (D); `basis` (K, D), orthonormal rows by falling variance; `variance` (K), the mean square along each."""
+
+    mean: Floats
+    basis: Floats
+    variance: Floats
+
+    def code(self, rows: npt.NDArray[Any], size: int) -> Floats:
+        """The first `size` coordinates (n, size) of rows (n, D)."""
+        return np.asarray((rows - self.mean) @ self.basis[:size].T)
+
+    def rebuilt(self, rows: npt.NDArray[Any], size: int) -> Floats:
+        """Rows (n, D) as far as the first `size` components span them."""
+        return np.asarray(self.code(rows, size) @ self.basis[:size] + self.mean)
+
+
+def principal(rows: npt.NDArray[Any], components: int) -> Components:
+    """The leading components of rows (n, D), in float64; fewer where the rows span no more directions.
+
+    Bourlard and Kamp (1988): no linear autoencoder has a smaller mean squared error over the rows. Of the
+    covariance (D, D) and the products of the rows (n, n) the smaller one is decomposed.
+    """
+    count, width = rows.shape
+    mean = np.asarray(rows.mean(axis=0, dtype=np.float64))
+    if count < width:
+        centred = rows - mean
+        values, vectors = _leading(centred @ centred.T / count, components)
+        directions = vectors.T @ centred
+    else:
+        values, vectors = _leading(_covariance(rows, mean), components)
+        directions = vectors.T
+    keep = np.flatnonzero(values > values.max() * NOISE)[::-1]
+    basis = directions[keep] / np.linalg.norm(directions[keep], axis=1, keepdims=True)
+    signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
+    return Components(mean, basis * signs[:, None], values[keep])
+
+
+def _leading(matrix: Floats, count: int) -> tuple[Floats, Floats]:
+    """The largest eigenvalues of a symmetric matrix, rising, and their vectors as columns."""
+    size = len(matrix)
+    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=[max(0, size - count), size - 1])
+    return values, vectors
+
+
+def _covariance(rows: npt.NDArray[Any], mean: Floats) -> Floats:
+    total = np.zeros((len(mean), len(mean)))
+    for start in range(0, len(rows), CHUNK):
+        part = rows[start : start + CHUNK] - mean
+        total += part.T @ part
+    return total / len(rows)
