@@ -49,7 +49,7 @@ CONTENTS = {
     "is empty": b"",
     "git lfs pull": b"version https://git-lfs.github.com/spec/v1\n",
     "is a web page": b"<html>404</html>",
-    "is gzip": gzip.compress(b"scene"),
+    "is gzip": gzip.compress(b"scene", mtime=0),
     "is a VRT": b"<VRTDataset/>",
     "cannot be opened": b"II*\0" + bytes(60),
     "not a GeoTIFF": b"scene",
