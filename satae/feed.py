@@ -57,7 +57,8 @@ def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[
 def _differences(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
     """Mean absolute second differences (cells, B) of an image (B, row, col) over its cells without invalid pixels."""
     rows, cols = (side // CELL for side in valid.shape)
-    cut = image[:, : rows * CELL, : cols * CELL].astype(np.float64).reshape(-1, rows, CELL, cols, CELL)
+    known = np.where(valid, image, 0).astype(np.float64)
+    cut = known[:, : rows * CELL, : cols * CELL].reshape(-1, rows, CELL, cols, CELL)
     whole = valid[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).all(axis=(1, 3))
     second = np.abs(cut[..., 1:-1] - (cut[..., :-2] + cut[..., 2:]) / 2).mean(axis=(2, 4))
     return np.asarray(second[:, whole].T, np.float64)
