@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from satae import linear
 from satae.models import Sample
 
 MOST = 32_000_000  # numbers in the patches that are fitted to
@@ -35,14 +36,9 @@ def fit(sample: Sample, stride: int, size: int) -> Patches | None:
     count, numbers = patches.shape
     if not 0 < size < min(numbers, count):
         return None
-    mean = patches.mean(dim=0)
-    apart = patches - mean
-    if numbers <= count:
-        basis = torch.linalg.eigh(apart.T @ apart).eigenvectors.flip(1).T[:size]
-    else:  # the same subspace from the smaller matrix
-        vectors = torch.linalg.eigh(apart @ apart.T).eigenvectors.flip(1).T[:size]
-        basis = F.normalize(vectors @ apart, dim=1)
-    return Patches(stride, mean.float(), basis.float().contiguous())
+    found = linear.principal(patches.numpy(), size)
+    mean, basis = (torch.from_numpy(part).float() for part in (found.mean, found.basis))
+    return Patches(stride, mean, basis.contiguous())
 
 
 def _patches(sample: Sample, stride: int) -> Tensor:
