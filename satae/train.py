@@ -130,7 +130,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
         common=settings.scale == "common",
         ridge=settings.ridge,
         components=settings.components,
-        noise=noise(sets, chosen.train),
+        noise=noise(sets, chosen.train) if settings.stretch == "log" else 0.0,
     )
     for name, low, high in zip(sets[0].record.bands, pixels.min(axis=0), pixels.max(axis=0), strict=True):
         if low == high:
