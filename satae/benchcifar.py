@@ -134,6 +134,7 @@ def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lam
     """
     recipe, cfg = family.recipe, family.recipe.train
     torch.manual_seed(cfg.seed)
+    torch.backends.cudnn.benchmark = True  # all batches have one shape
     source = Images(pixels, recipe, device)
     built = models.build(recipe.model.name, 3, recipe.model.params)
     model = built.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -148,7 +149,7 @@ def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lam
         loss_of = Objective(recipe.objective, int(model.code_size)).to(device)
         forward = _Restoring(model) if recipe.images.restore else None
         _check_restored(family, loss_of)
-        task = Task(model, source, train, held_out, recipe, loss_of, device, forward)
+        task = Task(model, source, train, held_out, recipe, loss_of, device, forward, alike=True)
         state = descend(task, report=lambda done, total, epoch: report(done / max(1, total)))
     model.eval()
     seconds = [epoch.seconds for epoch in state.history] or [time.perf_counter() - started]

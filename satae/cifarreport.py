@@ -31,6 +31,7 @@ from satae.errors import ConfigError
 from satae.train import device_named
 
 TASKS = ("reconstruction", "one-class")
+EXACT = 1e-9  # mean squared error that is rounding
 FEWEST = 20  # images to learn from, of which some are held out
 
 Progress = Callable[[float, float, str], None]  # (trainings done, of how many, what is being done)
@@ -197,7 +198,7 @@ def _rebuilt_lines(rows: Sequence[Rebuilt]) -> list[str]:
     out = [f"{'family':<{first}}" + "".join(f"{title:>9}" for title in head)]
     for r in rows:
         cells = (
-            f"{r.seed}", f"{r.code}", f"{r.own.mse:.5f}", f"{r.pca.mse:.5f}", f"{r.own.mse / r.pca.mse:.3f}",
+            f"{r.seed}", f"{r.code}", f"{r.own.mse:.5f}", f"{r.pca.mse:.5f}", _ratio(r),
             f"{r.own.psnr:.2f}", f"{r.pca.psnr:.2f}", f"{r.own.ssim:.4f}", f"{r.pca.ssim:.4f}",
             f"{r.parameters}", f"{r.epochs}", f"{r.seconds:.1f}",
         )  # fmt: skip
@@ -205,8 +206,13 @@ def _rebuilt_lines(rows: Sequence[Rebuilt]) -> list[str]:
     return [
         *out,
         "means over test images in [0, 1], not clipped; PSNR in dB; SSIM in Gaussian windows of 11 x 11 pixels; "
-        "ratio: MSE over that of PCA with the same code size",
+        "ratio: MSE over that of PCA with the same code size, where that has any",
     ]
+
+
+def _ratio(row: Rebuilt) -> str:
+    """The error over that of PCA, which has none where its code is as large as an image."""
+    return f"{row.own.mse / row.pca.mse:.3f}" if row.pca.mse > EXACT else "none"
 
 
 def _told_lines(rows: Sequence[Told]) -> list[str]:

@@ -6,7 +6,8 @@
     │   └── DamageError   a block of it cannot be decoded
     ├── DataError         a set of images: missing, damaged, or more than data
     ├── TilesError        a tile set: missing, incomplete, unsuited to the training that was asked for
-    ├── TrainError        the training itself: the loss is not finite, nothing to learn from
+    ├── TrainError        the training itself: nothing to learn from, a damaged checkpoint
+    │   └── DivergedError the loss or its gradient is no longer a number
     ├── ModelError        a model file: missing, no card, does not fit the scene
     ├── DeviceError       a device that was asked for and did not take
     └── OutputError       exit code 3: a result could not be written; what was there before is still there
@@ -44,6 +45,10 @@ class TilesError(SataeError):
 
 class TrainError(SataeError):
     """Training cannot start or go on."""
+
+
+class DivergedError(TrainError):
+    """The loss or its gradient is no longer a number."""
 
 
 class ModelError(SataeError):

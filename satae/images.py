@@ -113,9 +113,14 @@ class Store:
         first = ((where + self.count * mirrored) * channels * tall + corners[0]) * wide + corners[1]
         along = np.arange(channels)[:, None] * tall + np.arange(side)
         device = self.padded.device
-        start, steps = (torch.from_numpy(np.asarray(a)).to(device) for a in (first, along.ravel() * wide))
+        start, steps = (on(device, a) for a in (first, along.ravel() * wide))
         rows = (start[:, None] + steps).reshape(-1)
         return self._rows.index_select(0, rows).reshape(len(where), channels, side, side)
+
+
+def on(device: torch.device, numbers: Indices) -> Tensor:
+    """The numbers on the device, which is not waited for."""
+    return torch.from_numpy(np.asarray(numbers)).to(device, non_blocking=True)
 
 
 def contrasted(x: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ def shown(x: Tensor, turns: Indices) -> Tensor:
     """What is to be restored: grey in all three channels, image i in `turns[i]` quarter turns to the left."""
     weights = torch.tensor(LUMA, device=x.device)[:, None, None]
     grey = (x * weights).sum(dim=1, keepdim=True).expand_as(x)
-    out, chosen = grey.clone(), torch.from_numpy(np.asarray(turns)).to(x.device)
+    out, chosen = grey.clone(), on(x.device, turns)
     for turn in range(1, TURNS):
         mask = (chosen == turn)[:, None, None, None]
         out = torch.where(mask, grey.rot90(turn, (2, 3)), out)

@@ -32,7 +32,7 @@ from satae import (
 from satae.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.checkpoint import CHECKPOINT
 from satae.config import Recipe
-from satae.errors import ConfigError, OutputError, TilesError
+from satae.errors import ConfigError, DivergedError, OutputError, TilesError
 from satae.evidence import Evidence, Tiles, gather
 from satae.feed import Feed
 from satae.heldout import calibrated
@@ -48,7 +48,8 @@ PARITY_TILES = 8
 TRIED = 16  # pixels a side of what a recipe is tried on
 SHOWN_TILES = 500  # held-out tiles among which the worst is looked for
 LOOKED = 60_000  # pixels of training and of held-out tiles on which a run is diagnosed
-FIGURES = ("curves.png", "reconstructions.png", "diagnosis.md", "evidence.json")
+DIAGNOSIS = "diagnosis.md"
+FIGURES = ("curves.png", "reconstructions.png", DIAGNOSIS, "evidence.json")
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,12 @@ def train(
         with _held(run):
             if not resume:
                 _begin(run, recipe)
-            trained = fit(sets, planned, run, device=place, report=report)
+            try:
+                trained = fit(sets, planned, run, device=place, report=report)
+            except DivergedError as error:
+                said = diagnosis.stopped(str(error), recipe.train.learning_rate)
+                write_bytes(run / DIAGNOSIS, said.encode())
+                raise
             detector = graph.Detector(trained.normalizer, trained.model, heads, mapping)
             places = lattice_of(detector, len(sets[0].record.bands))
             detector.settle(_feed(sets, recipe, trained, context=places.context).sample)
@@ -112,7 +118,7 @@ def train(
 def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
     """The recipe, with `resume` the one that the run was started with; refuses a run folder in use.
 
-    A folder that holds its recipe alone has nothing to lose: that run was stopped in its first epoch.
+    A folder without a checkpoint has nothing to lose: that run was stopped in its first epoch.
     """
     if resume:
         if not (run / CONFIG).is_file():
@@ -125,7 +131,7 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
             f"{run} holds an earlier run; pass --resume to go on with it, --overwrite to start again, or "
             "another --out"
         )
-    if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG}:
+    if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG, DIAGNOSIS}:
         raise OutputError(f"{run} is in the way; pass --overwrite to use it, or another --out")
     return recipe
 

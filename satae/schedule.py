@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,18 +15,33 @@ PLATEAU = 3  # held-out losses stall when a third of the patience is over
 CYCLE = 0.3, 25.0, 1e4  # share of the rise; the peak over the first rate, and over the last
 
 
-def optimizer_of(weights: Iterable[nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimiser of a recipe."""
-    rate, decay = settings.learning_rate, settings.weight_decay
+def optimizer_of(
+    weights: Iterable[nn.Parameter], settings: TrainSettings, captured_on: torch.device | None = None
+) -> torch.optim.Optimizer:
+    """The optimiser of a recipe; one whose steps can be captured keeps its rate on that device."""
+    shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    if captured_on is not None:
+        shared["lr"] = torch.tensor(settings.learning_rate, device=captured_on)
+        shared |= {} if settings.optimizer == "sgd" else {"capturable": True}
+        shared |= {} if settings.optimizer == "rmsprop" else {"fused": True}
     match settings.optimizer:
         case "adam":
-            return torch.optim.Adam(weights, lr=rate, weight_decay=decay)
+            return torch.optim.Adam(weights, **shared)
         case "adamw":
-            return torch.optim.AdamW(weights, lr=rate, weight_decay=decay)
+            return torch.optim.AdamW(weights, **shared)
         case "rmsprop":
-            return torch.optim.RMSprop(weights, lr=rate, weight_decay=decay)
+            return torch.optim.RMSprop(weights, **shared)
         case "sgd":
-            return torch.optim.SGD(weights, lr=rate, weight_decay=decay, momentum=settings.momentum)
+            return torch.optim.SGD(weights, momentum=settings.momentum, **shared)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Let the next steps have this learning rate."""
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings, losses: Sequence[float] = ()) -> float:

@@ -25,14 +25,15 @@ from satae.augment import Augmenter
 from satae.checkpoint import CHECKPOINT, Epoch, Memory, State
 from satae.config import CorruptSettings, Recipe
 from satae.corrupt import corrupted
-from satae.errors import ConfigError, DeviceError, TrainError
+from satae.errors import ConfigError, DeviceError, DivergedError
 from satae.feed import Batch, Feed, noise, pixel_sample
 from satae.graph import Input
 from satae.normalize import Normalizer
 from satae.objectives import Objective
 from satae.pixels import Pixels
-from satae.schedule import learning_rate, optimizer_of
+from satae.schedule import learning_rate, optimizer_of, set_rate
 from satae.split import Split, split
+from satae.step import Captured, Forward, Step
 from satae.tiles import TileSet
 
 Indices = npt.NDArray[np.int64]
@@ -83,14 +84,12 @@ class Source(Protocol):
         ...
 
 
-Forward = Callable[[Tensor, Tensor], models.Output]
-
-
 @dataclass(frozen=True)
 class Task:
     """What is learned from what: samples of a source to learn from and to hold out, and the loss.
 
-    `forward` is what is asked for the output of a batch, the model itself where it is None.
+    `forward` is what is asked for the output of a batch, the model itself where it is None. `alike`: all batches
+    to learn from have one shape, so that a step can be captured.
     """
 
     model: nn.Module
@@ -101,6 +100,7 @@ class Task:
     loss_of: Objective
     device: torch.device
     forward: Forward | None = None
+    alike: bool = False
 
     @property
     def given(self) -> Forward:
@@ -167,15 +167,6 @@ def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
         )
 
 
-def gradients(model: nn.Module) -> dict[str, float]:
-    """The deviation from 0 of the gradient of each layer, over that of its weights."""
-    weights = {name: p for name, p in model.named_parameters() if p.grad is not None and p.dim() > 1}
-    if not weights:
-        return {}
-    sizes = [(p.grad.norm() / p.detach().norm().clamp(min=1e-12)) for p in weights.values()]  # type: ignore[union-attr]
-    return dict(zip((n.removesuffix(".weight") for n in weights), torch.stack(sizes).tolist(), strict=True))
-
-
 def device_named(name: str) -> torch.device:
     """The device for 'auto', 'cpu' or 'cuda'; DeviceError where CUDA was asked for and is not there."""
     if name == "cuda" and not torch.cuda.is_available():
@@ -201,7 +192,7 @@ def fit(
 ) -> Trained:
     """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
 
-    Raises TilesError where that belongs to other tiles or another recipe, TrainError where the loss is no
+    Raises TilesError where that belongs to other tiles or another recipe, DivergedError where the loss is no
     longer finite: the last good checkpoint stays in `run`.
     """
     recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
@@ -236,9 +227,12 @@ def descend(
     with None it writes nothing. Raises as `fit`.
     """
     model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
-    optimizer, loss_of = optimizer_of(model.parameters(), cfg), task.loss_of
-    half = precision_of(cfg.precision, device)
+    half, loss_of = precision_of(cfg.precision, device), task.loss_of
+    captured = task.alike and Captured.possible(loss_of, half, device)
+    optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    by_hand = Step(model, task.given, loss_of, optimizer, scaler, half, cfg.clip)
+    take = Captured(by_hand) if captured else by_hand
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
     state = State() if run is None else checkpoint.resumed(run, identity, memory)
     steps = len(source.batches(task.train, 0, cfg.min_steps))
@@ -247,46 +241,39 @@ def descend(
     while state.epoch < cfg.epochs and not state.finished:
         epoch, started = state.epoch, time.perf_counter()
         model.train()
-        losses, norms, rate, slopes = [], [], 0.0, {}
-        for step, where in enumerate(source.batches(task.train, epoch, cfg.min_steps)):
+        rate, order = 0.0, source.batches(task.train, epoch, cfg.min_steps)
+        waiting: list[Tensor] = []
+        known: list[npt.NDArray[np.float64]] = []  # (steps, 2): loss and norm of the gradient
+        for step, where in enumerate(order):
             rate = learning_rate(epoch * steps + step, total, cfg, [e.val_loss for e in state.history])
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            set_rate(optimizer, rate)
             x, seen, counted = source.training(where, epoch, step)
             batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
-            with torch.autocast(device.type, dtype=half, enabled=half is not None):
-                out = task.given(x if batch.entered is None else batch.entered, seen)
-                loss = loss_of(out, *batch)
-            if not torch.isfinite(loss):
-                raise TrainError(_not_finite(source, where, epoch, step, run))
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.unscale_(optimizer)
-            if step == steps - 1:
-                slopes = gradients(model)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), cfg.clip)
-            if not torch.isfinite(norm) and half is not torch.float16:  # fp16 skips such a step by design
-                raise TrainError(_not_finite(source, where, epoch, step, run))
-            scaler.step(optimizer)
-            scaler.update()
-            for rival in loss_of.rivals.values():
-                rival.learn(out, batch)
-            losses.append(loss.item())
-            norms.append(float(norm))
+            waiting.append(torch.stack(take(batch, seen, look=step == steps - 1)))
+            if device.type == "cpu" or step == steps - 1:  # another device would be waited for
+                known.append(torch.stack(waiting).double().cpu().numpy())
+                wanted = (
+                    known[-1][:, :1] if half is torch.float16 else known[-1]
+                )  # it skips such steps by design
+                good = np.atleast_1d(np.isfinite(wanted).all(axis=1))
+                if not good.all():
+                    at = step + 1 - len(good) + int(good.argmin())
+                    raise DivergedError(_not_finite(source, order[at], epoch, at, run))
+                waiting = []
             report(epoch * steps + step + 1, total, None)
         model.eval()
         val_loss = evaluate(task.given, source, task.held_out, loss_of)
         if not math.isfinite(val_loss):
-            raise TrainError(_not_finite(source, task.held_out[:1], epoch, steps, run))
+            raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))
         state.epoch += 1
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, val_loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
-        seconds = time.perf_counter() - started
+        seconds, (losses, norms) = time.perf_counter() - started, np.concatenate(known).T
         entry = Epoch(
-            state.epoch, float(np.mean(losses)), val_loss, rate, float(np.mean(norms)), seconds,
-            measures=loss_of.measures(), gradients=slopes, clipped=float(np.mean(np.array(norms) > cfg.clip)),
+            state.epoch, float(losses.mean()), val_loss, rate, float(norms.mean()), seconds,
+            measures=loss_of.measures(), gradients=take.slopes, clipped=float((norms > cfg.clip).mean()),
         )  # fmt: skip
         state.history.append(entry)
         if run is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from satae.benchcifar import Family, Fitted, Linear
 from satae.errors import ConfigError
 from satae.images import Images, contrasted
 from satae.models import MODELS, Output
+from satae.quality import quality
 
 CPU = torch.device("cpu")
 SMALL = ("--set", "model.params.width=4", "--set", "model.params.code=6", "--set", "train.min_steps=2")
@@ -300,3 +302,14 @@ def test_a_gpu_learns_as_well() -> None:
     images = batches(60)["data_batch_1"][0]
     found = benchcifar.fit(images, family("train.epochs=8", "train.min_steps=10"), torch.device("cuda"))
     assert ((benchcifar.rebuild(found, images) - images / 255) ** 2).mean() < 0.05
+
+
+def test_the_ratio_is_left_out_where_pca_keeps_all_of_an_image() -> None:
+    one, none = (
+        quality(*np.full((2, 1, 3, 16, 16), [[[[[0.5]]]], [[[[0.5 + off]]]]], np.float32))
+        for off in (0.1, 0.0)
+    )
+    row = benchcifar.Rebuilt("conv", 0, 3072, one, none, 1, 1, 1.0)
+    assert "none" in cifarreport.lines([row])[1].split()
+    half = dataclasses.replace(row, pca=one)
+    assert "1.000" in cifarreport.lines([half])[1].split()

@@ -66,7 +66,7 @@ TIERS = [
     ["objectives", "scores", "patches"],
     ["graph", "runtime", "describe", "matfile", "presets"],
     ["feed", "lattice"],
-    ["pixels", "images"],
+    ["pixels", "images", "step"],
     ["train", "export", "scan", "tiling"],
     ["evidence", "heldout", "heatmap", "shift", "baseline", "why"],
     ["chips", "selection", "diagnosis"],

@@ -16,7 +16,15 @@ import yaml
 
 from satae import config, lattice, learn, presets, runtime, tiles
 from satae.checkpoint import CHECKPOINT, Epoch
-from satae.errors import ConfigError, DeviceError, OutputError, SataeError, TilesError, TrainError
+from satae.errors import (
+    ConfigError,
+    DeviceError,
+    DivergedError,
+    OutputError,
+    SataeError,
+    TilesError,
+    TrainError,
+)
 
 FILES = [
     "checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "evidence.json", "history.jsonl",
@@ -52,6 +60,18 @@ def trained(once: Path, tmp_path: Path) -> Path:
 
 def stop(done: int, total: int, epoch: Epoch | None) -> None:
     raise KeyboardInterrupt
+
+
+def test_a_run_whose_loss_is_no_number_says_so_in_its_diagnosis_and_can_be_started_again(
+    tile_set: Path, tmp_path: Path
+):
+    with pytest.raises(DivergedError, match=r"not finite in epoch 1"):
+        train(tmp_path, tile_set, "train.learning_rate=1e30", "train.min_steps=4")
+    said = (tmp_path / "runs" / "m" / "diagnosis.md").read_text()
+    assert "**learning rate too high**" in said and "1e+30" in said
+    assert not (tmp_path / "m.onnx").exists()
+    train(tmp_path, tile_set)
+    assert "not finite" not in (tmp_path / "runs" / "m" / "diagnosis.md").read_text()
 
 
 def test_a_run_leaves_a_model_and_its_folder_and_nothing_else(model_path):

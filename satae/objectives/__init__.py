@@ -97,6 +97,14 @@ class Objective:
         self.differentiates = any(getattr(module, "DIFFERENTIATES", False) for module in found)
         self.rivals: dict[str, Rival] = {n: t for n, t in self.terms.items() if isinstance(t, Rival)}
 
+    @property
+    def warm(self) -> float:
+        """The progress from which on the loss does not change with it; 1 where it looks at each batch by itself."""
+        if self.settings.trim < 1:
+            return 1.0
+        given = [OBJECTIVES.params(name, self.settings.params.get(name, {})) for name in self.terms]
+        return max((float(getattr(params, "warm", 0.0)) for params in given), default=0.0)
+
     def __call__(
         self, out: Output, x: Tensor, valid: Tensor, progress: float = 1.0, entered: Tensor | None = None
     ) -> Tensor:
