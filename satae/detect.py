@@ -229,6 +229,7 @@ def _rows(
             "baseline_p": math.nan,
             "chip": None,
             "review_status": qgis.REVIEW_STATUSES[0],
+            "review_label": "",
             "review_note": "",
         }
         for a, exponent, area in zip(found, exponents, areas, strict=True)

@@ -32,7 +32,8 @@ ANOMALY_COLUMNS = {
     "anomaly_id": "str", "rank": "int32", "scene": "str", "score": "float64", "p_value": "float64",
     "peak": "float64", "mean": "float64", "area_m2": "float64", "pixels": "int64", "top_band": "str",
     "band_shares": "str", "spectral_share": "float64", "baseline": "str", "baseline_score": "float64",
-    "baseline_p": "float64", "chip": "str", "review_status": "str", "review_note": "str",
+    "baseline_p": "float64", "chip": "str", "review_status": "str", "review_label": "str",
+    "review_note": "str",
 }  # fmt: skip
 TILE_COLUMNS = {
     "scene": "str", "row": "int32", "col": "int32", "score": "float64", "p_value": "float64",

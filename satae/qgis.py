@@ -271,7 +271,7 @@ p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
 [% coalesce('(' || "baseline" || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
 area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
 strongest in [% "top_band" %][% coalesce(', ' || round(100 * "spectral_share") || ' % spectral', '') %]<br>
-[% "review_status" %] [% "review_note" %]
+[% "review_status" %] [% "review_label" %] [% "review_note" %]
 [% coalesce('<br><img src="file:///' || regexp_replace({FOLDER}, '^/', '') || '/' || "chip" || '">', '') %]"""
 
 
@@ -334,9 +334,10 @@ def _label(parent: Element, field: str, placement: Mapping[str, str], properties
 
 
 def _form(parent: Element) -> None:
-    """The review's two fields first and open to change; what was measured is locked."""
+    """The review's fields first and open to change; what was measured is locked."""
     widgets = _add(parent, "fieldConfiguration")
     _widget(widgets, "review_status", "ValueMap", {"map": [{status: status} for status in REVIEW_STATUSES]})
+    _widget(widgets, "review_label", "TextEdit", {"IsMultiline": False, "UseHtml": False})
     _widget(widgets, "review_note", "TextEdit", {"IsMultiline": True, "UseHtml": False})
     _add(parent, "attributetableconfig", {"sortExpression": '"rank"', "sortOrder": "0"})
     _add(parent, "editorlayout", text="tablayout")
@@ -350,7 +351,7 @@ def _form(parent: Element) -> None:
 
 
 FORM = {
-    "review": "review_status review_note",
+    "review": "review_status review_label review_note",
     "anomaly": "rank scene score p_value area_m2 pixels top_band band_shares spectral_share "
     "baseline baseline_score baseline_p peak mean chip anomaly_id",
 }

@@ -51,7 +51,7 @@ def crs_of(name: str | None) -> qgis.Crs | None:
 def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
     squares = [box(WEST + 200 * k, NORTH - 200, WEST + 200 * k + 90, NORTH - 100) for k in range(count)]
     rank, score = np.arange(1, count + 1, dtype="int32"), np.linspace(TOP, 2.5, count)
-    texts = {"scene": "north", "top_band": "red", "review_status": "unreviewed", "review_note": ""}
+    texts = {"scene": "north", "top_band": "red", "review_status": "unreviewed", "review_label": "", "review_note": ""}
     texts |= {"baseline": None, "chip": "anomalies_chips/a1.png", "band_shares": '{"red": 0.9}'}
     anomalies = {"anomaly_id": [f"a{k}" for k in rank], "rank": rank, "score": score, "p_value": 10**-score}
     anomalies |= {name: np.full(count, 81) for name in ("peak", "mean", "area_m2", "pixels")}
@@ -247,6 +247,7 @@ for name in ("anomalies", "tiles", "scenes"):
     if name == "anomalies":
         widget = lambda field: layer.editorWidgetSetup(layer.fields().indexOf(field))
         seen["status"] = [widget("review_status").type(), widget("review_status").config()]
+        seen["label"] = [widget("review_label").type(), widget("review_label").config()]
         seen["note"] = [widget("review_note").type(), widget("review_note").config()]
         form = layer.editFormConfig()
         seen["locked"] = [f.name() for i, f in enumerate(layer.fields()) if form.readOnly(i)]
@@ -342,9 +343,10 @@ def test_qgis_finds_the_default_style_of_each_layer(seen: dict[str, Any]) -> Non
 @needs_qgis
 def test_qgis_offers_the_review_as_a_form(seen: dict[str, Any]) -> None:
     assert seen["status"] == ["ValueMap", {"map": [{status: status} for status in qgis.REVIEW_STATUSES]}]
+    assert seen["label"] == ["TextEdit", {"IsMultiline": False, "UseHtml": False}]
     assert seen["note"] == ["TextEdit", {"IsMultiline": True, "UseHtml": False}]
     assert seen["groups"] == ["review", "anomaly"]
-    assert not {"review_status", "review_note"} & set(seen["locked"])
+    assert not {"review_status", "review_label", "review_note"} & set(seen["locked"])
     assert {"score", "rank", "anomaly_id"} <= set(seen["locked"])
 
 
