@@ -222,7 +222,9 @@ def score(
         list[Path] | None, typer.Argument(metavar="[SCENE...]", help="Default: the scenes below tiles")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
-    out: Annotated[Path, typer.Option(help="GeoPackage to write.")] = Path("anomalies.gpkg"),
+    out: Annotated[
+        Path, typer.Option(help="What to write: .gpkg, or regions alone as .geojson, .parquet, .fgb.")
+    ] = Path("anomalies.gpkg"),
     heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
     bands: Bands = None,
     stack: Stack = False,

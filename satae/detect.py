@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, heatmap, qgis, shift, why
+from satae import baseline, chips, formats, heatmap, qgis, shift, why
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.errors import ConfigError, ModelError
 from satae.heatmap import Heatmap
-from satae.layers import SceneLayer, common_crs, ranked, writer
+from satae.layers import SceneLayer, common_crs, ranked
 from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
 from satae.scene import Scene
@@ -109,8 +109,7 @@ def score(
     calibration = model.card.calibration
     if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
-    write = writer(out)
-    common_crs([s.grid for s in scenes])
+    form = formats.chosen(out, common_crs([s.grid for s in scenes]))
     names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
     targets = _heatmap_targets(out, names, options.heatmap)
     _check_targets(scenes, out, targets, options)
@@ -129,7 +128,7 @@ def score(
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
-        write(draft, out.name, layers, options.created)
+        form.write(draft, out.name, layers, options.created)
         for target in targets:
             publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
             publish(folder / target.name, target)

@@ -25,6 +25,8 @@ def lines(result: Result, rule: str) -> list[str]:
     total = sum(s.anomalies for s in result.scenes)
     where = counted(len(result.scenes), "scene")
     said = [f"{result.out}: {counted(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    if result.out.suffix.lower() != ".gpkg":
+        said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
         held = s.threshold == math.inf
         at = "" if held else f" at {s.threshold:.3g} or more"

@@ -19,6 +19,7 @@ from pyproj import CRS, Transformer
 
 from satae import layers
 from satae.errors import ConfigError, OutputError
+from satae.formats import gpkg
 from satae.grid import Grid
 from satae.layers import SceneLayer
 
@@ -63,7 +64,7 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
 
 
 def written(folder: Path, *scenes: SceneLayer, name: str = "out.gpkg") -> Path:
-    layers.write_gpkg(folder / name, name, scenes, CREATED)
+    gpkg.write(folder / name, name, scenes, CREATED)
     return folder / name
 
 
@@ -220,14 +221,3 @@ def test_the_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (written(tmp_path / name, layer(grid()), layer(grid(), "b")) for name in ("a", "b"))
     assert one.read_bytes() == other.read_bytes()
     assert query(one, "SELECT DISTINCT last_change FROM gpkg_contents") == [("2026-01-02T03:04:05.000Z",)]
-
-
-def test_unknown_suffixes_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no format has the suffix '.shp'; there are .gpkg"):
-        layers.writer(Path("a.shp"))
-
-
-@pytest.mark.parametrize("suffix", list(layers.WRITERS))
-def test_every_writer_writes_one_file_and_nothing_beside_it(tmp_path: Path, suffix: str) -> None:
-    layers.WRITERS[suffix](tmp_path / f"out{suffix}", f"out{suffix}", [layer(grid())], CREATED)
-    assert [p.name for p in tmp_path.iterdir()] == [f"out{suffix}"]
