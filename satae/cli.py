@@ -246,6 +246,7 @@ def score(
     force_domain: Annotated[
         bool, typer.Option("--force-domain", help="Report regions of scenes unlike those trained on.")
     ] = False,
+    stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     device: Device = "auto",
     on_bad_tile: BadTiles = "stop",
     workers: Workers = CORES,
@@ -284,6 +285,7 @@ def score(
         chips=chips,
         baseline=other,
         force_domain=force_domain,
+        stac=model if stac else None,
     )
     with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
         result = detect.score(found, opened, out, how, bar.add)

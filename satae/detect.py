@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, formats, heatmap, qgis, shift, why
+from satae import baseline, chips, formats, heatmap, qgis, shift, stac, why
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.errors import ConfigError, ModelError
@@ -33,7 +33,8 @@ HELD = "none of its regions is reported: train on it, or pass --force-domain, or
 class Options:
     """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
 
-    `chips` pictures of the first regions by rank are drawn. Of a foreign scene no region is reported but
+    `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
+    to be written. Of a foreign scene no region is reported but
     with `force_domain`, or where the rule asks for a number of them.
     """
 
@@ -46,6 +47,7 @@ class Options:
     chips: int = 100
     baseline: Baseline | None = None
     force_domain: bool = False
+    stac: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Result:
     chips: Path | None
     drawn: int
     baseline: str | None
+    stac: Path | None = None
 
 
 @dataclass
@@ -129,18 +132,29 @@ def score(
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
         form.write(draft, out.name, layers, options.created)
+        if options.stac is not None:
+            files = [[f.path for f in s.files] for s in scenes]
+            kind = form.media_type
+            stac.write(
+                folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
+            )
         for target in targets:
             publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
             publish(folder / target.name, target)
         if (drawn / pictures.name).exists():
             publish(drawn / pictures.name, pictures)
         publish(draft, out)
+        for target in stac.targets(out) if options.stac else ():
+            publish(folder / target.name, target)
+        if options.overwrite and options.stac is None:
+            stac.retire(out)
         if options.overwrite and not any(row["chip"] for s in scored for row in s.rows):
             chips.retire(pictures, drawn / "retired")
     results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
     used = options.baseline.name if options.baseline else None
     count = sum(row["chip"] is not None for s in scored for row in s.rows)
-    return Result(out, results, model.provider, pictures if count else None, count, used)
+    item = stac.targets(out)[0] if options.stac else None
+    return Result(out, results, model.provider, pictures if count else None, count, used, item)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -155,7 +169,8 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
-    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps)):
+    items = stac.targets(out) if options.stac else ()
+    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), *items):
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     if options.chips:

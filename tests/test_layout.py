@@ -71,7 +71,7 @@ TIERS = [
     ["pixels", "images"],
     ["train", "export", "scan", "tiling"],
     ["evidence", "heldout", "heatmap", "shift", "baseline", "why"],
-    ["chips", "selection", "diagnosis"],
+    ["chips", "selection", "diagnosis", "stac"],
     ["learn", "detect", "about", "catalogue", "options", "demo"],
     ["summary", "fitting"],
     ["bench", "inject", "benchcifar"],
