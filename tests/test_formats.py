@@ -17,10 +17,10 @@ from affine import Affine
 from pandas.testing import assert_frame_equal
 from test_gpkg import COLUMNS, CREATED, SQUARE, grid, layer
 
-from satae import detect, formats, runtime
+from satae import about, detect, formats, runtime
 from satae.describe import describe
 from satae.detect import Options
-from satae.errors import ConfigError, OutputError
+from satae.errors import ConfigError, OutputError, SceneError
 from satae.formats import FORMATS, geojson
 from satae.layers import ANOMALY_COLUMNS, SceneLayer
 
@@ -251,3 +251,29 @@ def test_a_place_is_given_as_geometry_and_bbox() -> None:
         shapely.box(*grid().footprint().min(0), *grid().footprint().max(0)), str(grid().crs)
     )
     assert found["geometry"]["type"] == "Polygon" and found["bbox"][0] == pytest.approx(9, abs=0.01)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("scores", [(4.0, 2.0), ()])
+def test_info_tells_a_result_of_any_format(tmp_path: Path, suffix: str, scores: tuple[float, ...]) -> None:
+    facts = about.about(write(tmp_path, suffix, layer(grid(), scores=scores)))
+    assert (facts["kind"], facts["anomalies"]) == ("result", len(scores))
+    assert facts["review"] == ({"unreviewed": 2} if scores else {})
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("content", [b"", b"half of a file", None])
+def test_info_explains_what_is_no_result(tmp_path: Path, suffix: str, content: bytes | None) -> None:
+    path = tmp_path / f"out{suffix}"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SceneError, match=rf"out\{suffix} (is not a result|does not exist)"):
+        about.about(path)
+
+
+def test_info_explains_foreign_features(tmp_path: Path) -> None:
+    frame = geopandas.GeoDataFrame({"name": ["x"]}, geometry=[shapely.Point(1, 2)], crs="EPSG:4326")
+    for suffix in UNTYPED | {".fgb"}:
+        frame.to_file(tmp_path / f"a{suffix}")
+        with pytest.raises(SceneError, match="no anomaly_id"):
+            about.about(tmp_path / f"a{suffix}")

@@ -252,6 +252,7 @@ for name in ("anomalies", "tiles", "scenes"):
     message, found = layer.loadDefaultStyle()
     seen["styles"][name] = [layer.isValid(), found, layer.renderer().type(), layer.labelsEnabled()]
     if name == "anomalies":
+        seen["label"] = layer.labeling().settings().fieldName
         seen["legend"] = [item.label() for item in layer.renderer().legendSymbolItems()]
 
 raster = QgsRasterLayer(f"{folder}/anomalies_heatmap.tif", "heatmap")
@@ -333,6 +334,7 @@ def test_qgis_finds_the_default_style_of_each_layer(seen: dict[str, Any]) -> Non
         "tiles": [True, True, "graduatedSymbol", False],
         "scenes": [True, True, "singleSymbol", True],
     }
+    assert seen["label"] == "rank"
     assert seen["legend"] == [label for *_, label in qgis.CLASSES]
 
 
