@@ -7,9 +7,11 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pyogrio
 import pyproj
 
-from satae import runtime, tiles
+from satae import formats, runtime, tiles
 from satae.describe import describe
 from satae.errors import SceneError, TilesError
 from satae.scene import Scene
@@ -27,6 +29,8 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
         return _model(path)
     if path.suffix.lower() == ".gpkg":
         return _result(path, check)
+    if path.suffix.lower() in formats.FORMATS:
+        return _regions(path)
     return _scene(describe([path]), check)
 
 
@@ -118,3 +122,19 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
     if check:
         facts["checked"] = True
     return facts | {"review": statuses, "scenes": rows}
+
+
+def _regions(path: Path) -> dict[str, Any]:
+    """A result of one layer, which is read whole; an empty GeoJSON has no columns to know it by."""
+    if not path.is_file():
+        raise SceneError(f"{path} does not exist")
+    formats.FORMATS[path.suffix.lower()].check("OGC:CRS84")
+    read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else pyogrio.read_dataframe
+    try:
+        rows = read(path)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError, OSError, ValueError) as error:
+        raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
+    if len(rows) and not {"anomaly_id", "review_status"} <= set(rows.columns):
+        raise SceneError(f"{path} is not a result of `satae score`: it has no anomaly_id and review_status")
+    review = rows["review_status"].value_counts().to_dict() if len(rows) else {}
+    return {"kind": "result", "path": str(path), "anomalies": len(rows), "review": review}

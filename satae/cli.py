@@ -222,7 +222,9 @@ def score(
         list[Path] | None, typer.Argument(metavar="[SCENE...]", help="Default: the scenes below tiles")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
-    out: Annotated[Path, typer.Option(help="GeoPackage to write.")] = Path("anomalies.gpkg"),
+    out: Annotated[
+        Path, typer.Option(help="What to write: .gpkg, or regions alone as .geojson, .parquet, .fgb.")
+    ] = Path("anomalies.gpkg"),
     heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
     bands: Bands = None,
     stack: Stack = False,
@@ -244,6 +246,7 @@ def score(
     force_domain: Annotated[
         bool, typer.Option("--force-domain", help="Report regions of scenes unlike those trained on.")
     ] = False,
+    stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     device: Device = "auto",
     on_bad_tile: BadTiles = "stop",
     workers: Workers = CORES,
@@ -282,6 +285,7 @@ def score(
         chips=chips,
         baseline=other,
         force_domain=force_domain,
+        stac=model if stac else None,
     )
     with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
         result = detect.score(found, opened, out, how, bar.add)

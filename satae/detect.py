@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, heatmap, qgis, shift, why
+from satae import baseline, chips, formats, heatmap, qgis, shift, stac, why
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.errors import ConfigError, ModelError
 from satae.heatmap import Heatmap
-from satae.layers import SceneLayer, common_crs, ranked, writer
+from satae.layers import SceneLayer, common_crs, ranked
 from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
 from satae.scene import Scene
@@ -33,7 +33,8 @@ HELD = "none of its regions is reported: train on it, or pass --force-domain, or
 class Options:
     """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
 
-    `chips` pictures of the first regions by rank are drawn. Of a foreign scene no region is reported but
+    `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
+    to be written. Of a foreign scene no region is reported but
     with `force_domain`, or where the rule asks for a number of them.
     """
 
@@ -46,6 +47,7 @@ class Options:
     chips: int = 100
     baseline: Baseline | None = None
     force_domain: bool = False
+    stac: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ class Result:
     chips: Path | None
     drawn: int
     baseline: str | None
+    stac: Path | None = None
 
 
 @dataclass
@@ -109,8 +112,7 @@ def score(
     calibration = model.card.calibration
     if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
-    write = writer(out)
-    common_crs([s.grid for s in scenes])
+    form = formats.chosen(out, common_crs([s.grid for s in scenes]))
     names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
     targets = _heatmap_targets(out, names, options.heatmap)
     _check_targets(scenes, out, targets, options)
@@ -129,19 +131,30 @@ def score(
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
-        write(draft, out.name, layers, options.created)
+        form.write(draft, out.name, layers, options.created)
+        if options.stac is not None:
+            files = [[f.path for f in s.files] for s in scenes]
+            kind = form.media_type
+            stac.write(
+                folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
+            )
         for target in targets:
             publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
             publish(folder / target.name, target)
         if (drawn / pictures.name).exists():
             publish(drawn / pictures.name, pictures)
         publish(draft, out)
+        for target in stac.targets(out) if options.stac else ():
+            publish(folder / target.name, target)
+        if options.overwrite and options.stac is None:
+            stac.retire(out)
         if options.overwrite and not any(row["chip"] for s in scored for row in s.rows):
             chips.retire(pictures, drawn / "retired")
     results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
     used = options.baseline.name if options.baseline else None
     count = sum(row["chip"] is not None for s in scored for row in s.rows)
-    return Result(out, results, model.provider, pictures if count else None, count, used)
+    item = stac.targets(out)[0] if options.stac else None
+    return Result(out, results, model.provider, pictures if count else None, count, used, item)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -156,7 +169,8 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
-    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps)):
+    items = stac.targets(out) if options.stac else ()
+    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), *items):
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     if options.chips:
@@ -229,6 +243,7 @@ def _rows(
             "baseline_p": math.nan,
             "chip": None,
             "review_status": qgis.REVIEW_STATUSES[0],
+            "review_label": "",
             "review_note": "",
         }
         for a, exponent, area in zip(found, exponents, areas, strict=True)

@@ -17,11 +17,13 @@ from datetime import UTC, datetime
 from os import PathLike
 from pathlib import PurePath
 from uuid import NAMESPACE_URL, uuid5
-from xml.etree.ElementTree import Element, SubElement, indent, tostring
+from xml.etree.ElementTree import Element
+
+from satae import qgisform
+from satae.qgisform import REVIEW_STATUSES as REVIEW_STATUSES
+from satae.qgisxml import add, data_defined, document, option
 
 VERSION = "3.22.0"
-DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
-REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
 
 # Fixed classes of score, never quantiles of a scene: a colour means the same probability in every scene.
 # Light to saturated, each drawn over a dark casing, so that one of the two stands out from any ground.
@@ -39,8 +41,6 @@ HEAT = ("#2b0b57", "#59106e", "#84206b", "#b0315b", "#d54a41", "#f06f20", "#fc9f
 OPACITY = (0, 60, 115, 150, 175, 195, 210, 225, 235)
 CLEAR_BELOW = 1.5  # one pixel in thirty of an ordinary scene is above it
 TOPS = (4.0, 10.0)  # least and greatest end of the ramp
-
-Value = str | bool | int | float | Sequence["Value"] | Mapping[str, "Value"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def layer_style(layer: str) -> str:
     """QML of "anomalies", "tiles" or "scenes"."""
     root = Element("qgis", {"version": VERSION})
     _fill_layer(root, layer)
-    return _text(root)
+    return document(root)
 
 
 def ramp_top(maximum: float) -> float:
@@ -76,7 +76,7 @@ def heatmap_style(maximum: float) -> str:
     """QML of a heatmap, clear below 1.5 and where NaN; scores over `ramp_top` keep the last colour."""
     root = Element("qgis", {"version": VERSION})
     _fill_raster(root, maximum)
-    return _text(root)
+    return document(root)
 
 
 def project(
@@ -93,15 +93,15 @@ def project(
     arguments give the same bytes.
     """
     root = Element("qgis", {"version": VERSION, "projectname": name})
-    _add(root, "homePath", {"path": ""})
-    _add(root, "title", text=name)
-    _crs(_add(root, "projectCrs"), crs)
+    add(root, "homePath", {"path": ""})
+    add(root, "title", text=name)
+    _crs(add(root, "projectCrs"), crs)
     _layers(root, gpkg, heatmaps, crs)
-    properties = _add(root, "properties")
-    _add(_add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
-    _add(_add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
-    _crs(_add(_add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
-    return _archive(f"{name}.qgs", _text(root))
+    properties = add(root, "properties")
+    add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
+    add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
+    _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
+    return _archive(f"{name}.qgs", document(root))
 
 
 def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
@@ -166,13 +166,13 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
 
 def _layers(root: Element, gpkg: str, heatmaps: Sequence[Heatmap], crs: Crs | None) -> None:
     """Layer tree and layers; the tree's order is the drawing order, first on top."""
-    tree, layers = _add(root, "layer-tree-group"), _add(root, "projectlayers")
+    tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
     for layer in LAYERS:
         source = f"./{gpkg}|layername={layer}"
         _leaf(tree, layer, source, "ogr", shown=layer == "anomalies")
         _fill_layer(_map_layer(layers, layer, source, "ogr", crs), layer)
     if heatmaps:
-        group = _add(tree, "layer-tree-group", {"name": "heatmap", "checked": "Qt::Checked", "expanded": "1"})
+        group = add(tree, "layer-tree-group", {"name": "heatmap", "checked": "Qt::Checked", "expanded": "1"})
         for heatmap in heatmaps:
             title, source = PurePath(heatmap.file).stem, f"./{heatmap.file}"
             _leaf(group, title, source, "gdal", shown=True)
@@ -181,16 +181,16 @@ def _layers(root: Element, gpkg: str, heatmaps: Sequence[Heatmap], crs: Crs | No
 
 def _leaf(tree: Element, title: str, source: str, provider: str, *, shown: bool) -> None:
     attributes = {"id": _identifier(title, source), "name": title, "source": source, "providerKey": provider}
-    _add(tree, "layer-tree-layer", attributes | {"checked": "Qt::Checked" if shown else "Qt::Unchecked"})
+    add(tree, "layer-tree-layer", attributes | {"checked": "Qt::Checked" if shown else "Qt::Unchecked"})
 
 
 def _map_layer(layers: Element, title: str, source: str, provider: str, crs: Crs | None) -> Element:
-    layer = _add(layers, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
-    _add(layer, "id", text=_identifier(title, source))
-    _add(layer, "datasource", text=source)
-    _add(layer, "layername", text=title)
-    _crs(_add(layer, "srs"), crs)
-    _add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
+    layer = add(layers, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
+    add(layer, "id", text=_identifier(title, source))
+    add(layer, "datasource", text=source)
+    add(layer, "layername", text=title)
+    _crs(add(layer, "srs"), crs)
+    add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
     return layer
 
 
@@ -200,9 +200,9 @@ def _identifier(title: str, source: str) -> str:
 
 
 def _crs(parent: Element, crs: Crs | None) -> None:
-    reference = _add(parent, "spatialrefsys")
-    _add(reference, "wkt", text=crs.wkt if crs else "")
-    _add(reference, "authid", text=crs.authid if crs else "")
+    reference = add(parent, "spatialrefsys")
+    add(reference, "wkt", text=crs.wkt if crs else "")
+    add(reference, "authid", text=crs.authid if crs else "")
 
 
 def _padded(extent: tuple[float, float, float, float]) -> dict[str, str]:
@@ -227,25 +227,23 @@ def _archive(member: str, text: str) -> bytes:
 def _fill_layer(parent: Element, layer: str) -> None:
     parent.attrib.update({"labelsEnabled": "0", "simplifyDrawingHints": "1", "simplifyLocal": "1"})
     LAYERS[layer][1](parent)
-    _add(parent, "layerOpacity", text="1")
+    add(parent, "layerOpacity", text="1")
 
 
 def _fill_anomalies(parent: Element) -> None:
     symbols = [[_outline(CASING, width + 0.7), _outline(colour, width)] for _, _, colour, width, _ in CLASSES]
     renderer = _graduated(parent, symbols, alpha="if(\"review_status\" = 'rejected', 30, 100)")
     renderer.set("enableorderby", "1")  # the first rank last, so on top
-    _add(_add(renderer, "orderby"), "orderByClause", {"asc": "0", "nullsFirst": "1"}, '"rank"')
+    add(add(renderer, "orderby"), "orderByClause", {"asc": "0", "nullsFirst": "1"}, '"rank"')
     beside = {"placement": "8", "dist": "0.6", "distUnits": "MM", "polygonPlacementFlags": "3"}
     _label(parent, "rank", beside, {"Priority": 'scale_linear("rank", 1, 100, 10, 0)'})
-    _form(parent)
-    _add(parent, "previewExpression", text="'#' || \"rank\" || '  ' || \"scene\"")
-    _add(parent, "mapTip", text=MAP_TIP)
+    qgisform.fill(parent)
 
 
 def _fill_scenes(parent: Element) -> None:
     outlines = [_outline(CASING, 0.9), _outline("255,255,255", 0.35)]
-    renderer = _add(parent, "renderer-v2", {"type": "singleSymbol"})
-    _symbol(_add(renderer, "symbols"), "0", outlines, {})
+    renderer = add(parent, "renderer-v2", {"type": "singleSymbol"})
+    _symbol(add(renderer, "symbols"), "0", outlines, {})
     corner = {"geometryGenerator": "make_point(x_min($geometry), y_max($geometry))"}
     corner |= {"geometryGeneratorType": "PointGeometry", "geometryGeneratorEnabled": "1"}
     inside = {"placement": "1", "quadOffset": "8", "xOffset": "1", "yOffset": "1", "offsetUnits": "MM"}
@@ -264,48 +262,38 @@ LAYERS: Mapping[str, tuple[str, Callable[[Element], None]]] = {
     "tiles": ("faint fill by score", _fill_tiles),
 }
 
-FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
-MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% "scene" %]<br>
-score [% format_number("score", 2) %],
-p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
-[% coalesce('(' || "baseline" || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
-area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
-strongest in [% "top_band" %][% coalesce(', ' || round(100 * "spectral_share") || ' % spectral', '') %]<br>
-[% "review_status" %] [% "review_note" %]
-[% coalesce('<br><img src="file:///' || regexp_replace({FOLDER}, '^/', '') || '/' || "chip" || '">', '') %]"""
-
 
 def _fill_raster(parent: Element, maximum: float) -> None:
     top = ramp_top(maximum)
-    pipe = _add(parent, "pipe")
-    renderer = _add(pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": "1"})
+    pipe = add(parent, "pipe")
+    renderer = add(pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": "1"})
     renderer.attrib.update({"alphaBand": "-1", "classificationMin": "0", "classificationMax": str(top)})
     shader = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}
-    ramp = _add(_add(renderer, "rastershader"), "colorrampshader", shader)
+    ramp = add(add(renderer, "rastershader"), "colorrampshader", shader)
     ramp.attrib.update({"minimumValue": "0", "maximumValue": str(top)})
     steps = [CLEAR_BELOW + (top - CLEAR_BELOW) * step / (len(HEAT) - 1) for step in range(len(HEAT))]
     for value, colour, opacity in ((0.0, HEAT[0], 0), *zip(steps, HEAT, OPACITY, strict=True)):
         item = {"value": str(value), "label": f"{value:.1f}", "color": colour, "alpha": str(opacity)}
-        _add(ramp, "item", item)
-    _add(pipe, "rasterresampler", {"maxOversampling": "2"})
-    _add(parent, "blendMode", text="0")
+        add(ramp, "item", item)
+    add(pipe, "rasterresampler", {"maxOversampling": "2"})
+    add(parent, "blendMode", text="0")
 
 
 def _graduated(parent: Element, symbols: Sequence[Sequence[Element]], *, alpha: str = "100") -> Element:
     """One symbol a class of score; `alpha` is an expression in per cent."""
     attributes = {"type": "graduatedSymbol", "attr": "score", "graduatedMethod": "GraduatedColor"}
-    renderer = _add(parent, "renderer-v2", attributes)
-    ranges, bodies = _add(renderer, "ranges"), _add(renderer, "symbols")
+    renderer = add(parent, "renderer-v2", attributes)
+    ranges, bodies = add(renderer, "ranges"), add(renderer, "symbols")
     for index, ((lower, upper, _, _, label), layers) in enumerate(zip(CLASSES, symbols, strict=True)):
         limits = {"lower": str(lower), "upper": str(upper), "label": label}
-        _add(ranges, "range", limits | {"symbol": str(index), "render": "true"})
+        add(ranges, "range", limits | {"symbol": str(index), "render": "true"})
         _symbol(bodies, str(index), layers, {"alpha": alpha})
     return renderer
 
 
 def _symbol(parent: Element, name: str, layers: Iterable[Element], properties: Mapping[str, str]) -> None:
-    symbol = _add(parent, "symbol", {"type": "fill", "name": name, "alpha": "1", "clip_to_extent": "1"})
-    _data_defined(symbol, "data_defined_properties", properties)
+    symbol = add(parent, "symbol", {"type": "fill", "name": name, "alpha": "1", "clip_to_extent": "1"})
+    data_defined(symbol, "data_defined_properties", properties)
     symbol.extend(layers)
 
 
@@ -316,84 +304,18 @@ def _outline(colour: str, width: float) -> Element:
 def _simple_fill(properties: dict[str, str]) -> Element:
     layer = Element("layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
     line = {"joinstyle": "miter", "outline_style": "solid", "outline_width_unit": "MM"}
-    layer.append(_option(line | properties))
+    layer.append(option(line | properties))
     return layer
 
 
 def _label(parent: Element, field: str, placement: Mapping[str, str], properties: Mapping[str, str]) -> None:
     """White text with a dark edge, readable on any ground."""
     parent.set("labelsEnabled", "1")
-    settings = _add(_add(parent, "labeling", {"type": "simple"}), "settings", {"calloutType": "simple"})
+    settings = add(add(parent, "labeling", {"type": "simple"}), "settings", {"calloutType": "simple"})
     text = {"fieldName": field, "fontSize": "9", "fontSizeUnit": "Point", "fontWeight": "75"}
-    style = _add(settings, "text-style", text | {"textColor": "255,255,255,255", "textOpacity": "1"})
+    style = add(settings, "text-style", text | {"textColor": "255,255,255,255", "textOpacity": "1"})
     edge = {"bufferDraw": "1", "bufferSize": "0.8", "bufferSizeUnits": "MM", "bufferColor": "12,12,20,255"}
-    _add(style, "text-buffer", edge | {"bufferOpacity": "0.85", "bufferJoinStyle": "128"})
-    _add(settings, "placement", {"priority": "5", **placement})
-    _add(settings, "rendering", {"drawLabels": "1", "obstacle": "1", "obstacleFactor": "1"})
-    _data_defined(settings, "dd_properties", properties)
-
-
-def _form(parent: Element) -> None:
-    """The review's two fields first and open to change; what was measured is locked."""
-    widgets = _add(parent, "fieldConfiguration")
-    _widget(widgets, "review_status", "ValueMap", {"map": [{status: status} for status in REVIEW_STATUSES]})
-    _widget(widgets, "review_note", "TextEdit", {"IsMultiline": True, "UseHtml": False})
-    _add(parent, "attributetableconfig", {"sortExpression": '"rank"', "sortOrder": "0"})
-    _add(parent, "editorlayout", text="tablayout")
-    form, editable = _add(parent, "attributeEditorForm"), _add(parent, "editable")
-    for group, fields in FORM.items():
-        frame = {"name": group, "groupBox": "1", "columnCount": "1", "showLabel": "1"}
-        container = _add(form, "attributeEditorContainer", frame)
-        for field in fields.split():
-            _add(container, "attributeEditorField", {"name": field, "index": "-1", "showLabel": "1"})
-            _add(editable, "field", {"name": field, "editable": "1" if group == "review" else "0"})
-
-
-FORM = {
-    "review": "review_status review_note",
-    "anomaly": "rank scene score p_value area_m2 pixels top_band band_shares spectral_share "
-    "baseline baseline_score baseline_p peak mean chip anomaly_id",
-}
-
-
-def _widget(parent: Element, field: str, kind: str, settings: Mapping[str, Value]) -> None:
-    widget = _add(_add(parent, "field", {"name": field}), "editWidget", {"type": kind})
-    _add(widget, "config").append(_option(settings))
-
-
-# --- QGIS's XML
-
-
-def _data_defined(parent: Element, tag: str, expressions: Mapping[str, str]) -> None:
-    rules = {key: _expression(text) for key, text in expressions.items()}
-    _add(parent, tag).append(_option({"name": "", "properties": rules, "type": "collection"}))
-
-
-def _expression(text: str) -> Mapping[str, Value]:
-    return {"active": True, "expression": text, "type": 3}
-
-
-def _option(value: Value, name: str = "") -> Element:
-    """QGIS's typed tree of settings (QgsXmlUtils::writeVariant)."""
-    option = Element("Option", {"name": name} if name else {})
-    if isinstance(value, Mapping):
-        option.set("type", "Map")
-        option.extend(_option(item, key) for key, item in value.items())
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        option.set("type", "List")
-        option.extend(_option(item) for item in value)
-    else:
-        option.set("type", {bool: "bool", int: "int", float: "double"}.get(type(value), "QString"))
-        option.set("value", str(value).lower() if isinstance(value, bool) else str(value))
-    return option
-
-
-def _add(parent: Element, tag: str, attributes: Mapping[str, str] | None = None, text: str = "") -> Element:
-    child = SubElement(parent, tag, dict(attributes or {}))
-    child.text = text or None
-    return child
-
-
-def _text(root: Element) -> str:
-    indent(root, " ")
-    return DOCTYPE + tostring(root, encoding="unicode") + "\n"
+    add(style, "text-buffer", edge | {"bufferOpacity": "0.85", "bufferJoinStyle": "128"})
+    add(settings, "placement", {"priority": "5", **placement})
+    add(settings, "rendering", {"drawLabels": "1", "obstacle": "1", "obstacleFactor": "1"})
+    data_defined(settings, "dd_properties", properties)

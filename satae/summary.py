@@ -25,6 +25,8 @@ def lines(result: Result, rule: str) -> list[str]:
     total = sum(s.anomalies for s in result.scenes)
     where = counted(len(result.scenes), "scene")
     said = [f"{result.out}: {counted(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    if result.out.suffix.lower() != ".gpkg":
+        said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
         held = s.threshold == math.inf
         at = "" if held else f" at {s.threshold:.3g} or more"
@@ -33,6 +35,8 @@ def lines(result: Result, rule: str) -> list[str]:
         )
     if result.chips:
         said.append(f"{result.chips}: {counted(result.drawn, 'chip')}")
+    if result.stac:
+        said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
     if result.baseline:
         agree = sum(s.agrees or 0 for s in result.scenes)
         among = f"{agree} of {counted(total, 'anomaly')}"
@@ -47,6 +51,7 @@ def content(result: Result, rule: str) -> dict[str, Any]:
         "out": str(result.out),
         "heatmaps": [str(s.heatmap) for s in result.scenes],
         "chips": str(result.chips) if result.chips else None,
+        "stac": str(result.stac) if result.stac else None,
         "anomalies": sum(s.anomalies for s in result.scenes),
         "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
         "rule": rule,

@@ -300,3 +300,18 @@ def test_info_check_notices_a_mask_that_is_not_the_one_that_was_cut(here: Path, 
     np.save(tmp_path / "scene" / "valid.npy", valid)
     assert told("info", tmp_path / "scene")["kind"] == "tile set"
     assert "is damaged" in refused(2, "info", tmp_path / "scene", "--check")
+
+
+def test_other_formats_and_stac_items_are_asked_for_by_option(here: Path) -> None:
+    said = told("score", "--out", "other.geojson", "--stac", "--chips", "0")
+    assert said["out"] == "other.geojson" and said["stac"] == "other_stac.json"
+    assert len(json.loads((here / "other.geojson").read_text())["features"]) == said["anomalies"]
+    links = {
+        link["href"]: link["rel"] for link in json.loads((here / "other_stac.json").read_text())["links"]
+    }
+    assert links.popitem() == ("./other_stac_model.json", "derived_from") and set(links.values()) == {
+        "derived_from"
+    }
+    (model,) = json.loads((here / "other_stac_model.json").read_text())["assets"].values()
+    assert model["href"] == "./model.onnx"
+    assert "there are .gpkg, .geojson, .parquet, .fgb" in refused(2, "score", "--out", "other.shp")

@@ -14,9 +14,11 @@ import onnxruntime
 import pytest
 import torch
 from detectors import BANDS, fitted, image, mask
+from test_gpkg import CREATED, grid, layer
 
-from satae import config, export, graph, models, objectives, scores
+from satae import config, export, formats, graph, models, objectives, scores
 from satae.config import HeadSettings, MapSettings, ObjectiveSettings
+from satae.formats import Format
 from satae.mapping import Mapping
 
 TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
@@ -76,10 +78,25 @@ def test_the_objective_of_the_skeleton_is_a_term(monkeypatch):
     assert float(found) == pytest.approx(float(((rebuilt - x).abs() ** 3).mean()), rel=1e-5)
 
 
+def test_the_format_of_the_skeleton_is_chosen_and_writes(monkeypatch, tmp_path):
+    section = TEXT.split("## Add an output format\n")[1].split("\n## ")[0]
+    table = ModuleType("satae.formats.table")
+    exec(compile(block("Add an output format"), "table", "exec", dont_inherit=True), table.__dict__)
+    line = re.search(r"The line: `(.*),`", section)
+    assert line
+    added = eval(f"{{{line[1]}}}", {"Format": Format, "table": table})
+    monkeypatch.setattr(formats, "FORMATS", formats.FORMATS | added)
+    chosen = formats.chosen(tmp_path / "out.csv", grid().crs)
+    chosen.write(tmp_path / "out.csv", "out.csv", [layer(grid(), scores=(3.0, 5.0))], CREATED)
+    first, *rows = (tmp_path / "out.csv").read_text().splitlines()
+    assert first.startswith("rank,score,p_value") and [row[:4] for row in rows] == ["1,5.", "2,3."]
+
+
 def test_every_module_has_its_place_in_the_map():
     listed = TEXT.split("## Where things live")[1].split("configs/")[0]
     modules = (
-        "choices mapping context bank feed pixels presets graph objectives evidence corrupt schedule patches"
+        "choices mapping context bank feed pixels presets graph objectives evidence corrupt schedule patches "
+        "layers formats qgis qgisform qgisxml stac"
     )
     for name in modules.split():
         assert re.search(rf"\b{name}\b", listed), name

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from satae import summary
@@ -50,3 +51,11 @@ def test_the_object_is_json_without_infinities() -> None:
 def test_one_threshold_a_scene_where_there_are_several() -> None:
     scenes = scene("a", 3, Verdict()), scene("b", 0, Verdict())
     assert summary.content(result(*scenes), "far 10")["threshold"] == [3.5, None]
+
+
+def test_a_format_of_one_layer_and_an_item_are_said() -> None:
+    made = replace(result(scene("a", 1, Verdict())), out=Path("out.fgb"), stac=Path("out_stac.json"))
+    first, _, last = summary.lines(made, "top 1")
+    assert first.endswith("; the anomalies layer alone, without tiles, scenes and styles")
+    assert last.startswith("out_stac.json: STAC Item")
+    assert summary.content(made, "top 1")["stac"] == "out_stac.json"

@@ -19,6 +19,7 @@ from pyproj import CRS, Transformer
 
 from satae import layers
 from satae.errors import ConfigError, OutputError
+from satae.formats import gpkg
 from satae.grid import Grid
 from satae.layers import SceneLayer
 
@@ -27,7 +28,7 @@ CREATED = "2026-01-02T03:04:05Z"
 SQUARE = shapely.MultiPolygon([shapely.box(4, 6, 8, 9)])  # pixels (rows 6 to 8, columns 4 to 7)
 COLUMNS = {
     "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band band_shares spectral_share "
-    "baseline baseline_score baseline_p chip review_status review_note",
+    "baseline baseline_score baseline_p chip review_status review_label review_note",
     "tiles": "scene row col score p_value valid_fraction",
     "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule domain domain_note "
     "model_sha256 satae_version provider created",
@@ -43,7 +44,7 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
         {"anomaly_id": f"{name}-{i}", "rank": 0, "scene": name, "score": s, "p_value": 10**-s, "peak": s, "mean": s,
          "area_m2": 1200.0, "pixels": 12, "top_band": "red", "band_shares": '{"red": 1.0}',
          "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "chip": None,
-         "review_status": "unreviewed", "review_note": ""}
+         "review_status": "unreviewed", "review_label": "", "review_note": ""}
         for i, s in enumerate(scores)
     ]  # fmt: skip
     corner = np.arange(tiles) * 8
@@ -63,7 +64,7 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
 
 
 def written(folder: Path, *scenes: SceneLayer, name: str = "out.gpkg") -> Path:
-    layers.write_gpkg(folder / name, name, scenes, CREATED)
+    gpkg.write(folder / name, name, scenes, CREATED)
     return folder / name
 
 
@@ -220,14 +221,3 @@ def test_the_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (written(tmp_path / name, layer(grid()), layer(grid(), "b")) for name in ("a", "b"))
     assert one.read_bytes() == other.read_bytes()
     assert query(one, "SELECT DISTINCT last_change FROM gpkg_contents") == [("2026-01-02T03:04:05.000Z",)]
-
-
-def test_unknown_suffixes_are_refused_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match=r"no format has the suffix '.shp'; there are .gpkg"):
-        layers.writer(Path("a.shp"))
-
-
-@pytest.mark.parametrize("suffix", list(layers.WRITERS))
-def test_every_writer_writes_one_file_and_nothing_beside_it(tmp_path: Path, suffix: str) -> None:
-    layers.WRITERS[suffix](tmp_path / f"out{suffix}", f"out{suffix}", [layer(grid())], CREATED)
-    assert [p.name for p in tmp_path.iterdir()] == [f"out{suffix}"]

@@ -1,0 +1,62 @@
+"""GeoJSON as RFC 7946 has it: WGS 84, outer rings counter-clockwise, cut at the antimeridian."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyogrio
+import pyproj
+
+from satae import layers
+from satae.errors import ConfigError
+from satae.layers import SceneLayer
+
+# Nine decimals are 0.1 mm: the usual seven would bend the corners of small pixels.
+STANDARD = {
+    "RFC7946": "YES",
+    "WRITE_BBOX": "YES",
+    "COORDINATE_PRECISION": "9",
+    "AUTODETECT_JSON_STRINGS": "NO",
+}
+
+
+def check(crs: str | None) -> None:
+    """ConfigError where the CRS leads to no WGS 84."""
+    if crs is None:
+        raise ConfigError("GeoJSON is in WGS 84 and the scene has no CRS; choose --out with .gpkg or .fgb")
+    try:
+        pyproj.Transformer.from_crs(crs, "OGC:CRS84")
+    except pyproj.exceptions.ProjError as error:
+        raise ConfigError(
+            f"GeoJSON is in WGS 84, and the CRS {pyproj.CRS.from_wkt(crs).name} cannot be transformed to it; "
+            "choose --out with .gpkg or .fgb"
+        ) from error
+
+
+def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:
+    """The anomalies layer. An empty one has no columns, which GeoJSON knows of rows only."""
+    frame = layers.anomalies(scenes)
+    layers.store(
+        frame,
+        path,
+        name=name,
+        driver="GeoJSON",
+        layer="anomalies",
+        kind="MultiPolygon",
+        layer_options=STANDARD,
+    )
+    layers.check_rows(frame, path, name)
+
+
+def located(geometry: Any, crs: str) -> dict[str, Any]:
+    """A geometry in `crs` as the `geometry` and `bbox` of a GeoJSON feature."""
+    buffer = BytesIO()
+    frame = geopandas.GeoDataFrame(geometry=[geometry], crs=crs)
+    pyogrio.write_dataframe(frame, buffer, driver="GeoJSON", layer_options=STANDARD)
+    (feature,) = json.loads(buffer.getvalue())["features"]
+    return {"geometry": feature["geometry"], "bbox": feature["bbox"]}

@@ -1,0 +1,81 @@
+"""GeoPackage 1.3: the three layers, default QGIS styles and a QGIS project that opens the lot."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyogrio
+import pyproj
+
+from satae import layers, qgis
+from satae.errors import OutputError
+from satae.layers import SceneLayer
+
+
+def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:
+    """The layers anomalies, tiles and scenes; `name` is the final file's name, to which the project refers.
+
+    Raises OutputError where what can be read back is not what was written.
+    """
+    moment = datetime.fromisoformat(created)
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
+    try:
+        counts = {
+            "anomalies": _append(path, name, "anomalies", "MultiPolygon", [layers.anomalies(scenes)]),
+            "tiles": _append(path, name, "tiles", "Polygon", layers.tiles(scenes)),
+            "scenes": _append(path, name, "scenes", "Polygon", layers.footprints(scenes)),
+        }
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    try:
+        qgis.embed(path, name=Path(name).stem, archive=_project(name, scenes), updated=moment.astimezone(UTC))
+        _check(path, name, counts)
+    except sqlite3.Error as error:
+        raise OutputError(f"{name} could not be written: {error}") from error
+
+
+def _append(path: Path, name: str, layer: str, kind: str, frames: Iterable[Any]) -> int:
+    """Write frames to one layer, which exists with its columns even where they are empty; gives the rows."""
+    count, first = 0, not path.exists()
+    for number, frame in enumerate(frames):
+        layers.store(
+            frame, path, name=name, driver="GPKG", layer=layer, kind=kind, append=number > 0,
+            layer_options={} if number else {"GEOMETRY_NAME": "geom", "FID": "fid"},
+            dataset_options={"VERSION": "1.3"} if first and number == 0 else {},
+        )  # fmt: skip
+        count += len(frame)
+    return count
+
+
+def _project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
+    left, bottom, right, top = pd.concat([f.geometry for f in layers.footprints(scenes)]).total_bounds
+    heatmaps = [qgis.Heatmap(s.heatmap, s.maximum, _qgis_crs(s.grid.crs)) for s in scenes]
+    crs = _qgis_crs(layers.common_crs([s.grid for s in scenes]))
+    extent = float(left), float(bottom), float(right), float(top)
+    return qgis.project(Path(name).stem, gpkg=name, heatmaps=heatmaps, crs=crs, extent=extent)
+
+
+def _qgis_crs(wkt: str | None) -> qgis.Crs | None:
+    if wkt is None:
+        return None
+    authority = pyproj.CRS.from_wkt(wkt).to_authority(min_confidence=100)
+    return qgis.Crs(wkt, ":".join(authority) if authority else "")
+
+
+def _check(path: Path, name: str, counts: dict[str, int]) -> None:
+    """Read back: SQLite finds no damage, every layer has its rows, no side file is left."""
+    with sqlite3.connect(path) as database:
+        state = database.execute("PRAGMA integrity_check").fetchone()[0]
+        found = {t: database.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in counts}
+    database.close()
+    if state != "ok" or found != counts:
+        raise OutputError(f"{name} reads back as {found} instead of {counts} ({state}); is the disk full?")
+    left = [p for p in os.listdir(path.parent) if p.startswith(path.name + "-")]
+    if left:
+        raise OutputError(f"{name} was not closed ({', '.join(left)} is left)")
