@@ -24,11 +24,14 @@ from satae.errors import ModelError
 PRECISIONS = ("fp32", "fp16", "int8")
 OWN = "model."  # how the exporter's names of an architecture's weights begin, see `graph.Detector`
 LAYERS = ("Conv", "ConvTranspose", "MatMul", "Gemm")
+PREPARED = {
+    "onnx.quant.pre_process": "onnxruntime.quant"
+}  # what else the quantiser advises to do has been done
 Feed = dict[str, npt.NDArray[np.float32]]
 
 
 def reduced(proto: onnx.ModelProto, precision: str, sample: Iterable[Feed], name: str) -> onnx.ModelProto:
-    """The model with its network in 'fp16' or 'int8'; inputs, outputs and metadata are as they were.
+    """The model with its network in 'fp16' or 'int8'; inputs and outputs are as they were.
 
     `sample`: inputs from which the ranges of int8 activations are taken. int8 is symmetric in the weights, channel by
     channel (Jacob et al. 2018); the first and the last layer stay float32, whose errors would go straight into the
@@ -108,6 +111,7 @@ class _Sample(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _quantized(proto: onnx.ModelProto, layers: list[str], sample: Iterable[Feed]) -> onnx.ModelProto:
+    onnx.helper.set_model_props(proto, PREPARED)
     with tempfile.TemporaryDirectory(prefix="satae-") as folder:
         target = Path(folder) / "int8.onnx"
         quantize_static(
