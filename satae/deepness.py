@@ -69,9 +69,8 @@ def tiling(card: Card) -> Tiling:
 def wrapped(proto: onnx.ModelProto, model: Model, nodata: float | None) -> bytes:
     """The file for the plugin; `proto` is the graph of `model`.
 
-    A pixel is not scored, and its map is 0, where a band is NaN or `nodata`. DN of whole numbers are rounded back to
-    what they were before the plugin's arithmetic. Raises ModelError where the model is not calibrated or the map is
-    not that of `model`, and as `tiling`.
+    A pixel is not scored, and its map is 0, where a band is NaN or `nodata`. Raises ModelError where the model is not
+    calibrated or the map is not that of `model`, and as `tiling`.
     """
     card, how = model.card, tiling(model.card)
     if card.calibration is None:
@@ -79,24 +78,18 @@ def wrapped(proto: onnx.ModelProto, model: Model, nodata: float | None) -> bytes
     out = onnx.ModelProto()
     out.CopyFrom(proto)
     steps = _Steps()
-    valid = _entrance(steps, len(card.bands), np.dtype(card.dtype).kind in "iu", nodata)
+    valid = _validity(steps, nodata)
     before = list(steps.nodes)
     steps.nodes.clear()
     calibrated = _calibrated(steps, "anomaly_map", card.calibration.pixel)
     share = steps("Clip", steps("Div", calibrated, HIGHEST), 0.0, 1.0)
     steps("Mul", share, valid, name="anomaly")
     nodes = [*before, *out.graph.node, *steps.nodes]
-    for field in (
-        out.graph.node,
-        out.graph.input,
-        out.graph.output,
-        out.graph.value_info,
-        out.metadata_props,
-    ):
-        del field[:]
+    for field in ("node", "input", "output", "value_info"):
+        out.graph.ClearField(field)
     out.graph.node.extend(nodes)
     out.graph.initializer.extend(steps.constants)
-    out.graph.input.append(_image("input", len(card.bands), how.size))
+    out.graph.input.append(_image("image", len(card.bands), how.size))
     out.graph.output.append(_image("anomaly", 1, how.size))
     onnx.helper.set_model_props(out, metadata(model, how))
     pruned = ir.from_proto(out)
@@ -157,12 +150,11 @@ class _Steps:
         return f"deepness_{self.made}"
 
 
-def _entrance(steps: _Steps, bands: int, whole: bool, nodata: float | None) -> str:
-    """From `input` to the model's `image` and `valid`; gives the name of the latter."""
-    image = steps("Round" if whole else "Identity", "input", name="image")
-    bad = steps("IsNaN", image)
+def _validity(steps: _Steps, nodata: float | None) -> str:
+    """The model's `valid` of its `image`; what the plugin's arithmetic does to a DN is less than the tolerance."""
+    bad = steps("IsNaN", "image")
     if nodata is not None and math.isfinite(nodata):
-        apart = steps("Abs", steps("Sub", image, float(nodata)))
+        apart = steps("Abs", steps("Sub", "image", float(nodata)))
         bad = steps("Or", bad, steps("LessOrEqual", apart, 1e-6 * abs(nodata)))
     counted = steps("ReduceMax", steps("Cast", bad, to=onnx.TensorProto.FLOAT), np.array([1]), keepdims=1)
     return steps("Sub", 1.0, counted, name="valid")
@@ -204,7 +196,7 @@ def _check(content: bytes, model: Model, how: Tiling, nodata: float | None) -> N
     image = drawn.astype(card.dtype).astype(np.float32)
     valid = (image != (np.nan if nodata is None else nodata)).all(axis=1)
     session = runtime.open_session(content, "the exported model")
-    theirs = session.run(None, {"input": image})[0][:, 0]
+    theirs = session.run(None, {"image": image})[0][:, 0]
     exponents = card.calibration.pixel.exponent(model.anomaly_map(image, valid))
     apart = float(np.abs(np.where(valid, np.clip(exponents / HIGHEST, 0, 1), 0) - theirs).max())
     if not apart <= PARITY:

@@ -89,6 +89,17 @@ def test_the_plugins_layer_is_the_heatmap(model, proto, wide, tmp_path):
     assert expected[valid & inside].max() > 3  # there is something to see
 
 
+def test_without_overlap_there_would_be_seams(model, proto, wide, tmp_path):
+    path, image = wide
+    expected = heat(path, model, tmp_path / "heat.tif")
+    loose = onnx.load_from_string(deepness.wrapped(proto, model, nodata=0))
+    for told in loose.metadata_props:
+        if told.key == "tiles_overlap":
+            told.value = "0"
+    shown = layer(loose.SerializeToString(), image) * 10 / 255
+    assert np.nanmax(np.abs(shown - np.clip(expected, 0, 10))[:, 100:-100]) > 0.05
+
+
 def test_without_a_nodata_value_all_pixels_are_scored(model, proto, wide, tmp_path):
     path, image = wide
     with rasterio.open(path, "r+") as dataset:
