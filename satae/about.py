@@ -85,7 +85,7 @@ def _model(path: Path) -> dict[str, Any]:
     facts |= card.model_dump(
         include={
             "satae_version", "created", "architecture", "parameters", "weights", "objective", "score", "dtype",
-            "gsd_m", "tile", "stride", "halo", "code_size", "metrics",
+            "gsd_m", "tile", "stride", "halo", "code_size", "metrics", "precision",
         }
     )  # fmt: skip
     facts["bands"] = [b.name for b in card.bands]

@@ -68,6 +68,20 @@ class Parity(pydantic.BaseModel, extra="forbid"):
     rank_correlation: float
 
 
+class Fidelity(pydantic.BaseModel, extra="forbid"):
+    """How the anomaly map of a model in fewer bits compares with that of the float32 one, over held-out blocks.
+
+    `rank_correlation` over `pixels`. `regions` are what the float32 model reports at a heatmap value of `score`, and
+    `overlap` is the share of both models' regions there that share a pixel with one of the other's.
+    """
+
+    pixels: int
+    rank_correlation: float
+    score: float
+    regions: int
+    overlap: float
+
+
 class Card(pydantic.BaseModel, extra="forbid"):
     """Everything but the weights.
 
@@ -101,6 +115,8 @@ class Card(pydantic.BaseModel, extra="forbid"):
     parity: Parity
     calibration: Calibration | None = None
     domain: Domain | None = None
+    precision: str = "fp32"
+    fidelity: Fidelity | None = None
 
     @pydantic.model_validator(mode="after")
     def _frames_overlap_by_the_halo(self) -> Card:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from satae import __version__, benchcli
+from satae import __version__, benchcli, exportcli
 from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
 from satae.summary import counted
@@ -386,6 +386,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+app.command()(_explained(exportcli.command(_say)))
 app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 

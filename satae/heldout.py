@@ -59,6 +59,19 @@ def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model
     )
 
 
+def maps(sets: Sequence[TileSet], chosen: Split, model: Model, pixels: int) -> Iterator[Map]:
+    """The anomaly map (row, col) of each held-out block, NaN elsewhere, in an order that follows from the blocks
+    alone, until `pixels` were scored."""
+    blocks = list(_blocks(sets, chosen))
+    scored = 0
+    for i in np.random.default_rng(0).permutation(len(blocks)):
+        number, where = blocks[i]
+        yield (found := _block_map(sets[number], where, model))
+        scored += int(np.isfinite(found).sum())
+        if scored >= pixels:
+            return
+
+
 def _cells(scores: Map) -> Iterator[Map]:
     """The finite scores of each cell of CELL pixels a side."""
     for row in range(0, scores.shape[0], CELL):
