@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from satae import __version__, benchcli
+from satae import __version__, benchcli, reviewcli
 from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
 from satae.summary import counted
@@ -382,6 +382,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
+app.command()(_explained(reviewcli.review))
 app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 

@@ -8,6 +8,7 @@
     ├── TilesError        a tile set: missing, incomplete, unsuited to the training that was asked for
     ├── TrainError        the training itself: the loss is not finite, nothing to learn from
     ├── ModelError        a model file: missing, no card, does not fit the scene
+    ├── ResultError       a result (.gpkg): missing, not from satae, locked, or changed elsewhere
     ├── DeviceError       a device that was asked for and did not take
     └── OutputError       exit code 3: a result could not be written; what was there before is still there
 
@@ -48,6 +49,10 @@ class TrainError(SataeError):
 
 class ModelError(SataeError):
     """A model file cannot be used, or does not fit the scene."""
+
+
+class ResultError(SataeError):
+    """A result cannot be used, or not just now."""
 
 
 class DeviceError(SataeError):
