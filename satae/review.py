@@ -206,7 +206,9 @@ class Review:
         columns = self._columns("anomalies") if "anomalies" in self._tables() else {}
         missing = [name for name in NEEDED if name not in columns]
         if not missing and columns["fid"] != ("INTEGER", 1):
-            raise ResultError(f"{self.path} has a layer anomalies without integer ids; make it with `satae score`")
+            raise ResultError(
+                f"{self.path} has a layer anomalies without integer ids; make it with `satae score`"
+            )
         if missing:
             what = "layer anomalies" if not columns else f"column {missing[0]} in its layer anomalies"
             raise ResultError(f"{self.path} has no {what}; make it with `satae score`")
@@ -262,7 +264,9 @@ class Review:
 def check_file(path: Path) -> None:
     """Raise ResultError where `path` is no GeoPackage, OutputError where it cannot be written."""
     if path.suffix.lower() != ".gpkg":
-        raise ResultError(f"{path} is no GeoPackage (.gpkg); make one with `satae score --out anomalies.gpkg`")
+        raise ResultError(
+            f"{path} is no GeoPackage (.gpkg); make one with `satae score --out anomalies.gpkg`"
+        )
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -349,7 +353,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _explained(path: Path, error: sqlite3.Error) -> ResultError | OutputError:
     code = getattr(error, "sqlite_errorcode", None) or 0
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return LockedError(f"{path.name} is locked by another program; save or end the edits in QGIS, then retry")
+        return LockedError(
+            f"{path.name} is locked by another program; save or end the edits in QGIS, then retry"
+        )
     if code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
         return OutputError(f"{path.name} could not be written: {error}")
     return ResultError(f"{path.name} cannot be used: {error}")

@@ -45,7 +45,9 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-KEPT = {"cache-control": "private, max-age=3600"}  # pictures; the port and with it the address is new every run
+KEPT = {
+    "cache-control": "private, max-age=3600"
+}  # pictures; the port and with it the address is new every run
 SCRIPT = "text/javascript; charset=utf-8"
 PAGE = {
     "index.html": "text/html; charset=utf-8",
@@ -263,7 +265,9 @@ def _serve_regions(app: FastAPI, review: Review, views: list[View], labels: tupl
     def outlines() -> Response:
         placers = [v.placer(review.crs) for v in views]
         shapes = review.polygons
-        lines = {r["fid"]: corners(shapes[r["fid"]], placers[r["scene"]]) for r in shown if r["fid"] in shapes}
+        lines = {
+            r["fid"]: corners(shapes[r["fid"]], placers[r["scene"]]) for r in shown if r["fid"] in shapes
+        }
         return _json(lines)
 
     @app.get("/changes")

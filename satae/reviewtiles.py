@@ -154,7 +154,7 @@ class Pyramid:
         image[:, ~valid] = image[:, valid].mean(axis=1, keepdims=True) if valid.any() else 0
         large = cv2.resize(image.transpose(1, 2, 0), shape[::-1], interpolation=cv2.INTER_LINEAR)
         there = cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
-        return np.atleast_3d(large).transpose(2, 0, 1), there > 0
+        return np.asarray(np.atleast_3d(large).transpose(2, 0, 1), np.float32), there > 0
 
     @contextmanager
     def _handles(self) -> Iterator[Handles]:
@@ -228,14 +228,14 @@ class View:
         grid = self.grid
         if grid is None:
             return lambda xy: xy
-        own, inverse = known_crs(grid.crs), ~grid.transform
+        own, t = known_crs(grid.crs), ~grid.transform
         move = None
         if own is not None and crs is not None and own != crs:
             move = pyproj.Transformer.from_crs(crs, own, always_xy=True)
 
         def place(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
             x, y = move.transform(xy[:, 0], xy[:, 1]) if move else (xy[:, 0], xy[:, 1])
-            col, row = inverse * (x, y)
+            col, row = t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
             return np.stack([col, -row], axis=-1)
 
         return place
@@ -326,7 +326,7 @@ def _png(tile: tuple[Floats, Valid] | None, paint: Callable[[Floats], npt.NDArra
 def _composite(dn: Floats, low: Floats, high: Floats) -> npt.NDArray[np.uint8]:
     level = np.clip((dn - low) / (high - low), 0, 1) ** GAMMA
     red, green, blue = level if len(level) == 3 else [level[0]] * 3
-    return np.rint(255 * np.stack([blue, green, red, np.ones_like(red)], axis=-1)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.stack([blue, green, red, np.ones_like(red)], axis=-1)), np.uint8)
 
 
 def _colours(top: float) -> npt.NDArray[np.uint8]:
@@ -336,8 +336,8 @@ def _colours(top: float) -> npt.NDArray[np.uint8]:
     values = np.linspace(0, top, 256)
     channels = [np.interp(values, steps, stops[:, i]) for i in range(3)]
     opacity = np.interp(values, [0, *steps], [0, *qgis.OPACITY])
-    return np.rint(np.stack([*channels, opacity], axis=-1)).astype(np.uint8)
+    return np.asarray(np.rint(np.stack([*channels, opacity], axis=-1)), np.uint8)
 
 
 def _coloured(heat: Floats, top: float, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    return colours[np.rint(255 * np.clip(heat / top, 0, 1)).astype(np.uint8)]
+    return np.asarray(colours[np.rint(255 * np.clip(heat / top, 0, 1)).astype(np.uint8)], np.uint8)
