@@ -138,7 +138,7 @@ class Guard:
                 return 411, "the length of the request is missing"
             if int(headers["content-length"]) > LONGEST_BODY:
                 return 413, f"the request is longer than {LONGEST_BODY} bytes"
-        public = path == "/session" or path == "/" or path.lstrip("/") in PAGE
+        public = path == "/session" or path == "/" or path[1:] in PAGE
         if not public and not _same(_cookie(headers.get("cookie", "")), self.keys.cookie):
             return 401, "open the link that satae review printed"
         return None

@@ -62,9 +62,10 @@ TIERS = [
         "maxima",
         "inside",
         "cifar",
+        "review",
     ],
-    ["objectives", "scores", "patches"],
-    ["graph", "runtime", "describe", "matfile", "presets"],
+    ["objectives", "scores", "patches", "reviewtiles"],
+    ["graph", "runtime", "describe", "matfile", "presets", "reviewserver"],
     ["feed", "lattice"],
     ["pixels", "images"],
     ["train", "export", "scan", "tiling"],
@@ -75,7 +76,7 @@ TIERS = [
     ["bench", "inject", "benchcifar"],
     ["benchreport"],
     ["benchinject", "cifarreport"],
-    ["benchcli"],
+    ["benchcli", "reviewcli"],
     ["cli"],
     ["__main__"],
 ]
@@ -86,7 +87,9 @@ DOORS = {
     "albumentations": "augment",
     "matplotlib": "figures",
     "filelock": "publish",
-    "typer": "cli benchcli",
+    "typer": "cli benchcli reviewcli",
+    "fastapi": "reviewserver",
+    "uvicorn": "reviewserver",
 }
 
 # What a process that imports the first must not have loaded.
@@ -201,7 +204,7 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
 
 def test_local_imports_are_only_in_cli():
     local = {place for place, function in functions() if list(imported(function))}
-    assert sorted(place for place in local if not place.startswith(("cli.", "benchcli."))) == []
+    assert sorted(place for place in local if not place.startswith(("cli.", "benchcli.", "reviewcli."))) == []
 
 
 @pytest.mark.parametrize("folder", ["satae", "tests", "benchmarks"])
