@@ -59,7 +59,7 @@ def test_text_has_the_contrast_of_wcag_aa(enter: Open, gpkg: Path, theme: str) -
     change(gpkg, "UPDATE anomalies SET review_status = 'accepted', review_label = 'ship' WHERE fid = 1")
     change(gpkg, "UPDATE anomalies SET review_status = 'rejected' WHERE fid = 2")
     page = enter(gpkg)
-    while page.inner_text("#theme") != theme:
+    while theme not in page.inner_text("#theme"):
         page.click("#theme")
     for keys in ("k", "j", "j", "?"):
         press(page, keys)

@@ -34,6 +34,7 @@ export class Facts {
 
   write() {
     $("note").focus();
+    $("note").scrollIntoView({ block: "nearest" });
     $("note").setSelectionRange($("note").value.length, $("note").value.length);
   }
 
@@ -49,7 +50,7 @@ export class Facts {
     const rows = [
       ["Score", score(region.score), `p ${probability(region.score)}`],
       ["Area", area(region), region.pixels === null || region.area_m2 === null ? "" : `${number(region.pixels)} px`],
-      ["Raw score", `${number(region.peak)}`, `mean ${number(region.mean)}`],
+      ["Raw score", number(region.peak), region.mean === null ? "" : `mean ${number(region.mean)}`],
       ["Differs in", ...kind(region.spectral_share)],
     ];
     $("numbers").replaceChildren(...rows.filter(([, value]) => value).map(([name, value, more]) => {
@@ -80,9 +81,7 @@ export class Facts {
 
 function kind(share) {
   if (share === null) return ["", ""];
-  return share >= 0.5
-    ? ["colour", `${percent(share)}, texture ${percent(1 - share)}`]
-    : ["texture", `${percent(1 - share)}, colour ${percent(share)}`];
+  return share >= 0.5 ? ["colour", percent(share)] : ["texture", percent(1 - share)];
 }
 
 function bars(shares) {

@@ -41,12 +41,12 @@ export class List {
         this.drawn.delete(index);
       }
     }
-    for (let index = first; index < last; index++) {
+    for (let index = last - 1; index >= first; index--) {
       if (this.drawn.has(index)) continue;
       const row = this.row(index);
       row.style.transform = `translateY(${index * height}px)`;
       this.drawn.set(index, row);
-      this.rows.append(row);
+      this.rows.insertBefore(row, this.drawn.get(index + 1) ?? null); // in the order that they are read in
     }
   }
 

@@ -80,12 +80,17 @@ function filter() {
 function select(fid) {
   const region = page.byFid.get(fid);
   page.selected = fid;
-  document.body.classList.remove("listing");
-  $("drawer").setAttribute("aria-expanded", "false");
+  shut();
   page.list.select(fid);
   page.ground.select(region);
   page.facts.show(region, opinion(fid));
   describe(region.scene);
+}
+
+/** Puts the list away, on screens where it lies over the map. */
+function shut() {
+  document.body.classList.remove("listing");
+  $("drawer").setAttribute("aria-expanded", "false");
 }
 
 function step(by) {
@@ -176,8 +181,8 @@ function told(fault) {
 function theme(name) {
   const known = name in THEMES ? name : "";
   document.documentElement.dataset.theme = known;
-  $("theme").textContent = THEMES[known];
-  $("theme").setAttribute("aria-label", `Colours: ${known || "as the system"}`);
+  $("theme").textContent = `◐ ${THEMES[known]}`;
+  $("theme").setAttribute("aria-label", `${THEMES[known]} colours`);
   localStorage.setItem("satae-theme", known);
 }
 
@@ -200,6 +205,7 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, select, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
+    if (event.key === "Escape") return shut();
     const act = KEYS[event.key.toLowerCase()] ?? (/^[1-9]$/.test(event.key) ? () => label(event.key - 1) : null);
     if (!act || (!$("single-keys").checked && event.key !== "?")) return;
     event.preventDefault();

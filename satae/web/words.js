@@ -36,5 +36,5 @@ export function percent(share) {
 }
 
 export function number(value) {
-  return value === null ? "–" : Math.abs(value) >= 1e5 ? whole.format(value) : String(Number(value.toPrecision(5)));
+  return value === null ? "–" : Math.abs(value) >= 1e5 ? whole.format(value) : String(Number(value.toPrecision(4)));
 }
