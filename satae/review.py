@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -113,8 +113,11 @@ class Review:
         self.changes(0)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file, and leave it in one piece where nobody else has it open."""
         with self._lock:
+            with suppress(sqlite3.Error):  # QGIS turns to a log beside the file, and back when it closes last
+                self._database.execute("PRAGMA busy_timeout = 0")
+                self._database.execute("PRAGMA journal_mode = DELETE").fetchall()
             self._database.close()
 
     def changes(self, since: int) -> tuple[int, dict[int, Entry]]:

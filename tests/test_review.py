@@ -158,7 +158,11 @@ def test_an_open_reader_is_not_disturbed(path: Path, mode: str) -> None:
         opened = Review(path)
         opened.decide(1, YES, seen=latest(opened, 1))
         assert reader.execute("SELECT review_status FROM anomalies WHERE fid = 1").fetchone() == ("accepted",)
-        opened.close()
+    opened.close()  # the last to leave
+    assert list(path.parent.glob("anomalies.gpkg?*")) == []
+    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as alone:
+        assert alone.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+        assert alone.execute("SELECT review_status FROM anomalies WHERE fid = 1").fetchone() == ("accepted",)
 
 
 def test_a_file_that_was_replaced_is_noticed(opened: Review, path: Path, tmp_path: Path) -> None:
