@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from satae import __version__, benchcli, exportcli
+from satae import __version__, benchcli, exportcli, reviewcli
 from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
 from satae.summary import counted
@@ -387,6 +387,7 @@ def _shown(value: Any) -> str:
 
 
 app.command()(_explained(exportcli.command(_say)))
+app.command()(_explained(reviewcli.review))
 app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 

@@ -9,6 +9,7 @@
     ├── TrainError        the training itself: nothing to learn from, a damaged checkpoint
     │   └── DivergedError the loss or its gradient is no longer a number
     ├── ModelError        a model file: missing, no card, does not fit the scene
+    ├── ResultError       a result (.gpkg): missing, not from satae, locked, or changed elsewhere
     ├── DeviceError       a device that was asked for and did not take
     └── OutputError       exit code 3: a result could not be written; what was there before is still there
 
@@ -53,6 +54,10 @@ class DivergedError(TrainError):
 
 class ModelError(SataeError):
     """A model file cannot be used, or does not fit the scene."""
+
+
+class ResultError(SataeError):
+    """A result cannot be used, or not just now."""
 
 
 class DeviceError(SataeError):

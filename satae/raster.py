@@ -218,6 +218,31 @@ def read_mask(path: Path, dataset: Dataset, band: int, window: Window) -> npt.ND
     return _decoded(path, dataset, window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
 
 
+def decimated(
+    path: Path, dataset: Dataset, bands: list[int], window: Window, shape: tuple[int, int]
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """A window at a smaller `shape` (rows, cols) for show: (band, row, col) and where all bands are valid.
+
+    Pixels are averaged, from overviews where they are. Raises DamageError as `read` does.
+    """
+    size = (len(bands), *shape)
+
+    def pixels(d: Dataset, w: Window) -> Any:
+        return d.read(bands, window=_gdal(w), out_shape=size, resampling=Resampling.average)
+
+    def masks(d: Dataset, w: Window) -> Any:
+        return d.read_masks(bands, window=_gdal(w), out_shape=size)
+
+    image = _decoded(path, dataset, window, pixels)
+    valid = (_decoded(path, dataset, window, masks) > 0).all(axis=0)
+    return image, valid & np.isfinite(image).all(axis=0)
+
+
+def overviews(dataset: Dataset) -> list[int]:
+    """By how much each overview of the first band is smaller than it."""
+    return [int(factor) for factor in dataset.overviews(1)]
+
+
 def _gdal(window: Window) -> Any:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import rasterio
 from affine import Affine
 from detectors import toy
 from endings import CPU, recipe
+from results import result
 
 from satae import config, learn, synthetic, tiles, tiling, train
 from satae.describe import describe
@@ -161,3 +163,15 @@ def trained(tmp_path: Path, toy_tiles: tiles.TileSet) -> Callable[..., train.Tra
         return train.fit([tiles], train.plan([tiles], recipe(*changes)), folder, device=CPU, **how)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished result; to be left as it is."""
+    return result(tmp_path_factory.mktemp("finished") / "out").parent
+
+
+@pytest.fixture
+def gpkg(tmp_path: Path, finished: Path) -> Path:
+    """A copy of it to work on: the GeoPackage, with scene, heatmap and chips beside it."""
+    return shutil.copytree(finished, tmp_path / "out") / "anomalies.gpkg"

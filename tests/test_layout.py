@@ -65,9 +65,9 @@ TIERS = [
         "inside",
         "cifar",
     ],
-    ["objectives", "scores", "patches", "formats"],
-    ["graph", "runtime", "describe", "matfile", "presets"],
-    ["feed", "lattice"],
+    ["objectives", "scores", "patches", "formats", "review"],
+    ["graph", "runtime", "describe", "matfile", "presets", "reviewtiles"],
+    ["feed", "lattice", "reviewserver"],
     ["pixels", "images", "step"],
     ["train", "export", "scan", "tiling"],
     ["evidence", "heldout", "heatmap", "shift", "baseline", "why", "precision", "deepness"],
@@ -77,7 +77,7 @@ TIERS = [
     ["bench", "inject", "benchcifar"],
     ["benchreport"],
     ["benchinject", "cifarreport"],
-    ["benchcli", "exportcli"],
+    ["benchcli", "exportcli", "reviewcli"],
     ["cli"],
     ["__main__"],
 ]
@@ -88,7 +88,9 @@ DOORS = {
     "albumentations": "augment",
     "matplotlib": "figures",
     "filelock": "publish",
-    "typer": "cli benchcli exportcli",
+    "typer": "cli benchcli exportcli reviewcli",
+    "fastapi": "reviewserver",
+    "uvicorn": "reviewserver",
 }
 
 # What a process that imports the first must not have loaded.
@@ -203,7 +205,8 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
 
 def test_local_imports_are_only_in_cli():
     local = {place for place, function in functions() if list(imported(function))}
-    assert sorted(place for place in local if not place.startswith(("cli.", "benchcli.", "exportcli."))) == []
+    commands = "cli.", "benchcli.", "exportcli.", "reviewcli."
+    assert sorted(place for place in local if not place.startswith(commands)) == []
 
 
 @pytest.mark.parametrize("folder", ["satae", "tests", "benchmarks"])

@@ -1,0 +1,195 @@
+// One scene at a time in its own pixels: picture, heatmap, outlines. The heatmap's grid is the scene's.
+
+const COLOURS = [ // of outlines by score, as in the QGIS style
+  [2, "#fff1a8"], [3, "#ffd633"], [4, "#ff9f0a"], [6, "#ff5230"], [Infinity, "#ff2d96"],
+];
+const ACCEPTED = "#35e08d";
+const REJECTED = "#c9d1d8";
+const CASING = "rgba(12,12,20,0.75)";
+const LABELLED = 2; // scene pixels a screen pixel, up to which ranks are written
+const TILE = 256;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Ground {
+  /** `choose(fid)` is called when a region is clicked, `damaged()` when a tile cannot be read. */
+  constructor(target, where, scenes, choose, damaged) {
+    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}) });
+    this.outlines = new ol.source.Vector();
+    this.styles = new Map();
+    this.lines = new ol.layer.Vector({ source: this.outlines, style: (f, r) => this.style(f, r), declutter: true, zIndex: 3 });
+    this.scale = new ol.control.ScaleLine({ minWidth: 72 });
+    this.map = new ol.Map({
+      target,
+      layers: [this.lines],
+      controls: [new ol.control.Zoom(), this.scale],
+      interactions: ol.interaction.defaults.defaults({ altShiftDragRotate: false, pinchRotate: false }),
+    });
+    this.map.on("singleclick", ({ coordinate }) => {
+      const fid = this.at(coordinate);
+      if (fid !== null) choose(fid);
+    });
+    this.map.on("pointermove", ({ coordinate }) => this.tell(coordinate));
+  }
+
+  /** Takes the outlines {fid: polygons} in, and regions for their scene and score. */
+  take(shapes, regions) {
+    this.features = scenesOf(regions, this.scenes.length);
+    for (const region of regions) {
+      const rings = shapes[region.fid];
+      if (!rings?.length) continue;
+      const feature = new ol.Feature(new ol.geom.MultiPolygon(rings));
+      feature.setId(region.fid);
+      feature.setProperties({ score: region.score ?? 0, rank: region.rank }, true);
+      this.features[region.scene].push(feature);
+    }
+    this.extents = this.scenes.map((scene, i) => scene.width
+      ? [0, -scene.height, scene.width, 0]
+      : this.features[i].reduce((all, f) => ol.extent.extend(all, f.getGeometry().getExtent()), ol.extent.createEmpty()));
+  }
+
+  /** Shows a scene. */
+  open(number) {
+    if (number === this.number) return;
+    this.number = number;
+    const scene = this.scenes[number];
+    const extent = ol.extent.isEmpty(this.extents[number]) ? [0, 0, 1, 1] : this.extents[number];
+    const projection = new ol.proj.Projection({
+      code: `satae:${number}`, units: scene.width ? "pixels" : "m", extent,
+      metersPerUnit: scene.width ? scene.gsd_m ?? undefined : 1, getPointResolution: (resolution) => resolution,
+    });
+    for (const layer of [this.picture, this.heat]) if (layer) this.map.removeLayer(layer);
+    this.picture = scene.picture ? this.tiles(scene, projection, extent, "picture", 1) : null;
+    this.heat = scene.heat ? this.tiles(scene, projection, extent, "heatmap", 2) : null;
+    for (const layer of [this.picture, this.heat]) if (layer) this.map.addLayer(layer);
+    this.outlines.clear(true);
+    this.outlines.addFeatures(this.features[number]);
+    const size = Math.max(ol.extent.getWidth(extent), ol.extent.getHeight(extent));
+    const smallest = scene.width ? 1 / 32 : size / 1e5;
+    this.map.setView(new ol.View({
+      projection, center: ol.extent.getCenter(extent), resolution: size / 400,
+      minResolution: smallest, maxResolution: Math.max(size / 100, 4 * smallest), enableRotation: false,
+    }));
+    this.scale.element.hidden = Boolean(scene.width && !scene.gsd_m);
+    this.fresh = true;
+  }
+
+  tiles(scene, projection, extent, what, zIndex) {
+    const highest = scene.levels - 1;
+    const resolutions = Array.from({ length: scene.levels }, (_, z) => 2 ** (highest - z));
+    const source = new ol.source.TileImage({
+      projection, interpolate: false, transition: still.matches ? 0 : 150,
+      tileGrid: new ol.tilegrid.TileGrid({ extent, origin: [0, 0], resolutions, tileSize: TILE }),
+      tileUrlFunction: ([z, x, y]) => `scenes/${this.number}/${what}/${highest - z}/${y}/${x}.png`,
+    });
+    source.on("tileloaderror", () => this.damaged());
+    const layer = new ol.layer.Tile({ source, zIndex, preload: 1 });
+    layer.setVisible(what !== "heatmap" || this.hot !== false);
+    return layer;
+  }
+
+  style(feature, resolution) {
+    const fid = feature.getId();
+    if (this.hidden.has(fid) && fid !== this.selected) return null;
+    const { status } = this.opinion(fid);
+    const chosen = fid === this.selected;
+    const level = feature.get("score");
+    const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : COLOURS.find(([upper]) => level < upper)[1];
+    const label = chosen || resolution <= LABELLED ? String(feature.get("rank") ?? "") : "";
+    const key = [colour, status === "rejected", chosen, label].join();
+    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, status === "rejected", chosen, label));
+    return this.styles.get(key);
+  }
+
+  /** Draws again after opinions or the filter changed; `shown` are the fids that pass. */
+  refresh(opinion, shown) {
+    this.opinion = opinion;
+    if (shown) this.hidden = new Set(this.features.flat().map((f) => f.getId()).filter((fid) => !shown.has(fid)));
+    this.lines.changed();
+  }
+
+  select(region) {
+    this.selected = region.fid;
+    this.open(region.scene);
+    this.lines.changed();
+    const feature = this.outlines.getFeatureById(region.fid);
+    if (feature) this.look(feature.getGeometry().getExtent());
+  }
+
+  /** Brings an extent to the middle, at the zoom there is unless it would be too small or too large to see. */
+  look(extent) {
+    const view = this.map.getView();
+    const [width, height] = this.map.getSize() ?? [400, 400];
+    const smallest = this.scenes[this.number].width ? 1 / 6 : 0;
+    const fitting = Math.max(ol.extent.getWidth(extent) / width, ol.extent.getHeight(extent) / height, smallest / 6);
+    const now = view.getResolution();
+    const fits = !this.fresh && fitting * 1.2 < now && now < fitting * 30;
+    const target = { center: ol.extent.getCenter(extent), resolution: fits ? now : fitting * 6 };
+    view.cancelAnimations();
+    if (this.fresh || still.matches) {
+      view.setCenter(target.center);
+      view.setResolution(target.resolution);
+    } else view.animate({ ...target, duration: 180 });
+    this.fresh = false;
+    this.wide = false;
+  }
+
+  /** The whole scene, and back. */
+  zoom() {
+    const feature = this.outlines.getFeatureById(this.selected);
+    if (this.wide && feature) {
+      this.fresh = true;
+      return this.look(feature.getGeometry().getExtent());
+    }
+    this.map.getView().fit(this.extents[this.number], { padding: [16, 16, 16, 16], duration: still.matches ? 0 : 180 });
+    this.wide = true;
+  }
+
+  heatmap(on) {
+    this.hot = on;
+    this.heat?.setVisible(on);
+  }
+
+  at(coordinate) {
+    const seen = (feature) => !this.hidden.has(feature.getId());
+    const size = (feature) => ol.extent.getArea(feature.getGeometry().getExtent());
+    const inside = this.outlines.getFeaturesAtCoordinate(coordinate).filter(seen).sort((a, b) => size(a) - size(b));
+    if (inside.length) return inside[0].getId();
+    const near = this.outlines.getClosestFeatureToCoordinate(coordinate, seen);
+    if (!near) return null;
+    const [x, y] = near.getGeometry().getClosestPoint(coordinate);
+    const away = Math.hypot(x - coordinate[0], y - coordinate[1]) / this.map.getView().getResolution();
+    return away <= 12 ? near.getId() : null;
+  }
+
+  tell([x, y]) {
+    const t = this.scenes[this.number]?.transform;
+    if (!t) return;
+    const [east, north] = [t[0] * x - t[1] * y + t[2], t[3] * x - t[4] * y + t[5]];
+    const digits = Math.abs(t[0]) < 0.01 ? 6 : 1;
+    this.where.textContent = `x ${east.toFixed(digits)}  y ${north.toFixed(digits)}  row ${Math.floor(-y)}  col ${Math.floor(x)}`;
+  }
+}
+
+function scenesOf(regions, count) {
+  return Array.from({ length: Math.max(1, count) }, () => []);
+}
+
+function drawn(colour, dashed, chosen, label) {
+  const line = (options) => new ol.style.Stroke({ lineJoin: "miter", ...options });
+  const styles = [];
+  if (chosen) styles.push(new ol.style.Style({ stroke: line({ color: "rgba(255,255,255,0.95)", width: 8 }), zIndex: 9 }));
+  styles.push(
+    new ol.style.Style({ stroke: line({ color: CASING, width: chosen ? 5 : dashed ? 2.5 : 4 }), zIndex: chosen ? 9 : 1 }),
+    new ol.style.Style({
+      stroke: line({ color: colour, width: chosen ? 3 : dashed ? 1.25 : 2, lineDash: dashed ? [4, 4] : undefined }),
+      zIndex: chosen ? 9 : 2,
+      text: label
+        ? new ol.style.Text({
+          text: label, font: "600 12px system-ui, sans-serif", overflow: true, textBaseline: "bottom", offsetY: -4,
+          fill: new ol.style.Fill({ color: "#fff" }), stroke: new ol.style.Stroke({ color: "rgba(12,12,20,0.9)", width: 3 }),
+        })
+        : undefined,
+    }),
+  );
+  return styles;
+}
