@@ -43,12 +43,10 @@ def test_half_precision_is_measured_and_remembered(here, scene_path):
     assert result.out.exists() and result.scenes[0].verdict.domain == "same"
 
 
-def test_integers_are_scored_by_the_command_as_any_model(here, scene_path, monkeypatch):
-    monkeypatch.setattr(fidelity, "LEAST_RANK", 0.9)  # a model of eight channels and two epochs loses more
-    monkeypatch.setattr(fidelity, "LEAST_OVERLAP", 0.5)
+def test_integers_are_scored_by_the_command_as_any_model(here, scene_path):
     done = CliRunner().invoke(app, ["export", "model.onnx", "--precision", "int8"])
     assert done.exit_code == 0, done.stderr
-    assert "loss on" in done.stdout and "rank correlation of the map 0.9" in done.stdout
+    assert "held-out pixels: rank correlation of the map " in done.stdout
     done = CliRunner().invoke(
         app, ["-q", "score", str(scene_path), "--model", "model_int8.onnx", "--top", "3"]
     )
