@@ -11,7 +11,7 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -28,6 +28,7 @@ from satae.qgis import REVIEW_STATUSES
 
 Row = dict[str, Any]
 Columns = dict[str, type]
+Placer = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 PATIENCE = 3.0  # seconds to wait for another program's transaction to end
 LONGEST_NOTE = 2000
@@ -301,15 +302,28 @@ def polygon(blob: Any) -> Any:
     return shape if shape is not None and np.isfinite(shapely.bounds(shape)).all() else None
 
 
-def corners(shape: Any, place: Any) -> list[list[list[list[float]]]]:
-    """Polygons, rings and positions of a shape as GeoJSON nests them; `place` moves positions (n, 2)."""
+def outlines(shapes: dict[int, Any], place: Placer) -> dict[int, list[list[list[list[float]]]]]:
+    """Polygons, rings and positions of each shape as GeoJSON nests them.
 
-    def ring(line: Any) -> list[list[float]]:
-        moved: npt.NDArray[np.float64] = place(shapely.get_coordinates(line))
-        return [[round(x, 3), round(y, 3)] for x, y in moved.tolist()] if np.isfinite(moved).all() else []
-
-    parts = [part for part in shapely.get_parts(shape) if part.geom_type == "Polygon"]
-    return [[ring(line) for line in (part.exterior, *part.interiors)] for part in parts]
+    `place` moves positions (n, 2); polygons that it moves to where nothing is are left out.
+    """
+    found: dict[int, list[list[list[list[float]]]]] = {fid: [] for fid in shapes}
+    parts, of_shape = shapely.get_parts(list(shapes.values()), return_index=True)
+    polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    parts, of_shape = parts[polygons], of_shape[polygons]
+    rings, of_part = shapely.get_rings(parts, return_index=True)
+    xy, of_ring = shapely.get_coordinates(rings, return_index=True)
+    moved = place(xy).round(6)
+    lost = set(of_part[of_ring[~np.isfinite(moved).all(axis=1)]].tolist())
+    ends = np.searchsorted(of_ring, np.arange(len(rings) + 1)).tolist()
+    fids, positions = list(shapes), moved.tolist()
+    made: dict[int, list[list[list[float]]]] = {}
+    for ring, part in enumerate(of_part.tolist()):
+        made.setdefault(part, []).append(positions[ends[ring] : ends[ring + 1]])
+    for part, lines in made.items():
+        if part not in lost:
+            found[fids[of_shape[part]]].append(lines)
+    return found
 
 
 def named_labels(text: str) -> tuple[str, ...]:

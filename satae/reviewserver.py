@@ -11,7 +11,7 @@ import hmac
 import json
 import secrets
 import socket
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satae.errors import OutputError, ResultError, SceneError
 from satae.qgis import CLEAR_BELOW
-from satae.review import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, corners
+from satae.review import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, outlines
 from satae.reviewtiles import View, view
 
 HOST = "127.0.0.1"
@@ -254,21 +254,27 @@ def chip_of(folder: Path, name: str | None) -> bytes | None:
 def _serve_regions(app: FastAPI, review: Review, views: list[View], labels: tuple[str, ...]) -> None:
     numbers = {v.name: i for i, v in enumerate(views)}
     shown = [r | {"scene": numbers.get(str(r["scene"] or ""), 0)} for r in review.regions]
+    told = [_told(v, row) for v, row in zip(views, review.scenes, strict=True)]
+    content = {
+        "name": review.path.name,
+        "labels": labels,
+        "clear": CLEAR_BELOW,
+        "scenes": told,
+        "regions": shown,
+    }
+    drawn: dict[int, Any] = {}
+    for number, v in enumerate(views):
+        fids = [r["fid"] for r in shown if r["scene"] == number and r["fid"] in review.polygons]
+        drawn |= outlines({fid: review.polygons[fid] for fid in fids}, v.placer(review.crs))
+    measured, lines = _json(content).body, _json(drawn).body  # once, for there may be thousands
 
     @app.get("/regions")
     def regions() -> Response:
-        told = [_told(v, row) for v, row in zip(views, review.scenes, strict=True)]
-        content = {"name": review.path.name, "labels": labels, "scenes": told, "regions": shown}
-        return _json(content | _changes(review, 0) | {"clear": CLEAR_BELOW})
+        return Response(measured, media_type="application/json")
 
     @app.get("/outlines")
-    def outlines() -> Response:
-        placers = [v.placer(review.crs) for v in views]
-        shapes = review.polygons
-        lines = {
-            r["fid"]: corners(shapes[r["fid"]], placers[r["scene"]]) for r in shown if r["fid"] in shapes
-        }
-        return _json(lines)
+    def places() -> Response:
+        return Response(lines, media_type="application/json")
 
     @app.get("/changes")
     def changes(since: int) -> Response:
@@ -302,7 +308,8 @@ def _changes(review: Review, since: int) -> dict[str, Any]:
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    return asdict(entry.opinion) | {"revision": entry.revision}
+    said = entry.opinion
+    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision}
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -25,7 +25,7 @@ from satae import qgis, raster
 from satae.errors import SceneError
 from satae.grid import Grid, Window
 from satae.raster import ColorInterp
-from satae.review import known_crs
+from satae.review import Placer, known_crs
 
 SIDE = 256  # pixels of a tile
 READERS = 2  # tiles of one raster that are read at once
@@ -220,7 +220,7 @@ class View:
             colours = _colours(self.top)
         return _png(self.heat.tile(level, row, col), lambda heat: _coloured(heat[0], self.top, colours))
 
-    def placer(self, crs: pyproj.CRS | None) -> Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]:
+    def placer(self, crs: pyproj.CRS | None) -> Placer:
         """What moves map coordinates (n, 2) in `crs` to the drawing's (x, y), y upwards: (col, -row) of pixels.
 
         Positions that cannot be moved are not finite.

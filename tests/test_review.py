@@ -81,8 +81,22 @@ def test_outlines_are_those_that_gdal_reads(opened: Review, path: Path) -> None:
     assert {fid: shape.equals(expected[fid]) for fid, shape in opened.polygons.items()} == dict.fromkeys(
         expected.index, True
     )
-    ring = review.corners(opened.polygons[1], lambda xy: xy)[0][0]
-    assert shapely.Polygon(ring).equals(expected[1].geoms[0])
+    lines = review.outlines(opened.polygons, lambda xy: xy)
+    assert all(shapely.Polygon(lines[fid][0][0]).equals(expected[fid].geoms[0]) for fid in expected.index)
+
+
+def test_outlines_have_their_holes_and_parts_and_nothing_without_a_place() -> None:
+    ring = shapely.box(0, 0, 9, 9).difference(shapely.box(3, 3, 5, 5))
+    shapes = {
+        7: shapely.MultiPolygon([ring, shapely.box(20, 0, 21, 1)]),
+        9: shapely.Point(1, 1),
+        4: shapely.box(90, 0, 91, 1),
+    }
+    found = review.outlines(shapes, lambda xy: np.where(xy[:, :1] > 80, np.nan, xy))
+    assert list(found) == [7, 9, 4] and found[9] == found[4] == []
+    again = shapely.MultiPolygon([(lines[0], lines[1:]) for lines in found[7]])
+    assert again.equals(shapes[7]) and [len(lines) for lines in found[7]] == [2, 1]
+    assert review.outlines({}, lambda xy: xy) == {}
 
 
 def test_what_others_wrote_is_told_and_not_overwritten(opened: Review, path: Path) -> None:

@@ -147,7 +147,7 @@ def test_every_answer_carries_the_headers_that_keep_it_apart(client: Client, pat
 def test_others_are_not_let_in(
     client: Client, gpkg: Path, method: str, path: str, forged: dict[str, str | None], status: int
 ) -> None:
-    seen = client.get("/regions")["opinions"]["1"]["revision"]
+    seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     body = decision(seen) if path == "/regions/1" and method == "POST" else None
     if "Transfer-Encoding" in forged:
         body = b"0\r\n\r\n"
@@ -170,7 +170,7 @@ def test_nothing_of_the_page_is_inline(client: Client) -> None:
 
 
 def test_a_decision_is_written_and_answered_with_its_revision(client: Client, gpkg: Path) -> None:
-    content = client.get("/regions")
+    content = client.get("/changes?since=0")
     seen = content["opinions"]["2"]["revision"]
     status, _, answer = client.ask("POST", "/regions/2", decision(seen, note="a\nb"))
     assert status == 200 and opinions(gpkg)[1] == ("accepted", "ship", "a\nb")
@@ -182,7 +182,7 @@ def test_a_decision_is_written_and_answered_with_its_revision(client: Client, gp
 
 
 def test_what_was_changed_elsewhere_is_refused_and_told(client: Client, gpkg: Path) -> None:
-    seen = client.get("/regions")["opinions"]["1"]["revision"]
+    seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     change(gpkg, "UPDATE anomalies SET review_status = 'rejected' WHERE fid = 1")
     status, _, answer = client.ask("POST", "/regions/1", decision(seen))
     content = json.loads(answer)
@@ -226,7 +226,7 @@ def test_a_locked_file_is_answered_at_once_enough(
 ) -> None:
     monkeypatch.setattr(reviews, "PATIENCE", 0.05)
     client: Client = request.getfixturevalue("client")
-    seen = client.get("/regions")["opinions"]["1"]["revision"]
+    seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     database = reviews.sqlite3.connect(gpkg, isolation_level=None)
     database.execute("BEGIN EXCLUSIVE")
     status, _, answer = client.ask("POST", "/regions/1", decision(seen))
@@ -308,7 +308,7 @@ def test_hostile_texts_are_data(gpkg: Path, request: pytest.FixtureRequest) -> N
     first = json.loads(content)["regions"][0]
     assert status == 200 and headers["content-type"] == "application/json"
     assert first["anomaly_id"] == HOSTILE and first["band_shares"] == {HOSTILE: 1.0}
-    assert json.loads(content)["opinions"]["1"]["label"] == "\N{REPLACEMENT CHARACTER}"
+    assert client.get("/changes?since=0")["opinions"]["1"]["label"] == "\N{REPLACEMENT CHARACTER}"
     assert client.ask("GET", "/chips/1.png")[0] == 404
 
 

@@ -16,18 +16,18 @@ start().catch((fault) => say(fault.status === 401 ? fault.message : told(fault),
 async function start() {
   theme(localStorage.getItem("satae-theme") ?? "");
   await enter();
-  const content = await get("regions");
+  const [content, outlines, said] = await Promise.all([get("regions"), get("outlines"), get("changes?since=0")]);
   document.title = `${content.name} · satae review`;
   $("name").textContent = content.name;
   page.regions = content.regions;
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
   page.labels = content.labels;
-  page.opinions = new Opinions(content, changed, failed);
+  page.opinions = new Opinions(said, changed, failed);
   page.list = new List($("list"), $("rows"), select);
   page.facts = new Facts(page.labels, page.scenes, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
-  page.ground.take(await get("outlines"), page.regions);
+  page.ground.take(outlines, page.regions);
   offer(content);
   listen();
   filter();
