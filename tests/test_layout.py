@@ -72,6 +72,8 @@ TIERS = [
     ["train", "export", "scan", "tiling"],
     ["evidence", "heldout", "heatmap", "shift", "baseline", "why", "precision", "deepness"],
     ["chips", "selection", "diagnosis", "stac", "fidelity"],
+    ["overview"],
+    ["report"],
     ["learn", "detect", "about", "catalogue", "options", "demo", "convert"],
     ["summary", "fitting"],
     ["bench", "inject", "benchcifar"],
