@@ -336,7 +336,7 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, rule: Ru
 
 
 def _reach(supported: float) -> str:
-    return f"{-math.log10(supported):.1f}"
+    return f"{abs(math.log10(supported)):.1f}"
 
 
 def _least(calibration: Calibration, chapter: Chapter) -> str:

@@ -24,6 +24,7 @@ TIERS = [
         "tifftags",
         "grid",
         "console",
+        "manual",
         "qgisxml",
         "landscape",
         "metrics",
