@@ -36,7 +36,7 @@ input ever. `SOURCE_DATE_EPOCH` fixes the time that outputs record, so that equa
 
     satae --install-completion        # for the shell that it is typed in: bash, zsh, fish or PowerShell
 
-Open a new shell, then `satae sc<TAB>` and `satae score --th<TAB>`. `--show-completion` prints the script instead, to be
+Open a new shell, type `satae` and the first letters of a command, and press the tab key. `--show-completion` prints the script instead, to be
 put where you keep such things. Both find out which shell calls them; where they cannot, as in a container, name it:
 
     _SATAE_COMPLETE=source_bash satae > ~/.local/share/bash-completion/completions/satae

@@ -20,9 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SATAE = "import sys; sys.argv[0] = 'satae'; from satae.cli import main; main()"
 EVERYWHERE = {"-h", "--help"}
-CALLED = re.compile(
-    r"(?<![\w./-])satae(?= [a-z-])([^`#;&|>]*)"
-)  # satae, then words up to a comment or the next one
+# satae, then words up to the end of the line, a comment or the next command
+CALLED = re.compile(r"(?<![\w./-])satae(?= [a-z-])([^`#;&|>\n]*)")
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
