@@ -39,14 +39,19 @@ OUTLINED = 300  # regions drawn in the pictures, over all scenes
 SMALLEST = 14  # units below which a region is drawn as a ring around it
 NO_CRS = "no CRS"
 POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
+ABOUT = (
+    "The score of a region is −log10 of its p-value among the candidate regions of ground that was held out: "
+    "2 is reached by 1 in 100 of them. The heatmap says the same of single pixels, so its values are larger. "
+    "Both say how unusual a place is, not what is there; that is for you to judge."
+)
 RULES = {
-    "far": "Regions are reported from the score on at which background alone is expected to give {:g} false "
+    "far": "Regions are reported from the heatmap value on at which background alone is expected to give {:g} false "
     "alarms per 100 km² (per 10 megapixels where pixels have no known size).",
-    "fdr": "Regions are reported down to the score at which a share of {:g} of them is expected to be false "
+    "fdr": "Regions are reported down to the peak at which a share of {:g} of them is expected to be false "
     "(Benjamini and Hochberg over the candidate regions of the scene).",
-    "top": "The {:g} highest regions of each scene were asked for, whatever their score: this says nothing about "
+    "top": "The {:g} highest regions of each scene were asked for, however high they are: this says nothing about "
     "how many of them are false alarms.",
-    "threshold": "Regions are what reaches a fixed score of {:g}.",
+    "threshold": "Regions are where the heatmap reaches a fixed value of {:g}.",
 }
 
 
@@ -144,10 +149,7 @@ def _opening(body: Element, out: Path, chapters: Sequence[Chapter], rule: Rule) 
     where = f"{_counted(total, 'region')} in {_counted(len(chapters), 'scene')}"
     made = chapters[0].layer.scene["created"]
     _add(body, "p", f"{where} out of place · {rule} · {made}", kind="muted")
-    _add(
-        body, "p", "The score is −log10 of the p-value: 3 is reached by 1 in 1 000 of what is normal. It says"
-    )
-    body[-1].text = f"{body[-1].text} how unusual a place is, not what is there; that is for you to judge."
+    _add(body, "p", ABOUT)
 
 
 def _scene(body: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -> None:
@@ -155,7 +157,7 @@ def _scene(body: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -
     _add(body, "h2", row["scene"])
     for remark in chapter.remarks:
         _add(body, "p", remark, kind="note")
-    at = "" if math.isinf(chapter.threshold) else f" at {chapter.threshold:.3g} or more"
+    at = "" if math.isinf(chapter.threshold) else f", {chapter.threshold:.3g} or more in the heatmap"
     _add(
         body,
         "p",
@@ -174,9 +176,9 @@ def _scene(body: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -
         mark.tail = label.partition(",")[0]
     _map(figure, chapter, card, ranks)
     names = row["bands"].split(",")
-    shown = ", ".join(names[:3]) + " as blue, green, red" if len(names) > 2 else f"{names[0]} in grey"
+    shown = ", ".join(names[:3]) + " as blue, green and red" if len(names) > 2 else f"{names[0]} in grey"
     size = f"{grid.height:,} x {grid.width:,} pixels, {crs_name(grid.crs) or NO_CRS}"
-    _add(figure, "figcaption", f"{shown}; grey: not scored. {size}. Numbers are ranks.")
+    _add(figure, "figcaption", f"Bands {shown}; grey is not scored. {size}. Numbers are ranks.")
 
 
 def _map(figure: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -> None:
@@ -202,11 +204,13 @@ def _map(figure: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -
         if rank <= LISTED:
             holder = _add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}")
         step = next(i for i, (_, upper, _, _, _) in enumerate(qgis.CLASSES) if row["score"] < upper)
-        _outline(holder, anomaly, unit, step, str(rank) if rank <= LISTED else "")
+        _outline(holder, anomaly, grid, step, str(rank) if rank <= LISTED else "")
 
 
-def _outline(holder: Element, anomaly: Anomaly, unit: float, step: int, label: str) -> None:
+def _outline(holder: Element, anomaly: Anomaly, grid: Grid, step: int, label: str) -> None:
     """A region, in a dark casing, as a ring around it where it would hardly be seen."""
+    unit = MAP / max(grid.height, grid.width)
+    width, height = grid.width * unit, grid.height * unit
     left, top, right, bottom = (v * unit for v in anomaly.polygon.bounds)
     for kind in ("casing", f"region c{step}"):
         if max(right - left, bottom - top) < SMALLEST:
@@ -218,7 +222,10 @@ def _outline(holder: Element, anomaly: Anomaly, unit: float, step: int, label: s
             path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in c[:-1]) + "Z" for c in corners)
             _add(holder, "path", d=path, kind=kind)
     if label:
-        _add(holder, "text", label, x=f"{right + SMALLEST / 2:.1f}", y=f"{top:.1f}")
+        side = {"x": f"{right + SMALLEST / 2:.1f}"}
+        if right > width - 4 * SMALLEST:  # it would not be seen whole
+            side = {"x": f"{left - SMALLEST / 2:.1f}", "text_anchor": "end"}
+        _add(holder, "text", label, y=f"{min(max(top, 1.5 * SMALLEST), height - 3):.1f}", **side)
 
 
 # --- the regions

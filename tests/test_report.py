@@ -199,7 +199,7 @@ def test_it_says_how_the_result_came_about(made: tuple[Any, Page], model: runtim
         (Rule("far", 2000.0), "expected to give 2000 false alarms per 100 km²"),
         (Rule("fdr", 0.3), "a share of 0.3 of them is expected to be false"),
         (Rule("top", 2), "The 2 highest regions of each scene were asked for"),
-        (Rule("threshold", 3.5), "reaches a fixed score of 3.5"),
+        (Rule("threshold", 3.5), "the heatmap reaches a fixed value of 3.5"),
     ],
     ids=str,
 )
