@@ -278,9 +278,8 @@ def _numbers(row: dict[str, Any], place: str) -> dict[str, str]:
         share = row["spectral_share"]
         facts["it differs in"] = f"{share:.0%} colour, {1 - share:.0%} texture or outline"
     if row["baseline"]:
-        facts[f"baseline {row['baseline']}"] = (
-            f"score {row['baseline_score']:.2f}, {_p(row['baseline_score'])}"
-        )
+        opinion = row["baseline_score"]
+        facts[f"baseline {row['baseline']}"] = f"score {opinion:.2f}, p-value {_p(opinion)}"
     if row["review_status"] != qgis.REVIEW_STATUSES[0]:
         facts["review"] = " · ".join(filter(None, (row["review_status"], row["review_note"])))
     return facts
@@ -289,7 +288,7 @@ def _numbers(row: dict[str, Any], place: str) -> dict[str, str]:
 def _p(exponent: float) -> str:
     """10 to the -exponent, also where that is too small for a float."""
     whole = math.ceil(exponent)
-    return f"p = {10 ** (whole - exponent):.1f}e-{whole}" if exponent > 3 else f"p = {10**-exponent:.2g}"
+    return f"{10 ** (whole - exponent):.1f}e-{whole}" if exponent > 3 else f"{10**-exponent:.2g}"
 
 
 def _place(grid: Grid, anomaly: Anomaly) -> str:
@@ -351,7 +350,8 @@ def _least(calibration: Calibration, chapter: Chapter) -> str:
     area = chapter.layer.grid.pixel_area_m2
     unit, what = (PER_PIXELS, "10 megapixels") if area is None else (PER_KM2 * 1e6 / area, "100 km²")
     alarms = calibration.alarms_of(chapter.smallest)
-    return f"rates from {alarms.tail.supported * alarms.per_pixel * unit:.2g} per {what} on are supported"
+    rate = float(f"{alarms.tail.supported * alarms.per_pixel * unit:.2g}")
+    return f"rates from {rate:,g} per {what} on are supported"
 
 
 def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> None:
@@ -369,7 +369,10 @@ def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> Non
     for chapter in chapters[:NAMED]:
         scene = chapter.layer.scene
         gsd = f", {scene['gsd_m']:.4g} m a pixel" if math.isfinite(scene["gsd_m"]) else ""
-        what = f"{scene['path']}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene['bands']}"
+        files = ", ".join(
+            Path(p).name for p in scene["path"].split(";")
+        )  # a page is passed on, folders are not
+        what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene['bands']}"
         kind = (
             f"; domain {scene['domain']}" if scene["domain"] else "; too small to tell whether it is foreign"
         )
