@@ -36,8 +36,9 @@ input ever. `SOURCE_DATE_EPOCH` fixes the time that outputs record, so that equa
 
     satae --install-completion        # for the shell that it is typed in: bash, zsh, fish or PowerShell
 
-Open a new shell, type `satae` and the first letters of a command, and press the tab key. `--show-completion` prints the script instead, to be
-put where you keep such things. Both find out which shell calls them; where they cannot, as in a container, name it:
+Open a new shell, type `satae` and the first letters of a command, and press the tab key. `--show-completion` prints
+the script instead, to be put where you keep such things. Both find out which shell calls them; where they cannot, as
+in a container, name it:
 
     _SATAE_COMPLETE=source_bash satae > ~/.local/share/bash-completion/completions/satae
     _SATAE_COMPLETE=source_zsh satae > ~/.zfunc/_satae      # with `fpath+=~/.zfunc` before compinit in ~/.zshrc
