@@ -44,7 +44,8 @@ class Overview:
             for cells, length in zip(self.shape, (grid.height, grid.width), strict=True)
         )
         bands = min(BANDS, len(scene.names))
-        self.sample = np.full((bands, len(self.rows), len(self.cols)), np.nan, np.float32)
+        self.known = np.zeros((len(self.rows), len(self.cols)), bool)
+        self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
 
     @property
     def grid(self) -> Grid:
@@ -73,14 +74,17 @@ class Overview:
 
     def scene_png(self, fitted: Normalization) -> bytes:
         """The scene, coloured as chips are, grey where no pixel counts."""
-        height, width = self.shape
-        cells = self.sample.reshape(len(self.sample), height, SAMPLES, width, SAMPLES)
-        known = np.isfinite(cells)
-        count = known.sum(axis=(2, 4))
-        mean = np.where(known, cells, 0).sum(axis=(2, 4), dtype=np.float64) / np.maximum(count, 1)
+        count = self._summed(self.known)
+        mean = np.stack([self._summed(band) for band in self.sample]) / np.maximum(count, 1)
         picture = chips.composite(mean, fitted)
-        picture[count[0] == 0] = chips.GREY
+        picture[count == 0] = chips.GREY
         return _png(picture)
+
+    def _summed(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The sum over each cell's samples."""
+        height, width = self.shape
+        cells = samples.reshape(height, SAMPLES, width, SAMPLES)
+        return np.asarray(cells.sum(axis=(1, 3), dtype=np.float64))
 
     def heat_png(self) -> bytes:
         """The heatmap in the colours that QGIS shows it in, clear where it is low or absent."""
@@ -110,8 +114,9 @@ class _Sampling:
             )
         )
         inside = np.ix_(view.rows[rows] - window.row, view.cols[cols] - window.col)
+        view.known[rows, cols] = valid[inside]
         for plane, band in zip(view.sample, image, strict=False):
-            plane[rows, cols] = np.where(valid[inside], band[inside], np.nan)
+            plane[rows, cols] = np.where(valid[inside], band[inside], 0)
         return image, valid
 
 

@@ -37,6 +37,7 @@ NAMED = 100  # scenes in the list of provenance
 LISTED = 24  # regions with chip and numbers
 OUTLINED = 300  # regions drawn in the pictures, over all scenes
 SMALLEST = 14  # units below which a region is drawn as a ring around it
+SPECK = 4  # units around a part of a region that is too small to be drawn
 NO_CRS = "no CRS"
 POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 ABOUT = (
@@ -212,15 +213,17 @@ def _outline(holder: Element, anomaly: Anomaly, grid: Grid, step: int, label: st
     unit = MAP / max(grid.height, grid.width)
     width, height = grid.width * unit, grid.height * unit
     left, top, right, bottom = (v * unit for v in anomaly.polygon.bounds)
+    extent = max(right - left, bottom - top)
+    parts = shapely.get_parts(shapely.simplify(anomaly.polygon, 0.5 / unit))
+    seen = parts[shapely.length(parts) * unit > SPECK] if extent >= SMALLEST else []
     for kind in ("casing", f"region c{step}"):
-        if max(right - left, bottom - top) < SMALLEST:
-            x, y = f"{(left + right) / 2:.1f}", f"{(top + bottom) / 2:.1f}"
-            _add(holder, "circle", cx=x, cy=y, r=str(SMALLEST), kind=kind)
-        else:
-            rings = shapely.get_parts(shapely.simplify(anomaly.polygon, 0.5 / unit))
-            corners = [shapely.get_coordinates(ring.exterior) * unit for ring in rings]
+        if len(seen):
+            corners = [shapely.get_coordinates(part.exterior) * unit for part in seen]
             path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in c[:-1]) + "Z" for c in corners)
             _add(holder, "path", d=path, kind=kind)
+        else:
+            x, y = f"{(left + right) / 2:.1f}", f"{(top + bottom) / 2:.1f}"
+            _add(holder, "circle", cx=x, cy=y, r=f"{max(SMALLEST, extent / 2):g}", kind=kind)
     if label:
         side = {"x": f"{right + SMALLEST / 2:.1f}"}
         if right > width - 4 * SMALLEST:  # it would not be seen whole
@@ -281,7 +284,10 @@ def _numbers(row: dict[str, Any], place: str) -> dict[str, str]:
         opinion = row["baseline_score"]
         facts[f"baseline {row['baseline']}"] = f"score {opinion:.2f}, p-value {_p(opinion)}"
     if row["review_status"] != qgis.REVIEW_STATUSES[0]:
-        facts["review"] = " · ".join(filter(None, (row["review_status"], row["review_note"])))
+        said = row["review_status"], row.get("review_label"), row["review_note"]
+        facts["review"] = " · ".join(filter(None, said))
+    if not math.isnan(row.get("feedback", math.nan)):
+        facts["feedback"] = f"{row['feedback']:+.2f} on the score, for its rank"
     return facts
 
 
@@ -370,8 +376,8 @@ def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> Non
         scene = chapter.layer.scene
         gsd = f", {scene['gsd_m']:.4g} m a pixel" if math.isfinite(scene["gsd_m"]) else ""
         files = ", ".join(
-            Path(p).name for p in scene["path"].split(";")
-        )  # a page is passed on, folders are not
+            f.path.name for f in chapter.overview.scene.files
+        )  # no folders: a page is passed on
         what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene['bands']}"
         kind = (
             f"; domain {scene['domain']}" if scene["domain"] else "; too small to tell whether it is foreign"

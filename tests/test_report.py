@@ -282,6 +282,19 @@ def test_chips_0_leaves_numbers_without_pictures(
     assert len(found.all("li")) == 3 and not found.all("img")
 
 
+def test_what_a_reviewer_and_feedback_said_is_shown() -> None:
+    row = {"score": 2.0, "area_m2": 400.0, "pixels": 4, "spectral_share": 0.25, "baseline": None}
+    row |= {"review_status": "accepted", "review_label": "ship", "review_note": "at anchor", "feedback": -0.5}
+    facts = report._numbers(row, "here")
+    assert facts["review"] == "accepted · ship · at anchor" and facts["feedback"].startswith(
+        "-0.50 on the score"
+    )
+    assert facts["it differs in"] == "25% colour, 75% texture or outline" and facts["p-value"] == "0.01"
+    assert not {"review", "feedback"} & set(
+        report._numbers(row | {"review_status": "unreviewed", "feedback": np.nan}, "")
+    )
+
+
 def test_a_page_that_satae_did_not_write_is_never_replaced(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
