@@ -1,7 +1,7 @@
 """Renders the pictures of docs/tutorial.md: python docs/pictures.py DEMO, the folder that `satae demo` left.
 
-The report is rendered by chromium, the layers by QGIS itself (python3 of the system with qgis.core); what is not
-installed leaves its pictures as they are. Afterwards look at them.
+Report and review are rendered by chromium, the layers by QGIS itself (python3 of the system with qgis.core); what is
+not installed leaves its pictures as they are. Afterwards look at them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def write(name: str, picture: Any) -> None:
     print(f"{path.name}: {picture.shape[1]} x {picture.shape[0]}, {path.stat().st_size / 1000:.0f} kB")
 
 
-def shot(page: str, width: int, height: int, home: Path) -> Any:
+def shot(page: str, width: int, height: int, home: Path, *more: str) -> Any:
     """The page as chromium shows it, None where it is not installed."""
     chromium = shutil.which("chromium")
     if chromium is None:
@@ -74,9 +74,25 @@ def shot(page: str, width: int, height: int, home: Path) -> Any:
         "--hide-scrollbars",
         f"--user-data-dir={home}/profile",
     ]
-    words += [f"--window-size={width},{height}", f"--screenshot={picture}", page]
+    words += [f"--window-size={width},{height}", f"--screenshot={picture}", *more, page]
     subprocess.run([chromium, *words], check=True, capture_output=True, timeout=120)
     return cv2.imread(str(picture))
+
+
+def review(folder: Path, home: Path) -> Any:
+    """The page of `satae review` over a copy of the layers, None where what it needs is not installed."""
+    copy = home / "demo"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("tiles", "runs"))
+    command = [sys.executable, "-m", "satae", "review", "anomalies.gpkg"]
+    with subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        link = server.stdout.readline().strip()
+        try:
+            return shot(link, 1366, 768, home, "--virtual-time-budget=20000") if link else None
+        finally:
+            server.terminate()
 
 
 def qgis(folder: Path, home: Path) -> Any:
@@ -109,6 +125,7 @@ def main(folder: Path) -> None:
         found = {
             "report": shot(page, 1000, 1085, home),
             "qgis": qgis(folder, home),
+            "review": review(folder, home),
         }
     for name, picture in found.items():
         if picture is None:
