@@ -390,7 +390,7 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-app.command()(_explained(exportcli.command(_say)))
+app.command(help=MANUAL["export"])(_explained(exportcli.command(_say)))
 app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 

@@ -40,6 +40,18 @@ Examples:
   satae score --out anomalies.gpkg
   satae score new.tif --model coast.onnx --top 20
   satae score new.tif --far 2 --min-area 500 --baseline rx_shrunk
+  satae score --out anomalies.parquet --stac
+""",
+    "export": """Write the same model for QGIS, or in fewer bits.
+
+Takes a run folder or a model file. --flavor deepness makes the model that the QGIS plugin Deepness runs;
+--precision fp16 or int8 makes a smaller one. What fewer bits cost is measured on held-out tiles, printed and
+written into the model card; where that is too much, nothing is written.
+
+\b
+Examples:
+  satae export runs/model --flavor deepness
+  satae export model.onnx --precision fp16 --out small.onnx
 """,
     "info": """Say what a scene, tile set, model or result is, and what it holds.
 
