@@ -9,11 +9,11 @@ from typing import Any
 
 import geopandas
 import pyogrio
-import pyproj
 
 from satae import formats, runtime, tiles
 from satae.describe import describe
 from satae.errors import SceneError, TilesError
+from satae.grid import crs_name
 from satae.scene import Scene
 from satae.stream import ahead, strips
 
@@ -44,7 +44,7 @@ def _scene(scene: Scene, check: bool) -> dict[str, Any]:
         "bands": list(scene.names),
         "dtype": scene.dtype,
         "gsd_m": grid.gsd_m,
-        "crs": _crs_name(grid.crs),
+        "crs": crs_name(grid.crs),
         "transform": list(grid.transform)[:6],
         "block": list(scene.block),
         "alpha_band": scene.alpha,
@@ -53,15 +53,6 @@ def _scene(scene: Scene, check: bool) -> dict[str, Any]:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
         facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
     return facts
-
-
-def _crs_name(wkt: str | None) -> str | None:
-    """A short name of the CRS, with its code where it has one."""
-    if wkt is None:
-        return None
-    crs = pyproj.CRS.from_wkt(wkt)
-    authority = crs.to_authority(min_confidence=100)
-    return f"{':'.join(authority)} ({crs.name})" if authority else str(crs.name)
 
 
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:

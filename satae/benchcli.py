@@ -14,6 +14,7 @@ import typer
 
 from satae.console import Bar, printable
 from satae.errors import ConfigError
+from satae.manual import MANUAL
 
 if TYPE_CHECKING:
     from satae.bench import Case, Contest
@@ -47,18 +48,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 OUT = Path("bench")
 FAR = 20.0
-HELP = """Compare a recipe with the classics: satae bench had FOLDER; satae bench inject SCENE
-
-rx, rx_shrunk, annulus, memory and pca run on the same scenes, with the same map steps. satae bench cifar10 compares
-recipes with each other and with PCA on small images.
-"""
 
 
 def commands(explained: Callable[[Command], Command], say: Say, state: dict[str, bool]) -> typer.Typer:
     """The sub-commands, with what `cli` does for each of its own."""
-    app = typer.Typer(no_args_is_help=True, help=HELP, rich_markup_mode=None)
+    app = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
     for command in (had, ships, masks, inject, cifar10):
-        app.command()(explained(_done(command, say, state)))
+        app.command(help=MANUAL[f"bench {command.__name__}"])(explained(_done(command, say, state)))
     return app
 
 
@@ -97,7 +93,7 @@ def had(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> Job:
-    """Hyperspectral scenes with known targets: satae bench had FOLDER"""
+    """Hyperspectral scenes with known targets."""
     from satae.bench import mat_cases
 
     contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
@@ -121,7 +117,7 @@ def ships(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> Job:
-    """Ports with labelled ships: satae bench ships FOLDER --mask-suffix _water.tif"""
+    """Ports with labelled ships."""
     from satae.bench import ship_cases
     from satae.options import band_numbers
 
@@ -133,7 +129,7 @@ def ships(
 
 
 def masks(
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE...", help="GeoTIFF files.")],
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
     truth: Annotated[
         list[Path], typer.Option(help="Truth raster, over 0 where a target is; one a scene, in their order.")
     ],
@@ -152,7 +148,7 @@ def masks(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> Job:
-    """Any scenes with truth rasters: satae bench masks a.tif b.tif --truth a_mask.tif --truth b_mask.tif"""
+    """Any scenes with truth rasters."""
     if len(scenes) != len(truth):
         raise ConfigError(
             f"{len(scenes)} scenes and {len(truth)} truth rasters are named; give one --truth a scene"
@@ -192,7 +188,7 @@ def inject(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> Job:
-    """Plant targets into a scene and look for them, no labels needed: satae bench inject scene.tif"""
+    """Plant targets into a scene and look for them."""
     from satae.benchinject import Planting, run
     from satae.describe import describe
     from satae.options import band_numbers
@@ -224,7 +220,7 @@ def cifar10(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> Job:
-    """Families on small images beside PCA: satae bench cifar10 --data DIR --task one-class"""
+    """Families on small images beside PCA."""
     _check_device(device)
     from satae.benchcifar import families as recipes
     from satae.cifarreport import Contest, named_classes, run

@@ -20,6 +20,7 @@ import typer
 from satae import __version__, benchcli, exportcli, reviewcli
 from satae.console import Bar, printable, set_up
 from satae.errors import ConfigError, SataeError
+from satae.manual import MANUAL
 from satae.summary import counted
 
 if TYPE_CHECKING:
@@ -44,7 +45,10 @@ Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
 BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Workers = Annotated[int, typer.Option(min=1, help="Threads that read the scene, and that infer on a CPU.")]
+Workers = Annotated[
+    int,
+    typer.Option(min=1, help="Threads that read, and that infer on a CPU.", show_default="cores, up to 4"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 CORES = min(4, os.cpu_count() or 1)
@@ -83,7 +87,9 @@ def _version(wanted: bool) -> None:
 def common(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Errors only.")] = False,
     verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Say more.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Find what is out of place in satellite scenes, without labels.
 
@@ -94,10 +100,10 @@ def common(
     set_up(-1 if quiet else int(verbose))
 
 
-@app.command()
+@app.command(help=MANUAL["tile"])
 @_explained
 def tile(
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE...", help="GeoTIFF files.")],
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
     out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
@@ -113,7 +119,7 @@ def tile(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Split scenes into tiles: satae tile scene.tif"""
+    """Split scenes into tiles."""
     from satae import options
     from satae.publish import check_target
     from satae.tiling import Cut, cut
@@ -151,12 +157,10 @@ def tile(
     _exit_if_damaged(found)
 
 
-@app.command()
+@app.command(help=MANUAL["train"])
 @_explained
 def train(
-    tilesets: Annotated[
-        list[Path] | None, typer.Argument(metavar="[TILESET...]", help="Default: tiles")
-    ] = None,
+    tilesets: Annotated[list[Path] | None, typer.Argument(metavar="TILESET", help="Default: tiles")] = None,
     config: Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")] = None,
     changes: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
@@ -169,7 +173,7 @@ def train(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Fit an autoencoder to what is normal and export it to ONNX: satae train"""
+    """Fit a model to what is normal and export it to ONNX."""
     _check_device(device)
     _check_suffix(out, ".onnx")
     extra = list(changes or [])
@@ -215,11 +219,11 @@ def train(
     _say(as_json, content, lines)
 
 
-@app.command()
+@app.command(help=MANUAL["score"])
 @_explained
 def score(
     scenes: Annotated[
-        list[Path] | None, typer.Argument(metavar="[SCENE...]", help="Default: the scenes below tiles")
+        list[Path] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     out: Annotated[
@@ -253,7 +257,7 @@ def score(
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """Map where scenes are out of place: satae score --out anomalies.gpkg"""
+    """Map where scenes are out of place."""
     from satae.calibrate import rule_of
 
     _check_device(device)
@@ -314,14 +318,14 @@ def _losses(epoch: Epoch) -> str:
     return f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}"
 
 
-@app.command()
+@app.command(help=MANUAL["info"])
 @_explained
 def info(
     path: Annotated[Path, typer.Argument(help="A scene, tile set, model or result.")],
     check: Annotated[bool, typer.Option("--check", help="Read every block.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a file is: satae info scene.tif"""
+    """Say what a file is."""
     from satae.about import about
 
     content = about(path, check=check)
@@ -330,22 +334,22 @@ def info(
     _say(as_json, content, lines)
 
 
-@app.command()
+@app.command(help=MANUAL["models"])
 @_explained
 def models(as_json: Json = False) -> None:
-    """List the architectures, losses and scores: satae models"""
+    """List the architectures, losses and scores."""
     from satae.catalogue import catalogue, lines
 
     rows = catalogue()
     _say(as_json, {"models": rows}, lines(rows))
 
 
-@app.command()
+@app.command(help=MANUAL["demo"])
 @_explained
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("satae-demo"),
 ) -> None:
-    """Run the three commands on a made-up scene with planted anomalies: satae demo"""
+    """Run the three commands on a made-up scene with planted anomalies."""
     from satae.demo import run
 
     run(out)
@@ -386,8 +390,8 @@ def _shown(value: Any) -> str:
     return str(value)
 
 
-app.command()(_explained(exportcli.command(_say)))
-app.command()(_explained(reviewcli.review))
+app.command(help=MANUAL["export"])(_explained(exportcli.command(_say)))
+app.command(help=MANUAL["review"])(_explained(reviewcli.review))
 app.add_typer(benchcli.commands(_explained, _say, state), name="bench")
 
 

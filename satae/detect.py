@@ -1,4 +1,4 @@
-"""The tool inside `satae score`: scenes and a model in; heatmaps, chips and a layer file out, or nothing."""
+"""The tool inside `satae score`: scenes and a model in; heatmaps, chips, a report and layers out, or nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, formats, heatmap, qgis, shift, stac, why
+from satae import baseline, chips, formats, heatmap, qgis, report, selection, shift, stac, why
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
 from satae.errors import ConfigError, ModelError
 from satae.heatmap import Heatmap
 from satae.layers import SceneLayer, common_crs, ranked
+from satae.overview import Overview
 from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
 from satae.scene import Scene
@@ -74,6 +75,7 @@ class Result:
     """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none."""
 
     out: Path
+    report: Path
     scenes: list[SceneResult]
     provider: str
     chips: Path | None
@@ -91,6 +93,7 @@ class _Scored:
     heat: Heatmap
     selected: Selection
     verdict: Verdict
+    overview: Overview
     rows: list[dict[str, Any]]
     polygons: npt.NDArray[Any] = field(repr=False)
     agrees: int | None = None
@@ -103,7 +106,7 @@ def score(
     options: Options,
     progress: Progress = lambda pixels: None,
 ) -> Result:
-    """Score scenes and publish the layers to `out`, heatmaps and chips beside it; all or nothing is written.
+    """Score scenes and publish the layers to `out`, the rest beside it; all or nothing is written.
 
     `progress` is called with the number of pixels scored. Raises ModelError where a scene does not fit the
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
@@ -114,7 +117,7 @@ def score(
         raise ModelError(f"{model.name} is not calibrated; train it again")
     form = formats.chosen(out, common_crs([s.grid for s in scenes]))
     names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
-    targets = _heatmap_targets(out, names, options.heatmap)
+    targets, page = _heatmap_targets(out, names, options.heatmap), report.path_of(out)
     _check_targets(scenes, out, targets, options)
     for scene in scenes:
         check_fit(scene, model)
@@ -125,13 +128,24 @@ def score(
         sweep(pictures)
         folder, drawn = stack.enter_context(staging(out)), stack.enter_context(staging(pictures))
         scored = [
-            _score_scene(scene, name, model, calibration, folder / target.name, options, progress)
+            _score_scene(
+                Overview(scene, report.cells(len(scenes))),
+                name,
+                model,
+                calibration,
+                folder / target.name,
+                options,
+                progress,
+            )
             for scene, name, target in zip(scenes, names, targets, strict=True)
         ]
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
         form.write(draft, out.name, layers, options.created)
+        results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
+        chapters = [_chapter(*of, options) for of in zip(scored, layers, results, strict=True)]
+        report.write(folder / page.name, out, chapters, model, options.rule, drawn)
         if options.stac is not None:
             files = [[f.path for f in s.files] for s in scenes]
             kind = form.media_type
@@ -143,6 +157,7 @@ def score(
             publish(folder / target.name, target)
         if (drawn / pictures.name).exists():
             publish(drawn / pictures.name, pictures)
+        publish(folder / page.name, page)
         publish(draft, out)
         for target in stac.targets(out) if options.stac else ():
             publish(folder / target.name, target)
@@ -150,11 +165,10 @@ def score(
             stac.retire(out)
         if options.overwrite and not any(row["chip"] for s in scored for row in s.rows):
             chips.retire(pictures, drawn / "retired")
-    results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
     used = options.baseline.name if options.baseline else None
     count = sum(row["chip"] is not None for s in scored for row in s.rows)
     item = stac.targets(out)[0] if options.stac else None
-    return Result(out, results, model.provider, pictures if count else None, count, used, item)
+    return Result(out, page, results, model.provider, pictures if count else None, count, used, item)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -169,10 +183,11 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
-    items = stac.targets(out) if options.stac else ()
-    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), *items):
+    page, items = report.path_of(out), stac.targets(out) if options.stac else ()
+    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), page, *items):
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
+    report.check_target(page)
     if options.chips:
         chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
 
@@ -199,7 +214,7 @@ def _heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> li
 
 
 def _score_scene(
-    scene: Scene,
+    overview: Overview,
     name: str,
     model: Model,
     calibration: Calibration,
@@ -208,8 +223,9 @@ def _score_scene(
     progress: Progress,
 ) -> _Scored:
     """Write the scene's heatmap and style to `draft` and select its regions."""
+    scene = overview.scene
     verdict = shift.judged(scene, model)
-    heat = heatmap.write(scene, model, calibration, draft, options.workers, progress)
+    heat = heatmap.write(overview, model, calibration, draft, options.workers, progress, overview.add)
     draft.with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
     if verdict.foreign and not options.force_domain and options.rule.kind != "top":
         selected = Selection([], math.inf, "")
@@ -217,7 +233,7 @@ def _score_scene(
         selected = select(heat, scene.grid, calibration, options.rule, options.min_area_m2)
     polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
     rows = _rows(name, scene, calibration, selected, polygons)
-    return _Scored(scene, name, heat, selected, verdict, rows, polygons)
+    return _Scored(scene, name, heat, selected, verdict, overview, rows, polygons)
 
 
 def _rows(
@@ -316,6 +332,13 @@ def _layer(s: _Scored, model: Model, options: Options) -> SceneLayer:
     return SceneLayer(
         s.scene.grid, s.rows, s.polygons, data, corners, footprint, s.heat.path.name, s.heat.maximum
     )
+
+
+def _chapter(s: _Scored, layer: SceneLayer, result: SceneResult, options: Options) -> report.Chapter:
+    """What the report says of the scene."""
+    smallest = selection.min_pixels(s.scene.grid, options.min_area_m2)
+    found = s.selected
+    return report.Chapter(layer, found.found, s.overview, found.threshold, smallest, result.remarks)
 
 
 def _result(s: _Scored, target: Path, options: Options) -> SceneResult:

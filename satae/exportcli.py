@@ -40,11 +40,7 @@ def command(say: Say) -> Callable[..., None]:
             bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")
         ] = False,
     ) -> None:
-        """The same model for QGIS, or in fewer bits: satae export runs/model --flavor deepness
-
-        What fewer bits cost is measured on held-out tiles, printed and written into the model card; where that is too
-        much, nothing is written.
-        """
+        """Write the same model for QGIS, or in fewer bits."""
         from satae.convert import Options, convert
         from satae.errors import ConfigError
 

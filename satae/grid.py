@@ -219,3 +219,12 @@ class Grid:
             outer, *holes = self._ellipsoidal(rings)
             areas[index] += outer - sum(holes)
         return areas
+
+
+def crs_name(wkt: str | None) -> str | None:
+    """A short name of a CRS, with its code where it has one; None for none."""
+    if wkt is None:
+        return None
+    crs = pyproj.CRS.from_wkt(wkt)
+    authority = crs.to_authority(min_confidence=100)
+    return f"{':'.join(authority)} ({crs.name})" if authority else str(crs.name)

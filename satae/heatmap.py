@@ -22,11 +22,12 @@ from satae.grid import Grid, Window
 from satae.maxima import Maxima
 from satae.runtime import Model
 from satae.scan import scan
-from satae.scene import Scene
+from satae.stream import Source
 
 SLAB_PIXELS = 2**18
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
+Seen = Callable[[Window, Map], None]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,18 @@ class Heatmap:
 
 
 def write(
-    scene: Scene, model: Model, calibration: Calibration, path: Path, workers: int, progress: Progress
+    scene: Source,
+    model: Model,
+    calibration: Calibration,
+    path: Path,
+    workers: int,
+    progress: Progress,
+    seen: Seen = lambda window, heat: None,
 ) -> Heatmap:
-    """Score a scene to a COG; OutputError where what can be read back is not what was written."""
+    """Score a scene to a COG; OutputError where what can be read back is not what was written.
+
+    `progress` is called with the pixels of each window, `seen` with the window and its heatmap.
+    """
     tiles = Maxima(scene.grid, model.card.tile)
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
@@ -56,6 +66,7 @@ def write(
             heat = _calibrated(calibration, scores)
             raster.write(output, heat[None], window)
             checks[window] = zlib.crc32(heat.tobytes())
+            seen(window, heat)
             progress(window.height * window.width)
     raster.to_cog(plain, path)
     plain.unlink()

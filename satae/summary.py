@@ -35,6 +35,7 @@ def lines(result: Result, rule: str) -> list[str]:
         )
     if result.chips:
         said.append(f"{result.chips}: {counted(result.drawn, 'chip')}")
+    said.append(f"{result.report}: report, opens in any browser")
     if result.stac:
         said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
     if result.baseline:
@@ -51,6 +52,7 @@ def content(result: Result, rule: str) -> dict[str, Any]:
         "out": str(result.out),
         "heatmaps": [str(s.heatmap) for s in result.scenes],
         "chips": str(result.chips) if result.chips else None,
+        "report": str(result.report),
         "stac": str(result.stac) if result.stac else None,
         "anomalies": sum(s.anomalies for s in result.scenes),
         "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,

@@ -156,7 +156,12 @@ def test_chips_0_draws_none_and_removes_those_of_the_result_it_replaces(
     assert run(tmp_path, model, scene, rule=rule).chips == tmp_path / "out_chips"
     result = run(tmp_path, model, scene, rule=rule, chips=0, overwrite=True)
     assert result.chips is None and layer(result)["chip"].isna().all()
-    assert {p.name for p in tmp_path.iterdir()} == {"out.gpkg", "out_heatmap.tif", "out_heatmap.qml"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "out.gpkg",
+        "out.html",
+        "out_heatmap.tif",
+        "out_heatmap.qml",
+    }
 
 
 def test_an_older_folder_of_ours_is_replaced_only_with_overwrite(

@@ -101,6 +101,7 @@ def test_three_commands_without_options_follow_each_other(mission: dict[str, Any
     written = {p.name for p in mission["folder"].iterdir()}
     assert written == {
         "tiles", "model.onnx", "runs", "anomalies.gpkg", "anomalies_heatmap.tif", "anomalies_heatmap.qml",
+        "anomalies.html",
     } | ({"anomalies_chips"} if mission["score"]["anomalies"] else set())  # fmt: skip
     runs = {p.name for p in (mission["folder"] / "runs" / "model").iterdir()}
     assert runs >= {"config.yaml", "history.jsonl", "curves.png", "reconstructions.png", "diagnosis.md"}
@@ -113,7 +114,8 @@ def test_json_objects_have_the_keys_of_the_contract(mission: dict[str, Any]) -> 
     scored = mission["score"]
     assert {"out", "heatmaps", "anomalies", "threshold", "rule", "scenes", "provider"} <= set(scored)
     assert {"scene", "path", "anomalies", "valid_fraction", "threshold"} <= set(scored["scenes"][0])
-    assert {"chips", "baseline"} <= set(scored) and scored["baseline"] is None
+    assert {"chips", "report", "baseline"} <= set(scored) and scored["report"] == "anomalies.html"
+    assert scored["baseline"] is None
     assert {"domain", "domain_note", "baseline_agrees"} <= set(scored["scenes"][0])
     assert scored["rule"] == "far 10" and scored["provider"] == "CPUExecutionProvider"
 
@@ -132,6 +134,7 @@ def test_plain_output_names_what_was_written(here: Path, tmp_path: Path) -> None
     assert result.stdout.splitlines()[0].startswith(
         f"{tmp_path / 'a.gpkg'}: 1 anomaly in 1 scene (top 1, CPU"
     )
+    assert f"{tmp_path / 'a.html'}: report" in result.stdout
     assert typed("-q", "score", "--top", 1, "--out", tmp_path / "b.gpkg").stderr == ""
 
 

@@ -20,6 +20,8 @@ from satae.calibrate import Rule
 from satae.describe import describe
 from satae.errors import ConfigError, ModelError, OutputError, SataeError, SceneError
 
+OLD_PAGE = 'mine, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
+
 
 @pytest.fixture(scope="module")
 def model(model_path: Path) -> runtime.Model:
@@ -83,11 +85,11 @@ def test_existing_outputs_are_refused_then_replaced(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
     scene = describe([scene_path])
-    for name in ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml"):
-        (tmp_path / name).write_text("mine")
+    for name in ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html"):
+        (tmp_path / name).write_text(OLD_PAGE)
         with pytest.raises(OutputError, match=f"{name} exists; pass --overwrite"):
             run(tmp_path, model, scene)
-        assert [p.read_text() for p in tmp_path.iterdir()] == ["mine"]
+        assert [p.read_text() for p in tmp_path.iterdir()] == [OLD_PAGE]
         run(tmp_path, model, scene, overwrite=True, rule=Rule("top", 1), chips=0)
         for path in tmp_path.iterdir():
             path.unlink()

@@ -20,7 +20,8 @@ from satae.errors import OutputError
 from satae.publish import check_target, locked, publish, staging, write_bytes
 
 SATAE = (sys.executable, "-m", "satae")
-OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml")
+OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html")
+OLD = b'old, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -111,7 +112,7 @@ def large(make_scene: MakeScene) -> Path:
 def folder(tmp_path: Path) -> Path:
     """A folder with an older result, as bytes that a run must not change."""
     for name in OUTPUTS:
-        (tmp_path / name).write_bytes(f"old {name}".encode())
+        (tmp_path / name).write_bytes(f"{name} ".encode() + OLD)
     with closing(sqlite3.connect(tmp_path / "kept.gpkg")) as database, database:
         database.execute("CREATE TABLE t (x)")
     return tmp_path
@@ -225,9 +226,9 @@ def test_a_full_disk_is_reported_and_keeps_old_outputs(
     disk: Path, scene_path: Path, model_path: Path
 ) -> None:
     for name in OUTPUTS:
-        (disk / name).write_bytes(b"old")
+        (disk / name).write_bytes(OLD)
     failed(scored(disk, scene_path, model_path))
-    assert contents(disk) == {name: b"old" for name in OUTPUTS}
+    assert contents(disk) == {name: OLD for name in OUTPUTS}
     assert not list(disk.glob(".*"))
 
 

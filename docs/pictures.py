@@ -1,0 +1,141 @@
+"""Renders the pictures of docs/tutorial.md: python docs/pictures.py DEMO, the folder that `satae demo` left.
+
+Report and review are rendered by chromium, the layers by QGIS itself (python3 of the system with qgis.core); what is
+not installed leaves its pictures as they are. Afterwards look at them.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pyogrio
+
+PICTURES = Path(__file__).with_name("pictures")
+WIDTH = 1000  # of pictures, in pixels
+QUALITY = 82
+QGIS = r"""
+import sys
+from qgis.core import *
+from qgis.PyQt.QtCore import QSize
+from qgis.PyQt.QtGui import QColor
+
+folder, picture = sys.argv[1:]
+app = QgsApplication([], True)
+app.initQgis()
+project = QgsProject.instance()
+assert project.read(f"geopackage:{folder}/anomalies.gpkg?projectName=anomalies")
+scene = QgsRasterLayer(f"{folder}/scene.tif", "scene")
+stretch = QgsContrastEnhancement.StretchToMinimumMaximum
+for setter, band in (("setRedBand", 3), ("setGreenBand", 2), ("setBlueBand", 1)):
+    getattr(scene.renderer(), setter)(band)
+scene.setContrastEnhancement(stretch, QgsRasterMinMaxOrigin.CumulativeCut)
+shown = [n.layer() for n in project.layerTreeRoot().findLayers() if n.isVisible()]
+settings = QgsMapSettings()
+settings.setOutputSize(QSize(1200, 900))
+settings.setDestinationCrs(project.crs())
+settings.setBackgroundColor(QColor("white"))
+settings.setLayers([*shown, scene])
+extent = scene.extent()
+settings.setExtent(extent)
+job = QgsMapRendererSequentialJob(settings)
+job.start()
+job.waitForFinished()
+job.renderedImage().save(picture)
+"""
+
+
+def write(name: str, picture: Any) -> None:
+    """A JPEG of at most WIDTH pixels across."""
+    if picture.shape[1] > WIDTH:
+        height = round(picture.shape[0] * WIDTH / picture.shape[1])
+        picture = cv2.resize(picture, (WIDTH, height), interpolation=cv2.INTER_AREA)
+    path = PICTURES / f"{name}.jpg"
+    cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+    print(f"{path.name}: {picture.shape[1]} x {picture.shape[0]}, {path.stat().st_size / 1000:.0f} kB")
+
+
+def shot(page: str, width: int, height: int, home: Path, *more: str) -> Any:
+    """The page as chromium shows it, None where it is not installed."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return None
+    picture = home / "shot.png"
+    words = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        f"--user-data-dir={home}/profile",
+    ]
+    words += [f"--window-size={width},{height}", f"--screenshot={picture}", *more, page]
+    subprocess.run([chromium, *words], check=True, capture_output=True, timeout=120)
+    return cv2.imread(str(picture))
+
+
+def review(folder: Path, home: Path) -> Any:
+    """The page of `satae review` over a copy of the layers, None where what it needs is not installed."""
+    copy = home / "demo"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("tiles", "runs"))
+    command = [sys.executable, "-m", "satae", "review", "anomalies.gpkg"]
+    with subprocess.Popen(
+        command, cwd=copy, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        link = server.stdout.readline().strip()
+        try:
+            return shot(link, 1366, 768, home, "--virtual-time-budget=20000") if link else None
+        finally:
+            server.terminate()
+
+
+def qgis(folder: Path, home: Path) -> Any:
+    """The layers over the scene as QGIS draws them, None where it is not installed."""
+    python, picture = "/usr/bin/python3", home / "map.png"
+    environment = {"QT_QPA_PLATFORM": "offscreen", "HOME": str(home), "XDG_RUNTIME_DIR": str(home)}
+    if subprocess.run([python, "-c", "import qgis.core"], capture_output=True).returncode:
+        return None
+    done = subprocess.run(
+        [python, "-c", QGIS, str(folder), str(picture)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    if not picture.exists():
+        sys.exit(done.stderr)
+    return cv2.imread(str(picture))
+
+
+def main(folder: Path) -> None:
+    """All pictures."""
+    PICTURES.mkdir(exist_ok=True)
+    for name in ("curves", "reconstructions"):
+        write(name, cv2.imread(str(folder / "runs" / "model" / f"{name}.png")))
+    layers = pyogrio.read_dataframe(folder / "anomalies.gpkg", layer="anomalies", read_geometry=False)
+    write("chip", cv2.imread(str(folder / layers.set_index("rank")["chip"][2])))
+    with tempfile.TemporaryDirectory() as made:
+        home, page = Path(made), (folder / "anomalies.html").as_uri()
+        found = {
+            "report": shot(page, 1000, 1085, home),
+            "qgis": qgis(folder, home),
+            "review": review(folder, home),
+        }
+    for name, picture in found.items():
+        if picture is None:
+            print(f"{name}.jpg: not drawn, for what draws it is not installed")
+        else:
+            write(name, picture)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "anomalies.html").exists():
+        sys.exit("usage: python docs/pictures.py DEMO, a folder that `satae demo` left")
+    os.environ.setdefault("NO_COLOR", "1")
+    main(Path(sys.argv[1]).resolve())
