@@ -101,6 +101,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     parity: Parity
     calibration: Calibration | None = None
     domain: Domain | None = None
+    feedback: dict[str, int] | None = None  # regions that an analyst had accepted and rejected
 
     @pydantic.model_validator(mode="after")
     def _frames_overlap_by_the_halo(self) -> Card:

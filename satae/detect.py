@@ -13,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, formats, heatmap, qgis, shift, stac, why
+from satae import baseline, chips, decisions, formats, heatmap, preference, qgis, shift, signature, stac, why
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
+from satae.decisions import Carried, Decisions
 from satae.errors import ConfigError, ModelError
 from satae.heatmap import Heatmap
 from satae.layers import SceneLayer, common_crs, ranked
+from satae.preference import Preferred
 from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
 from satae.scene import Scene
@@ -34,8 +36,9 @@ class Options:
     """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
 
     `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
-    to be written. Of a foreign scene no region is reported but
-    with `force_domain`, or where the rule asks for a number of them.
+    to be written. Of a foreign scene no region is reported but with `force_domain`, or where the rule asks for
+    a number of them. `feedback` moves the ranks of regions that look like those decided on, and is carried over
+    to those that are the same.
     """
 
     rule: Rule = DEFAULT_RULE
@@ -48,6 +51,7 @@ class Options:
     baseline: Baseline | None = None
     force_domain: bool = False
     stac: Path | None = None
+    feedback: Decisions | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,10 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none."""
+    """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none.
+
+    `carried` is what became of the decisions in the result that was replaced, None where there was none.
+    """
 
     out: Path
     scenes: list[SceneResult]
@@ -80,6 +87,8 @@ class Result:
     drawn: int
     baseline: str | None
     stac: Path | None = None
+    preferred: Preferred | None = None
+    carried: Carried | None = None
 
 
 @dataclass
@@ -112,10 +121,12 @@ def score(
     calibration = model.card.calibration
     if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
-    form = formats.chosen(out, common_crs([s.grid for s in scenes]))
+    crs = common_crs([s.grid for s in scenes])
+    form = formats.chosen(out, crs)
     names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
     targets = _heatmap_targets(out, names, options.heatmap)
     _check_targets(scenes, out, targets, options)
+    decisions.check(out, crs)
     for scene in scenes:
         check_fit(scene, model)
         if options.baseline is not None:
@@ -128,21 +139,26 @@ def score(
             _score_scene(scene, name, model, calibration, folder / target.name, options, progress)
             for scene, name, target in zip(scenes, names, targets, strict=True)
         ]
+        every = [row for s in scored for row in s.rows]
+        preferred = preference.prefer(every, options.feedback) if options.feedback else None
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
-        form.write(draft, out.name, layers, options.created)
+        carried = decisions.write_over(form.write, draft, out, layers, options.created, options.feedback)
         if options.stac is not None:
             files = [[f.path for f in s.files] for s in scenes]
             kind = form.media_type
             stac.write(
                 folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
             )
+        check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
         for target in targets:
             publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
             publish(folder / target.name, target)
         if (drawn / pictures.name).exists():
             publish(drawn / pictures.name, pictures)
+        if decisions.beside(draft).exists():
+            publish(decisions.beside(draft), decisions.beside(out))
         publish(draft, out)
         for target in stac.targets(out) if options.stac else ():
             publish(folder / target.name, target)
@@ -153,8 +169,8 @@ def score(
     results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
     used = options.baseline.name if options.baseline else None
     count = sum(row["chip"] is not None for s in scored for row in s.rows)
-    item = stac.targets(out)[0] if options.stac else None
-    return Result(out, results, model.provider, pictures if count else None, count, used, item)
+    item, drawn_to = stac.targets(out)[0] if options.stac else None, pictures if count else None
+    return Result(out, results, model.provider, drawn_to, count, used, item, preferred, carried)
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -217,6 +233,8 @@ def _score_scene(
         selected = select(heat, scene.grid, calibration, options.rule, options.min_area_m2)
     polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
     rows = _rows(name, scene, calibration, selected, polygons)
+    for row, text in zip(rows, signature.signatures(scene, selected.found), strict=True):
+        row["signature"] = text
     return _Scored(scene, name, heat, selected, verdict, rows, polygons)
 
 
@@ -241,6 +259,7 @@ def _rows(
             "baseline": None,
             "baseline_score": math.nan,
             "baseline_p": math.nan,
+            "feedback": math.nan,
             "chip": None,
             "review_status": qgis.REVIEW_STATUSES[0],
             "review_label": "",
