@@ -176,8 +176,8 @@ def write_over(
     """
     while True:
         stamp, own = _stamp(out), _earlier(out)
-        other = also if also is not None and not (own and also.path.samefile(own.path)) else None
-        carried = carry([d for d in (own, other) if d is not None], scenes)
+        stale = also is not None and also.path.resolve() == out.resolve()  # what was read of it before
+        carried = carry([d for d in (own, None if stale else also) if d is not None], scenes)
         write(draft, out.name, scenes, created)
         holder = draft if out.suffix.lower() == GPKG else beside(draft)
         if own is not None and (len(carried[0].lost) or (holder != draft and beside(out).exists())):

@@ -140,7 +140,7 @@ def score(
             for scene, name, target in zip(scenes, names, targets, strict=True)
         ]
         every = [row for s in scored for row in s.rows]
-        preferred = preference.prefer(every, options.feedback) if options.feedback else None
+        preferred = preference.prefer(every, options.feedback) if options.feedback is not None else None
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name

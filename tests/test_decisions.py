@@ -216,6 +216,16 @@ def test_a_decision_made_while_the_layers_are_written_is_not_lost(tmp_path: Path
     assert decisions.read(tmp_path / "draft" / "out.gpkg").frame["review_label"].tolist() == ["ship"]
 
 
+def test_a_decision_that_was_undone_while_its_scene_was_scored_stays_undone(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
+    review(path, "north-0")
+    before = decisions.read(path)
+    review(path, "north-0", review_status="unreviewed", review_label="", review_note="")
+    new = scene_of((4, 6, 14, 16))
+    over(path, new, also=before)
+    assert reviews(new) == [UNTOUCHED]
+
+
 def test_what_is_no_result_is_replaced_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.gpkg"
     path.write_bytes(b"not a database" * 100)
