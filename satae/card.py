@@ -117,6 +117,7 @@ class Card(pydantic.BaseModel, extra="forbid"):
     domain: Domain | None = None
     precision: str = "fp32"
     fidelity: Fidelity | None = None
+    feedback: dict[str, int] | None = None  # regions that an analyst had accepted and rejected
 
     @pydantic.model_validator(mode="after")
     def _frames_overlap_by_the_halo(self) -> Card:

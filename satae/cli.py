@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -50,6 +51,9 @@ Workers = Annotated[
     typer.Option(min=1, help="Threads that read, and that infer on a CPU.", show_default="cores, up to 4"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+Feedback = Annotated[
+    Path | None, typer.Option(help="Reviewed layers: what was accepted and rejected counts.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 CORES = min(4, os.cpu_count() or 1)
 
@@ -169,6 +173,7 @@ def train(
     device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Same as --set train.epochs=N.")] = None,
     seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
+    feedback: Feedback = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -184,10 +189,11 @@ def train(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
         )
     from satae import config as recipes
+    from satae.feedback import heeded
     from satae.tiles import load_all
 
     recipe = recipes.load(config, extra)
-    sets = load_all(tilesets or [Path("tiles")])
+    sets, heed = heeded(load_all(tilesets or [Path("tiles")]), feedback)
 
     from satae.learn import train as learn
 
@@ -209,12 +215,14 @@ def train(
         f"{card.trained_on}, "
         f"loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
         f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {run}",
+        *heed.lines,
         *[f"! {text}" for text in result.findings[:5]],
     ]
     content = {
         "model": str(out), "run": str(run), "epochs": result.epochs, "train_loss": losses["train_loss"],
         "val_loss": losses["val_loss"], "device": card.trained_on,
         "parity": card.parity.model_dump(), "findings": result.findings,
+        "feedback": asdict(heed) if feedback else None,
     }  # fmt: skip
     _say(as_json, content, lines)
 
@@ -236,9 +244,7 @@ def score(
     mask: Mask = None,
     nodata: Nodata = None,
     fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
-    far: Annotated[
-        float | None, typer.Option(help="False alarms to expect per 100 km2. [default: 10]")
-    ] = None,
+    far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
     top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
     threshold: Annotated[float | None, typer.Option(help="Heatmap value (-log10 p) to report from.")] = None,
     min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
@@ -247,10 +253,9 @@ def score(
         str | None,
         typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
     ] = None,
-    force_domain: Annotated[
-        bool, typer.Option("--force-domain", help="Report regions of scenes unlike those trained on.")
-    ] = False,
+    force_domain: Annotated[bool, typer.Option("--force-domain", help="Report foreign scenes too.")] = False,
     stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
+    feedback: Feedback = None,
     device: Device = "auto",
     on_bad_tile: BadTiles = "stop",
     workers: Workers = CORES,
@@ -264,10 +269,11 @@ def score(
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"--min-area {min_area} is not an area")
-    from satae import detect, options, runtime, summary
+    from satae import decisions, detect, options, runtime, summary
     from satae.card import now
     from satae.publish import check_target
 
+    decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
     if scenes:
@@ -280,17 +286,9 @@ def score(
         check_target(out, overwrite=overwrite)  # before anything is fitted
     other = _baseline(baseline, found, opened.card.tile, device, workers) if baseline else None
     how = detect.Options(
-        rule,
-        min_area,
-        heatmap,
-        workers,
-        overwrite,
-        now(),
-        chips=chips,
-        baseline=other,
-        force_domain=force_domain,
-        stac=model if stac else None,
-    )
+        rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
+        force_domain=force_domain, stac=model if stac else None, feedback=decided,
+    )  # fmt: skip
     with Bar("score", sum(s.grid.pixels for s in found), "px", quiet=state["quiet"]) as bar:
         result = detect.score(found, opened, out, how, bar.add)
     for remark in summary.remarks(result) if not state["quiet"] else []:

@@ -13,13 +13,29 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import baseline, chips, formats, heatmap, qgis, report, selection, shift, stac, why
+from satae import (
+    baseline,
+    chips,
+    decisions,
+    formats,
+    heatmap,
+    preference,
+    qgis,
+    report,
+    selection,
+    shift,
+    signature,
+    stac,
+    why,
+)
 from satae.baseline import Baseline
 from satae.calibrate import DEFAULT_RULE, Calibration, Rule
+from satae.decisions import Carried, Decisions
 from satae.errors import ConfigError, ModelError
 from satae.heatmap import Heatmap
 from satae.layers import SceneLayer, common_crs, ranked
 from satae.overview import Overview
+from satae.preference import Preferred
 from satae.publish import check_target, locked, publish, staging, sweep
 from satae.runtime import Model
 from satae.scene import Scene
@@ -35,8 +51,9 @@ class Options:
     """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
 
     `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
-    to be written. Of a foreign scene no region is reported but
-    with `force_domain`, or where the rule asks for a number of them.
+    to be written. Of a foreign scene no region is reported but with `force_domain`, or where the rule asks for
+    a number of them. `feedback` moves the ranks of regions that look like those decided on, and is carried over
+    to those that are the same.
     """
 
     rule: Rule = DEFAULT_RULE
@@ -49,6 +66,7 @@ class Options:
     baseline: Baseline | None = None
     force_domain: bool = False
     stac: Path | None = None
+    feedback: Decisions | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,10 @@ class SceneResult:
 
 @dataclass(frozen=True)
 class Result:
-    """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none."""
+    """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none.
+
+    `carried` is what became of the decisions in the result that was replaced, None where there was none.
+    """
 
     out: Path
     report: Path
@@ -82,6 +103,8 @@ class Result:
     drawn: int
     baseline: str | None
     stac: Path | None = None
+    preferred: Preferred | None = None
+    carried: Carried | None = None
 
 
 @dataclass
@@ -115,10 +138,12 @@ def score(
     calibration = model.card.calibration
     if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
-    form = formats.chosen(out, common_crs([s.grid for s in scenes]))
+    crs = common_crs([s.grid for s in scenes])
+    form = formats.chosen(out, crs)
     names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
     targets, page = _heatmap_targets(out, names, options.heatmap), report.path_of(out)
     _check_targets(scenes, out, targets, options)
+    decisions.check(out, crs)
     for scene in scenes:
         check_fit(scene, model)
         if options.baseline is not None:
@@ -127,22 +152,19 @@ def score(
         stack.enter_context(locked(out))
         sweep(pictures)
         folder, drawn = stack.enter_context(staging(out)), stack.enter_context(staging(pictures))
+        size = report.cells(len(scenes))
         scored = [
             _score_scene(
-                Overview(scene, report.cells(len(scenes))),
-                name,
-                model,
-                calibration,
-                folder / target.name,
-                options,
-                progress,
+                Overview(scene, size), name, model, calibration, folder / target.name, options, progress
             )
             for scene, name, target in zip(scenes, names, targets, strict=True)
         ]
+        every = [row for s in scored for row in s.rows]
+        preferred = preference.prefer(every, options.feedback) if options.feedback is not None else None
         _explain(scored, model, options, drawn / pictures.name)
         layers = [_layer(s, model, options) for s in scored]
         draft = folder / out.name
-        form.write(draft, out.name, layers, options.created)
+        carried = decisions.write_over(form.write, draft, out, layers, options.created, options.feedback)
         results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
         chapters = [_chapter(*of, options) for of in zip(scored, layers, results, strict=True)]
         report.write(folder / page.name, out, chapters, model, options.rule, drawn)
@@ -152,23 +174,35 @@ def score(
             stac.write(
                 folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
             )
-        for target in targets:
-            publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
-            publish(folder / target.name, target)
-        if (drawn / pictures.name).exists():
-            publish(drawn / pictures.name, pictures)
-        publish(folder / page.name, page)
-        publish(draft, out)
-        for target in stac.targets(out) if options.stac else ():
-            publish(folder / target.name, target)
-        if options.overwrite and options.stac is None:
-            stac.retire(out)
-        if options.overwrite and not any(row["chip"] for s in scored for row in s.rows):
-            chips.retire(pictures, drawn / "retired")
+        check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
+        _publish(folder, drawn, out, targets, options, pictured=any(r["chip"] for r in every))
     used = options.baseline.name if options.baseline else None
-    count = sum(row["chip"] is not None for s in scored for row in s.rows)
-    item = stac.targets(out)[0] if options.stac else None
-    return Result(out, page, results, model.provider, pictures if count else None, count, used, item)
+    count = sum(row["chip"] is not None for row in every)
+    item, drawn_to = stac.targets(out)[0] if options.stac else None, pictures if count else None
+    return Result(out, page, results, model.provider, drawn_to, count, used, item, preferred, carried)
+
+
+def _publish(
+    folder: Path, drawn: Path, out: Path, targets: Sequence[Path], options: Options, *, pictured: bool
+) -> None:
+    """Put drafts in their places: heatmaps and all else that the layer file refers to before it."""
+    pictures, page = chips.folder_of(out), report.path_of(out)
+    for target in targets:
+        publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
+        publish(folder / target.name, target)
+    if (drawn / pictures.name).exists():
+        publish(drawn / pictures.name, pictures)
+    publish(folder / page.name, page)
+    draft = folder / out.name
+    if decisions.beside(draft).exists():
+        publish(decisions.beside(draft), decisions.beside(out))
+    publish(draft, out)
+    for target in stac.targets(out) if options.stac else ():
+        publish(folder / target.name, target)
+    if options.overwrite and options.stac is None:
+        stac.retire(out)
+    if options.overwrite and not pictured:
+        chips.retire(pictures, drawn / "retired")
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -233,6 +267,8 @@ def _score_scene(
         selected = select(heat, scene.grid, calibration, options.rule, options.min_area_m2)
     polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
     rows = _rows(name, scene, calibration, selected, polygons)
+    for row, text in zip(rows, signature.signatures(scene, selected.found), strict=True):
+        row["signature"] = text
     return _Scored(scene, name, heat, selected, verdict, overview, rows, polygons)
 
 
@@ -257,6 +293,7 @@ def _rows(
             "baseline": None,
             "baseline_score": math.nan,
             "baseline_p": math.nan,
+            "feedback": math.nan,
             "chip": None,
             "review_status": qgis.REVIEW_STATUSES[0],
             "review_label": "",

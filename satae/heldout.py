@@ -133,9 +133,9 @@ def _scarce(exceeding: Map, pixels: list[int]) -> Alarms:
 
 
 def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """(set, its held-out tiles) block by block."""
+    """(set, its tiles of the sample) block by block."""
     for number, tiles in enumerate(sets):
-        where = chosen.held_out[chosen.held_out[:, 0] == number, 1]
+        where = chosen.calibrating[chosen.calibrating[:, 0] == number, 1]
         step = tiles.record.size - tiles.record.overlap
         ids = tiles.index[where] // (chosen.block_tiles * step + tiles.record.overlap)
         for block in np.unique(ids, axis=0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ ANOMALY_COLUMNS = {
     "anomaly_id": "str", "rank": "int32", "scene": "str", "score": "float64", "p_value": "float64",
     "peak": "float64", "mean": "float64", "area_m2": "float64", "pixels": "int64", "top_band": "str",
     "band_shares": "str", "spectral_share": "float64", "baseline": "str", "baseline_score": "float64",
-    "baseline_p": "float64", "chip": "str", "review_status": "str", "review_label": "str",
-    "review_note": "str",
+    "baseline_p": "float64", "feedback": "float64", "signature": "str", "chip": "str", "review_status": "str",
+    "review_label": "str", "review_note": "str",
 }  # fmt: skip
 TILE_COLUMNS = {
     "scene": "str", "row": "int32", "col": "int32", "score": "float64", "p_value": "float64",
@@ -60,9 +61,13 @@ class SceneLayer:
 
 
 def ranked(rows: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of several scenes in the order of their ranks."""
-    every = [row for scene in rows for row in scene]
-    return sorted(every, key=lambda row: (-row["score"], -row["peak"], row["anomaly_id"]))
+    """The rows of several scenes in the order of their ranks: by score, moved by feedback where there is some."""
+
+    def key(row: dict[str, Any]) -> tuple[float, float, str]:
+        feedback = row["feedback"]
+        return -(row["score"] + (0.0 if math.isnan(feedback) else feedback)), -row["peak"], row["anomaly_id"]
+
+    return sorted((row for scene in rows for row in scene), key=key)
 
 
 def common_crs(grids: Sequence[Grid]) -> str | None:

@@ -269,7 +269,13 @@ def _card(
         metrics={"train_loss": best.train_loss, "val_loss": best.val_loss},
         parity=agreed,
         domain=shift.learned(sets, trained.split.train),
+        feedback=_decided(sets),
     )
+
+
+def _decided(sets: Sequence[TileSet]) -> dict[str, int] | None:
+    count = {kind: sum(getattr(s.heed, kind) for s in sets) for kind in ("accepted", "rejected")}
+    return count if any(count.values()) else None
 
 
 def _training_scene(tiles: TileSet) -> TrainingScene:

@@ -9,8 +9,8 @@ REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
 
 FORM = {
     "review": "review_status review_label review_note",
-    "anomaly": "chip rank scene score p_value area_m2 pixels top_band band_shares spectral_share baseline "
-    "baseline_score baseline_p peak mean anomaly_id",
+    "anomaly": "chip rank scene score feedback p_value area_m2 pixels top_band band_shares spectral_share "
+    "baseline baseline_score baseline_p peak mean anomaly_id",
 }
 
 FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it

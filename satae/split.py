@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from satae.errors import TilesError
 from satae.tiles import TileSet
 
 FEWEST_HELD_OUT = 2  # tiles
+WEIGHT = 3  # times that a tile is learned from which holds a region found to be normal
 FEWEST_BLOCKS = 30  # blocks are made smaller until there are as many, or until they are single tiles
 
 
@@ -19,13 +20,20 @@ FEWEST_BLOCKS = 30  # blocks are made smaller until there are as many, or until 
 class Split:
     """Tiles as (set, tile) pairs, each array (n, 2); `blocks` is the number of held-out blocks.
 
-    No training tile shares a pixel with a held-out one.
+    No training tile shares a pixel with a held-out one. `normal` are the tiles, of both sides, that an analyst
+    found to hold a normal region: they are in `train` WEIGHT times where they are in it.
     """
 
     train: npt.NDArray[np.int64]
     held_out: npt.NDArray[np.int64]
     blocks: int
     block_tiles: int
+    normal: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+    @property
+    def calibrating(self) -> npt.NDArray[np.int64]:
+        """The tiles of the calibration sample: those held out, and those found to be normal."""
+        return np.unique(np.concatenate([self.held_out, self.normal]), axis=0)
 
 
 def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Split:
@@ -46,7 +54,10 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
         chosen = {tuple(int(v) for v in b) for b in order[:count]}
         train, held_out = _sides(sets, ids, chosen, block)
         if len(held_out) >= FEWEST_HELD_OUT and len(train):
-            return Split(train, held_out, count, block)
+            normal = {(i, tile) for i, s in enumerate(sets) for tile in s.heed.normal}
+            again = _pairs(pair for pair in map(tuple, train.tolist()) if pair in normal)
+            learned = np.concatenate([train, *[again] * (WEIGHT - 1)])
+            return Split(learned, held_out, count, block, _pairs(sorted(normal)))
     raise TilesError(
         f"{sum(len(s) for s in sets)} tiles are too few to hold {FEWEST_HELD_OUT} out and learn from the "
         "rest; cut smaller ones with --size, or add scenes"
@@ -62,12 +73,16 @@ def _sides(
     """The tiles that touch no chosen block, and those that lie in one."""
     train, held_out = [], []
     for i, tiles in enumerate(sets):
-        for tile in range(len(tiles)):
+        for tile in sorted(set(range(len(tiles))) - set(tiles.heed.empty)):
             if not _touched(tiles, i, tile, block) & chosen:
                 train.append((i, tile))
             elif ids[i][1][tile]:
                 held_out.append((i, tile))
-    return np.array(train, np.int64).reshape(-1, 2), np.array(held_out, np.int64).reshape(-1, 2)
+    return _pairs(train), _pairs(held_out)
+
+
+def _pairs(found: Iterable[tuple[int, int]]) -> npt.NDArray[np.int64]:
+    return np.array(list(found), np.int64).reshape(-1, 2)
 
 
 def _side(tiles: TileSet, block: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,16 @@ def counted(number: int, thing: str) -> str:
 
 
 def remarks(result: Result) -> list[str]:
-    """What the user should know of the scenes, a sentence each."""
-    return [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
+    """What the user should know of the scenes and of earlier decisions, a sentence each."""
+    said = [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
+    if result.carried and (lost := len(result.carried.lost)):
+        said.append(f"{counted(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
+    if result.preferred and result.preferred.unusable:
+        said.append(
+            f"{counted(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
+            "on scenes of other bands"
+        )
+    return said
 
 
 def lines(result: Result, rule: str) -> list[str]:
@@ -38,6 +47,13 @@ def lines(result: Result, rule: str) -> list[str]:
     said.append(f"{result.report}: report, opens in any browser")
     if result.stac:
         said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
+    if p := result.preferred:
+        judged = f"{p.accepted} accepted and {p.rejected} rejected"
+        said.append(
+            f"feedback of {judged}: {p.moved} of {counted(total, 'anomaly')} changed rank, none is left out"
+        )
+    if result.carried:
+        said.append(f"{result.out}: {counted(result.carried.rows, 'reviewed region')} carried over")
     if result.baseline:
         agree = sum(s.agrees or 0 for s in result.scenes)
         among = f"{agree} of {counted(total, 'anomaly')}"
@@ -58,9 +74,16 @@ def content(result: Result, rule: str) -> dict[str, Any]:
         "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
         "rule": rule,
         "baseline": result.baseline,
+        "feedback": _feedback(result),
+        "carried": result.carried.rows if result.carried else None,
+        "kept": len(result.carried.lost) if result.carried else None,
         "scenes": [_scene(s) for s in result.scenes],
         "provider": result.provider,
     }
+
+
+def _feedback(result: Result) -> dict[str, int] | None:
+    return dataclasses.asdict(result.preferred) if result.preferred else None
 
 
 def _scene(s: SceneResult) -> dict[str, Any]:

@@ -60,6 +60,21 @@ class Record(pydantic.BaseModel, extra="forbid"):
 
 
 @dataclass(frozen=True)
+class Heed:
+    """What an analyst's decisions make of a tile set.
+
+    How many regions were `accepted` as anomalies and `rejected` as normal; `normal` are the tiles that hold one of
+    the latter, `empty` those of which no valid pixel is left. `digest` names the decisions.
+    """
+
+    accepted: int = 0
+    rejected: int = 0
+    normal: tuple[int, ...] = ()
+    empty: tuple[int, ...] = ()
+    digest: str = ""
+
+
+@dataclass(frozen=True)
 class TileSet:
     """An open tile set.
 
@@ -72,6 +87,7 @@ class TileSet:
     images: npt.NDArray[Any]
     valid: npt.NDArray[np.bool_]
     index: npt.NDArray[np.int64]
+    heed: Heed = Heed()
 
     def __len__(self) -> int:
         return len(self.index)

@@ -324,6 +324,6 @@ def _not_finite(source: Source, where: Indices, epoch: int, step: int, run: Path
 
 
 def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
-    """What a checkpoint belongs to: the recipe and the tiles."""
-    text = recipe.model_dump_json() + "".join(s.record.model_dump_json() for s in sets)
+    """What a checkpoint belongs to: the recipe, the tiles, and what was decided on them."""
+    text = recipe.model_dump_json() + "".join(s.record.model_dump_json() + s.heed.digest for s in sets)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -275,7 +275,7 @@ def test_single_band_files_are_scored_as_one_scene(
 
 
 def test_nothing_of_a_result_is_infinite_or_nan_where_it_should_not_be(scored: Result) -> None:
-    unasked = {"baseline", "baseline_score", "baseline_p"}
+    unasked = {"baseline", "baseline_score", "baseline_p", "feedback"}
     with closing(sqlite3.connect(scored.out)) as database:
         database.row_factory = sqlite3.Row
         for table in ("anomalies", "tiles", "scenes"):

@@ -28,7 +28,7 @@ CREATED = "2026-01-02T03:04:05Z"
 SQUARE = shapely.MultiPolygon([shapely.box(4, 6, 8, 9)])  # pixels (rows 6 to 8, columns 4 to 7)
 COLUMNS = {
     "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band band_shares spectral_share "
-    "baseline baseline_score baseline_p chip review_status review_label review_note",
+    "baseline baseline_score baseline_p feedback signature chip review_status review_label review_note",
     "tiles": "scene row col score p_value valid_fraction",
     "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule domain domain_note "
     "model_sha256 satae_version provider created",
@@ -43,7 +43,8 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
     rows = [
         {"anomaly_id": f"{name}-{i}", "rank": 0, "scene": name, "score": s, "p_value": 10**-s, "peak": s, "mean": s,
          "area_m2": 1200.0, "pixels": 12, "top_band": "red", "band_shares": '{"red": 1.0}',
-         "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "chip": None,
+         "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "feedback": np.nan,
+         "signature": "[]", "chip": None,
          "review_status": "unreviewed", "review_label": "", "review_note": ""}
         for i, s in enumerate(scores)
     ]  # fmt: skip
