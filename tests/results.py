@@ -82,7 +82,8 @@ def region(i: int, chip: str | None) -> dict[str, Any]:
         "anomaly_id": f"scene-{i}", "rank": 0, "scene": "scene", "score": score, "p_value": 10**-score,
         "peak": 20.0 - i, "mean": 10.0, "area_m2": 1000.0 * (i + 1), "pixels": SIDE**2, "top_band": "red",
         "band_shares": '{"red": 0.6, "nir": 0.4}', "spectral_share": 0.7, "baseline": "rx_shrunk",
-        "baseline_score": 2.0, "baseline_p": 0.01, "chip": chip, "review_status": "unreviewed",
+        "baseline_score": 2.0, "baseline_p": 0.01, "feedback": 0.0, "signature": "", "chip": chip,
+        "review_status": "unreviewed",
         "review_label": "", "review_note": "",
     }  # fmt: skip
 
