@@ -161,7 +161,7 @@ def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, devi
     halo = -(-graph.reach(detector, len(sets[0].record.bands), stride) // stride) * stride
     inputs = graph.Input(fitted.normalizer)
     detector.settle(Feed(sets, inputs, recipe, planned.split, torch.device("cpu"), halo).sample)
-    card = SimpleNamespace(stride=stride, halo=halo, core=CORE)
+    card = SimpleNamespace(stride=stride, halo=halo, core=CORE, frame=int(getattr(fitted.model, "frame", 0)))
     return cast(Model, InTorch(detector.eval(), card))
 
 

@@ -11,6 +11,7 @@ import hmac
 import json
 import secrets
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -206,12 +207,11 @@ def _serve_page(app: FastAPI, keys: Keys) -> None:
         answer.set_cookie(COOKIE, keys.cookie, httponly=True, samesite="strict", path="/")
         return answer
 
+    def serving(name: str) -> Callable[[], Response]:
+        return lambda: Response(content[name], media_type=PAGE[name])
+
     for name in PAGE:
-
-        def file(name: str = name) -> Response:
-            return Response(content[name], media_type=PAGE[name])
-
-        app.add_api_route(f"/{name}", lambda name=name: file(name), methods=["GET"])
+        app.add_api_route(f"/{name}", serving(name), methods=["GET"])
 
 
 def _serve_pictures(app: FastAPI, review: Review, views: list[View]) -> None:

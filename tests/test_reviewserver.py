@@ -163,6 +163,11 @@ def test_the_page_may_also_be_called_localhost(client: Client) -> None:
     assert client.ask("POST", "/session", Host=host)[0] == 403  # one name's page, the other's server
 
 
+def test_what_a_file_of_the_page_is_does_not_depend_on_the_query(client: Client) -> None:
+    plain, asked = (client.ask("GET", f"/words.js{query}") for query in ("", "?name=index.html"))
+    assert plain[0] == asked[0] == 200 and plain[2] == asked[2]
+
+
 def test_nothing_of_the_page_is_inline(client: Client) -> None:
     page = client.ask("GET", "/")[2].decode()
     assert "<script>" not in page and " style=" not in page and " on" + "click" not in page
