@@ -60,7 +60,7 @@ def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
     }
     texts |= {"baseline": None, "chip": "anomalies_chips/a1.png", "band_shares": '{"red": 0.9}'}
     anomalies = {"anomaly_id": [f"a{k}" for k in rank], "rank": rank, "score": score, "p_value": 10**-score}
-    numbers = ("peak", "mean", "area_m2", "pixels", "baseline_score", "baseline_p")
+    numbers = ("peak", "mean", "area_m2", "pixels", "baseline_score", "baseline_p", "feedback")
     anomalies |= {name: np.full(count, 81) for name in numbers}
     anomalies |= {name: [text] * count for name, text in texts.items()} | {"spectral_share": [0.75] * count}
     tiles = {"scene": ["north"], "row": [0], "col": [0], "score": [3.0], "p_value": [1e-3]}

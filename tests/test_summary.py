@@ -21,7 +21,7 @@ def scene(name: str, count: int, verdict: Verdict, agrees: int | None = None) ->
 
 def result(*scenes: SceneResult, baseline: str | None = None, drawn: int = 0) -> Result:
     chips = Path("out_chips") if drawn else None
-    return Result(Path("out.gpkg"), list(scenes), "CPU", chips, drawn, baseline)
+    return Result(Path("out.gpkg"), Path("out.html"), list(scenes), "CPU", chips, drawn, baseline)
 
 
 def test_things_are_counted_in_english() -> None:
@@ -36,6 +36,7 @@ def test_lines_name_all_that_was_written_and_how_far_the_baseline_agrees() -> No
         "a_heatmap.tif: 3 anomalies at 3.5 or more, 50.0% of a scored",
         "b_heatmap.tif: 0 anomalies, 50.0% of b scored",
         "out_chips: 1 chip",
+        "out.html: report, opens in any browser",
         "baseline rx agrees on 2 of 3 anomalies: as rare to it as the weakest reported",
     ]
 
@@ -55,7 +56,7 @@ def test_one_threshold_a_scene_where_there_are_several() -> None:
 
 def test_a_format_of_one_layer_and_an_item_are_said() -> None:
     made = replace(result(scene("a", 1, Verdict())), out=Path("out.fgb"), stac=Path("out_stac.json"))
-    first, _, last = summary.lines(made, "top 1")
+    first, *_, last = summary.lines(made, "top 1")
     assert first.endswith("; the anomalies layer alone, without tiles, scenes and styles")
     assert last.startswith("out_stac.json: STAC Item")
     assert summary.content(made, "top 1")["stac"] == "out_stac.json"
