@@ -252,9 +252,8 @@ def descend(
             waiting.append(torch.stack(take(batch, seen, look=step == steps - 1)))
             if device.type == "cpu" or step == steps - 1:  # another device would be waited for
                 known.append(torch.stack(waiting).double().cpu().numpy())
-                wanted = (
-                    known[-1][:, :1] if half is torch.float16 else known[-1]
-                )  # it skips such steps by design
+                # fp16 skips a step whose gradient is not finite, by design
+                wanted = known[-1][:, :1] if half is torch.float16 else known[-1]
                 good = np.atleast_1d(np.isfinite(wanted).all(axis=1))
                 if not good.all():
                     at = step + 1 - len(good) + int(good.argmin())
