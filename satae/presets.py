@@ -20,7 +20,7 @@ HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
 }
 OBJECTS: dict[str, Any] = {  # objects of some pixels in a few bands: what they stand on says most
     "model": {"name": "density"},
-    "score": ["surprise", "sectors", "edges"],
+    "score": ["surprise", "sectors", "edges", "minor"],
     "map": {"blur": 1.5, "support_px": 33},
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place

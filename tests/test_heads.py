@@ -14,6 +14,7 @@ from satae.mapping import Mapping
 from satae.models import MODELS
 from satae.normalize import Normalizer
 from satae.scores import SCORES, View, head
+from satae.scores.minor import least
 from satae.scores.ssim import C1, C2
 
 
@@ -108,6 +109,66 @@ def test_edges_are_gradients_over_their_mean_on_the_ring_and_over_the_sample():
         ring = valid & (far > 2) & (far <= 7)
         expected = steps[0, :, i, j].numpy() / (g[ring].mean() + usual)
         assert np.allclose(out[:, i, j], expected, rtol=1e-3, atol=1e-6)
+
+
+def ring_contrast(level: np.ndarray, valid: np.ndarray, i: int, j: int) -> np.ndarray:
+    """(B,) the pixel less the mean over the valid pixels of the ring from 2 to 7 pixels around it."""
+    rows, cols = np.indices(valid.shape)
+    far = np.maximum(abs(rows - i), abs(cols - j))
+    return level[:, i, j] - level[:, valid & (far > 2) & (far <= 7)].mean(axis=1)
+
+
+@pytest.mark.parametrize("space", [{}, {"whitened": False}, {"logarithmic": True}], ids=str)
+def test_minor_is_the_least_component_of_the_contrasts_of_dn_in_every_space(space: dict):
+    made, size = fitted(**space), 30
+    dn, valid = image(1, size, size), mask(1, size, size)
+    x, good = Input(made)(dn, valid), valid[0, 0].numpy() > 0
+    found = head_of(("minor", {"target_px": 2.0}), made)
+    found.fit(lambda: iter([(View(x, valid, x), valid)]))
+    level = np.clip(dn[0].double().numpy(), made.floor[:, None, None], made.ceiling[:, None, None])
+    contrast = np.full((3, size, size), np.nan)
+    for i, j in np.argwhere(good):
+        contrast[:, i, j] = ring_contrast(level, good, i, j)
+    c = contrast[:, good]
+    own = np.sqrt((c**2).mean(axis=1))
+    direction = np.linalg.svd((c / own[:, None]).T, full_matrices=False)[2][-1] / own
+    y = np.einsum("b,bhw->hw", direction, contrast)
+    y /= np.sqrt((y[good] ** 2).mean())
+    out = found(View(x, valid, x))[0].double().numpy()
+    for i, j in np.argwhere(good)[::29]:
+        near = np.s_[max(0, i - 1) : i + 2, max(0, j - 1) : j + 2]
+        assert np.allclose(out[:, i, j].sum(), np.nanmean(y[near] ** 2), rtol=1e-2, atol=1e-4)
+        parts = (direction * contrast[:, i, j]) ** 2
+        assert np.allclose(out[:, i, j] / out[:, i, j].sum(), parts / parts.sum(), atol=1e-2)
+
+
+def test_minor_asks_what_colour_a_contrast_has_and_not_how_large_it_is():
+    rng, side = np.random.default_rng(0), 64
+    ground = 1000 + 100 * rng.normal(size=(1, side, side)) * np.ones((3, 1, 1))  # grey, but for noise
+    ground += 5 * rng.normal(size=(3, side, side))
+    grey, red = ground.copy(), ground.copy()
+    grey[:, 30:34, 30:34] += 200
+    red[2, 30:34, 30:34] += 100
+    made = normalize.fit(ground.reshape(3, -1).T, whitened=True, logarithmic=True, ridge=1e-3)
+    found, valid = head_of(("minor", {}), made), torch.ones(1, 1, side, side)
+
+    def peak(dn: np.ndarray) -> float:
+        x = Input(made)(torch.tensor(dn[None], dtype=torch.float32), valid)
+        if dn is ground:
+            found.fit(lambda: iter([(View(x, valid, x), valid)]))
+        return float(found(View(x, valid, x)).sum(dim=1)[0, 31:33, 31:33].mean())
+
+    calm = peak(ground)
+    assert max(calm, peak(grey)) < 3 and peak(red) > 30
+
+
+def test_the_least_component_is_neither_a_band_without_contrast_nor_the_difference_of_a_band_from_itself():
+    c = np.random.default_rng(0).normal(size=(3, 5000)) * np.array([[1.0], [2.0], [0.1]])
+    c[1] += c[0]
+    for sample in (c, np.concatenate([c, c[:1], np.zeros((1, 5000))])):
+        weight = least(sample @ sample.T / 5000)
+        assert np.isclose(((weight @ sample) ** 2).mean(), 1) and not weight[4:].any()
+    assert least(np.zeros((3, 3))).tolist() == [0, 0, 0]
 
 
 def test_latent_is_the_mahalanobis_distance_of_the_code_from_the_chosen_codes():
