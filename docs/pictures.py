@@ -119,7 +119,7 @@ def main(folder: Path) -> None:
     for name in ("curves", "reconstructions"):
         write(name, cv2.imread(str(folder / "runs" / "model" / f"{name}.png")))
     layers = pyogrio.read_dataframe(folder / "anomalies.gpkg", layer="anomalies", read_geometry=False)
-    write("chip", cv2.imread(str(folder / layers.set_index("rank")["chip"][2])))
+    write("chip", cv2.imread(str(folder / layers.set_index("rank")["chip"][1])))
     with tempfile.TemporaryDirectory() as made:
         home, page = Path(made), (folder / "anomalies.html").as_uri()
         found = {
