@@ -165,9 +165,11 @@ def test_minor_asks_what_colour_a_contrast_has_and_not_how_large_it_is():
 def test_the_least_component_is_neither_a_band_without_contrast_nor_the_difference_of_a_band_from_itself():
     c = np.random.default_rng(0).normal(size=(3, 5000)) * np.array([[1.0], [2.0], [0.1]])
     c[1] += c[0]
-    for sample in (c, np.concatenate([c, c[:1], np.zeros((1, 5000))])):
+    twin = c[:1] * (1 + 1e-6 * np.random.default_rng(1).normal(size=(1, 5000)))  # but for rounding
+    for sample in (c, np.concatenate([c, twin, np.zeros((1, 5000))])):
         weight = least(sample @ sample.T / 5000)
         assert np.isclose(((weight @ sample) ** 2).mean(), 1) and not weight[4:].any()
+        assert abs(weight).max() < 1e3  # rounding, brought to a mean square of 1, has weights of millions
     assert least(np.zeros((3, 3))).tolist() == [0, 0, 0]
 
 
