@@ -56,7 +56,8 @@ FEW = ("--epochs", "2", "--set", "train.min_steps=4")
 CASES = {
     "conv": Case(
         "made", (*FEW, "--set", "model.name=conv", "--set", "model.params.width=8"),
-        score=("--chips", "5", "--baseline", "rx_shrunk", "--stac"), tile=("--size", "32"), export=("--precision", "int8"),
+        score=("--chips", "5", "--baseline", "rx_shrunk", "--stac"),
+        tile=("--size", "32"), export=("--precision", "int8"),
     ),
     "dense": Case("made", (*FEW, "--set", "model.name=dense"), tile=("--size", "32")),
     "objects": Case("made", FEW, tile=("--size", "32")),
@@ -66,7 +67,7 @@ CASES = {
 
 
 def made(path: Path) -> Path:
-    """A scene of 4 bands, 192 x 256 pixels, uint16: smooth ground, noise, squares that stand out, a border of nodata."""
+    """A scene of 4 bands, 192 x 256 pixels, uint16: smooth ground, noise, three squares, a border of nodata."""
     rng = np.random.default_rng(7)
     ground = np.stack([ndimage.gaussian_filter(rng.normal(size=(192, 256)), s) * s for s in (3, 5, 5, 9)])
     mixed = np.tensordot(rng.normal(size=(4, 4)), ground, axes=1)
