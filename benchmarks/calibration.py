@@ -30,18 +30,25 @@ import numpy as np
 import ports
 import torch
 
-from satae import bench, calibrate, config, demo, graph, scores, synthetic, train
-from satae.anomalies import regions
-from satae.calibrate import Calibration
+from satae import config
+from satae import heads as scores
+from satae.bench import contest
 from satae.config import Recipe
-from satae.feed import Feed
+from satae.demo import run as demo
+from satae.demo import synthetic
+from satae.detector import graph
+from satae.detector.fusion import Mapping
 from satae.grid import Window
-from satae.heldout import cross_calibrated
-from satae.mapping import Mapping
-from satae.presets import settled
-from satae.runtime import Model
-from satae.split import Split, split
-from satae.tiles import TileSet
+from satae.inference import calibrate
+from satae.inference.calibrate import Calibration
+from satae.inference.regions import regions
+from satae.inference.runtime import Model
+from satae.tiles.split import Split, split
+from satae.tiles.store import TileSet
+from satae.training import loop
+from satae.training.calibration import cross_calibrated
+from satae.training.feed import Feed
+from satae.training.presets import settled
 
 SHARE = 0.25  # of the blocks, that are taken out
 MARGIN = 5  # pixels around labelled objects
@@ -73,19 +80,19 @@ class Tally:
         return f"| {name} | {way} | {' | '.join(cells)} |"
 
 
-def cases(kind: str, data: Path, work: Path) -> list[bench.Case]:
+def cases(kind: str, data: Path, work: Path) -> list[contest.Case]:
     """The scenes of a kind."""
     if kind == "had":
-        return bench.mat_cases(data / "had", work)
+        return contest.mat_cases(data / "had", work)
     if kind == "ports":
-        return bench.ship_cases(data / "sen2ships", None, None, None)
+        return contest.ship_cases(data / "sen2ships", None, None, None)
     made = synthetic.scene()
     demo.write(made, work / "made.tif")
     truth = work / "made_truth.tif"
     demo.write(
         dataclasses.replace(made, image=np.repeat((made.truth > 0)[None].astype(np.uint16), 4, 0)), truth
     )
-    return [bench.raster_case(work / "made.tif", truth)]
+    return [contest.raster_case(work / "made.tif", truth)]
 
 
 def without(tiles: TileSet, kept: np.ndarray) -> TileSet:
@@ -151,10 +158,10 @@ class InTorch:
 
 def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, device: str) -> Model:
     """What `learn.train` fits, without its export."""
-    planned = train.Plan(recipe, chosen, train.fit_normalizer(sets, chosen, recipe))
+    planned = loop.Plan(recipe, chosen, loop.fit_normalizer(sets, chosen, recipe))
     shutil.rmtree(work / "run", ignore_errors=True)
     (work / "run").mkdir()
-    fitted = train.fit(sets, planned, work / "run", device=train.device_named(device))
+    fitted = loop.fit(sets, planned, work / "run", device=loop.device_named(device))
     heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
     detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping(recipe.map, len(heads)))
     stride = int(fitted.model.stride)
@@ -166,12 +173,12 @@ def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, devi
 
 
 def measured(
-    group: list[bench.Case], recipe: Recipe, work: Path, device: str, count: int
+    group: list[contest.Case], recipe: Recipe, work: Path, device: str, count: int
 ) -> Iterator[dict[str, Tally]]:
     """A model of the rest of some scenes: the tallies of each scene with either sample."""
-    scene, size = group[0].scene, min(bench.tile_size(case.scene.grid) for case in group)
+    scene, size = group[0].scene, min(contest.tile_size(case.scene.grid) for case in group)
     recipe = settled(recipe, len(scene.names), scene.grid.gsd_m)
-    sets = [bench.tiled(case.scene, work, size) for case in group]
+    sets = [contest.tiled(case.scene, work, size) for case in group]
     apart = split(sets, share=SHARE, block=recipe.train.block, seed=1000 + recipe.train.seed)
     rest = [without(tiles, of(apart.train, i)) for i, tiles in enumerate(sets)]
     folds = [
@@ -188,11 +195,11 @@ def measured(
     for i, case in enumerate(group):
         where = of(apart.held_out, i)
         where = where[is_clean(sets[i], where, case.truth)]
-        found = bench.anomaly_map(case.scene, model)
+        found = contest.anomaly_map(case.scene, model)
         yield {way: tally(c, sets[i], where, found) for way, c in samples.items()}
 
 
-def clean_part(sets: list[TileSet], group: list[bench.Case], chosen: Split) -> Split:
+def clean_part(sets: list[TileSet], group: list[contest.Case], chosen: Split) -> Split:
     """The split without the held-out tiles that touch a labelled object."""
     kept = [is_clean(sets[i], np.array([t]), group[i].truth).all() for i, t in chosen.held_out]
     return dataclasses.replace(chosen, held_out=chosen.held_out[np.array(kept, bool)])
@@ -200,7 +207,7 @@ def clean_part(sets: list[TileSet], group: list[bench.Case], chosen: Split) -> S
 
 def split_folds(sets: list[TileSet], recipe: Recipe, count: int) -> list[Split]:
     """The split of the recipe, and others that hold out the rest of the blocks in turn."""
-    first = train.plan(sets, recipe).split
+    first = loop.plan(sets, recipe).split
     if count == 1:
         return [first]
     everything = np.concatenate([first.train, first.held_out])

@@ -24,12 +24,17 @@ import rasterio
 import rasterio.features
 from ports import PORTS
 
-from satae import bench, config, detect, learn, runtime, tiling
-from satae.calibrate import Rule
-from satae.decisions import ACCEPTED, REJECTED, Decisions
-from satae.describe import describe
-from satae.layers import ranked
-from satae.preference import prefer
+from satae import config
+from satae.bench import contest
+from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
+from satae.decisions.preference import prefer
+from satae.gis.layers import ranked
+from satae.inference import runtime
+from satae.inference.calibrate import Rule
+from satae.scene.describe import describe
+from satae.scoring import run as scoring
+from satae.tiles import cut
+from satae.training import run as training
 
 
 def model_of(ships: Path, work: Path) -> Path:
@@ -38,14 +43,14 @@ def model_of(ships: Path, work: Path) -> Path:
     if not path.exists():
         (work / "tiles").mkdir(exist_ok=True)
         scenes = [describe([ships / f"{port}.tif"]) for port in PORTS]
-        sets = [tiling.cut(scene, work / "tiles" / scene.name, tiling.Cut()) for scene in scenes]
-        learn.train(sets, config.load(None, []), path, work / "runs" / "model", overwrite=True)
+        sets = [cut.cut(scene, work / "tiles" / scene.name, cut.Cut()) for scene in scenes]
+        training.train(sets, config.load(None, []), path, work / "runs" / "model", overwrite=True)
     return path
 
 
 def judged(frame: Any, ships: Path, port: str) -> np.ndarray:
     """Whether each region holds a pixel of a ship."""
-    with rasterio.open(ships / f"{port}{bench.SHIPS}") as mask:
+    with rasterio.open(ships / f"{port}{contest.SHIPS}") as mask:
         truth, where = mask.read(1) > 0, mask.transform
     held = [rasterio.features.rasterize([g], truth.shape, transform=where) > 0 for g in frame.geometry]
     return np.array([truth[h].any() for h in held])
@@ -77,8 +82,8 @@ def main() -> None:
         print("| port | regions | accepted of the first | before | after | ships left | changed rank |")
         print("|---|---|---|---|---|---|---|")
         for port in PORTS:
-            out, how = work / f"{port}.gpkg", detect.Options(Rule("top", asked.top), overwrite=True, chips=0)
-            detect.score([describe([ships / f"{port}.tif"])], model, out, how)
+            out, how = work / f"{port}.gpkg", scoring.Options(Rule("top", asked.top), overwrite=True, chips=0)
+            scoring.score([describe([ships / f"{port}.tif"])], model, out, how)
             frame = geopandas.read_file(out, layer="anomalies").sort_values("rank", ignore_index=True)
             hits = judged(frame, ships, port)
             before, after, moved = compare(frame, hits, asked.judged, asked.next)

@@ -16,7 +16,8 @@ from pathlib import Path
 import rasterio
 from ports import arguments, contest_of, told
 
-from satae import bench, benchreport
+from satae.bench import contest as bench
+from satae.bench import report
 
 INDEX = "dNBR"
 
@@ -29,10 +30,10 @@ def main() -> None:
     fires, contest = Path(options.data).absolute() / "wildfire_s2", contest_of(options)
     paths = sorted((fires / "post_fire").glob("*.tif"))
     cases = [bench.raster_case(path, fires / "masks" / path.name) for path in paths]
-    rows = [benchreport.measured(indexed(case, fires / "dnbr")) for case in cases]
+    rows = [report.measured(indexed(case, fires / "dnbr")) for case in cases]
     with tempfile.TemporaryDirectory() as work:
-        rows += [benchreport.measured(r) for r in bench.results(cases, contest, Path(work), told)]
-    print(*benchreport.lines(rows, (*contest.methods, INDEX)), sep="\n")
+        rows += [report.measured(r) for r in bench.results(cases, contest, Path(work), told)]
+    print(*report.lines(rows, (*contest.methods, INDEX)), sep="\n")
 
 
 def indexed(case: bench.Case, folder: Path) -> bench.Result:

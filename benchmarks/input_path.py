@@ -25,7 +25,7 @@ with warnings.catch_warnings():
     import cv2
 
 from satae import config
-from satae.images import Images
+from satae.bench.images import Images
 
 PAD = 4
 

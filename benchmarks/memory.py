@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from satae import demo, synthetic
+from satae.demo import run as demo
+from satae.demo import synthetic
 
 BLOCKS, SIZE = 300, 256
 

@@ -24,7 +24,9 @@ import cv2
 import numpy as np
 import rasterio
 
-from satae import bench, benchreport, config
+from satae import config
+from satae.bench import contest as bench
+from satae.bench import report
 
 PORTS = ("busan", "casablanca", "durban", "hedland", "honolulu")
 WATER = "_water.tif"
@@ -70,12 +72,12 @@ def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
     everywhere, inside = [], []
     with tempfile.TemporaryDirectory() as work:
         for result in bench.results(whole, contest, Path(work), told):
-            everywhere.append(benchreport.measured(result))
+            everywhere.append(report.measured(result))
             case = dataclasses.replace(result.case, counted=zones[result.case.name])
-            inside.append(benchreport.measured(dataclasses.replace(result, case=case)))
+            inside.append(report.measured(dataclasses.replace(result, case=case)))
     if not water:
-        print("\nwhole scene", *benchreport.lines(everywhere, contest.methods), sep="\n")
-    print("\nwater zone", *benchreport.lines(inside, contest.methods), sep="\n")
+        print("\nwhole scene", *report.lines(everywhere, contest.methods), sep="\n")
+    print("\nwater zone", *report.lines(inside, contest.methods), sep="\n")
 
 
 def told(done: float, total: float, note: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from satae import cli
+from satae.cli import app
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands
@@ -74,7 +74,7 @@ def row(parameter: Any, command: Any) -> str:
 
 def page() -> str:
     """The whole of docs/commands.md."""
-    tree = typer.main.get_command(cli.app)
+    tree = typer.main.get_command(app.app)
     return "\n\n".join([HEAD.strip(), *(section(*each) for each in found(tree, "satae"))]) + "\n"
 
 

@@ -1,5 +1,5 @@
 """`python -m satae`."""
 
-from satae.cli import main
+from satae.cli.app import main
 
 main()

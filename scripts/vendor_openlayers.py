@@ -1,4 +1,4 @@
-"""Fetch OpenLayers from npm into satae/web/vendor: python scripts/vendor_openlayers.py [VERSION]
+"""Fetch OpenLayers from npm into satae/review/web/vendor: python scripts/vendor_openlayers.py [VERSION]
 
 Needs npm. What the page needs of the package is copied unchanged; bundled.txt holds the licences of what is built into
 it, and openlayers.json says which version it is, under which licence, and the SHA-256 of each file.
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parent.parent / "satae" / "web" / "vendor"
+VENDOR = Path(__file__).resolve().parent.parent / "satae" / "review" / "web" / "vendor"
 FILES = {"dist/ol.js": "ol.js", "ol.css": "ol.css", "LICENSE.md": "LICENSE.md"}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from satae.cifar import BATCHES
+from satae.bench.cifar import BATCHES
 
 Batches = dict[str, tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
 

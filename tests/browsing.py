@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from satae.review import Review
-from satae.reviewserver import Server, ready
+from satae.review.server import Server, ready
+from satae.review.store import Review
 
 api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
 

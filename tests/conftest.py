@@ -16,9 +16,14 @@ from detectors import toy
 from endings import CPU, recipe
 from results import result
 
-from satae import config, learn, synthetic, tiles, tiling, train
-from satae.describe import describe
+from satae import config
+from satae.demo import synthetic
 from satae.grid import Grid
+from satae.scene.describe import describe
+from satae.tiles import cut as tiling
+from satae.tiles import store
+from satae.training import loop
+from satae.training import run as training
 
 os.environ.setdefault("NO_COLOR", "1")
 
@@ -35,7 +40,7 @@ def peak():
 """
 UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
 MakeScene = Callable[..., Path]
-MakeTiles = Callable[..., tiles.TileSet]
+MakeTiles = Callable[..., store.TileSet]
 
 
 def spoil(path: Path, *places: tuple[int, int], cut: float | None = None) -> Path:
@@ -91,7 +96,7 @@ def make_tiles() -> MakeTiles:
 
     def make(
         image: np.ndarray, valid: np.ndarray | None = None, *, size: int = 32, overlap: int = 0
-    ) -> tiles.TileSet:
+    ) -> store.TileSet:
         bands, height, width = image.shape
         valid = np.ones((height, width), bool) if valid is None else valid
         windows = list(Grid(height, width, UTM, None).tiles(size, overlap))
@@ -102,14 +107,14 @@ def make_tiles() -> MakeTiles:
             part = valid[inside]
             valids[i, : part.shape[0], : part.shape[1]] = part
             images[i, :, : part.shape[0], : part.shape[1]] = image[:, *inside]
-        record = tiles.Record(
+        record = store.Record(
             scene="made", files=[], sha256="", bands=[f"b{i + 1}" for i in range(bands)],
             dtype=str(image.dtype), scales=[1.0] * bands, offsets=[0.0] * bands, size=size, overlap=overlap,
             min_valid=0, height=height, width=width, transform=list(UTM)[:6], crs=None, aoi=None, mask=None,
             nodata=None, tiles=len(windows), left_out=0, valid_pixels=int(valids.sum()), left_out_pixels=0,
         )  # fmt: skip
         index = np.array([(w.row, w.col) for w in windows], np.int64)
-        return tiles.TileSet(Path("made"), record, images, valids, index)
+        return store.TileSet(Path("made"), record, images, valids, index)
 
     return make
 
@@ -141,26 +146,26 @@ def model_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     recipe = config.load(
         None, ["model.name=conv", "train.epochs=2", "train.min_steps=4", "model.params.width=8"]
     )
-    learn.train(
-        [tiles.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
+    training.train(
+        [store.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
     )
     return folder / "model.onnx"
 
 
 @pytest.fixture(scope="session")
-def toy_tiles(make_tiles: MakeTiles) -> tiles.TileSet:
+def toy_tiles(make_tiles: MakeTiles) -> store.TileSet:
     """Tiles of a few smooth waves."""
     return make_tiles(toy())
 
 
 @pytest.fixture
-def trained(tmp_path: Path, toy_tiles: tiles.TileSet) -> Callable[..., train.Trained]:
+def trained(tmp_path: Path, toy_tiles: store.TileSet) -> Callable[..., loop.Trained]:
     """Train on the toy in the run folder `run` (made below tmp_path)."""
 
-    def make(*changes: str, tiles: tiles.TileSet = toy_tiles, run: str = "run", **how: Any) -> train.Trained:
+    def make(*changes: str, tiles: store.TileSet = toy_tiles, run: str = "run", **how: Any) -> loop.Trained:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True)
-        return train.fit([tiles], train.plan([tiles], recipe(*changes)), folder, device=CPU, **how)
+        return loop.fit([tiles], loop.plan([tiles], recipe(*changes)), folder, device=CPU, **how)
 
     return make
 

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 import torch
 
-from satae import models, normalize, scores
+from satae import heads as scores
+from satae import models
 from satae.choices import Choices
 from satae.config import HeadSettings, MapSettings
+from satae.detector.fusion import Mapping
+from satae.detector.graph import Detector
 from satae.errors import ConfigError
-from satae.graph import Detector
-from satae.mapping import Mapping
+from satae.heads import SCORES
 from satae.models import MODELS, Sample
-from satae.normalize import Normalizer
-from satae.scores import SCORES
+from satae.nn import normalize
+from satae.nn.normalize import Normalizer
 
 BANDS = 3
 SMALL = {

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae import config, train
-from satae.checkpoint import Epoch
-from satae.evidence import Evidence, Tiles, gather
+from satae import config
 from satae.models import Output
+from satae.nn.checkpoint import Epoch
 from satae.objectives import Objective
-from satae.train import Trained
+from satae.training import loop
+from satae.training.evidence import Evidence, Tiles, gather
+from satae.training.loop import Trained
 
 CPU = torch.device("cpu")
 SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
@@ -140,8 +141,8 @@ def ended(
     every = np.arange(len(x))
     source = Waves(recipe, x)
     loss_of = Objective(recipe.objective, int(model.code_size))
-    task = train.Task(model, source, every[:-held_out], every[-held_out:], recipe, loss_of, CPU)
-    state = train.descend(task)
+    task = loop.Task(model, source, every[:-held_out], every[-held_out:], recipe, loss_of, CPU)
+    state = loop.descend(task)
     learned, checked = every[:-held_out][:held_out], every[-held_out:]
     return gather(model, recipe, state, tiles, lambda: source.plain(learned), lambda: source.plain(checked))
 
@@ -160,7 +161,7 @@ def losses(of: Trained) -> list[tuple[float, ...]]:
     return [(e.epoch, e.train_loss, e.val_loss, e.learning_rate, e.gradient_norm) for e in of.state.history]
 
 
-def stop_at(step: int, *, between_epochs: bool) -> train.Report:
+def stop_at(step: int, *, between_epochs: bool) -> loop.Report:
     def report(done: int, total: int, epoch: Epoch | None) -> None:
         if done == step and (epoch is not None) == between_epochs:
             raise KeyboardInterrupt

@@ -12,9 +12,11 @@ import shapely
 from affine import Affine
 from pyproj import CRS
 
-from satae import chips, layers, raster
 from satae.formats import gpkg
+from satae.gis import layers
 from satae.grid import Grid
+from satae.report import chips
+from satae.scene import raster
 
 UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
 CREATED = "2026-01-02T03:04:05Z"

@@ -7,13 +7,13 @@ from types import ModuleType
 
 import pytest
 
-from satae import models, objectives, scores
-from satae.catalogue import catalogue
+from satae import heads, models, objectives
 from satae.choices import Choices
+from satae.cli.catalogue import catalogue
 from satae.errors import ConfigError
+from satae.heads import SCORES
 from satae.models import MODELS
 from satae.objectives import OBJECTIVES
-from satae.scores import SCORES
 
 EVERY = pytest.mark.parametrize(
     ("choices", "name"),
@@ -23,7 +23,7 @@ EVERY = pytest.mark.parametrize(
 
 
 @pytest.mark.parametrize(
-    ("package", "choices"), [(models, MODELS), (objectives, OBJECTIVES), (scores, SCORES)]
+    ("package", "choices"), [(models, MODELS), (objectives, OBJECTIVES), (heads, SCORES)]
 )
 def test_every_file_of_the_package_is_a_choice(package: ModuleType, choices: Choices):
     folder = Path(package.__file__).parent

@@ -8,7 +8,7 @@ import yaml
 
 from satae.config import MAX_BYTES, Recipe, checked, load
 from satae.errors import ConfigError
-from satae.presets import settled
+from satae.training.presets import settled
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 

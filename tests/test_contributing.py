@@ -14,12 +14,15 @@ import onnxruntime
 import pytest
 import torch
 from detectors import BANDS, fitted, image, mask
-from test_gpkg import CREATED, grid, layer
+from formats.test_gpkg import CREATED, grid, layer
 
-from satae import config, export, formats, graph, models, objectives, scores
+from satae import config, formats, models, objectives
+from satae import heads as scores
 from satae.config import HeadSettings, MapSettings, ObjectiveSettings
+from satae.detector import graph
+from satae.detector.fusion import Mapping
 from satae.formats import Format
-from satae.mapping import Mapping
+from satae.training import export
 
 TEXT = (Path(__file__).resolve().parent.parent / "CONTRIBUTING.md").read_text()
 

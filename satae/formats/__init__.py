@@ -14,7 +14,7 @@ from pathlib import Path
 
 from satae.errors import ConfigError
 from satae.formats import flatgeobuf, geojson, geoparquet, gpkg
-from satae.layers import SceneLayer
+from satae.gis.layers import SceneLayer
 
 Writer = Callable[[Path, str, Sequence[SceneLayer], str], None]
 Check = Callable[[str | None], None]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from satae import layers
-from satae.layers import SceneLayer
+from satae.gis import layers
+from satae.gis.layers import SceneLayer
 
 
 def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:

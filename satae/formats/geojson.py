@@ -12,9 +12,9 @@ import geopandas
 import pyogrio
 import pyproj
 
-from satae import layers
 from satae.errors import ConfigError
-from satae.layers import SceneLayer
+from satae.gis import layers
+from satae.gis.layers import SceneLayer
 
 # Nine decimals are 0.1 mm: the usual seven would bend the corners of small pixels.
 STANDARD = {

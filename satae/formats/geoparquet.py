@@ -8,9 +8,9 @@ from pathlib import Path
 
 import geopandas
 
-from satae import layers
 from satae.errors import ConfigError, OutputError
-from satae.layers import SceneLayer
+from satae.gis import layers
+from satae.gis.layers import SceneLayer
 
 
 def check(crs: str | None) -> None:

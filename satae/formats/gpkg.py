@@ -13,9 +13,9 @@ import pandas as pd
 import pyogrio
 import pyproj
 
-from satae import layers, qgis
 from satae.errors import OutputError
-from satae.layers import SceneLayer
+from satae.gis import layers, qgis
+from satae.gis.layers import SceneLayer
 
 
 def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:

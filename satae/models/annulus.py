@@ -12,8 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from satae.context import WIDEST, Ring, felt, odd, ring_sides, rings
 from satae.models import Output
+from satae.nn.surroundings import WIDEST, Ring, felt, odd, ring_sides, rings
 
 SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score": ["whitened"]}
 

@@ -11,8 +11,8 @@ from typing import Literal
 
 from torch import nn
 
-from satae.blocks import Attention, Squeeze
 from satae.models import conv
+from satae.nn.units import Attention, Squeeze
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.blocks import BOUNDS, Activation, Bound, Norm, Style, Unit, layer
 from satae.models import Output
+from satae.nn.units import BOUNDS, Activation, Bound, Norm, Style, Unit, layer
 
 
 @dataclass(frozen=True)

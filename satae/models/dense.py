@@ -13,8 +13,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.blocks import BOUNDS, Activation, Bound, Norm, Style, layer
 from satae.models import Output
+from satae.nn.units import BOUNDS, Activation, Bound, Norm, Style, layer
 
 HALVED = 8  # input pixels a side of what enters the dense code as one cell
 

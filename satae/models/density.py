@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.context import rings, sectors
 from satae.models import Output, Sample, ring
 from satae.models.ring import bottleneck
+from satae.nn.surroundings import rings, sectors
 
 SUITS = {
     "input": {"space": "whitened", "stretch": "log", "ridge": 1e-3, "components": 32},

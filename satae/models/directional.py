@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.context import odd, rings, sectors
 from satae.models import Output, ring
 from satae.models.ring import bottleneck
+from satae.nn.surroundings import odd, rings, sectors
 
 SUITS = {
     "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 32},

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.bank import Bank, check, drawn, picked
-from satae.context import ring_sides, rings
 from satae.models import Output, Sample
+from satae.nn.bank import Bank, check, drawn, picked
+from satae.nn.surroundings import ring_sides, rings
 
 SUITS = {
     "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 32},

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satae.blocks import separable
 from satae.models import conv
+from satae.nn.units import separable
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.linear import principal
 from satae.models import Output, Sample
+from satae.nn.pca import principal
 
 SUITS = {"input": {"space": "bands"}, "score": ["mse"], "train": {"learning_rate": 1e-3}}
 SIZES = (8, 16, 32, 64)

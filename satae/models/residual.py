@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from satae.blocks import Residual, Style, layer
 from satae.models import conv
+from satae.nn.units import Residual, Style, layer
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from satae.context import Ring, odd, rings
 from satae.models import Output
+from satae.nn.surroundings import Ring, odd, rings
 
 SUITS = {
     "input": {"space": "whitened", "ridge": 1e-3, "components": 32},

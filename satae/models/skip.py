@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.blocks import BOUNDS, layer
 from satae.models import Output, conv
+from satae.nn.units import BOUNDS, layer
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from satae.checkpoint import Keeping
 from satae.choices import Choices
 from satae.config import ObjectiveSettings
 from satae.errors import ConfigError
 from satae.models import Output
+from satae.nn.checkpoint import Keeping
 
 OBJECTIVES = dataclasses.replace(Choices.of(__name__, __path__, "objective", "loss"), keyed=True)
 NAMES = OBJECTIVES.names

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from satae import config, models
-from satae.checkpoint import CHECKPOINT
 from satae.errors import ConfigError, SataeError
 from satae.models import Output
+from satae.nn.checkpoint import CHECKPOINT
 from satae.objectives import Batch, Term, code_of
 
 WHOLE = True

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from satae.context import means
 from satae.models import Output
+from satae.nn.surroundings import means
 from satae.objectives import Batch, Term
 
 WHOLE = True

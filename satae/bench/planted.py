@@ -1,0 +1,267 @@
+"""How large and how different a thing must be to be found in a scene: targets planted into its held-out tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.bench.contest import Contest, Progress, tiled, trained
+from satae.bench.metrics import large_regions
+from satae.bench.plant import Cell, Ground, Planted, Target
+from satae.bench.report import save, written
+from satae.config import Recipe
+from satae.errors import ConfigError
+from satae.grid import Window
+from satae.inference.calibrate import SPECK, far_threshold
+from satae.inference.runtime import Model
+from satae.inference.scan import scan_windows
+from satae.scene.scene import Scene
+from satae.scene.stream import Source
+from satae.tiles.split import split
+from satae.tiles.store import TileSet
+from satae.training import figures
+
+TILE = 64  # pixels, as `satae tile` cuts by default
+MOST_PIXELS = 4_000_000  # held-out pixels that are planted in
+SAMPLE_TILES = 200  # from which the spread of the bands is taken
+
+Reported = list[tuple[Window, npt.NDArray[np.bool_]]]
+
+
+@dataclass(frozen=True)
+class Planting:
+    """What is planted, how often each, and the regions among which it is looked for.
+
+    Those have at least `min_pixels` pixels over the threshold at which `far` of them are expected per 100 km2
+    of background.
+    """
+
+    sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
+    contrasts: tuple[float, ...] = (0.5, 1, 2, 4)
+    shares: tuple[float, ...] = (0.25, 0.5, 1)
+    number: int = 30
+    far: float = 10.0
+    min_pixels: int = SPECK
+
+    def __post_init__(self) -> None:
+        if not self.sizes or not all(1 <= size <= TILE for size in self.sizes):
+            raise ConfigError(f"--sizes {_listed(self.sizes)} must be widths from 1 to {TILE} pixels")
+        if not all(c > 0 for c in self.contrasts):
+            raise ConfigError(f"--contrasts {_listed(self.contrasts)} must be larger than 0")
+        if not all(0 < a <= 1 for a in self.shares):
+            raise ConfigError(f"--shares {_listed(self.shares)} must lie between 0 and 1")
+        if not self.contrasts and not self.shares:
+            raise ConfigError("--contrasts and --shares are both empty, so there is nothing to plant")
+        if not self.far > 0:
+            raise ConfigError(f"--far {self.far:g} is out of range")
+
+    @property
+    def levels(self) -> list[tuple[str, float]]:
+        """(kind, contrast) of all that is planted."""
+        return [("synthetic", c) for c in self.contrasts] + [("transplanted", a) for a in self.shares]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """Every kind, contrast and size once."""
+        return [Cell(kind, size, contrast) for kind, contrast in self.levels for size in self.sizes]
+
+
+@dataclass
+class Tally:
+    """How many targets of each cell a method found, and at how many of their places it reports something anyhow."""
+
+    model: Model
+    threshold: float
+    min_pixels: int
+    found: dict[Cell, int]
+    chance: dict[Cell, int]
+
+
+def run(
+    scene: Scene,
+    contest: Contest,
+    planting: Planting,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress = lambda done, total, note: None,
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Train every method, plant, look for the targets; (content, table, remarks). Publishes the folder `out`.
+
+    A target is found where a region that `satae score --far` would report shares a pixel with it. Remarks say
+    where a threshold is extrapolated. The split, and
+    so the held-out tiles, are those of the training, which no weight was fitted to.
+    """
+    seed = contest.seeds[0]
+    with written(out, overwrite=overwrite) as (draft, work):
+        tiles = tiled(scene, work, TILE)
+        recipes = contest.recipes(scene, seed)
+        blocks = held_out(tiles, recipes[contest.name], seed)
+        total, tallies, remarks = 2.0 * len(recipes), dict[str, Tally](), []
+        for i, (method, recipe) in enumerate(recipes.items()):
+
+            def report(share: float, done: int = i, note: str = f"train {method}") -> None:
+                progress(done + share, total, note)
+
+            model = trained([tiles], recipe, contest, work, report)
+            report(1.0)
+            tallies[method], remark = _tally(model, scene, planting)
+            remarks += [f"{method}: {remark}"] if remark else []
+        rounds = _rounds(tiles, blocks, planting, max(t.model.card.halo for t in tallies.values()), seed)
+        for i, (method, tally) in enumerate(tallies.items(), len(recipes)):
+            _look(tiles, blocks, rounds, tally)
+            progress(i + 1, total, f"look with {method}")
+        recipe, table = recipes[contest.name], lines(planting, tallies)
+        said = content(recipe, planting, scene, blocks, tallies)
+        save(draft, said, table, recipe)
+        _draw(draft / "detection.png", planting, tallies)
+    return {"out": str(out)} | said, table, remarks
+
+
+def held_out(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
+    """The held-out blocks of a training, up to MOST_PIXELS of them drawn at random."""
+    how = recipe.train
+    chosen = split([tiles], share=how.validation, block=how.block, seed=how.seed)
+    where = tiles.index[chosen.held_out[:, 1]]
+    ids = where // (chosen.block_tiles * tiles.record.size)
+    blocks = []
+    for block in np.random.default_rng([seed, 3]).permutation(np.unique(ids, axis=0)):
+        inside = where[(ids == block).all(axis=1)]
+        (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + tiles.record.size
+        whole = Window(int(top), int(left), int(bottom - top), int(right - left))
+        blocks.append(whole.clipped(tiles.grid.window))
+        if sum(b.height * b.width for b in blocks) >= MOST_PIXELS:
+            break
+    return blocks
+
+
+def _rounds(
+    tiles: TileSet, blocks: Sequence[Window], planting: Planting, halo: int, seed: int
+) -> list[list[Target]]:
+    """The same targets for every method, further apart than the largest halo: none changes another's score."""
+    picked = np.unique(np.linspace(0, len(tiles) - 1, SAMPLE_TILES).astype(int))
+    pixels = np.concatenate([tiles.images[t][:, tiles.valid[t]] for t in picked], axis=1)
+    ground = Ground(tiles, blocks, pixels.std(axis=1, dtype=np.float64))
+    rng = np.random.default_rng([seed, 4])
+    return list(ground.rounds(planting.cells * planting.number, halo, rng))
+
+
+def _tally(model: Model, scene: Scene, planting: Planting) -> tuple[Tally, str]:
+    """Nothing counted yet, and what is to be said of the threshold."""
+    calibration = model.card.calibration
+    assert calibration is not None
+    threshold, remark = far_threshold(
+        calibration, planting.far, scene.grid.pixel_area_m2, planting.min_pixels
+    )
+    found, chance = (dict.fromkeys(planting.cells, 0) for _ in range(2))
+    return Tally(model, threshold, planting.min_pixels, found, chance), remark
+
+
+def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Target]], tally: Tally) -> None:
+    clean = _reported(tiles, blocks, tally)
+    for targets in rounds:
+        planted = _reported(Planted(tiles, targets), blocks, tally)
+        for target in targets:
+            tally.found[target.cell] += _hit(target, planted)
+            tally.chance[target.cell] += _hit(target, clean)
+
+
+def _reported(source: Source, blocks: Sequence[Window], tally: Tally) -> Reported:
+    """Where regions are reported, block by block."""
+    stride, out = tally.model.card.stride, []
+    windows = []
+    for block in blocks:
+        row, col = block.row // stride * stride, block.col // stride * stride
+        windows.append(Window(row, col, block.stop[0] - row, block.stop[1] - col))
+    for window, scores in scan_windows(source, tally.model, windows, workers=1):
+        with np.errstate(invalid="ignore"):
+            over = scores >= np.float32(tally.threshold)
+        out.append((window, large_regions(over, tally.min_pixels)[0] > 0))
+    return out
+
+
+def _hit(target: Target, reported: Reported) -> bool:
+    for window, mask in reported:
+        part = target.window.within(window)
+        if part is not None and (mask[part.slices(window)] & target.shape[part.slices(target.window)]).any():
+            return True
+    return False
+
+
+def content(
+    recipe: Recipe,
+    planting: Planting,
+    scene: Scene,
+    blocks: Sequence[Window],
+    tallies: Mapping[str, Tally],
+) -> dict[str, Any]:
+    """All of it, ready for JSON; shares of targets found, and of their places where something is reported anyhow."""
+    n = planting.number
+    return {
+        "kind": "inject",
+        "recipe": recipe.model_dump(),
+        "seeds": [recipe.train.seed],
+        "far": planting.far,
+        "min_pixels": planting.min_pixels,
+        "methods": list(tallies),
+        "scenes": [
+            {
+                "scene": scene.name,
+                "path": str(scene.path),
+                "pixels": sum(b.height * b.width for b in blocks),
+                "cells": [
+                    {
+                        "kind": cell.kind, "size": cell.size, "contrast": cell.contrast, "n": n,
+                        "found": {m: t.found[cell] / n for m, t in tallies.items()},
+                        "chance": {m: t.chance[cell] / n for m, t in tallies.items()},
+                    }
+                    for cell in planting.cells
+                ],
+            }
+        ],
+        "mean": {m: {"found": _mean(t.found, n), "chance": _mean(t.chance, n)} for m, t in tallies.items()},
+    }  # fmt: skip
+
+
+def _mean(counts: Mapping[Cell, int], number: int) -> float:
+    return sum(counts.values()) / number / len(counts)
+
+
+def lines(planting: Planting, tallies: Mapping[str, Tally]) -> list[str]:
+    """A block a method: the share found by kind and contrast (down) and size (across)."""
+    wide, n, out = 20, planting.number, list[str]()
+    for method, tally in tallies.items():
+        out.append(f"{method:<{wide}}" + "".join(f"{f'{size} px':>8}" for size in planting.sizes))
+        for kind, contrast in planting.levels:
+            shares = [tally.found[Cell(kind, size, contrast)] / n for size in planting.sizes]
+            out.append(f"{f'  {kind} {contrast:g}':<{wide}}" + "".join(f"{v:>8.2f}" for v in shares))
+    out.append("")
+    out += [
+        f"{method:<{wide}} found {_mean(t.found, n):.3f}, reported without them {_mean(t.chance, n):.3f}"
+        for method, t in tallies.items()
+    ]
+    return [
+        *out,
+        f"share of {n} targets found, at {planting.far:g} false alarms per 100 km2, in regions of at least "
+        f"{planting.min_pixels} pixels",
+    ]
+
+
+def _draw(path: Path, planting: Planting, tallies: Mapping[str, Tally]) -> None:
+    panels = {
+        f"{kind} {contrast:g}": {
+            method: np.array([t.found[Cell(kind, s, contrast)] / planting.number for s in planting.sizes])
+            for method, t in tallies.items()
+        }
+        for kind, contrast in planting.levels
+    }
+    figures.detection(path, planting.sizes, panels)
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{v:g}" for v in values)

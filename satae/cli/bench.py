@@ -1,0 +1,294 @@
+"""The commands `satae bench ...`: options in, one library call, a table and paths out.
+
+They are handed what every command shares (`commands`), as `cli` does; heavy imports live inside.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satae.cli.manual import MANUAL
+from satae.console import Bar, printable
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.bench.contest import Case, Contest
+
+Said = tuple[dict[str, Any], list[str], list[str]]  # content for scripts, table for people, remarks
+Job = Callable[[Callable[[float, float, str], None]], Said]  # called with what takes the progress
+Command = Callable[..., Any]
+Say = Callable[[bool, dict[str, Any], list[str]], None]
+
+Config = Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Same as --set train.epochs=N.")]
+Seeds = Annotated[str, typer.Option(help="Seeds to train with, such as 0,1,2.")]
+Seed = Annotated[int, typer.Option(help="Seed of the training and of what is planted.")]
+Library = Annotated[bool, typer.Option("--library", help="One model on all scenes, not one a scene.")]
+Far = Annotated[float, typer.Option(help="False alarms per 100 km2 at which regions are counted.")]
+Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
+MaskSuffix = Annotated[
+    str | None,
+    typer.Option(help="NAME + this is a raster; only pixels where it is over 0 are trained on and scored."),
+]
+EvaluateIn = Annotated[
+    str | None, typer.Option(help="NAME + this is a raster; only pixels where it is over 0 are measured.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Workers = Annotated[int, typer.Option(min=1, help="Threads that infer on a CPU.")]
+Out = Annotated[Path, typer.Option(help="Folder for table, JSON and pictures.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+OUT = Path("bench")
+FAR = 20.0
+
+
+def commands(explained: Callable[[Command], Command], say: Say, state: dict[str, bool]) -> typer.Typer:
+    """The sub-commands, with what `cli` does for each of its own."""
+    app = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
+    for command in (had, ships, masks, inject, cifar10):
+        app.command(help=MANUAL[f"bench {command.__name__}"])(explained(_done(command, say, state)))
+    return app
+
+
+def _done(command: Callable[..., Job], say: Say, state: dict[str, bool]) -> Command:
+    """The command with its job done under a bar, and the result said."""
+
+    @functools.wraps(command)
+    def wrapped(**options: Any) -> None:
+        job = command(**options)
+        with Bar(f"bench {command.__name__}", 0, "map", quiet=state["quiet"]) as bar:
+
+            def progress(done: float, total: float, note: str) -> None:
+                bar.total = total
+                bar.update(done, note)
+
+            content, table, remarks = job(progress)
+            bar.update(bar.total, "")
+        for remark in [] if state["quiet"] else remarks:
+            typer.echo(printable(f"note: {remark}"), err=True)
+        say(options["as_json"], content, [*table, f"written to {content['out']}"])
+
+    return wrapped
+
+
+def had(
+    folder: Annotated[Path, typer.Argument(help="Folder of .mat files with data and map.")],
+    config: Config = None,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seeds: Seeds = "0",
+    library: Library = False,
+    far: Far = FAR,
+    device: Device = "auto",
+    workers: Workers = 1,
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Hyperspectral scenes with known targets."""
+    from satae.bench.contest import mat_cases
+
+    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
+    return _job("had", lambda work: mat_cases(folder, work), contest, far, out, overwrite)
+
+
+def ships(
+    folder: Annotated[Path, typer.Argument(help="Folder of NAME.tif, each with a NAME_shipmask.tif.")],
+    bands: Bands = None,
+    mask_suffix: MaskSuffix = None,
+    evaluate_in: EvaluateIn = None,
+    config: Config = None,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seeds: Seeds = "0",
+    library: Library = False,
+    far: Far = FAR,
+    device: Device = "auto",
+    workers: Workers = 1,
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Ports with labelled ships."""
+    from satae.bench.contest import ship_cases
+    from satae.cli.options import band_numbers
+
+    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
+    numbers = band_numbers(bands)
+    return _job(
+        "ships", lambda _: ship_cases(folder, numbers, mask_suffix, evaluate_in), contest, far, out, overwrite
+    )
+
+
+def masks(
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
+    truth: Annotated[
+        list[Path], typer.Option(help="Truth raster, over 0 where a target is; one a scene, in their order.")
+    ],
+    bands: Bands = None,
+    mask_suffix: MaskSuffix = None,
+    evaluate_in: EvaluateIn = None,
+    config: Config = None,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seeds: Seeds = "0",
+    library: Library = False,
+    far: Far = FAR,
+    device: Device = "auto",
+    workers: Workers = 1,
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Any scenes with truth rasters."""
+    if len(scenes) != len(truth):
+        raise ConfigError(
+            f"{len(scenes)} scenes and {len(truth)} truth rasters are named; give one --truth a scene"
+        )
+    from satae.bench.contest import raster_case
+    from satae.cli.options import band_numbers
+
+    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
+    numbers, pairs = band_numbers(bands), list(zip(scenes, truth, strict=True))
+
+    def cases(_: Path) -> list[Case]:
+        return [raster_case(scene, mask, numbers, mask_suffix, evaluate_in) for scene, mask in pairs]
+
+    return _job("masks", cases, contest, far, out, overwrite)
+
+
+def inject(
+    scene: Annotated[Path, typer.Argument(help="GeoTIFF file.")],
+    bands: Bands = None,
+    mask: Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")] = None,
+    nodata: Annotated[float | None, typer.Option(help="DN that marks fill.")] = None,
+    sizes: Annotated[str, typer.Option(help="Widths of the targets in pixels.")] = "1,2,4,8,16",
+    contrasts: Annotated[
+        str, typer.Option(help="Of synthetic targets, in standard deviations of each band.")
+    ] = "0.5,1,2,4",
+    shares: Annotated[str, typer.Option(help="Of transplanted pixels in the mixture.")] = "0.25,0.5,1",
+    number: Annotated[int, typer.Option(min=1, help="Targets of each size and contrast.")] = 30,
+    far: Annotated[float, typer.Option(help="False alarms to expect per 100 km2.")] = 10.0,
+    min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region to report, in pixels.")] = 4,
+    config: Config = None,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    workers: Workers = 1,
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Plant targets into a scene and look for them."""
+    from satae.bench.planted import Planting, run
+    from satae.cli.options import band_numbers
+    from satae.scene.describe import describe
+    from satae.scene.scene import Limits
+
+    widths = _numbers("--sizes", sizes)
+    if any(w != int(w) for w in widths):
+        raise ConfigError(f"--sizes {sizes} is not a list of whole numbers such as 1,2,4")
+    levels = _numbers("--contrasts", contrasts), _numbers("--shares", shares)
+    planting = Planting(tuple(map(int, widths)), *levels, number, far, min_pixels)
+    contest = _contest(config, changes, epochs, (seed,), False, device, workers)
+    described = describe([scene], bands=band_numbers(bands), limits=Limits(mask=mask, nodata=nodata))
+    return lambda progress: run(described, contest, planting, out, overwrite=overwrite, progress=progress)
+
+
+def cifar10(
+    data: Annotated[Path, typer.Option(help="CIFAR-10 as distributed: an archive, or a folder of batches.")],
+    task: Annotated[str, typer.Option(help="reconstruction or one-class.")] = "reconstruction",
+    families: Annotated[
+        str, typer.Option(help="Recipes in configs/, .yaml files or architectures, between commas.")
+    ] = "cifar10,cifar10_refined",
+    classes: Annotated[str | None, typer.Option(help="Classes by name or number; all without.")] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Images to learn from (of each class); 0 for all.")] = 0,
+    changes: Changes = None,
+    epochs: Epochs = None,
+    seeds: Seeds = "0",
+    device: Device = "auto",
+    out: Out = OUT,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> Job:
+    """Families on small images beside PCA."""
+    _check_device(device)
+    from satae.bench.cifar_report import Contest, named_classes, run
+    from satae.bench.families import families as recipes
+
+    names = [name.strip() for name in families.split(",")]
+    found = recipes(names, _changed(changes, epochs))
+    normal = {} if classes is None else {"classes": named_classes(classes)}
+    contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
+    return lambda progress: run(data, contest, out, overwrite=overwrite, progress=progress)
+
+
+def _contest(
+    config: Path | None,
+    changes: list[str] | None,
+    epochs: int | None,
+    seeds: tuple[int, ...],
+    library: bool,
+    device: str,
+    workers: int,
+) -> Contest:
+    """The recipe and what it is called in the table: its file, else its architecture, else `default`."""
+    _check_device(device)
+    from satae import config as recipes
+    from satae.bench.contest import CLASSICS, Contest
+
+    recipe = recipes.load(config, _changed(changes, epochs))
+    named = recipe.model.name if "name" in recipe.model.model_fields_set else "default"
+    name = config.stem if config else named
+    if name in CLASSICS and name != named:
+        name = f"{name}.yaml"  # a recipe of that name that is no such classic
+    return Contest(recipe, name, seeds, library, device, workers)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
+
+
+def _changed(changes: list[str] | None, epochs: int | None) -> list[str]:
+    """Changes to a recipe, the one by --epochs among them."""
+    return [*(changes or []), *([f"train.epochs={epochs}"] if epochs is not None else [])]
+
+
+def _job(
+    kind: str,
+    cases: Callable[[Path], list[Case]],
+    contest: Contest,
+    far: float,
+    out: Path,
+    overwrite: bool,
+) -> Job:
+    if not far > 0:
+        raise ConfigError(f"--far {far:g} is out of range")
+    from satae.bench.report import run
+
+    return lambda progress: run(kind, cases, contest, out, far=far, overwrite=overwrite, progress=progress)
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    seeds = _numbers("--seeds", text)
+    if not seeds or any(s != int(s) or not 0 <= s < 2**32 for s in seeds) or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {text} is not a list of different whole numbers such as 0,1,2")
+    return tuple(map(int, seeds))
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    """Numbers between commas; none in an empty text."""
+    try:
+        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
+    except ValueError as error:
+        raise ConfigError(f"{option} {text} is not a list of numbers such as 1,2,4") from error

@@ -1,0 +1,69 @@
+"""What `satae models` says: everything that a recipe can name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from satae import heads, models, objectives
+from satae.config import HeadSettings, MapSettings
+from satae.detector import graph
+from satae.detector.fusion import Mapping
+from satae.nn import normalize
+
+BANDS = 4  # for which weights and codes are counted
+
+
+def catalogue() -> list[dict[str, Any]]:
+    """Kind, name and first sentence of every architecture, objective and score; `measured` of the former."""
+    found = [("architecture", name, models.MODELS.module(name)) for name in models.NAMES]
+    found += [("objective", name, objectives.OBJECTIVES.module(name)) for name in objectives.NAMES]
+    found += [("score", name, heads.SCORES.module(name)) for name in heads.NAMES]
+    return [
+        {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
+        | (measured(name) if kind == "architecture" else {})
+        for kind, name, thing in found
+    ]
+
+
+def measured(name: str) -> dict[str, Any]:
+    """An architecture with its defaults on BANDS bands: `params` and their defaults, the number of `weights`.
+
+    `code` is how many numbers stand for a patch of `patch` pixels a side, 0 for none. `reach` is how far a
+    pixel is felt, in pixels, measured as at export; None where the model sees `frame` pixels a side at once.
+    """
+    model = models.build(name, BANDS, {}).eval()
+    stride, frame = int(model.stride), int(getattr(model, "frame", 0))  # type: ignore[arg-type]
+    pixels = np.random.default_rng(0).normal(size=(1000, BANDS))
+    normalizer = normalize.fit(pixels, whitened=True)
+    plain = heads.head(HeadSettings(name="mse"), normalizer)
+    detector = graph.Detector(normalizer, model, [plain], Mapping(MapSettings(), 1))
+    return {
+        "params": models.resolved(name, {}),
+        "weights": sum(p.numel() for p in model.parameters()),
+        "code": model.code_size,
+        "patch": stride,
+        "reach": None if frame else graph.reach(detector, BANDS, stride),
+        "frame": frame or None,
+    }
+
+
+def lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The catalogue as text: a line for each, and for an architecture two more with what is measured and set."""
+    out = []
+    for row in rows:
+        out.append(f"{row['kind']:<13} {row['name']:<12} {row['about']}")
+        if "params" in row:
+            seen = (
+                f"reaches {row['reach']} px" if row["frame"] is None else f"sees frames of {row['frame']} px"
+            )
+            code = f"{row['code'] or 'no'} numbers a patch of {row['patch']} x {row['patch']} px"
+            out.append(
+                f"{'':<13} {'':<12}   {seen}, keeps {code} and {BANDS} bands, {row['weights']:,} weights"
+            )
+            if row["params"]:
+                settings = ", ".join(f"{key} {value}" for key, value in row["params"].items())
+                out.append(f"{'':<13} {'':<12}   {settings}")
+    return out

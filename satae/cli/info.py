@@ -1,0 +1,133 @@
+"""What `satae info` says of a file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pyogrio
+
+from satae import formats
+from satae.errors import SceneError, TilesError
+from satae.grid import crs_name
+from satae.inference import runtime
+from satae.scene.describe import describe
+from satae.scene.scene import Scene
+from satae.scene.stream import ahead, strips
+from satae.tiles import store
+
+
+def about(path: Path, *, check: bool = False) -> dict[str, Any]:
+    """Facts on a scene, tile set, model or result, ready for JSON; `check` reads every block of it.
+
+    Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
+    """
+    if path.is_dir():
+        return _tile_set(path, check)
+    if path.suffix.lower() == ".onnx":
+        return _model(path)
+    if path.suffix.lower() == ".gpkg":
+        return _result(path, check)
+    if path.suffix.lower() in formats.FORMATS:
+        return _regions(path)
+    return _scene(describe([path]), check)
+
+
+def _scene(scene: Scene, check: bool) -> dict[str, Any]:
+    grid = scene.grid
+    facts: dict[str, Any] = {
+        "kind": "scene",
+        "path": str(scene.path),
+        "height": grid.height,
+        "width": grid.width,
+        "bands": list(scene.names),
+        "dtype": scene.dtype,
+        "gsd_m": grid.gsd_m,
+        "crs": crs_name(grid.crs),
+        "transform": list(grid.transform)[:6],
+        "block": list(scene.block),
+        "alpha_band": scene.alpha,
+    }
+    if check:
+        valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
+        facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
+    return facts
+
+
+def _tile_set(path: Path, check: bool) -> dict[str, Any]:
+    opened = store.load(path)
+    facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
+    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
+    facts["files"] = [f.path for f in opened.record.files]
+    if check:
+        valid = sum(int(v.sum()) for v in opened.valid)
+        filled = any(i[:, ~v].any() for i, v in zip(opened.images, opened.valid, strict=True))
+        if valid != opened.record.valid_pixels or filled:
+            raise TilesError(f"{path} is damaged: its pixels are not those that were cut; cut it again")
+        facts["checked"] = True
+    return facts
+
+
+def _model(path: Path) -> dict[str, Any]:
+    model = runtime.load(path, "cpu")
+    card = model.card
+    facts: dict[str, Any] = {"kind": "model", "path": str(path), "sha256": model.sha256}
+    facts |= card.model_dump(
+        include={
+            "satae_version", "created", "architecture", "parameters", "weights", "objective", "score", "dtype",
+            "gsd_m", "tile", "stride", "halo", "code_size", "metrics", "precision",
+        }
+    )  # fmt: skip
+    facts["bands"] = [b.name for b in card.bands]
+    facts["scenes"] = [s.name for s in card.scenes]
+    facts["parity"] = card.parity.share_of_range
+    if card.calibration is not None:
+        c = card.calibration
+        facts |= {"held_out_pixels": c.pixels, "held_out_blocks": c.blocks, "held_out_regions": c.region.n}
+    return facts
+
+
+def _result(path: Path, check: bool) -> dict[str, Any]:
+    if not path.is_file():
+        raise SceneError(f"{path} does not exist")
+    try:
+        database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        database.row_factory = sqlite3.Row
+        columns = "scene, path, anomalies, threshold, rule, valid_fraction, provider, model_sha256, created"
+        rows = [dict(r) for r in database.execute(f"SELECT {columns} FROM scenes")]
+        statuses = dict(
+            tuple(r) for r in database.execute("SELECT review_status, count(*) FROM anomalies GROUP BY 1")
+        )
+        state = database.execute("PRAGMA integrity_check").fetchone()[0] if check else "ok"
+        database.close()
+    except sqlite3.Error as error:
+        raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
+    facts: dict[str, Any] = {
+        "kind": "result",
+        "path": str(path),
+        "anomalies": sum(r["anomalies"] for r in rows),
+    }
+    if state != "ok":
+        raise SceneError(f"{path} is damaged ({state}); score the scenes again")
+    if check:
+        facts["checked"] = True
+    return facts | {"review": statuses, "scenes": rows}
+
+
+def _regions(path: Path) -> dict[str, Any]:
+    """A result of one layer, which is read whole; an empty GeoJSON has no columns to know it by."""
+    if not path.is_file():
+        raise SceneError(f"{path} does not exist")
+    formats.FORMATS[path.suffix.lower()].check("OGC:CRS84")
+    read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else pyogrio.read_dataframe
+    try:
+        rows = read(path)
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.FeatureError, OSError, ValueError) as error:
+        raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
+    if len(rows) and not {"anomaly_id", "review_status"} <= set(rows.columns):
+        raise SceneError(f"{path} is not a result of `satae score`: it has no anomaly_id and review_status")
+    review = rows["review_status"].value_counts().to_dict() if len(rows) else {}
+    return {"kind": "result", "path": str(path), "anomalies": len(rows), "review": review}

@@ -1,0 +1,60 @@
+"""The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out.
+
+Heavy imports live inside, as in `cli`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satae.console import printable
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.review.store import Review
+
+LABELS = "ship,vehicle,building,industry,earthwork,fire,water,cloud,artefact"
+
+
+def review(
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="GeoPackage that satae score wrote.")],
+    labels: Annotated[str, typer.Option(help="Names for the keys 1 to 9, between commas.")] = LABELS,
+) -> None:
+    """Look through the regions in a browser and decide, by keys: satae review anomalies.gpkg
+
+    Prints a link that holds for this run and this machine; every decision is in the file at once. Ctrl-C ends it.
+    """
+    try:
+        from satae.review.server import ready
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"satae review needs {error.name}, which is not installed; run pip install 'satae[review]'"
+        ) from error
+    from satae.review.store import Review, named_labels
+
+    names = named_labels(labels)
+    opened = Review(result)
+    try:
+        server = ready(opened, names)
+        typer.echo(server.keys.link)
+        typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
+        try:
+            server.run()
+        except KeyboardInterrupt:
+            typer.echo("", err=True)
+        typer.echo(printable(_summary(opened)))
+    finally:
+        opened.close()
+
+
+def _summary(review: Review) -> str:
+    """How far the review is."""
+    _, entries = review.changes(0)
+    counts = Counter(entry.opinion.status for entry in entries.values())
+    open_, total = counts.pop("unreviewed", 0), len(entries)
+    parts = [f"{number} {status}" for status, number in sorted(counts.items())]
+    return f"{review.path}: {total - open_} of {total} reviewed" + (f" ({', '.join(parts)})" if parts else "")

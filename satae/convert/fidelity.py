@@ -1,0 +1,99 @@
+"""What a model in fewer bits loses against the float32 one: compared on held-out blocks, and refused past a bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from scipy import stats
+
+from satae.errors import ModelError
+from satae.inference import calibrate
+from satae.inference.calibrate import SPECK, Calibration
+from satae.inference.card import Fidelity
+from satae.inference.runtime import Model
+from satae.tiles.split import Split
+from satae.tiles.store import TileSet
+from satae.training import calibration as heldout
+
+PIXELS = 4_000_000  # held-out pixels that are compared, at the most
+FEWEST = 20  # regions; where the default rule gives fewer, the level is lowered, for few regions say nothing
+STEP = 0.25  # of the heatmap, by which it is lowered
+# Noise of rounding blurs the order of ordinary pixels first: at 0.99 it is a seventh of what pixels differ by, and
+# what the calibration says of them holds.
+LEAST_RANK = 0.99
+LEAST_OVERLAP = 0.9  # of regions: one in ten may be on the other side of the threshold, as with another seed
+
+Map = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
+
+
+def compared(sets: Sequence[TileSet], chosen: Split, model: Model, other: Model) -> Fidelity:
+    """How the map of `other` compares with that of `model`, whose calibration both go by."""
+    calibration = model.card.calibration
+    if calibration is None:
+        raise ModelError(f"{model.name} is not calibrated; train it again")
+    before, after = ([*heldout.maps(sets, chosen, m, PIXELS)] for m in (model, other))
+    ours, theirs = (np.concatenate([m[np.isfinite(m)] for m in maps]) for maps in (before, after))
+    level, regions = _level(before, calibration, sets[0].grid.pixel_area_m2)
+    return Fidelity(
+        pixels=len(ours),
+        rank_correlation=rank_correlation(ours, theirs),
+        score=float(calibration.pixel.exponent(level)),
+        regions=regions,
+        overlap=overlap(before, after, level),
+    )
+
+
+def check(found: Fidelity, precision: str, name: str) -> None:
+    """ModelError where more is lost than LEAST_RANK and LEAST_OVERLAP allow."""
+    if found.rank_correlation < LEAST_RANK or found.overlap < LEAST_OVERLAP:
+        raise ModelError(
+            f"{name} loses too much as {precision}: rank correlation of the map {found.rank_correlation:.4f} (at least "
+            f"{LEAST_RANK}), overlap of {found.regions} regions {found.overlap:.2f} (at least {LEAST_OVERLAP}); it was "
+            "not written"
+        )
+
+
+def rank_correlation(ours: Map, theirs: Map) -> float:
+    """Spearman's, 1 where all scores are the same on both sides, 0 where on one."""
+    flat = [bool(np.ptp(scores) == 0) for scores in (ours, theirs)]
+    return float(all(flat)) if any(flat) else float(stats.spearmanr(ours, theirs).statistic)
+
+
+def overlap(before: Sequence[Map], after: Sequence[Map], level: float) -> float:
+    """The share of both sides' regions at a raw level that share a pixel with one of the other's, 1 without any."""
+    shared = total = 0
+    for ours, theirs in zip(before, after, strict=True):
+        a, b = regions(ours, level), regions(theirs, level)
+        both = (a > 0) & (b > 0)
+        shared += len(np.unique(a[both])) + len(np.unique(b[both]))
+        total += _count(a) + _count(b)
+    return shared / total if total else 1.0
+
+
+def regions(scores: Map, level: float) -> Labels:
+    """Numbers of the 8-connected regions of at least SPECK pixels at a raw level, 0 elsewhere."""
+    mask = (scores >= np.float32(level)).astype(np.uint8)
+    _, labels, sizes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    kept = sizes[:, cv2.CC_STAT_AREA] >= SPECK
+    kept[0] = False
+    return np.where(kept[labels], labels, 0).astype(np.int32)
+
+
+def _count(labels: Labels) -> int:
+    return len(np.unique(labels[labels > 0]))
+
+
+def _level(maps: Sequence[Map], calibration: Calibration, pixel_area_m2: float | None) -> tuple[float, int]:
+    """(raw threshold of the default rule, or a lower one where FEWEST regions are; regions there)."""
+    level, _ = calibrate.far_threshold(calibration, calibrate.DEFAULT_RULE.value, pixel_area_m2, SPECK)
+    while True:
+        count = sum(_count(regions(m, level)) for m in maps)
+        lower = float(calibration.pixel.score_at(calibration.pixel.exponent(level) - STEP))
+        if count >= FEWEST or not math.isfinite(lower) or lower < calibration.candidate:
+            return level, count
+        level = lower

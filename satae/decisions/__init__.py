@@ -1,0 +1,1 @@
+"""What an analyst said of regions: read back, carried over to new results, learned from."""

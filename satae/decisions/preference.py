@@ -1,0 +1,114 @@
+"""What an analyst's decisions say of other regions that look like those judged: by how much their odds change.
+
+A Gaussian process classifier (Rasmussen and Williams 2006, algorithms 3.1 and 3.2) over signatures. Its prior is
+the share of regions that were accepted, whatever they look like: what resembles nothing that was judged, and
+everything where little was, stays where the score puts it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import special, stats
+from scipy.spatial import distance
+
+from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
+from satae.gis.layers import ranked
+
+STRENGTH = 2.0  # prior deviation of the log-odds
+LENGTH = 1.0  # root mean square difference of signatures, in deviations, over which decisions carry
+STEPS = 50  # of Newton's method, which takes about ten
+SETTLED = 1e-9
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Preferred:
+    """Decisions that ranks were moved by, decisions without a signature of this kind, and how many ranks changed."""
+
+    accepted: int
+    rejected: int
+    unusable: int
+    moved: int
+
+
+def prefer(rows: Sequence[dict[str, Any]], decisions: Decisions) -> Preferred:
+    """Set the feedback of rows of the anomalies layer, by which `layers.ranked` moves them.
+
+    Decisions of another number of bands, or of a version without signatures, are not used.
+    """
+    judged = decisions.frame[decisions.are(ACCEPTED) | decisions.are(REJECTED)]
+    wanted = _parsed([row["signature"] for row in rows])
+    length = max(map(len, wanted), default=0)
+    known = _parsed(judged["signature"])
+    usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
+    accepted = np.asarray(judged["review_status"] == ACCEPTED, bool)[usable]
+    before = ranked([rows])
+    if len(accepted) and rows:
+        decided = np.array([k for k, good in zip(known, usable, strict=True) if good])
+        for row, value in zip(rows, odds(decided, accepted, np.array(wanted)), strict=True):
+            row["feedback"] = float(value)
+    moved = sum(one is not other for one, other in zip(before, ranked([rows]), strict=True))
+    count = int(accepted.sum())
+    return Preferred(count, len(accepted) - count, len(judged) - len(accepted), moved)
+
+
+def _parsed(texts: Iterable[str]) -> list[list[float]]:
+    """The numbers of each signature, none where it is no list of finite numbers."""
+    return [_numbers(text) for text in texts]
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        found = [float(number) for number in json.loads(text)]
+    except (ValueError, TypeError, RecursionError):
+        return []
+    return found if all(map(math.isfinite, found)) else []
+
+
+def odds(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -> Floats:
+    """log10 of the factor by which the odds that a region is accepted exceed those of any (m).
+
+    `decided` (n, d) and `regions` (m, d) are signatures, of which only the order matters, number by number;
+    `accepted` (n) says how the former were judged. 0 where there is none.
+    """
+    if not len(decided) or not len(regions):
+        return np.zeros(len(regions))
+    scores = normal_scores(np.concatenate([decided, regions]))
+    known, new = scores[: len(decided)], scores[len(decided) :]
+    share = (accepted.sum() + 1) / (len(accepted) + 2)
+    pull = _pull(_covariance(known, known), accepted.astype(np.float64), math.log(share / (1 - share)))
+    return np.asarray(_covariance(new, known) @ pull / math.log(10))
+
+
+def normal_scores(values: Floats) -> Floats:
+    """Each column (n, d) by rank, as quantiles of the standard normal (van der Waerden); ties share one."""
+    ranks = stats.rankdata(values, axis=0)
+    return np.asarray(special.ndtri(ranks / (len(values) + 1)), np.float64)
+
+
+def _covariance(one: Floats, other: Floats) -> Floats:
+    """(n, m), from the mean squared difference."""
+    apart = distance.cdist(one, other, "sqeuclidean") / one.shape[1]
+    return np.asarray(STRENGTH**2 * np.exp(-apart / (2 * LENGTH**2)))
+
+
+def _pull(covariance: Floats, judged: Floats, prior: float) -> Floats:
+    """The gradient of the log likelihood at the mode of the posterior (n): what each decision pulls with."""
+    latent = np.zeros(len(judged))
+    for _ in range(STEPS):
+        p = special.expit(latent + prior)
+        root = np.sqrt(p * (1 - p))
+        target = root**2 * latent + judged - p
+        inner = np.eye(len(judged)) + root[:, None] * covariance * root
+        pull = target - root * np.linalg.solve(inner, root * (covariance @ target))
+        before, latent = latent, covariance @ pull
+        if np.abs(latent - before).max() < SETTLED:
+            break
+    return np.asarray(judged - special.expit(latent + prior))

@@ -1,0 +1,64 @@
+"""What a region and its surroundings look like, in a few numbers that no model enters: they compare across models.
+
+How each band differs from the surroundings, what these are like, and how rough. Units do not matter, for the
+numbers are only ever compared by rank (see `preference`). Why size and shape are not among them: docs/log.md.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Window
+from satae.inference.inside import inside
+from satae.inference.regions import Anomaly
+from satae.scene.scene import Scene
+
+GROUPS = 8  # of neighbouring bands that are averaged, at the most
+RING = (2, 10)  # pixels from a region at which its surroundings begin and end
+LARGEST = 512  # pixels a side; a larger region is seen around its peak
+Bools = npt.NDArray[np.bool_]
+
+
+def signatures(scene: Scene, found: Sequence[Anomaly]) -> list[str]:
+    """One signature a region as JSON, at one read each."""
+    texts = []
+    with scene.open() as reader:
+        for anomaly in found:
+            window = _window(anomaly)
+            image, valid = reader.read(window)
+            numbers = signature(image, valid, inside(anomaly.polygon, window) & valid)
+            texts.append(json.dumps([float(f"{number:.6g}") for number in numbers]))
+    return texts
+
+
+def signature(image: npt.NDArray[Any], valid: Bools, held: Bools) -> list[float]:
+    """How the pixels `held` (row, col) of an image (band, row, col) differ from those around, and what these are like.
+
+    Contrast and surroundings of each group of bands, and how rough these are on the whole.
+    """
+    groups = np.array_split(np.where(valid, image, 0).astype(np.float64), min(GROUPS, len(image)))
+    bands = np.stack([group.mean(axis=0) for group in groups])
+    near, far = (cv2.dilate(held.astype(np.uint8), _disc(reach)) > 0 for reach in RING)
+    ring = far & ~near & valid
+    inner = bands[:, held].mean(axis=1)
+    outer = np.median(bands[:, ring], axis=1) if ring.any() else inner
+    rough = np.abs(bands[:, ring] - outer[:, None]).mean() if ring.any() else 0.0
+    return [*(inner - outer).tolist(), *outer.tolist(), float(rough)]
+
+
+def _disc(reach: int) -> npt.NDArray[np.uint8]:
+    return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2), np.uint8)
+
+
+def _window(anomaly: Anomaly) -> Window:
+    """The region and its surroundings, or a square around its peak where that is too large."""
+    left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
+    if max(right - left, bottom - top) > LARGEST:
+        return Window(anomaly.row - LARGEST // 2, anomaly.col - LARGEST // 2, LARGEST, LARGEST)
+    return Window(top, left, bottom - top, right - left).grown(RING[1])

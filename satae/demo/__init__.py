@@ -1,0 +1,1 @@
+"""`satae demo`: the three commands on a made-up scene with planted objects."""

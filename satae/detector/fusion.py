@@ -1,0 +1,149 @@
+"""From the errors of the score heads to one anomaly map: their sum in a common unit, blur, area term.
+
+    error --log--> level --standardise--> mean over heads --support--> exp --> s --blur--> s --log--> l (+ top-hat of l)
+
+One head needs no common unit: s is its error, unless support is asked for. Without an area term the blurred s is the
+map; with one the map is the softplus of the standardised l and the standardised top-hat. All constants are those of
+the training sample; nothing is scaled by the scene at hand.
+
+Support: what lies in a sliver of valid pixels cannot be compared with its surroundings, and stands out for that alone.
+A level above the mean counts in proportion to the valid share of the box around it, in full from half of it on, so
+that a straight edge costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from satae.config import MapSettings
+from satae.nn.surroundings import blurred, moved, total
+
+FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
+FAR = 1e9  # larger than any level
+HIGHEST = 50.0  # standard deviations above the mean; the exponential of more is soon not finite
+
+Pick = Callable[[Tensor, Tensor], Tensor]
+Errors = Sequence[tuple[list[Tensor], Tensor, Tensor]]
+"""Errors of the heads, `valid`, and the pixels to fit to, each (N, 1, H, W), for parts of the sample."""
+
+
+def segments(length: int) -> list[tuple[tuple[int, int], int]]:
+    """((row, col) step, steps to either side) of straight segments about `length` long in four directions."""
+    half = length // 2
+    slanted = max(1, round(half / math.sqrt(2)))
+    return [((0, 1), half), ((1, 0), half), ((1, 1), slanted), ((1, -1), slanted)]
+
+
+def along(z: Tensor, step: tuple[int, int], half: int, pick: Pick, beyond: float) -> Tensor:
+    """The least or the largest (`pick`) of z over the segment around each pixel, `beyond` outside of the image."""
+    out = z
+    for sign in (1, -1):
+        reached, part = 0, z
+        while reached < half:  # part: over the pixels up to `reached` steps to one side
+            on = min(reached + 1, half - reached)
+            part = pick(part, moved(part, sign * step[0] * on, sign * step[1] * on, beyond))
+            reached += on
+        out = pick(out, part)
+    return out
+
+
+def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
+    """The highest level at which a pixel lies in a straight segment of `length` pixels that are as high.
+
+    A grey-scale opening by a union of segments in four directions (Serra 1982). It stands in for the opening by
+    area of METHODS, which has no finite reach. A segment has its middle on a valid pixel; its invalid pixels
+    count as as high as the others.
+    """
+    good = valid > 0.5
+    bounded, low = torch.where(good, level, torch.full_like(level, FAR)), torch.full_like(level, -FAR)
+    out = low
+    for step, half in segments(length):
+        eroded = torch.where(good, along(bounded, step, half, torch.minimum, FAR), low)
+        out = torch.maximum(out, along(eroded, step, half, torch.maximum, -FAR))
+    return torch.minimum(out, level)
+
+
+def support(level: Tensor, valid: Tensor, side: int) -> Tensor:
+    """What evidence at a pixel counts for: twice the valid share of the box around it, at most 1.
+
+    A NaN of `level` in the box is felt, so that `graph.reach` sees how far this looks.
+    """
+    known = valid + 0.0 * torch.where(valid > 0.5, level, torch.zeros_like(level))
+    return (2 * total(known, side) / side**2).clamp(max=1)
+
+
+class Mapping(nn.Module):
+    """Errors of the heads to the anomaly map, which is never negative."""
+
+    median: Tensor
+    mean: Tensor
+    spread: Tensor
+    middle: Tensor
+    deviation: Tensor
+
+    def __init__(self, settings: MapSettings, heads: int) -> None:
+        super().__init__()
+        self.settings, self.heads = settings, heads
+        for name, start in (("median", 1.0), ("mean", 0.0), ("spread", 1.0)):
+            self.register_buffer(name, torch.full((heads,), start))
+        self.register_buffer("middle", torch.ones(1))  # median of s
+        self.register_buffer("deviation", torch.ones(2))  # of l and of its top-hat
+
+    @property
+    def plain(self) -> bool:
+        """Whether the map is an error itself, in its own unit."""
+        return self.heads == 1 and not self.settings.max_object_px and not self.settings.support_px
+
+    def forward(self, errors: list[Tensor], valid: Tensor) -> Tensor:
+        s = self.joined(errors, valid)
+        if not self.settings.max_object_px:
+            return s
+        level = self.level(s)
+        return F.softplus(level / self.deviation[0] + self.hat(level, valid) / self.deviation[1])
+
+    def joined(self, errors: list[Tensor], valid: Tensor) -> Tensor:
+        """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
+        if self.heads == 1 and not self.settings.support_px:
+            return blurred(errors[0], valid, self.settings.blur)
+        levels = [_level(e, self.median[i]) for i, e in enumerate(errors)]
+        parts = [(level - self.mean[i]) / self.spread[i] for i, level in enumerate(levels)]
+        level = torch.stack(parts).mean(dim=0).clamp(max=HIGHEST)
+        if self.settings.support_px:
+            level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
+        return blurred(level.exp(), valid, self.settings.blur)
+
+    def level(self, s: Tensor) -> Tensor:
+        """l."""
+        return _level(s, self.middle[0])
+
+    def hat(self, level: Tensor, valid: Tensor) -> Tensor:
+        """How far l stands above its opening."""
+        return level - opening(level, valid, self.settings.max_object_px)
+
+    @torch.no_grad()
+    def fit(self, sample: Errors) -> None:
+        """Take medians, means and deviations from the sample."""
+        if self.plain:
+            return
+        for i in range(self.heads):
+            values = torch.cat([errors[i][chosen > 0.5] for errors, _, chosen in sample])
+            self.median[i] = values.median().clamp(min=1e-12)
+            level = _level(values, self.median[i])
+            self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
+        if not self.settings.max_object_px:
+            return
+        joined = [(self.joined(errors, valid), valid, chosen > 0.5) for errors, valid, chosen in sample]
+        self.middle[0] = torch.cat([s[c] for s, _, c in joined]).median().clamp(min=1e-12)
+        levels = [(self.level(s), valid, c) for s, valid, c in joined]
+        self.deviation[0] = torch.cat([x[c] for x, _, c in levels]).std().clamp(min=1e-6)
+        self.deviation[1] = torch.cat([self.hat(x, v)[c] for x, v, c in levels]).std().clamp(min=1e-6)
+
+
+def _level(error: Tensor, unit: Tensor) -> Tensor:
+    """The logarithm of an error in units of its median."""
+    return torch.log(error.clamp(min=0) / unit + FLOOR)

@@ -1,0 +1,185 @@
+"""The whole detector as one torch module: DN and a mask in, anomaly map and tile score out.
+
+This is what the ONNX file holds, so there is one definition of normalisation, error and score. Training uses
+its first half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from satae.detector.fusion import Mapping
+from satae.errors import ModelError
+from satae.heads import Linear, View, Views
+from satae.models import Sample
+from satae.nn.normalize import Normalizer
+
+FILL = 9  # side of the neighbourhood, in pixels
+SETTLED_PIXELS = 2_000_000  # of the training sample, from which the constants of the map are taken
+
+
+def filled(x: Tensor, valid: Tensor) -> Tensor:
+    """x with each invalid pixel at the mean of the valid ones around it, or at 0 where there are none.
+
+    The edge of nodata is then no edge to the network. What invalid pixels held, NaN included, is not used.
+    """
+    known = torch.where(valid > 0.5, x, torch.zeros_like(x))
+    total = F.avg_pool2d(known, FILL, 1, FILL // 2)
+    share = F.avg_pool2d(valid, FILL, 1, FILL // 2)
+    return torch.where(valid > 0.5, x, total / share.clamp(min=0.5 / FILL**2))
+
+
+class Input(nn.Module):
+    """DN (N, B, H, W) -> x (N, K, H, W) and back; what each step does is in `normalize`."""
+
+    floor: Tensor
+    range: Tensor
+    mean: Tensor
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        span = normalizer.ceiling - normalizer.floor
+        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.centre)):
+            self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
+        self.gain, self.offset = normalizer.stretch
+        self.logarithmic = normalizer.logarithmic
+        self.affine = Linear(normalizer.affine)
+        self.inverse = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
+
+    def scale(self, image: Tensor) -> Tensor:
+        """DN -> u in [0, 1]."""
+        return ((image - self.floor) / self.range).clamp(0, 1)
+
+    def stretched(self, u: Tensor) -> Tensor:
+        """u -> v."""
+        v = self.gain * u + self.offset
+        return torch.log(v) if self.logarithmic else v
+
+    def features(self, u: Tensor, valid: Tensor) -> Tensor:
+        """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
+        return filled(self.affine(self.stretched(u) - self.mean), valid)
+
+    def forward(self, image: Tensor, valid: Tensor) -> Tensor:
+        return self.features(self.scale(image), valid)
+
+    def rebuilt(self, image: Tensor, residual: Tensor) -> Tensor:
+        """The DN that are left when a residual in the space of x is taken from an image."""
+        v = self.stretched(self.scale(image)) - self.inverse(residual)
+        u = ((torch.exp(v) if self.logarithmic else v) - self.offset) / self.gain
+        return u * self.range + self.floor
+
+
+def at_pixels(code: Tensor, stride: int, height: int, width: int) -> Tensor:
+    """A code (N, D, H/stride, W/stride), rounded up, with each of its cells at all of the cell's pixels."""
+    if stride == 1:
+        return code
+    n, d, rows, cols = code.shape
+    cells = code[:, :, :, None, :, None].expand(-1, -1, -1, stride, -1, stride)
+    return cells.reshape(n, d, rows * stride, cols * stride)[..., :height, :width]
+
+
+class Detector(nn.Module):
+    """(image (N, B, H, W) in DN, valid (N, 1, H, W)) -> (anomaly_map, pred_score, band_error, reconstruction).
+
+    `anomaly_map` (N, 1, H, W): the score of each pixel, 0 where invalid. `pred_score` (N): its maximum.
+    `band_error` (N, B, H, W): what each band adds to the error before the map's steps, each head's in units of
+    its median; where there are no such steps it sums to the map. `reconstruction` (N, B, H, W): what the
+    autoencoder made of the image, in DN. All are 0 where invalid.
+    """
+
+    def __init__(
+        self, normalizer: Normalizer, model: nn.Module, heads: Sequence[nn.Module], mapping: Mapping
+    ) -> None:
+        super().__init__()
+        self.input, self.model = Input(normalizer), model
+        self.heads, self.mapping = nn.ModuleList(heads), mapping
+
+    def view(self, x: Tensor, valid: Tensor) -> View:
+        """What the heads look at."""
+        out = self.model(x, valid)
+        code = out.code
+        if code is not None:
+            code = at_pixels(code, int(self.model.stride), *x.shape[-2:])  # type: ignore[arg-type]
+        return View(x, valid, out.reconstruction, code, out.surprise)
+
+    def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        view = self.view(self.input(image, valid), valid)
+        contributions = [head(view) for head in self.heads]
+        scores = self.mapping([c.sum(dim=1, keepdim=True) for c in contributions], valid)
+        units = self.mapping.median
+        band_error = torch.stack([c / units[i] for i, c in enumerate(contributions)]).sum(dim=0)
+        rebuilt = self.input.rebuilt(image, view.x - view.reconstruction)
+        good = valid > 0.5
+        anomaly_map, band_error, rebuilt = (
+            torch.where(good, z, torch.zeros_like(z)) for z in (scores, band_error, rebuilt)
+        )
+        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3)), band_error, rebuilt
+
+    @torch.no_grad()
+    def settle(self, sample: Sample) -> None:
+        """Fit the heads, then the constants of the map, to the training sample."""
+
+        def views() -> Iterator[tuple[View, Tensor]]:
+            for x, valid, chosen in sample():
+                yield self.view(x, valid), chosen
+
+        self.eval()
+        for head in self.heads:
+            fit: Callable[[Views], None] | None = getattr(head, "fit", None)
+            if fit is not None:
+                fit(views)
+        if self.mapping.plain:
+            return
+        errors, pixels = [], 0
+        for view, chosen in views():
+            errors.append(([h(view).sum(dim=1, keepdim=True) for h in self.heads], view.valid, chosen))
+            pixels += int(chosen.sum())
+            if pixels >= SETTLED_PIXELS:
+                break
+        self.mapping.fit(errors)
+
+
+LARGEST_REACH = 256
+
+
+def reach(detector: Detector, bands: int, stride: int) -> int:
+    """How far, in pixels, an input pixel is felt in the anomaly map, over all positions in the stride.
+
+    Measured, not declared: a NaN is put into one pixel and spreads through every operation that reads it,
+    with all pixels valid and with every second row or column invalid. ModelError where it reaches further
+    than LARGEST_REACH: no halo would do.
+    """
+    detector.eval()
+    radius = max(32, 2 * stride)
+    while True:
+        middle = -(-radius // stride) * stride
+        felt = max(_spread(detector, bands, middle, middle + i) for i in range(stride))
+        if felt < radius:
+            return felt
+        if radius > LARGEST_REACH:
+            raise ModelError(
+                f"the receptive field reaches further than {LARGEST_REACH} pixels: no halo would do"
+            )
+        radius *= 2
+
+
+@torch.no_grad()
+def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
+    """The largest distance at which a NaN at (place, place) is seen; the image goes on for `middle` around."""
+    side = 2 * middle + 1 + place - middle
+    image = detector.input.floor.expand(1, bands, side, side).clone()
+    image[..., place, place] = torch.nan
+    every = torch.ones(1, 1, side, side)
+    rows, cols = every.clone(), every.clone()
+    rows[:, :, 1 - place % 2 :: 2] = 0
+    cols[..., 1 - place % 2 :: 2] = 0
+    felt = 0
+    for valid in (every, rows, cols):
+        hit = torch.nonzero(torch.isnan(detector(image, valid)[0][0, 0]))
+        felt = max(felt, int((hit - place).abs().max()))
+    return felt

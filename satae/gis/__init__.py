@@ -1,0 +1,1 @@
+"""Rows of each layer as frames, and how QGIS shows them."""

@@ -1,0 +1,321 @@
+"""How the results look in QGIS: layer styles, and a project that opens the lot.
+
+It writes QGIS's own XML (3.22 and later) and fills two tables of a finished GeoPackage. It makes no layer and
+no raster, and needs no QGIS.
+"""
+
+import io
+import json
+import math
+import re
+import sqlite3
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from os import PathLike
+from pathlib import PurePath
+from uuid import NAMESPACE_URL, uuid5
+from xml.etree.ElementTree import Element
+
+from satae.gis import qgisform
+from satae.gis.qgisform import REVIEW_STATUSES as REVIEW_STATUSES
+from satae.gis.qgisxml import add, data_defined, document, option
+
+VERSION = "3.22.0"
+
+# Fixed classes of score, never quantiles of a scene: a colour means the same probability in every scene.
+# Light to saturated, each drawn over a dark casing, so that one of the two stands out from any ground.
+CLASSES = (
+    (0, 2, "255,241,168", 0.40, "below 2"),
+    (2, 3, "255,214,51", 0.45, "2 to 3, p ≤ 1 in 100"),
+    (3, 4, "255,159,10", 0.50, "3 to 4, p ≤ 1 in 1 000"),
+    (4, 6, "255,82,48", 0.55, "4 to 6, p ≤ 1 in 10 000"),
+    (6, 1e99, "255,45,150", 0.65, "above 6, p ≤ 1 in 1 000 000"),
+)
+CASING = "12,12,20,190"
+
+# matplotlib's inferno from 0.15 up (its start is black and would only dirty the scene), and opacities.
+HEAT = ("#2b0b57", "#59106e", "#84206b", "#b0315b", "#d54a41", "#f06f20", "#fc9f07", "#f7d340", "#fcffa4")
+OPACITY = (0, 60, 115, 150, 175, 195, 210, 225, 235)
+CLEAR_BELOW = 1.5  # one pixel in thirty of an ordinary scene is above it
+TOPS = (4.0, 10.0)  # least and greatest end of the ramp
+
+
+@dataclass(frozen=True)
+class Crs:
+    """A coordinate reference system; `authid` such as "EPSG:3857", empty where it has no code."""
+
+    wkt: str
+    authid: str = ""
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A raster of scores: its file name beside the GeoPackage, its largest score, and its own CRS."""
+
+    file: str
+    maximum: float
+    crs: Crs | None = None
+
+
+def layer_style(layer: str) -> str:
+    """QML of "anomalies", "tiles" or "scenes"."""
+    root = Element("qgis", {"version": VERSION})
+    _fill_layer(root, layer)
+    return document(root)
+
+
+def ramp_top(maximum: float) -> float:
+    """Where the colours of a heatmap end: low, plain noise would glow, high, an extreme would dim all others."""
+    return TOPS[0] if math.isnan(maximum) else min(max(maximum, TOPS[0]), TOPS[1])
+
+
+def heatmap_style(maximum: float) -> str:
+    """QML of a heatmap, clear below 1.5 and where NaN; scores over `ramp_top` keep the last colour."""
+    root = Element("qgis", {"version": VERSION})
+    _fill_raster(root, maximum)
+    return document(root)
+
+
+def project(
+    name: str,
+    *,
+    gpkg: str,
+    heatmaps: Sequence[Heatmap],
+    crs: Crs | None,
+    extent: tuple[float, float, float, float],
+) -> bytes:
+    """A .qgz archive that opens the GeoPackage's layers and the heatmaps, all found beside it.
+
+    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers. The same
+    arguments give the same bytes.
+    """
+    root = Element("qgis", {"version": VERSION, "projectname": name})
+    add(root, "homePath", {"path": ""})
+    add(root, "title", text=name)
+    _crs(add(root, "projectCrs"), crs)
+    _layers(root, gpkg, heatmaps, crs)
+    properties = add(root, "properties")
+    add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
+    add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
+    _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
+    return _archive(f"{name}.qgs", document(root))
+
+
+def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
+    """Put the styles and a `project` archive into a GeoPackage written by GDAL, as QGIS itself would.
+
+    `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote.
+    The project opens as geopackage:FILE?projectName=NAME.
+    """
+    stamp = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+    with closing(sqlite3.connect(gpkg, isolation_level=None)) as database, database:
+        database.execute("BEGIN IMMEDIATE")  # else CREATE TABLE would stay after a failure
+        _make_tables(database, stamp)
+        _put_styles(database, stamp)
+        metadata = json.dumps({"last_modified_time": stamp[:19], "last_modified_user": "satae"})
+        # QgsGeoPackageProjectStorage reads hexadecimal text, though the column says BLOB.
+        row = (name, metadata, archive.hex())
+        database.execute("INSERT OR REPLACE INTO qgis_projects VALUES (?, ?, ?)", row)
+
+
+# --- the GeoPackage's two tables, as GDAL and QGIS create them
+
+PROJECTS = "CREATE TABLE IF NOT EXISTS qgis_projects(name TEXT PRIMARY KEY, metadata BLOB, content BLOB)"
+STYLES = """CREATE TABLE "layer_styles" ( "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+"f_table_catalog" TEXT(256), "f_table_schema" TEXT(256), "f_table_name" TEXT(256),
+"f_geometry_column" TEXT(256), "styleName" TEXT(30), "styleQML" TEXT, "styleSLD" TEXT, "useAsDefault" BOOLEAN,
+"description" TEXT, "owner" TEXT(30), "ui" TEXT(30),
+"update_time" DATETIME DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ','now')))"""
+COUNT = """CREATE TRIGGER "trigger_{name}_feature_count_layer_styles" AFTER {event} ON "layer_styles"
+BEGIN UPDATE gpkg_ogr_contents SET feature_count = feature_count {sign} 1
+WHERE lower(table_name) = lower('layer_styles'); END"""
+
+
+def _make_tables(database: sqlite3.Connection, stamp: str) -> None:
+    database.execute(PROJECTS)
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'").fetchone():
+        return
+    database.execute(STYLES)
+    database.execute(
+        "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id)"
+        " VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
+        (stamp,),
+    )
+    database.execute("INSERT INTO gpkg_ogr_contents VALUES ('layer_styles', 0)")
+    for event, sign in (("INSERT", "+"), ("DELETE", "-")):
+        database.execute(COUNT.format(name=event.lower(), event=event, sign=sign))
+
+
+def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
+    for layer, (description, _) in LAYERS.items():
+        database.execute("DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ?", (layer, layer))
+        # An empty schema, not NULL: QGIS compares it with '' and would find no style.
+        database.execute(
+            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column,"
+            " styleName, styleQML, styleSLD, useAsDefault, description, owner, update_time)"
+            " VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', ?)",
+            (layer, layer, layer_style(layer), description, stamp),
+        )
+
+
+# --- the project
+
+
+def _layers(root: Element, gpkg: str, heatmaps: Sequence[Heatmap], crs: Crs | None) -> None:
+    """Layer tree and layers; the tree's order is the drawing order, first on top."""
+    tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
+    for layer in LAYERS:
+        source = f"./{gpkg}|layername={layer}"
+        _leaf(tree, layer, source, "ogr", shown=layer == "anomalies")
+        _fill_layer(_map_layer(layers, layer, source, "ogr", crs), layer)
+    if heatmaps:
+        group = add(tree, "layer-tree-group", {"name": "heatmap", "checked": "Qt::Checked", "expanded": "1"})
+        for heatmap in heatmaps:
+            title, source = PurePath(heatmap.file).stem, f"./{heatmap.file}"
+            _leaf(group, title, source, "gdal", shown=True)
+            _fill_raster(_map_layer(layers, title, source, "gdal", heatmap.crs), heatmap.maximum)
+
+
+def _leaf(tree: Element, title: str, source: str, provider: str, *, shown: bool) -> None:
+    attributes = {"id": _identifier(title, source), "name": title, "source": source, "providerKey": provider}
+    add(tree, "layer-tree-layer", attributes | {"checked": "Qt::Checked" if shown else "Qt::Unchecked"})
+
+
+def _map_layer(layers: Element, title: str, source: str, provider: str, crs: Crs | None) -> Element:
+    layer = add(layers, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
+    add(layer, "id", text=_identifier(title, source))
+    add(layer, "datasource", text=source)
+    add(layer, "layername", text=title)
+    _crs(add(layer, "srs"), crs)
+    add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
+    return layer
+
+
+def _identifier(title: str, source: str) -> str:
+    """A layer id of QGIS's own shape, title_uuid: some of its code cuts the last 37 characters off."""
+    return re.sub(r"\W", "_", f"{title}_{uuid5(NAMESPACE_URL, source)}", flags=re.ASCII)
+
+
+def _crs(parent: Element, crs: Crs | None) -> None:
+    reference = add(parent, "spatialrefsys")
+    add(reference, "wkt", text=crs.wkt if crs else "")
+    add(reference, "authid", text=crs.authid if crs else "")
+
+
+def _padded(extent: tuple[float, float, float, float]) -> dict[str, str]:
+    xmin, ymin, xmax, ymax = extent
+    margin = 0.04 * max(xmax - xmin, ymax - ymin)
+    sides = {"xmin": xmin - margin, "ymin": ymin - margin, "xmax": xmax + margin, "ymax": ymax + margin}
+    return {side: str(value) for side, value in sides.items()}
+
+
+def _archive(member: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    entry = zipfile.ZipInfo(member)  # dated 1980, so that the bytes repeat
+    entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(entry, text.encode())
+    return buffer.getvalue()
+
+
+# --- layers, each a function that fills <qgis> (a style) or <maplayer> (a layer of a project)
+
+
+def _fill_layer(parent: Element, layer: str) -> None:
+    parent.attrib.update({"labelsEnabled": "0", "simplifyDrawingHints": "1", "simplifyLocal": "1"})
+    LAYERS[layer][1](parent)
+    add(parent, "layerOpacity", text="1")
+
+
+def _fill_anomalies(parent: Element) -> None:
+    symbols = [[_outline(CASING, width + 0.7), _outline(colour, width)] for _, _, colour, width, _ in CLASSES]
+    renderer = _graduated(parent, symbols, alpha="if(\"review_status\" = 'rejected', 30, 100)")
+    renderer.set("enableorderby", "1")  # the first rank last, so on top
+    add(add(renderer, "orderby"), "orderByClause", {"asc": "0", "nullsFirst": "1"}, '"rank"')
+    beside = {"placement": "8", "dist": "0.6", "distUnits": "MM", "polygonPlacementFlags": "3"}
+    _label(parent, "rank", beside, {"Priority": 'scale_linear("rank", 1, 100, 10, 0)'})
+    qgisform.fill(parent)
+
+
+def _fill_scenes(parent: Element) -> None:
+    outlines = [_outline(CASING, 0.9), _outline("255,255,255", 0.35)]
+    renderer = add(parent, "renderer-v2", {"type": "singleSymbol"})
+    _symbol(add(renderer, "symbols"), "0", outlines, {})
+    corner = {"geometryGenerator": "make_point(x_min($geometry), y_max($geometry))"}
+    corner |= {"geometryGeneratorType": "PointGeometry", "geometryGeneratorEnabled": "1"}
+    inside = {"placement": "1", "quadOffset": "8", "xOffset": "1", "yOffset": "1", "offsetUnits": "MM"}
+    _label(parent, "scene", corner | inside, {})
+
+
+def _fill_tiles(parent: Element) -> None:
+    edge = {"style": "solid", "outline_color": "255,255,255,70", "outline_width": "0.1"}
+    colours = [f"{colour},{18 * step}" for step, (_, _, colour, _, _) in enumerate(CLASSES)]
+    _graduated(parent, [[_simple_fill({"color": colour} | edge)] for colour in colours])
+
+
+LAYERS: Mapping[str, tuple[str, Callable[[Element], None]]] = {
+    "anomalies": ("outlines coloured by score, with their rank", _fill_anomalies),
+    "scenes": ("footprints with the scene's name", _fill_scenes),
+    "tiles": ("faint fill by score", _fill_tiles),
+}
+
+
+def _fill_raster(parent: Element, maximum: float) -> None:
+    top = ramp_top(maximum)
+    pipe = add(parent, "pipe")
+    renderer = add(pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": "1"})
+    renderer.attrib.update({"alphaBand": "-1", "classificationMin": "0", "classificationMax": str(top)})
+    shader = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}
+    ramp = add(add(renderer, "rastershader"), "colorrampshader", shader)
+    ramp.attrib.update({"minimumValue": "0", "maximumValue": str(top)})
+    steps = [CLEAR_BELOW + (top - CLEAR_BELOW) * step / (len(HEAT) - 1) for step in range(len(HEAT))]
+    for value, colour, opacity in ((0.0, HEAT[0], 0), *zip(steps, HEAT, OPACITY, strict=True)):
+        item = {"value": str(value), "label": f"{value:.1f}", "color": colour, "alpha": str(opacity)}
+        add(ramp, "item", item)
+    add(pipe, "rasterresampler", {"maxOversampling": "2"})
+    add(parent, "blendMode", text="0")
+
+
+def _graduated(parent: Element, symbols: Sequence[Sequence[Element]], *, alpha: str = "100") -> Element:
+    """One symbol a class of score; `alpha` is an expression in per cent."""
+    attributes = {"type": "graduatedSymbol", "attr": "score", "graduatedMethod": "GraduatedColor"}
+    renderer = add(parent, "renderer-v2", attributes)
+    ranges, bodies = add(renderer, "ranges"), add(renderer, "symbols")
+    for index, ((lower, upper, _, _, label), layers) in enumerate(zip(CLASSES, symbols, strict=True)):
+        limits = {"lower": str(lower), "upper": str(upper), "label": label}
+        add(ranges, "range", limits | {"symbol": str(index), "render": "true"})
+        _symbol(bodies, str(index), layers, {"alpha": alpha})
+    return renderer
+
+
+def _symbol(parent: Element, name: str, layers: Iterable[Element], properties: Mapping[str, str]) -> None:
+    symbol = add(parent, "symbol", {"type": "fill", "name": name, "alpha": "1", "clip_to_extent": "1"})
+    data_defined(symbol, "data_defined_properties", properties)
+    symbol.extend(layers)
+
+
+def _outline(colour: str, width: float) -> Element:
+    return _simple_fill({"style": "no", "outline_color": colour, "outline_width": str(width)})
+
+
+def _simple_fill(properties: dict[str, str]) -> Element:
+    layer = Element("layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
+    line = {"joinstyle": "miter", "outline_style": "solid", "outline_width_unit": "MM"}
+    layer.append(option(line | properties))
+    return layer
+
+
+def _label(parent: Element, field: str, placement: Mapping[str, str], properties: Mapping[str, str]) -> None:
+    """White text with a dark edge, readable on any ground."""
+    parent.set("labelsEnabled", "1")
+    settings = add(add(parent, "labeling", {"type": "simple"}), "settings", {"calloutType": "simple"})
+    text = {"fieldName": field, "fontSize": "9", "fontSizeUnit": "Point", "fontWeight": "75"}
+    style = add(settings, "text-style", text | {"textColor": "255,255,255,255", "textOpacity": "1"})
+    edge = {"bufferDraw": "1", "bufferSize": "0.8", "bufferSizeUnits": "MM", "bufferColor": "12,12,20,255"}
+    add(style, "text-buffer", edge | {"bufferOpacity": "0.85", "bufferJoinStyle": "128"})
+    add(settings, "placement", {"priority": "5", **placement})
+    add(settings, "rendering", {"drawLabels": "1", "obstacle": "1", "obstacleFactor": "1"})
+    data_defined(settings, "dd_properties", properties)

@@ -1,0 +1,79 @@
+"""What QGIS shows of one anomaly: the edit form for the review, its title, and the map tip with the chip."""
+
+from collections.abc import Mapping
+from xml.etree.ElementTree import Element
+
+from satae.gis.qgisxml import Value, add, option
+
+REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
+
+FORM = {
+    "review": "review_status review_label review_note",
+    "anomaly": "chip rank scene score feedback p_value area_m2 pixels top_band band_shares spectral_share "
+    "baseline baseline_score baseline_p peak mean anomaly_id",
+}
+
+FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
+
+
+def _escaped(expression: str) -> str:
+    """An expression for a text that may hold anything, as HTML that shows it."""
+    return f"replace({expression}, map('&', '&amp;', '<', '&lt;'))"  # in the order of the characters' codes
+
+
+def _url(expression: str) -> str:
+    """An expression for a path, as the path of a URL."""
+    percent = f"replace({expression}, '%', '%25')"  # first, on its own: the others add more of it
+    return f"replace({percent}, map('#', '%23', '?', '%3F', '\"', '%22', '<', '%3C', '>', '%3E', '&', '%26'))"
+
+
+PATH = f"regexp_replace({FOLDER}, '^/', '') || '/' || " + '"chip"'
+CHIP = f"""'<br><img src="file:///' || {_url(PATH)} || '">'"""
+MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% {_escaped('"scene"')} %]<br>
+score [% format_number("score", 2) %],
+p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
+[% coalesce('(' || {_escaped('"baseline"')} || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
+area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
+strongest in [% {_escaped('"top_band"')} %]\
+[% coalesce(', ' || round(100 * "spectral_share") || ' % spectral', '') %]<br>
+[% {_escaped('"review_status"')} %] [% {_escaped('"review_label"')} %] [% {_escaped('"review_note"')} %]
+[% coalesce({CHIP}, '') %]"""
+
+
+def fill(parent: Element) -> None:
+    """The review's fields first and open to change; what was measured is locked."""
+    widgets = add(parent, "fieldConfiguration")
+    _widget(widgets, "review_status", "ValueMap", {"map": [{status: status} for status in REVIEW_STATUSES]})
+    _widget(widgets, "review_label", "TextEdit", {"IsMultiline": False, "UseHtml": False})
+    _widget(widgets, "review_note", "TextEdit", {"IsMultiline": True, "UseHtml": False})
+    _widget(widgets, "chip", "ExternalResource", PICTURE)
+    _widget(widgets, "rank", "TextEdit", {"IsMultiline": False, "UseHtml": False})  # not a grey spin box
+    _widget(widgets, "band_shares", "TextEdit", {"IsMultiline": True, "UseHtml": False})
+    add(parent, "attributetableconfig", {"sortExpression": '"rank"', "sortOrder": "0"})
+    add(parent, "editorlayout", text="tablayout")
+    form, editable = add(parent, "attributeEditorForm"), add(parent, "editable")
+    for group, fields in FORM.items():
+        frame = {"name": group, "groupBox": "1", "columnCount": "1", "showLabel": "1"}
+        container = add(form, "attributeEditorContainer", frame)
+        for field in fields.split():
+            add(container, "attributeEditorField", {"name": field, "index": "-1", "showLabel": "1"})
+            add(editable, "field", {"name": field, "editable": "1" if group == "review" else "0"})
+    add(parent, "previewExpression", text="'#' || \"rank\" || '  ' || \"scene\"")
+    add(parent, "mapTip", text=MAP_TIP)
+
+
+ROOT: dict[str, Value] = {"active": True, "expression": FOLDER, "type": 3}
+PICTURE: dict[str, Value] = {
+    "DocumentViewer": 1,  # a picture
+    "DocumentViewerHeight": 128,
+    "DocumentViewerWidth": 0,
+    "FileWidget": False,
+    "RelativeStorage": 2,  # to the root below
+    "StorageMode": 0,
+    "PropertyCollection": {"name": "", "properties": {"propertyRootPath": ROOT}, "type": "collection"},
+}
+
+
+def _widget(parent: Element, field: str, kind: str, settings: Mapping[str, Value]) -> None:
+    widget = add(add(parent, "field", {"name": field}), "editWidget", {"type": kind})
+    add(widget, "config").append(option(settings))

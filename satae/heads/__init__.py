@@ -1,0 +1,82 @@
+"""Score heads, one file each: from what an autoencoder made of its input to an error a pixel, in the graph.
+
+A file `NAME.py` here is the head NAME. It has
+
+- `Params`, a frozen dataclass: its own settings;
+- `build(normalizer, params)`: a torch module that maps a `View` to the contribution of each band to the error
+  (N, B, H, W). Their sum is the error, never negative but for rounding; a single band's may be.
+
+A module with a method `fit(views)` is fitted to the training sample after the autoencoder, `views` being
+`Views`. The attribute `cells` is as in `models`. Nothing else has to be edited to add one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from satae.choices import Choices
+from satae.config import HeadSettings
+from satae.nn.normalize import Normalizer, Vector
+
+SCORES = Choices.of(__name__, __path__, "score", "score")
+NAMES = SCORES.names
+
+
+class View(NamedTuple):
+    """What a head may look at.
+
+    `x` and `reconstruction` (N, K, H, W) in the space of the autoencoder, `valid` (N, 1, H, W, 1.0 = good),
+    `code` and `surprise` as in `models.Output`, but the code at every pixel (N, D, H, W), whatever its stride.
+    """
+
+    x: Tensor
+    valid: Tensor
+    reconstruction: Tensor
+    code: Tensor | None = None
+    surprise: Tensor | None = None
+
+
+Views = Callable[[], Iterator[tuple[View, Tensor]]]
+"""Starts a pass over the training sample: views, and which pixels (N, 1, H, W) are to be fitted to."""
+
+
+class Linear(nn.Module):
+    """A fixed matrix (out, in) applied to the channels of every pixel."""
+
+    weight: Tensor
+
+    def __init__(self, matrix: Vector) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.tensor(matrix, dtype=torch.float32)[:, :, None, None])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(x, self.weight)
+
+
+class ToBands(Linear):
+    """From the space of the autoencoder to bands, each in its own standard deviations over the sample."""
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        matrix = np.linalg.pinv(normalizer.affine) / normalizer.spread[:, None]
+        super().__init__(np.asarray(matrix, np.float64))
+
+
+def apportioned(error: Tensor, squares: Tensor) -> Tensor:
+    """An error (N, 1, H, W) shared out among the bands in proportion to `squares` (N, B, H, W)."""
+    total = squares.sum(dim=1, keepdim=True)
+    even = torch.full_like(squares, 1 / squares.shape[1])
+    return error * torch.where(total > 0, squares / total.clamp(min=1e-30), even)
+
+
+def head(settings: HeadSettings, normalizer: Normalizer) -> nn.Module:
+    """The head of a recipe's entry; ConfigError lists what there is."""
+    built: nn.Module = SCORES.built(
+        settings.name, settings.params, lambda found, params: found.build(normalizer, params)
+    )
+    return built

@@ -1,0 +1,48 @@
+"""Squared difference of the spatial gradients of input and reconstruction, in standard deviations of each band.
+
+Edges that are missing, moved or made up; a wrong brightness that is smooth costs nothing (cf. the gradient
+difference loss of Mathieu et al. 2016).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.heads import ToBands, View
+from satae.nn.normalize import Normalizer
+from satae.nn.surroundings import moved
+
+NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
+
+
+@dataclass(frozen=True)
+class Params:
+    """None."""
+
+
+class GradientSquare(nn.Module):
+    """Band b contributes the mean over four neighbours of (r_b - r_b(neighbour))^2 / B.
+
+    A neighbour that is invalid, or beyond the image, counts as one without a difference.
+    """
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.to_bands = ToBands(normalizer)
+        self.bands = len(normalizer.spread)
+
+    def forward(self, view: View) -> Tensor:
+        residual = self.to_bands(view.x - view.reconstruction)
+        total = torch.zeros_like(residual)
+        for row, col in NEIGHBOURS:
+            steps = (residual - moved(residual, row, col)) ** 2
+            total = total + torch.where(moved(view.valid, row, col) > 0.5, steps, torch.zeros_like(steps))
+        return total / (len(NEIGHBOURS) * self.bands)
+
+
+def build(normalizer: Normalizer, params: Params) -> GradientSquare:
+    """The head for a normaliser's bands."""
+    return GradientSquare(normalizer)

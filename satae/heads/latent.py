@@ -1,0 +1,74 @@
+"""Squared Mahalanobis distance of the code from the codes of the sample: what is unlike in the latent space.
+
+Mean and covariance are fitted to the sample, as in Lee et al. (2018) with one class. The bands share the
+distance in proportion to their squared residuals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from satae.errors import ConfigError
+from satae.heads import ToBands, View, Views, apportioned
+from satae.nn.bank import picked
+from satae.nn.normalize import Normalizer
+
+
+@dataclass(frozen=True)
+class Params:
+    """`ridge`: added to the covariance, in units of its mean eigenvalue."""
+
+    ridge: float = 1e-3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ridge < float("inf"):
+            raise ValueError(f"ridge {self.ridge} is not a positive number")
+
+
+class LatentDistance(nn.Module):
+    """|W (code - mean)|^2 with W'W the inverse of the shrunk covariance; W is 1 until `fit`."""
+
+    mean: Tensor
+    whitening: Tensor
+
+    def __init__(self, normalizer: Normalizer, params: Params) -> None:
+        super().__init__()
+        self.ridge = params.ridge
+        self.to_bands = ToBands(normalizer)
+        self.register_buffer("mean", torch.zeros(1, 1, 1, 1))
+        self.register_buffer("whitening", torch.ones(1, 1, 1, 1))
+
+    def forward(self, view: View) -> Tensor:
+        if view.code is None:
+            raise ConfigError(
+                "score = 'latent': the architecture has no code; conv, pca, ring and others have"
+            )
+        away = view.code - self.mean
+        fitted = self.whitening.shape[1] == away.shape[1]
+        z = F.conv2d(away, self.whitening) if fitted else away
+        error = (z**2).sum(dim=1, keepdim=True)
+        return apportioned(error, self.to_bands(view.x - view.reconstruction) ** 2)
+
+    def fit(self, views: Views) -> None:
+        """Mean and covariance over the chosen pixels, in float64."""
+        count, first, second = 0, torch.zeros(()), torch.zeros(())
+        for view, chosen in views():
+            assert view.code is not None
+            code = picked(view.code, chosen).cpu().double()
+            count, first, second = count + len(code), first + code.sum(dim=0), second + code.T @ code
+        mean = first / max(1, count)
+        covariance = second / max(1, count) - torch.outer(mean, mean)
+        values, vectors = torch.linalg.eigh(covariance)
+        shrunk = values.clamp(min=0) + (self.ridge * values.clamp(min=0).mean()).clamp(min=1e-12)
+        whitening = vectors.T / shrunk.sqrt()[:, None]
+        self.mean = mean[None, :, None, None].to(self.mean)
+        self.whitening = whitening[:, :, None, None].to(self.whitening)
+
+
+def build(normalizer: Normalizer, params: Params) -> LatentDistance:
+    """The head for a normaliser's bands."""
+    return LatentDistance(normalizer, params)

@@ -1,0 +1,33 @@
+"""Mean over the bands of the absolute residual, in standard deviations of each band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from satae.heads import ToBands, View
+from satae.nn.normalize import Normalizer
+
+
+@dataclass(frozen=True)
+class Params:
+    """None."""
+
+
+class MeanAbsolute(nn.Module):
+    """Band b contributes |r_b| / B."""
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.to_bands = ToBands(normalizer)
+        self.bands = len(normalizer.spread)
+
+    def forward(self, view: View) -> Tensor:
+        out: Tensor = self.to_bands(view.x - view.reconstruction).abs() / self.bands
+        return out
+
+
+def build(normalizer: Normalizer, params: Params) -> MeanAbsolute:
+    """The head for a normaliser's bands."""
+    return MeanAbsolute(normalizer)

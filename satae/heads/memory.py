@@ -1,0 +1,142 @@
+"""Distance to the k-th nearest in a bank of what the autoencoder made of the sample.
+
+Remembered are pixels, residuals, codes or surroundings, or several of them joined. A bank of features of
+good data is that of Roth et al. (2022), in the place of theirs the autoencoder's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.errors import ConfigError
+from satae.heads import ToBands, View, Views, apportioned
+from satae.nn.bank import Bank, check, drawn, picked
+from satae.nn.normalize import Normalizer
+from satae.nn.surroundings import ring_sides, rings
+
+BLOCKS = ("pixel", "residual", "code", "context")
+
+
+@dataclass(frozen=True)
+class Params:
+    """`of`: pixel, residual, code or context (the mean of the ring `ring`), or several as in 'pixel+residual' or
+    'pixel+0.5*context'. `size`, `nearest`, `coreset` and `seed` of the bank as in the architecture memory."""
+
+    of: str = "pixel"
+    size: int = 1000
+    nearest: int = 10
+    coreset: bool = False
+    ring: str = "9-17"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.size, self.nearest, self.ring)
+        names = [name for _, name in self.blocks()]
+        if len(set(names)) < len(names):
+            raise ValueError(f"{self.of!r} names a part twice")
+
+    def blocks(self) -> list[tuple[float, str]]:
+        """(weight, name) of each part; ValueError where `of` is no sum of such."""
+        out = []
+        for part in self.of.replace(" ", "").split("+"):
+            weight, star, name = part.rpartition("*")
+            try:
+                out.append((float(weight) if star else 1.0, name))
+            except ValueError:
+                raise ValueError(f"{weight!r} in {self.of!r} is not a weight") from None
+            if name not in BLOCKS:
+                raise ValueError(f"{name!r} in {self.of!r} is not one of {', '.join(BLOCKS)}")
+            if not 0 < out[-1][0] < float("inf"):
+                raise ValueError(f"{weight} in {self.of!r} is not a weight")
+        return out
+
+
+class MemoryDistance(nn.Module):
+    """The squared distance, each part in units of its own spread over the sample where there are several.
+
+    The bands share it in proportion to how the pixel differs from the remembered one, or where no pixels are
+    remembered to the residual.
+    """
+
+    scales: Tensor
+
+    def __init__(self, normalizer: Normalizer, params: Params) -> None:
+        super().__init__()
+        self.params, self.cells = params, params.size
+        self.sides = ring_sides(params.ring)
+        self.to_bands = ToBands(normalizer)
+        self.register_buffer("scales", torch.tensor([weight for weight, _ in params.blocks()]))
+        self.bank = Bank(params.size, len(normalizer.affine) * len(self.scales), params.nearest)
+
+    def forward(self, view: View) -> Tensor:
+        features = [z * self.scales[i] for i, z in enumerate(self.parts(view))]
+        joined = torch.cat(features, dim=1)
+        if (
+            self.bank.vectors.shape[1] != joined.shape[1]
+        ):  # not fitted yet, and now the size of the code is known
+            self.bank = Bank(self.params.size, joined.shape[1], self.params.nearest).to(joined)
+        distance, index = self.bank(joined)
+        return apportioned(distance, self.to_bands(self._difference(view, features, index)) ** 2)
+
+    def parts(self, view: View) -> list[Tensor]:
+        """What is remembered of each pixel, part by part, each (N, D, H, W)."""
+        return [FEATURES[name](self, view) for _, name in self.params.blocks()]
+
+    def context(self, view: View) -> Tensor:
+        """The mean of the ring around each pixel."""
+        return rings(view.x, view.valid, self.sides)[0]
+
+    def _difference(self, view: View, features: list[Tensor], index: Tensor) -> Tensor:
+        """The pixel less the remembered one, or the residual."""
+        names = [name for _, name in self.params.blocks()]
+        if "pixel" not in names:
+            return view.x - view.reconstruction
+        place = names.index("pixel")
+        first = sum(z.shape[1] for z in features[:place])
+        pixels = self.bank.vectors[:, first : first + view.x.shape[1]] / self.scales[place]
+        return view.x - pixels[index].permute(0, 3, 1, 2)
+
+    def fit(self, views: Views) -> None:
+        """Settle the units of the parts, and choose the bank from the chosen pixels."""
+        sizes: list[int] = []
+
+        def vectors(view: View, chosen: Tensor) -> Tensor:
+            parts = self.parts(view)
+            sizes[:] = [z.shape[1] for z in parts]
+            return picked(torch.cat(parts, dim=1), chosen).cpu()
+
+        p = self.params
+        found = drawn((vectors(view, chosen) for view, chosen in views()), p.seed)
+        parts = found.split(sizes, dim=1)
+        if len(parts) > 1:
+            for i, (weight, _) in enumerate(p.blocks()):
+                spread = (parts[i].double().var(dim=0, correction=0).sum()).sqrt().clamp(min=1e-12)
+                self.scales[i] = weight / float(spread)
+        joined = torch.cat([z * self.scales[i].cpu() for i, z in enumerate(parts)], dim=1)
+        self.bank = Bank(p.size, joined.shape[1], p.nearest).to(self.scales)
+        self.bank.fit(joined, p.seed, coreset=p.coreset)
+
+
+def _code(head: MemoryDistance, view: View) -> Tensor:
+    if view.code is None:
+        raise ConfigError(
+            "score.params.of = 'code': the architecture has no code; conv, pca, ring and others have"
+        )
+    return view.code
+
+
+FEATURES: dict[str, Callable[[MemoryDistance, View], Tensor]] = {
+    "pixel": lambda head, view: view.x,
+    "residual": lambda head, view: view.x - view.reconstruction,
+    "code": _code,
+    "context": lambda head, view: head.context(view),
+}
+
+
+def build(normalizer: Normalizer, params: Params) -> MemoryDistance:
+    """The head for a normaliser's bands."""
+    return MemoryDistance(normalizer, params)

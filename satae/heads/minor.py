@@ -1,0 +1,97 @@
+"""A contrast of a kind that the ground does not make: in the direction of bands in which contrasts vary least.
+
+What differs from its surroundings mostly differs in brightness, and along with it in the ways that the materials of the
+scene differ from each other. The last principal component of these contrasts is a rule that they all keep, which
+needs no network to be found: over water and docks, that green lies half-way between blue and red. Paint and rust
+break it (minor components as detectors: Shyu et al. 2003; here of contrasts, not of pixels). One number is often near
+0 by chance, so its square is averaged over the pixels next to each.
+
+Measured in DN, where spectra mix linearly, whatever space the autoencoder works in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from satae.heads import Linear, View, Views, apportioned, edges
+from satae.nn.normalize import Normalizer, Vector
+from satae.nn.surroundings import means, rings
+
+NEAR = 3  # pixels, the side of the box of the mean
+LEAST = 1e-6  # share of the variance of all contrasts under which a component is rounding: one band twice
+
+
+@dataclass(frozen=True)
+class Params(edges.Params):
+    """As edges."""
+
+
+class MinorContrast(nn.Module):
+    """Mean of (w . c)^2 over 3 x 3 pixels, c the difference of a pixel from the mean of the ring around it.
+
+    The mean square of w . c over the sample is 1.
+    """
+
+    centre: Tensor
+    weight: Tensor
+
+    def __init__(self, normalizer: Normalizer, params: Params) -> None:
+        super().__init__()
+        self.ring, self.logarithmic = params.ring(), normalizer.logarithmic
+        self.to_stretched = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
+        centre = torch.tensor(normalizer.centre, dtype=torch.float32)
+        self.register_buffer("centre", centre[None, :, None, None])
+        self.register_buffer("weight", torch.ones_like(self.centre))
+
+    def forward(self, view: View) -> Tensor:
+        parts = self.weight * self._contrast(view.x, view.valid)
+        square = parts.sum(dim=1, keepdim=True) ** 2
+        known = torch.where(view.valid > 0.5, square, torch.zeros_like(square))
+        return apportioned(means(known, view.valid, NEAR, 0, square), parts**2)
+
+    def _contrast(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(N, B, H, W) in units of the range of each band, less the level of the sample where the ring is empty."""
+        level = self._linear(x) - self._linear(torch.zeros_like(x[..., :1, :1]))
+        return level - rings(level, valid, [self.ring])[0]
+
+    def _linear(self, x: Tensor) -> Tensor:
+        stretched = self.to_stretched(x) + self.centre
+        return torch.exp(stretched) if self.logarithmic else stretched
+
+    @torch.no_grad()
+    def fit(self, views: Views) -> None:
+        """Take the least component of the sample's contrasts, each band in units of its own."""
+        bands = self.weight.shape[1]
+        count, second = 0, torch.zeros(bands, bands, dtype=torch.float64)
+        for view, chosen in views():
+            contrast = self._contrast(view.x, chosen).permute(0, 2, 3, 1)
+            c = contrast[chosen[:, 0] > 0.5].double()
+            count, second = count + len(c), second + c.T @ c
+        weight = least((second / max(count, 1)).numpy())
+        self.weight.copy_(torch.from_numpy(weight)[None, :, None, None])
+
+
+def least(second: Vector) -> Vector:
+    """Weights (B) of the least component with at least LEAST of the variance, whose mean square is 1.
+
+    `second` (B, B) holds the mean products of contrasts. A band without contrast has no weight.
+    """
+    own = np.sqrt(np.diag(second))
+    varies = own > 1e-6 * own.max(initial=1e-30)
+    out = np.zeros(len(own))
+    if not varies.any():
+        return out
+    unit = own[varies]
+    values, vectors = np.linalg.eigh(second[np.ix_(varies, varies)] / np.outer(unit, unit))
+    first = int(np.argmax(values >= LEAST * values.sum()))
+    out[varies] = vectors[:, first] / unit / np.sqrt(values[first])
+    return out
+
+
+def build(normalizer: Normalizer, params: Params) -> MinorContrast:
+    """The head for a normaliser's bands."""
+    return MinorContrast(normalizer, params)

@@ -1,0 +1,63 @@
+"""How far a pixel is from the boxes around it that are most like it; learns nothing.
+
+Boxes in eight directions at three distances; the distance to the `nearest`-th is small on an edge, a road or a
+roof, which go on in some direction, and large on what stands alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from satae.heads import ToBands, View, apportioned
+from satae.nn.normalize import Normalizer
+from satae.nn.surroundings import felt, odd, rings, sectors
+
+
+@dataclass(frozen=True)
+class Params:
+    """`target_px`: size of the target that the boxes surround; `nearest`: which box counts."""
+
+    target_px: float = 5.0
+    nearest: int = 3
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.nearest <= 24:
+            raise ValueError(f"nearest {self.nearest} is not between 1 and 24")
+        if not 1 <= self.target_px <= 31:
+            raise ValueError(f"target_px {self.target_px} is not between 1 and 31")
+
+    def boxes(self) -> list[tuple[int, int]]:
+        """(side, distance of the centre) in pixels: 3 at 4, 5 at 7 and 9 at 12 around a target of 5."""
+        scale = self.target_px / 5
+        return [(odd(side * scale), max(1, round(far * scale))) for side, far in ((3, 4), (5, 7), (9, 12))]
+
+
+class Sectors(nn.Module):
+    """Squared distance to the box that counts, in the space of the autoencoder, as `whitened` measures it."""
+
+    def __init__(self, normalizer: Normalizer, params: Params) -> None:
+        super().__init__()
+        self.params, self.to_bands = params, ToBands(normalizer)
+
+    def forward(self, view: View) -> Tensor:
+        boxes = self.params.boxes()
+        far, side = boxes[-1][1], boxes[-1][0]
+        around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
+        squares = torch.cat(
+            [
+                ((view.x - mean) ** 2).sum(dim=1, keepdim=True)
+                for side, far in boxes
+                for mean in sectors(view.x, view.valid, side, far, around)
+            ],
+            dim=1,
+        )
+        nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
+        return apportioned(felt(nearest, squares), self.to_bands(view.x - around) ** 2)
+
+
+def build(normalizer: Normalizer, params: Params) -> Sectors:
+    """The head for a normaliser's bands."""
+    return Sectors(normalizer, params)

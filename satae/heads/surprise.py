@@ -1,0 +1,34 @@
+"""How unlikely a pixel is given its surroundings, for models that predict a distribution (density)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from satae.errors import ConfigError
+from satae.heads import ToBands, View, apportioned
+from satae.nn.normalize import Normalizer
+
+
+@dataclass(frozen=True)
+class Params:
+    """None."""
+
+
+class Surprise(nn.Module):
+    """The model's own negative log density, shared out among the bands by their squared residuals."""
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        self.to_bands = ToBands(normalizer)
+
+    def forward(self, view: View) -> Tensor:
+        if view.surprise is None:
+            raise ConfigError("score = 'surprise': the architecture predicts no distribution; density does")
+        return apportioned(view.surprise, self.to_bands(view.x - view.reconstruction) ** 2)
+
+
+def build(normalizer: Normalizer, params: Params) -> Surprise:
+    """The head for a normaliser's bands."""
+    return Surprise(normalizer)

@@ -1,0 +1,43 @@
+"""Squared length of the whitened residual w = W r: a Mahalanobis distance with a shrunk covariance.
+
+Where the autoencoder sees the whitened space itself, that is the squared error there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor, nn
+
+from satae.heads import Linear, View
+from satae.nn.normalize import Normalizer
+
+
+@dataclass(frozen=True)
+class Params:
+    """None."""
+
+
+class Whitened(nn.Module):
+    """Band b contributes r_b (W' w)_b, which sums to |w|^2 and can be negative: a band that agrees with the
+    others where they correlate takes some of their error away."""
+
+    def __init__(self, normalizer: Normalizer) -> None:
+        super().__init__()
+        back = np.asarray(
+            np.linalg.pinv(normalizer.affine), np.float64
+        )  # (B, K): residual in stretched bands
+        self.to_bands = Linear(back)
+        self.to_whitened = Linear(normalizer.whitening @ back)
+        self.transposed = Linear(normalizer.whitening.T)
+
+    def forward(self, view: View) -> Tensor:
+        residual = view.x - view.reconstruction
+        out: Tensor = self.to_bands(residual) * self.transposed(self.to_whitened(residual))
+        return out
+
+
+def build(normalizer: Normalizer, params: Params) -> Whitened:
+    """The head for a normaliser's bands."""
+    return Whitened(normalizer)

@@ -1,0 +1,158 @@
+"""The only door to ONNX Runtime: a model file as something that scores arrays."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from satae.errors import DeviceError, ModelError
+from satae.inference.card import KEY, Card, parse
+from satae.inference.frames import blended
+
+MAX_BYTES = 2 * 2**30
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+# the key of a tensor stored in another file, in protobuf's shortest form and in those padded to hide it
+EXACT = {"use_tf32": "0"}  # TF32 rounds products to 10 bits, which is not what was calibrated
+EXTERNAL = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
+
+log = logging.getLogger(__name__)
+Array = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An open session. `provider` is the one that really took; `device` its short name.
+
+    A model that sees one frame at a time is blended (`blend`), from the first pixel of an image on.
+    """
+
+    session: Any
+    card: Card
+    provider: str
+    sha256: str
+    name: str
+
+    @property
+    def device(self) -> str:
+        """'cuda' or 'cpu'."""
+        return "cuda" if self.provider == PROVIDERS["cuda"] else "cpu"
+
+    def anomaly_map(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """Scores (N, H, W) of DN (N, B, H, W), NaN where `valid` (N, H, W) is False."""
+        scores = self._blended(["anomaly_map"], image, valid)[0][:, 0]
+        return np.where(valid, scores, np.float32(np.nan))
+
+    def band_error(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """What each band adds to the error: (N, B, H, W), 0 where invalid."""
+        return self._blended(["band_error"], image, valid)[0]
+
+    def reconstruction(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """What the autoencoder made of the image, in DN: (N, B, H, W), 0 where invalid."""
+        return self._blended(["reconstruction"], image, valid)[0]
+
+    def explained(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
+        """`band_error` and `reconstruction` of one inference."""
+        band_error, reconstruction = self._blended(["band_error", "reconstruction"], image, valid)
+        return band_error, reconstruction
+
+    def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
+        """One score a tile (N)."""
+        return self._run(["pred_score"], image, valid)[0]
+
+    def _blended(
+        self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    ) -> Sequence[Array]:
+        card = self.card
+        if not card.frame:
+            return self._run(outputs, image, valid)
+        return blended(lambda i, v: self._run(outputs, i, v), image, valid, card.frame, card.stride)
+
+    def _run(self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[Array]:
+        with np.errstate(invalid="ignore", over="ignore"):
+            feed = {
+                "image": np.where(valid[:, None], image, 0).astype(np.float32),
+                "valid": valid[:, None].astype(np.float32),
+            }
+        try:
+            return [np.asarray(out) for out in self.session.run(outputs, feed)]
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise ModelError(f"{self.name} failed while scoring: {_first_line(error)}") from error
+
+
+def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
+    """Open a model file; see `from_bytes`."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"{path} {what}; make a model with `satae train`")
+    if path.stat().st_size > MAX_BYTES:
+        raise ModelError(f"{path} is larger than {MAX_BYTES >> 30} GiB, the limit of an ONNX file")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    return from_bytes(content, path.name, device, threads)
+
+
+def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0) -> Model:
+    """A session on the device that was asked for.
+
+    'auto' takes CUDA where its provider loads. Raises DeviceError where 'cuda' was asked for and ONNX
+    Runtime fell back, ModelError where the bytes are no model that satae wrote.
+    """
+    if EXTERNAL.search(content):
+        raise ModelError(f"{name} keeps weights in another file, which is not read; export it as one file")
+    session = open_session(content, name, device, threads)
+    provider = session.get_providers()[0]
+    if device == "cuda" and provider != PROVIDERS["cuda"]:
+        raise DeviceError(
+            f"--device cuda: ONNX Runtime runs {name} on {provider}; it needs onnxruntime-gpu and its CUDA "
+            "libraries (`pip install onnxruntime-gpu[cuda,cudnn]`), or use --device auto"
+        )
+    if device == "auto" and _cuda_visible() and provider != PROVIDERS["cuda"]:
+        log.warning("there is a CUDA device, but ONNX Runtime runs %s on %s", name, provider)
+    try:
+        text = session.get_modelmeta().custom_metadata_map.get(KEY)
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{name} has metadata that are no text: the file is damaged") from error
+    if text is None:
+        raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
+    card = parse(text, name)
+    return Model(session, card, provider, hashlib.sha256(content).hexdigest(), name)
+
+
+def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 0) -> Any:
+    """An ONNX Runtime session, on CUDA where that is wanted and takes; ModelError where the bytes are no model."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = True
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    offered = onnxruntime.get_available_providers()
+    wanted: list[Any] = [PROVIDERS["cpu"]]
+    if device != "cpu" and PROVIDERS["cuda"] in offered and _cuda_visible():
+        if hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
+        wanted.insert(0, (PROVIDERS["cuda"], EXACT))
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=wanted)
+    except Exception as error:
+        raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+
+
+def _cuda_visible() -> bool:
+    """Whether a CUDA driver is on this machine: without one, trying only prints errors."""
+    return os.path.exists("/proc/driver/nvidia") or os.path.exists("/dev/nvidiactl") or os.name == "nt"
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -1,0 +1,1 @@
+"""What architectures and score heads are made of."""

@@ -1,0 +1,97 @@
+"""A bank of remembered vectors and the distance to the k-th nearest of them: a matrix product and a top-k."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from satae.nn.surroundings import WIDEST, ring_sides
+
+DRAWN = 100_000  # vectors kept of a sample, from which a bank is chosen
+
+
+def check(size: int, nearest: int, ring: str) -> None:
+    """ValueError where a bank cannot have this size, nearest neighbour, or ring of surroundings."""
+    if not 1 <= nearest <= size <= 100_000:
+        raise ValueError(f"size {size} and nearest {nearest} are not 1 <= nearest <= size <= 100000")
+    if len(ring_sides(ring)) != 1 or ring_sides(ring)[0][1] > WIDEST:
+        raise ValueError(f"ring {ring} is not one ring of at most {WIDEST} pixels")
+
+
+class Bank(nn.Module):
+    """`vectors` (M, D). Empty, that is all zeros, until `fit`."""
+
+    vectors: Tensor
+
+    def __init__(self, size: int, dimensions: int, nearest: int) -> None:
+        super().__init__()
+        self.nearest = min(nearest, size)
+        self.register_buffer("vectors", torch.zeros(size, dimensions))
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (N, D, H, W) to the squared distance (N, 1, H, W) to the k-th nearest, and which it is."""
+        n, d, height, width = features.shape
+        flat = features.permute(0, 2, 3, 1).reshape(-1, d)
+        # |f - v|^2 - |f|^2, which has the same order, from the middle of the bank, where less is lost to
+        # rounding; the distance itself is taken to the one chosen
+        middle = self.vectors.mean(dim=0)
+        around = self.vectors - middle
+        partial = (around**2).sum(dim=1) - 2 * (flat - middle) @ around.T
+        index = torch.topk(partial, self.nearest, dim=1, largest=False, sorted=True).indices[:, -1]
+        distance = ((flat - self.vectors[index]) ** 2).sum(dim=1)
+        return distance.reshape(n, 1, height, width), index.reshape(n, height, width)
+
+    def fit(self, vectors: Tensor, seed: int, *, coreset: bool = False) -> None:
+        """Remember as many of `vectors` (n, D) as fit: random ones, or a greedy cover of them.
+
+        The cover takes the vector that is farthest from all taken so far, again and again (Gonzalez 1985).
+        """
+        size = len(self.vectors)
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(vectors), generator=generator)
+        if len(vectors) <= size:  # some twice
+            chosen = order.repeat(-(-size // max(1, len(order))))[:size]
+        else:
+            chosen = _cover(vectors, size, int(order[0])) if coreset else order[:size]
+        self.vectors.copy_(vectors[chosen])
+
+
+def _cover(vectors: Tensor, size: int, first: int) -> Tensor:
+    chosen = [first]
+    nearest = ((vectors - vectors[first]) ** 2).sum(dim=1)
+    while len(chosen) < size:
+        chosen.append(int(nearest.argmax()))
+        nearest = torch.minimum(nearest, ((vectors - vectors[chosen[-1]]) ** 2).sum(dim=1))
+    return torch.tensor(chosen)
+
+
+def drawn(parts: Iterable[Tensor], seed: int) -> Tensor:
+    """An even random share of vectors (n, D) that come in parts, at most DRAWN of them.
+
+    Each gets a random key; those with the smallest keys are kept (Efraimidis and Spirakis 2006).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    keys, kept = torch.empty(0), None
+    for part in parts:
+        new = torch.rand(len(part), generator=generator)
+        keys = torch.cat([keys, new])
+        kept = part.clone() if kept is None else torch.cat([kept, part])
+        if len(keys) > 2 * DRAWN:
+            keys, kept = _smallest(keys, kept)
+    if kept is None:
+        raise ValueError("the sample is empty")
+    return _smallest(keys, kept)[1]
+
+
+def _smallest(keys: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
+    if len(keys) <= DRAWN:
+        return keys, vectors
+    found = torch.topk(keys, DRAWN, largest=False).indices.sort().values
+    return keys[found], vectors[found]
+
+
+def picked(features: Tensor, chosen: Tensor) -> Tensor:
+    """The vectors (n, D) of features (N, D, H, W) at the chosen pixels (N, 1, H, W)."""
+    return features.permute(0, 2, 3, 1)[chosen[:, 0] > 0.5]

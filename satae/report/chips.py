@@ -1,0 +1,136 @@
+"""Small pictures of reported regions for whoever reviews them: input, what was expected, heatmap, side by side.
+
+A folder of PNG files with `chips.json`, which lists them: only what it lists is ever replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from satae.errors import OutputError
+from satae.gis import qgis
+from satae.inference.card import Normalization
+from satae.report.reasons import Look
+
+MARKER = "chips.json"
+PANEL = 192  # pixels a side that a panel is scaled up to
+GAP = 6
+GREY = 128
+GAMMA = 0.7
+OUTLINE = (255, 223, 127)  # blue, green, red, as OpenCV has it
+LONGEST_NAME = 120
+BY_PRODUCTS = (".aux.xml",)  # what GDAL and QGIS leave beside a picture that was opened
+CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
+Picture = npt.NDArray[np.uint8]
+
+
+def draw(look: Look, heat: npt.NDArray[np.float32], fitted: Normalization, maximum: float) -> Picture:
+    """Three panels (row, col, 3) in OpenCV's order of colours; the region's outline lies just outside it.
+
+    `heat` (row, col) is the heatmap in the look's window, coloured from 0 to the end of the ramp that QGIS
+    draws it with. Pixels that do not count are grey.
+    """
+    scale = max(1, PANEL // look.window.height)
+    panels = [
+        composite(look.image, fitted),
+        composite(look.expected, fitted),
+        _coloured(heat, qgis.ramp_top(maximum)),
+    ]
+    inside = _enlarged(look.inside.astype(np.uint8), scale)
+    ring = (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0)
+    shown: list[npt.NDArray[Any]] = []
+    for panel in panels:
+        panel[~look.valid] = GREY
+        large = _enlarged(panel, scale)
+        large[ring] = OUTLINE
+        shown += [large, np.full((len(large), GAP, 3), 255, np.uint8)]
+    return np.concatenate(shown[:-1], axis=1)
+
+
+def composite(dn: npt.NDArray[Any], fitted: Normalization) -> Picture:
+    """(B, row, col) as (row, col, 3): the first three bands as blue, green, red, or grey for fewer than three.
+
+    Stretched from the 0.1 % to the 99.9 % quantile of the training sample, never by the chip's own.
+    """
+    bands = [0, 1, 2] if len(dn) >= 3 else [0, 0, 0]
+    low, high = (np.array(v)[bands][:, None, None] for v in (fitted.low, fitted.high))
+    shown = np.clip((dn[bands].astype(np.float64) - low) / (high - low), 0, 1) ** GAMMA
+    picture: Picture = np.rint(255 * np.nan_to_num(shown)).astype(np.uint8).transpose(1, 2, 0).copy()
+    return picture
+
+
+def _coloured(heat: npt.NDArray[np.float32], top: float) -> Picture:
+    level = np.rint(255 * np.clip(np.nan_to_num(heat) / top, 0, 1)).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), np.uint8)
+
+
+def _enlarged(picture: Picture, scale: int) -> Picture:
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def file_name(anomaly_id: str) -> str:
+    """A name that every file system takes; one that had to be changed carries a checksum of the whole."""
+    safe = re.sub(r"[^A-Za-z0-9._-]", "_", anomaly_id).lstrip(".-")[:LONGEST_NAME]
+    return f"{safe}.png" if safe == anomaly_id else f"{safe}-{zlib.crc32(anomaly_id.encode()):08x}.png"
+
+
+def write(path: Path, picture: Picture) -> None:
+    """One PNG."""
+    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+def folder_of(out: Path) -> Path:
+    """Where the chips of a result lie."""
+    return out.with_name(f"{out.stem}_chips")
+
+
+def check_target(target: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that is there, and even with `overwrite` one that holds what satae did not write."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not overwrite:
+        raise OutputError(f"{target} exists; pass --overwrite to replace it, or choose another name")
+    foreign = _foreign(target)
+    if foreign is not None:
+        raise OutputError(f"{foreign}, which satae did not write; move it away, or choose another --out")
+
+
+def _foreign(target: Path) -> str | None:
+    """What of a folder is not ours, in words; None where all is."""
+    if target.is_symlink() or not target.is_dir():
+        return f"{target} is not a folder of chips"
+    names = {p.name for p in target.iterdir()}
+    try:
+        own = set(json.loads((target / MARKER).read_text(encoding="utf-8"))["chips"]) | {MARKER} | CLUTTER
+    except (OSError, ValueError, KeyError, TypeError):
+        own = CLUTTER
+    own |= {f"{name}{tail}" for name in own for tail in BY_PRODUCTS}
+    others = sorted(n for n in names if n not in own or not (target / n).is_file())
+    return f"{target} holds {others[0]}" if others else None
+
+
+def seal(folder: Path) -> None:
+    """List the chips of a finished folder in its marker."""
+    names = sorted(p.name for p in folder.iterdir())
+    (folder / MARKER).write_text(json.dumps({"chips": names}, indent=1), encoding="utf-8")
+
+
+def retire(target: Path, staged: Path) -> None:
+    """Remove an older folder of ours by way of `staged`: the result that it belonged to was replaced."""
+    if not target.exists() or _foreign(target) is not None:
+        return
+    try:
+        os.rename(target, staged)
+    except OSError as error:
+        raise OutputError(f"{target} could not be removed: {error.strerror}") from error
+    shutil.rmtree(staged, ignore_errors=True)

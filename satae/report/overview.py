@@ -1,0 +1,132 @@
+"""A scene and its heatmap small enough for one look, taken from what is read and scored anyway.
+
+No pixel is read twice for it, and what it holds follows the size of the picture, not that of the scene.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from satae.gis import qgis
+from satae.grid import Grid, Window
+from satae.inference.card import Normalization
+from satae.inference.tilepeaks import Maxima
+from satae.report import chips
+from satae.scene.scene import Scene
+from satae.scene.stream import Reader
+
+SAMPLES = 2  # pixels a row and column of a cell that are averaged
+BANDS = 3
+Ints = npt.NDArray[np.int64]
+
+
+class Overview:
+    """A picture of at most `side` cells a row or column, each of `step` x `step` pixels.
+
+    A `Source`, as the scene is: pixels that are read through it are sampled. `add` takes in the heatmap, of
+    which a cell keeps the largest value, so that the smallest anomaly is seen.
+    """
+
+    def __init__(self, scene: Scene, side: int) -> None:
+        self.scene, grid = scene, scene.grid
+        self.step = math.ceil(max(grid.height, grid.width) / side)
+        self.heat = Maxima(grid, self.step)
+        self.shape = self.heat.peak.shape
+        self.rows, self.cols = (
+            _places(cells, self.step, length)
+            for cells, length in zip(self.shape, (grid.height, grid.width), strict=True)
+        )
+        bands = min(BANDS, len(scene.names))
+        self.known = np.zeros((len(self.rows), len(self.cols)), bool)
+        self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
+
+    @property
+    def grid(self) -> Grid:
+        """The scene's own."""
+        return self.scene.grid
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """The scene's own."""
+        return self.scene.block
+
+    @property
+    def pixel_bytes(self) -> int:
+        """The scene's own."""
+        return self.scene.pixel_bytes
+
+    @contextmanager
+    def open(self) -> Iterator[Reader]:
+        """A reader of the scene that leaves a sample of what it reads."""
+        with self.scene.open() as reader:
+            yield _Sampling(reader, self)
+
+    def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:
+        """Take in a window of the heatmap, NaN where not scored."""
+        self.heat.add(window, heat)
+
+    def scene_png(self, fitted: Normalization) -> bytes:
+        """The scene, coloured as chips are, grey where no pixel counts."""
+        count = self._summed(self.known)
+        mean = np.stack([self._summed(band) for band in self.sample]) / np.maximum(count, 1)
+        picture = chips.composite(mean, fitted)
+        picture[count == 0] = chips.GREY
+        return _png(picture)
+
+    def _summed(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """The sum over each cell's samples."""
+        height, width = self.shape
+        cells = samples.reshape(height, SAMPLES, width, SAMPLES)
+        return np.asarray(cells.sum(axis=(1, 3), dtype=np.float64))
+
+    def heat_png(self) -> bytes:
+        """The heatmap in the colours that QGIS shows it in, clear where it is low or absent."""
+        peak = self.heat.peak.astype(np.float64)
+        peak[~np.isfinite(peak)] = 0
+        stops = np.linspace(qgis.CLEAR_BELOW, qgis.ramp_top(float(peak.max())), len(qgis.HEAT))
+        colours = [bytes.fromhex(colour[1:])[::-1] for colour in qgis.HEAT]
+        channels = np.array([(*c, alpha) for c, alpha in zip(colours, qgis.OPACITY, strict=True)], float)
+        shown = np.stack([np.interp(peak, stops, channel) for channel in channels.T], axis=-1)
+        return _png(np.rint(shown).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class _Sampling:
+    """A reader that hands on what it reads; threads that sample one place twice put the same there."""
+
+    reader: Reader
+    overview: Overview
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        image, valid = self.reader.read(window)
+        view = self.overview
+        rows, cols = (
+            slice(*np.searchsorted(places, span))
+            for places, span in zip(
+                (view.rows, view.cols), zip((window.row, window.col), window.stop, strict=True), strict=True
+            )
+        )
+        inside = np.ix_(view.rows[rows] - window.row, view.cols[cols] - window.col)
+        view.known[rows, cols] = valid[inside]
+        for plane, band in zip(view.sample, image, strict=False):
+            plane[rows, cols] = np.where(valid[inside], band[inside], 0)
+        return image, valid
+
+
+def _places(cells: int, step: int, length: int) -> Ints:
+    """SAMPLES rows (or columns) of each cell, rising; in the last one they stay inside."""
+    offsets = (2 * np.arange(SAMPLES) + 1) * step // (2 * SAMPLES)
+    places = (np.arange(cells)[:, None] * step + offsets).ravel()
+    return np.asarray(np.minimum(places, length - 1), np.int64)
+
+
+def _png(picture: npt.NDArray[np.uint8]) -> bytes:
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])[1].tobytes()

@@ -1,0 +1,108 @@
+"""Why a region was reported: its pixels beside what the model expected, measured band by band.
+
+`looks` reads each region once; `band_shares` and `spectral_share` say what its error consists of, and `chips`
+draws it. It explains a score and makes none.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Window
+from satae.inference.inside import inside
+from satae.inference.regions import Anomaly
+from satae.inference.runtime import Model
+from satae.scene.scene import Scene
+
+SIDES = (32, 48, 64, 96, 192)  # of windows, in pixels: divisors of a chip's panel
+CONTEXT = 1.5  # window over region
+LISTED = 5  # bands, of those that add most
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Look:
+    """A region in its surroundings.
+
+    `image` and `expected` (band, row, col) are stored and reconstructed DN, `error` (band, row, col) what
+    each band adds; `valid` and `inside` (row, col) say which pixels count, and which of them the region holds.
+    A region too large for a window is seen around its peak.
+    """
+
+    window: Window
+    image: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    expected: npt.NDArray[np.float32]
+    error: npt.NDArray[np.float32]
+    inside: npt.NDArray[np.bool_]
+
+
+def looks(scene: Scene, model: Model, found: Sequence[Anomaly]) -> Iterator[Look]:
+    """One look a region, in order, at one read and one inference each."""
+    halo = model.card.halo
+    with scene.open() as reader:
+        for anomaly in found:
+            window = frame(anomaly, model.card.stride)
+            image, valid = reader.read(window.grown(halo))
+            rows, cols = window.slices(window.grown(halo))
+            error, expected = (o[0, :, rows, cols] for o in model.explained(image[None], valid[None]))
+            seen = valid[rows, cols]
+            held = inside(anomaly.polygon, window) & seen
+            yield Look(window, image[:, rows, cols], seen, expected, error, held)
+
+
+def frame(anomaly: Anomaly, stride: int) -> Window:
+    """A square around a region, from a multiple of the stride on; around the peak where it is too large."""
+    left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
+    extent = max(right - left, bottom - top)
+    if extent + stride > SIDES[-1]:
+        side, middle = SIDES[-1], (anomaly.row, anomaly.col)
+    else:
+        wanted = max(math.ceil(CONTEXT * extent), extent + stride)
+        side = next((s for s in SIDES if s >= wanted), SIDES[-1])
+        middle = ((top + bottom) // 2, (left + right) // 2)
+    row, col = ((m - side // 2) // stride * stride for m in middle)
+    whole = -(-side // stride) * stride
+    return Window(row, col, whole, whole)
+
+
+def band_errors(look: Look) -> Floats:
+    """What each band adds to the error of the region (B)."""
+    return np.asarray(look.error[:, look.inside].sum(axis=1, dtype=np.float64))
+
+
+def band_shares(errors: Floats, names: Sequence[str]) -> str:
+    """The shares of the LISTED bands that add most, by falling share, as a JSON object.
+
+    The shares of all bands sum to 1. Under a whitened score a band can take error away, as it agrees with
+    the others where they correlate: its share is 0. Empty where there is no error to share.
+    """
+    added = np.maximum(errors, 0)
+    total = float(added.sum())
+    if not (total > 0 and math.isfinite(total)):
+        return "{}"
+    order = np.argsort(-errors, kind="stable")[:LISTED]
+    return json.dumps({names[i]: round(float(added[i]) / total, 3) for i in order}, ensure_ascii=False)
+
+
+def spectral_share(look: Look, spread: Floats) -> float:
+    """The share of the squared residual that is one offset of the whole region's spectrum, in [0, 1].
+
+    With r = (DN - expected) / spread of each pixel, |mean of r|^2 / mean of |r|^2: the part between in an
+    analysis of variance. A region of another colour than expected is near 1, one whose texture or outline
+    is unexpected near 0; the rest, 1 less this, is structural. A region of n pixels of pure noise has 1 / n
+    on average, so that of a few pixels means little. NaN where there is no residual.
+    """
+    residual = look.image[:, look.inside].astype(np.float64) - look.expected[:, look.inside]
+    residual /= spread[:, None]
+    total = float((residual**2).sum(axis=0).mean()) if residual.size else 0.0
+    if not (total > 0 and math.isfinite(total)):
+        return math.nan
+    return min(1.0, float((residual.mean(axis=1) ** 2).sum()) / total)

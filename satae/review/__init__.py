@@ -1,0 +1,1 @@
+"""`satae review`: decisions in a GeoPackage, and the page that asks for them."""

@@ -1,0 +1,344 @@
+"""Pictures of scenes and heatmaps for review: square tiles in a raster's own grid, at every power of two.
+
+A tile costs a bounded number of decoded pixels whatever the size of the raster. Nothing is scored or judged by
+what is drawn here.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pyproj
+
+from satae.errors import SceneError
+from satae.gis import qgis
+from satae.grid import Grid, Window
+from satae.review.store import Placer, known_crs
+from satae.scene import raster
+from satae.scene.raster import ColorInterp
+
+SIDE = 256  # pixels of a tile
+READERS = 2  # tiles of one raster that are read at once
+WHOLE = 2**23  # stored pixels that a tile is averaged from; where it would take more,
+SPARSE = 2**22  # it is drawn from blocks here and there that hold so many
+PATCH = 128  # pixels a side, of patches that the contrast is taken from
+SHOWN = 0.005, 0.995  # quantiles that are drawn black and white
+GAMMA = 0.8
+FILES = 1024  # of one scene
+Floats = npt.NDArray[np.float32]
+Valid = npt.NDArray[np.bool_]
+Png = bytes
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file and its bands, counted from 1, in the order red, green, blue, or one that is drawn grey."""
+
+    path: Path
+    bands: list[int]
+
+
+Handles = list[tuple[Part, raster.Dataset]]
+
+
+class Pyramid:
+    """Decimated windows of one raster; level n shows 2**n x 2**n pixels as one. May be used from any thread.
+
+    Raises SceneError where the files cannot be read as one raster.
+    """
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts
+        self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
+        for _ in range(READERS):
+            self._idle.put(None)
+        grids = []
+        for part in parts:
+            with raster.reading(part.path) as dataset:
+                grids.append(raster.grid_of(part.path, dataset))
+                self.block: tuple[int, int] = dataset.block_shapes[0]
+                self.factors = [1, *raster.overviews(dataset)]
+        self.grid: Grid = grids[0]
+        if any(grid != self.grid for grid in grids):
+            raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
+
+    @property
+    def levels(self) -> int:
+        """Levels until all fits into one tile."""
+        return math.ceil(math.log2(max(1.0, max(self.grid.height, self.grid.width) / SIDE))) + 1
+
+    def tile(self, level: int, row: int, col: int) -> tuple[Floats, Valid] | None:
+        """(band, SIDE, SIDE) and where it is valid; None where the raster does not reach.
+
+        Raises DamageError where blocks of it cannot be decoded.
+        """
+        side = SIDE << level
+        inside = Window(row * side, col * side, side, side).within(self.grid.window)
+        if inside is None:
+            return None
+        image, valid = self.read(inside, level)
+        rows, cols = valid.shape
+        whole = np.zeros((len(image), SIDE, SIDE), np.float32)
+        whole[:, :rows, :cols] = image
+        there = np.zeros((SIDE, SIDE), bool)
+        there[:rows, :cols] = valid
+        return whole, there
+
+    def read(self, window: Window, level: int) -> tuple[Floats, Valid]:
+        """A window inside the grid (band, row, col), each pixel the mean of 2**level x 2**level stored ones."""
+        step = 1 << level
+        shape = math.ceil(window.height / step), math.ceil(window.width / step)
+        factor = max(f for f in self.factors if f <= step)
+        if window.height * window.width / factor**2 <= WHOLE:
+            return self._means([window], shape)[0]
+        return self._scattered(window, shape)
+
+    @cached_property
+    def whole(self) -> tuple[Floats, Valid]:
+        """The whole raster in at most two tiles' width."""
+        return self.read(self.grid.window, max(0, self.levels - 2))
+
+    def patches(self, number: int = 8) -> Iterator[tuple[Floats, Valid]]:
+        """Stored pixels from blocks that are spread over the raster."""
+        rows, cols = (np.arange(0, n, b) for n, b in zip(self._size, self.block, strict=True))
+        number_of_rows = number if len(cols) > 1 else number**2
+        windows = []
+        for row in rows[_spread(len(rows), number_of_rows)]:
+            for col in cols[_spread(len(cols), number)]:
+                block = Window(int(row), int(col), *self.block).clipped(self.grid.window)
+                height, width = min(block.height, PATCH), min(block.width, PATCH * number)
+                windows.append(Window(block.row, block.col, height, width))
+        for window in windows:
+            yield self._means([window], (window.height, window.width))[0]
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self.grid.height, self.grid.width
+
+    def _means(self, windows: Sequence[Window], shape: tuple[int, int]) -> list[tuple[Floats, Valid]]:
+        """Each window at one smaller shape."""
+        means = []
+        with self._handles() as handles:
+            for window in windows:
+                read = [raster.decimated(p.path, h, p.bands, window, shape) for p, h in handles]
+                image = np.concatenate([_real(i) for i, _ in read])
+                means.append((image, np.logical_and.reduce([v for _, v in read])))
+        return means
+
+    def _scattered(self, window: Window, shape: tuple[int, int]) -> tuple[Floats, Valid]:
+        """A window as the means of some of its blocks show it, with what lies between them interpolated."""
+        high, wide = self.block
+        striped = wide >= window.width
+        side = SPARSE // (high * wide) if striped else math.isqrt(SPARSE // (high * wide))
+        rows = min(max(1, side), shape[0])
+        cols = 1 if striped else min(max(1, side), shape[1])
+        centres = [
+            (window.row + (2 * i + 1) * window.height // (2 * rows),
+             window.col + (2 * j + 1) * window.width // (2 * cols))
+            for i in range(rows) for j in range(cols)
+        ]  # fmt: skip
+        blocks = [Window(r, c, 1, 1).cell(self.block).clipped(window) for r, c in centres]
+        read = self._means(blocks, (1, shape[1] if striped else 1))
+        image = np.stack([i[:, 0] for i, _ in read], axis=1).reshape(len(read[0][0]), rows, -1)
+        valid = np.stack([v[0] for _, v in read]).reshape(rows, -1)
+        image[:, ~valid] = image[:, valid].mean(axis=1, keepdims=True) if valid.any() else 0
+        large = cv2.resize(image.transpose(1, 2, 0), shape[::-1], interpolation=cv2.INTER_LINEAR)
+        there = cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
+        return np.asarray(np.atleast_3d(large).transpose(2, 0, 1), np.float32), there > 0
+
+    @contextmanager
+    def _handles(self) -> Iterator[Handles]:
+        """Open files that nobody else uses meanwhile; after a failure they are closed and not used again."""
+        stack, handles = self._idle.get() or (ExitStack(), [])
+        try:
+            if not handles:
+                handles = [(part, stack.enter_context(raster.reading(part.path))) for part in self.parts]
+            yield handles
+        except BaseException:
+            self._idle.put(None)
+            stack.close()
+            raise
+        self._idle.put((stack, handles))
+
+
+@dataclass
+class View:
+    """One scene as it is drawn: in pixels of `grid`, or in map coordinates where there is no raster.
+
+    `remarks` say what could not be shown.
+    """
+
+    name: str
+    grid: Grid | None
+    scene: Pyramid | None
+    heat: Pyramid | None
+    remarks: list[str]
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @cached_property
+    def top(self) -> float:
+        """Where the colours of the heatmap end, as in QGIS but for what its overviews smooth."""
+        assert self.heat is not None
+        heat, valid = self.heat.whole
+        return qgis.ramp_top(float(heat[0][valid].max()) if valid.any() else math.nan)
+
+    @cached_property
+    def contrast(self) -> tuple[Floats, Floats]:
+        """DN that are drawn black and white, of each band (band, 1, 1)."""
+        assert self.scene is not None
+        parts = [image[:, valid] for image, valid in self.scene.patches()]
+        sample = np.concatenate(parts, axis=1)
+        if not sample.size:
+            image, valid = self.scene.whole
+            sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
+        low, high = np.quantile(sample, SHOWN, axis=1)[:, :, None, None].astype(np.float32)
+        return low, np.maximum(high, low + np.finfo(np.float32).tiny)
+
+    def picture(self, level: int, row: int, col: int) -> Png | None:
+        """A tile of the scene; None where there is nothing."""
+        if self.scene is None:
+            return None
+        with self._lock:
+            low, high = self.contrast
+        return _png(self.scene.tile(level, row, col), lambda dn: _composite(dn, low, high))
+
+    def heatmap(self, level: int, row: int, col: int) -> Png | None:
+        """A tile of the heatmap; None where there is nothing."""
+        if self.heat is None:
+            return None
+        with self._lock:
+            colours = _colours(self.top)
+        return _png(self.heat.tile(level, row, col), lambda heat: _coloured(heat[0], self.top, colours))
+
+    def placer(self, crs: pyproj.CRS | None) -> Placer:
+        """What moves map coordinates (n, 2) in `crs` to the drawing's (x, y), y upwards: (col, -row) of pixels.
+
+        Positions that cannot be moved are not finite.
+        """
+        grid = self.grid
+        if grid is None:
+            return lambda xy: xy
+        own, t = known_crs(grid.crs), ~grid.transform
+        move = None
+        if own is not None and crs is not None and own != crs:
+            move = pyproj.Transformer.from_crs(crs, own, always_xy=True)
+
+        def place(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            x, y = move.transform(xy[:, 0], xy[:, 1]) if move else (xy[:, 0], xy[:, 1])
+            col, row = t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
+            return np.stack([col, -row], axis=-1)
+
+        return place
+
+
+def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
+    """How a scene (a row of the layer `scenes`) is drawn, from what lies where `gpkg` says or beside it.
+
+    `alone`: it is the only one. A raster that is missing or cannot be read is left out, with a remark.
+    """
+    name, remarks = str(row["scene"] or ""), []
+    heat = scene = None
+    wanted = [f"{gpkg.stem}_{name}_heatmap.tif", *([f"{gpkg.stem}_heatmap.tif"] if alone else [])]
+    places = [gpkg.with_name(n) for n in wanted if Path(n).name == n]
+    found = next((p for p in places if _is_file(p)), None)
+    try:
+        if found is None:
+            remarks.append(f"there is no {wanted[-1]} beside the result, so no heatmap is shown")
+        else:
+            heat = Pyramid([Part(found, [1])])
+    except SceneError as error:
+        remarks.append(str(error))
+    try:
+        scene = Pyramid(_parts(row, gpkg.absolute().parent))
+        if heat and heat.grid != scene.grid:
+            scene = None
+            remarks.append(f"{row['path']} is not the scene that was scored, so it is not shown")
+    except SceneError as error:
+        remarks.append(str(error))
+    first = heat or scene
+    return View(name, first.grid if first else None, scene, heat, remarks)
+
+
+def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
+    """The bands of a scene that are drawn; SceneError where a file is missing."""
+    paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
+    if len(paths) > 1:
+        return [Part(path, [1]) for path in (paths[2::-1] if len(paths) > 2 else paths[:1])]
+    with raster.reading(paths[0]) as dataset:
+        return [Part(paths[0], _shown(dataset))]
+
+
+def _found(text: str, folder: Path) -> Path:
+    """A file as the result names it, else under that name in the result's folder."""
+    if text and not text.startswith(("\\\\", "//")):  # a share elsewhere is not called
+        for path in (Path(text), folder / text, folder / Path(text).name):
+            if _is_file(path):
+                return path
+    raise SceneError(f"there is no {text or 'scene'} here, so no scene is shown; put it beside the result")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
+
+
+def _shown(dataset: raster.Dataset) -> list[int]:
+    """Red, green and blue as the file declares them, else the first three as blue, green, red, else grey."""
+    kinds = list(dataset.colorinterp)
+    wanted = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    if all(kind in kinds for kind in wanted):
+        return [kinds.index(kind) + 1 for kind in wanted]
+    others = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha]
+    return others[2::-1] if len(others) > 2 else others[:1] or [1]
+
+
+def _spread(length: int, number: int) -> npt.NDArray[np.int64]:
+    """At most `number` different indices over 0 to length - 1."""
+    return np.unique(np.linspace(0, length - 1, min(length, number)).round().astype(np.int64))
+
+
+def _real(image: npt.NDArray[Any]) -> Floats:
+    return np.asarray(np.abs(image) if np.iscomplexobj(image) else image, np.float32)
+
+
+def _png(tile: tuple[Floats, Valid] | None, paint: Callable[[Floats], npt.NDArray[np.uint8]]) -> Png | None:
+    """A tile as blue, green, red and opacity; transparent where not valid."""
+    if tile is None:
+        return None
+    image, valid = tile
+    drawn = paint(np.where(valid, image, 0))
+    drawn[~valid] = 0
+    return cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _composite(dn: Floats, low: Floats, high: Floats) -> npt.NDArray[np.uint8]:
+    level = np.clip((dn - low) / (high - low), 0, 1) ** GAMMA
+    red, green, blue = level if len(level) == 3 else [level[0]] * 3
+    return np.asarray(np.rint(255 * np.stack([blue, green, red, np.ones_like(red)], axis=-1)), np.uint8)
+
+
+def _colours(top: float) -> npt.NDArray[np.uint8]:
+    """256 colours of the heatmap from 0 to `top`, as its style for QGIS has them."""
+    steps = np.linspace(qgis.CLEAR_BELOW, top, len(qgis.HEAT))
+    stops = np.array([[*bytes.fromhex(colour[1:])][::-1] for colour in qgis.HEAT], float)
+    values = np.linspace(0, top, 256)
+    channels = [np.interp(values, steps, stops[:, i]) for i in range(3)]
+    opacity = np.interp(values, [0, *steps], [0, *qgis.OPACITY])
+    return np.asarray(np.rint(np.stack([*channels, opacity], axis=-1)), np.uint8)
+
+
+def _coloured(heat: Floats, top: float, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.asarray(colours[np.rint(255 * np.clip(heat / top, 0, 1)).astype(np.uint8)], np.uint8)

@@ -1,0 +1,346 @@
+"""The only door to FastAPI: the page of `satae review` on this machine alone, for whoever holds the link.
+
+It listens on 127.0.0.1. The link's token, which is in its fragment and so never sent by itself, is exchanged
+for a cookie; a request that changes anything shows both. What it serves is named by integers, and nothing of
+the result is sent as HTML.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import secrets
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi import Path as InPath
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from satae.errors import OutputError, ResultError, SceneError
+from satae.gis.qgis import CLEAR_BELOW
+from satae.review.pictures import View, view
+from satae.review.store import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, outlines
+
+HOST = "127.0.0.1"
+COOKIE = "satae_review"
+TOKEN = "x-satae-token"
+LONGEST_BODY = 16 * 2**10
+LARGEST_CHIP = 16 * 2**20
+PNG = b"\x89PNG\r\n\x1a\n"
+HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
+KEPT = {
+    "cache-control": "private, max-age=3600"
+}  # pictures; the port and with it the address is new every run
+SCRIPT = "text/javascript; charset=utf-8"
+PAGE = {
+    "index.html": "text/html; charset=utf-8",
+    "review.css": "text/css; charset=utf-8",
+    "review.js": SCRIPT,
+    "api.js": SCRIPT,
+    "facts.js": SCRIPT,
+    "list.js": SCRIPT,
+    "map.js": SCRIPT,
+    "opinions.js": SCRIPT,
+    "words.js": SCRIPT,
+    "icon.svg": "image/svg+xml",
+    "vendor/ol.js": SCRIPT,
+    "vendor/ol.css": "text/css; charset=utf-8",
+}
+
+Level = Annotated[int, InPath(ge=0, le=40)]
+Place = Annotated[int, InPath(ge=0, le=2**31)]
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What tells the reviewer from others on this machine; new with every run.
+
+    Cookies do not tell ports apart, so another server here may be sent `cookie`; `token` stays in the page.
+    """
+
+    port: int
+    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+
+    @property
+    def hosts(self) -> tuple[str, str]:
+        """How this server may be called; another name that leads here is a rebound one."""
+        return f"{HOST}:{self.port}", f"localhost:{self.port}"
+
+    @property
+    def link(self) -> str:
+        """What opens the page."""
+        return f"http://{self.hosts[0]}/#{self.token}"
+
+
+class Decision(BaseModel):
+    """What the page sends: an opinion on a region, and the revision it was looked at."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    status: str = Field(max_length=20)
+    label: str = Field(max_length=200)
+    note: str = Field(max_length=LONGEST_NOTE)
+    seen: int = Field(ge=0)
+
+
+class Guard:
+    """Lets nothing through but requests of the page itself, and marks every answer."""
+
+    def __init__(self, app: ASGIApp, keys: Keys) -> None:
+        self.app, self.keys = app, keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse, or pass on."""
+        if scope["type"] != "http":
+            return
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(HEADERS)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        fault = self._fault(scope)
+        answer = self.app if fault is None else JSONResponse({"error": fault[1]}, fault[0])
+        await answer(scope, receive, marked)
+
+    def _fault(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and sentence where a request is not let through."""
+        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        if headers.getlist("host") not in [[host] for host in self.keys.hosts]:
+            return 421, "this server has another name"
+        if method not in ("GET", "HEAD", "POST"):
+            return 405, f"{method} is not served"
+        if method == "POST":
+            if headers.get("origin") != f"http://{headers['host']}":
+                return 403, "this request comes from another page"
+            if not _same(headers.get(TOKEN, ""), self.keys.token):
+                return 401, "the link is of another run; open the one that satae review printed last"
+            if not headers.get("content-length", "").isdecimal() or "transfer-encoding" in headers:
+                return 411, "the length of the request is missing"
+            if int(headers["content-length"]) > LONGEST_BODY:
+                return 413, f"the request is longer than {LONGEST_BODY} bytes"
+        public = path == "/session" or path == "/" or path[1:] in PAGE
+        if not public and not _same(_cookie(headers.get("cookie", "")), self.keys.cookie):
+            return 401, "open the link that satae review printed"
+        return None
+
+
+def _same(given: str, wanted: str) -> bool:
+    return hmac.compare_digest(given.encode(), wanted.encode())
+
+
+def _cookie(text: str) -> str:
+    pairs = (part.strip().partition("=") for part in text.split(";"))
+    return next((value for name, _, value in pairs if name == COOKIE), "")
+
+
+def application(review: Review, labels: tuple[str, ...], keys: Keys) -> Guard:
+    """The page and what it asks for."""
+    app = FastAPI(title="satae review", docs_url=None, redoc_url=None, openapi_url=None)
+    scenes = review.scenes
+    views = [view(row, review.path, alone=len(scenes) == 1) for row in scenes]
+    _explain_failures(app)
+    _serve_page(app, keys)
+    _serve_pictures(app, review, views)
+    _serve_regions(app, review, views, labels)
+    return Guard(app, keys)
+
+
+def _explain_failures(app: FastAPI) -> None:
+    """One sentence as JSON, whatever goes wrong for a reason that satae knows."""
+
+    def said(status: int, sentence: str) -> JSONResponse:
+        return JSONResponse({"error": sentence}, status)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> Response:
+        return said(422, f"the request is not understood: {error.errors()[0]['msg']}")
+
+    @app.exception_handler(HTTPException)
+    def refused(_: Request, error: HTTPException) -> Response:
+        return said(error.status_code, str(error.detail))
+
+    @app.exception_handler(SceneError)
+    def unreadable(_: Request, error: SceneError) -> Response:
+        return said(500, str(error))
+
+    @app.exception_handler(OutputError)
+    def unwritten(_: Request, error: OutputError) -> Response:
+        return said(507, str(error))
+
+    @app.exception_handler(ResultError)
+    def unfit(_: Request, error: ResultError) -> Response:
+        return said(503 if isinstance(error, LockedError) else 400, str(error))
+
+
+def _serve_page(app: FastAPI, keys: Keys) -> None:
+    web = files("satae.review") / "web"
+    content = {name: web.joinpath(*name.split("/")).read_bytes() for name in PAGE}
+
+    @app.get("/")
+    def index() -> Response:
+        return Response(content["index.html"], media_type=PAGE["index.html"])
+
+    @app.post("/session")
+    def session() -> Response:
+        answer = Response(status_code=204)
+        answer.set_cookie(COOKIE, keys.cookie, httponly=True, samesite="strict", path="/")
+        return answer
+
+    def serving(name: str) -> Callable[[], Response]:
+        return lambda: Response(content[name], media_type=PAGE[name])
+
+    for name in PAGE:
+        app.add_api_route(f"/{name}", serving(name), methods=["GET"])
+
+
+def _serve_pictures(app: FastAPI, review: Review, views: list[View]) -> None:
+    chips = {row["fid"]: row["chip"] for row in review.regions}
+    folder = review.path.absolute().parent.resolve()
+
+    @app.get("/chips/{fid}.png")
+    def chip(fid: int) -> Response:
+        return _picture(chip_of(folder, chips.get(fid)))
+
+    @app.get("/scenes/{number}/picture/{level}/{row}/{col}.png")
+    def picture(number: Place, level: Level, row: Place, col: Place) -> Response:
+        return _picture(views[number].picture(level, row, col) if number < len(views) else None)
+
+    @app.get("/scenes/{number}/heatmap/{level}/{row}/{col}.png")
+    def heatmap(number: Place, level: Level, row: Place, col: Place) -> Response:
+        return _picture(views[number].heatmap(level, row, col) if number < len(views) else None)
+
+
+def _picture(content: bytes | None) -> Response:
+    if content is None:
+        raise HTTPException(404, "there is no such picture")
+    return Response(content, media_type="image/png", headers=KEPT)
+
+
+def chip_of(folder: Path, name: str | None) -> bytes | None:
+    """A PNG as a result names it, None where it is not one or does not lie below the result's folder."""
+    if not name:
+        return None
+    try:
+        path = (folder / name).resolve()
+        if not path.is_relative_to(folder) or path.stat().st_size > LARGEST_CHIP or not path.is_file():
+            return None
+        content = path.read_bytes()
+    except (OSError, ValueError):  # no such file, or a name that no file can have
+        return None
+    return content if content.startswith(PNG) else None
+
+
+def _serve_regions(app: FastAPI, review: Review, views: list[View], labels: tuple[str, ...]) -> None:
+    numbers = {v.name: i for i, v in enumerate(views)}
+    shown = [r | {"scene": numbers.get(str(r["scene"] or ""), 0)} for r in review.regions]
+    told = [_told(v, row) for v, row in zip(views, review.scenes, strict=True)]
+    content = {
+        "name": review.path.name,
+        "labels": labels,
+        "clear": CLEAR_BELOW,
+        "scenes": told,
+        "regions": shown,
+    }
+    drawn: dict[int, Any] = {}
+    for number, v in enumerate(views):
+        fids = [r["fid"] for r in shown if r["scene"] == number and r["fid"] in review.polygons]
+        drawn |= outlines({fid: review.polygons[fid] for fid in fids}, v.placer(review.crs))
+    measured, lines = _json(content).body, _json(drawn).body  # once, for there may be thousands
+
+    @app.get("/regions")
+    def regions() -> Response:
+        return Response(measured, media_type="application/json")
+
+    @app.get("/outlines")
+    def places() -> Response:
+        return Response(lines, media_type="application/json")
+
+    @app.get("/changes")
+    def changes(since: int) -> Response:
+        return _json(_changes(review, since))
+
+    @app.post("/regions/{fid}")
+    def decide(fid: int, decision: Decision) -> Response:
+        opinion = Opinion(decision.status, decision.label, decision.note)
+        try:
+            return _json(_entry(review.decide(fid, opinion, seen=decision.seen)))
+        except ConflictError as error:
+            review.changes(0)
+            return _json({"error": str(error)} | _changes(review, decision.seen), 409)
+
+
+def _told(v: View, row: dict[str, Any]) -> dict[str, Any]:
+    """A scene for the page; `transform` is (a, b, c, d, e, f) of map coordinates from (col, row)."""
+    grid = v.grid
+    size = {"width": grid.width, "height": grid.height, "transform": list(grid.transform)[:6]} if grid else {}
+    first = v.heat or v.scene
+    return {
+        "name": v.name, "remarks": v.remarks, "gsd_m": row["gsd_m"], "rule": row["rule"],
+        "threshold": row["threshold"], "picture": v.scene is not None, "heat": v.heat is not None,
+        "top": v.top if v.heat else None, "levels": first.levels if first else 0, **size,
+    }  # fmt: skip
+
+
+def _changes(review: Review, since: int) -> dict[str, Any]:
+    revision, entries = review.changes(since)
+    return {"revision": revision, "opinions": {fid: _entry(entry) for fid, entry in entries.items()}}
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    said = entry.opinion
+    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision}
+
+
+def _json(content: Any, status: int = 200) -> Response:
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
+    return Response(text, status, media_type="application/json")
+
+
+@dataclass(frozen=True)
+class Server:
+    """A page that is ready to be served until its process is interrupted; `run` returns then."""
+
+    keys: Keys
+    _listener: socket.socket
+    _server: uvicorn.Server
+
+    def run(self) -> None:
+        """Serve until a signal or `stop`."""
+        self._server.run(sockets=[self._listener])
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._server.should_exit = True
+
+
+def ready(review: Review, labels: tuple[str, ...]) -> Server:
+    """A server that listens already, on a port of 127.0.0.1 that the system chose."""
+    listener = socket.create_server((HOST, 0))
+    keys = Keys(listener.getsockname()[1])
+    config = uvicorn.Config(
+        application(review, labels, keys), lifespan="off", log_config=None, access_log=False, ws="none",
+        server_header=False, date_header=False, proxy_headers=False, h11_max_incomplete_event_size=2**16,
+        timeout_graceful_shutdown=2, timeout_keep_alive=30, limit_concurrency=100,
+    )  # fmt: skip
+    return Server(keys, listener, uvicorn.Server(config))

@@ -1,0 +1,1 @@
+"""From files to pixels, and to which of them count."""

@@ -1,0 +1,1 @@
+"""`satae score`: scenes and a model in; heatmaps, regions and layers out, or nothing."""

@@ -1,0 +1,116 @@
+"""The heatmap of a scene: the calibrated score of every pixel as a COG, verified, and read back in windows.
+
+Calibrated means -log10 of the tail probability under the model's calibration sample; NaN where not scored.
+Which regions of it are reported is settled in `selection`.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.errors import OutputError, SceneError
+from satae.grid import Grid, Window
+from satae.inference.calibrate import Calibration
+from satae.inference.runtime import Model
+from satae.inference.scan import scan
+from satae.inference.tilepeaks import Maxima
+from satae.scene import raster
+from satae.scene.stream import Source
+
+SLAB_PIXELS = 2**18
+Map = npt.NDArray[np.float32]
+Progress = Callable[[int], None]
+Seen = Callable[[Window, Map], None]
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """A finished file, the tiles' largest raw scores, and the largest value of the map in its own unit."""
+
+    path: Path
+    tiles: Maxima
+    maximum: float
+
+    @property
+    def valid(self) -> int:
+        """Pixels that were scored."""
+        return int(self.tiles.count.sum())
+
+
+def write(
+    scene: Source,
+    model: Model,
+    calibration: Calibration,
+    path: Path,
+    workers: int,
+    progress: Progress,
+    seen: Seen = lambda window, heat: None,
+) -> Heatmap:
+    """Score a scene to a COG; OutputError where what can be read back is not what was written.
+
+    `progress` is called with the pixels of each window, `seen` with the window and its heatmap.
+    """
+    tiles = Maxima(scene.grid, model.card.tile)
+    plain = path.with_name(f"{path.stem}.plain.tif")
+    checks: dict[Window, int] = {}
+    with raster.writing(plain, scene.grid, nodata=math.nan) as output:
+        for window, scores in scan(scene, model, workers):
+            tiles.add(window, scores)
+            heat = _calibrated(calibration, scores)
+            raster.write(output, heat[None], window)
+            checks[window] = zlib.crc32(heat.tobytes())
+            seen(window, heat)
+            progress(window.height * window.width)
+    raster.to_cog(plain, path)
+    plain.unlink()
+    _verify(path, checks)
+    highest = float(tiles.peak.max())
+    return Heatmap(path, tiles, value(calibration, highest) if math.isfinite(highest) else math.nan)
+
+
+def value(calibration: Calibration, raw: float) -> float:
+    """A raw score in the unit and precision of the heatmap."""
+    return float(np.float32(calibration.pixel.exponent(raw)))
+
+
+def windows(path: Path, wanted: Iterable[Window]) -> Iterator[tuple[Window, Map]]:
+    """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
+    try:
+        with raster.reading(path) as dataset:
+            for window in wanted:
+                yield window, raster.read(path, dataset, [1], window)[0]
+    except SceneError as error:
+        raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
+
+
+def around(path: Path, grid: Grid, window: Window) -> Map:
+    """The heatmap in a window that may reach beyond the grid, NaN there."""
+    out = np.full((window.height, window.width), np.nan, np.float32)
+    for inside, values in windows(path, [window.clipped(grid.window)]):
+        out[inside.slices(window)] = values
+    return out
+
+
+def _calibrated(calibration: Calibration, scores: Map) -> Map:
+    """Calibrated scores, NaN where `scores` is; computed in slabs, for it takes ten times the memory."""
+    heat = np.full(scores.shape, np.nan, np.float32)
+    rows = max(1, SLAB_PIXELS // scores.shape[1])
+    for row in range(0, len(scores), rows):
+        part = scores[row : row + rows]
+        good = np.isfinite(part)
+        heat[row : row + rows][good] = calibration.pixel.exponent(part[good])
+    return heat
+
+
+def _verify(path: Path, checks: dict[Window, int]) -> None:
+    """Read every block back: a full disk can leave a file that opens and is not what was written."""
+    for window, heat in windows(path, checks):
+        if zlib.crc32(heat.tobytes()) != checks[window]:
+            raise OutputError(f"{path.name} reads back differently than it was written; is the disk full?")

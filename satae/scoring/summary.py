@@ -1,0 +1,99 @@
+"""What `satae score` says when it is done: lines for people, one object for programs. No numbers are made here."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any
+
+from satae.console import counted
+
+if TYPE_CHECKING:
+    from satae.scoring.run import Result, SceneResult
+
+
+def remarks(result: Result) -> list[str]:
+    """What the user should know of the scenes and of earlier decisions, a sentence each."""
+    said = [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
+    if result.carried and (lost := len(result.carried.lost)):
+        said.append(f"{counted(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
+    if result.preferred and result.preferred.unusable:
+        said.append(
+            f"{counted(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
+            "on scenes of other bands"
+        )
+    return said
+
+
+def lines(result: Result, rule: str) -> list[str]:
+    """The paths that were written and what is in them."""
+    total = sum(s.anomalies for s in result.scenes)
+    where = counted(len(result.scenes), "scene")
+    said = [f"{result.out}: {counted(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    if result.out.suffix.lower() != ".gpkg":
+        said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
+    for s in result.scenes:
+        held = s.threshold == math.inf
+        at = "" if held else f" at {s.threshold:.3g} or more"
+        said.append(
+            f"{s.heatmap}: {counted(s.anomalies, 'anomaly')}{at}, {s.valid_fraction:.1%} of {s.name} scored"
+        )
+    if result.chips:
+        said.append(f"{result.chips}: {counted(result.drawn, 'chip')}")
+    said.append(f"{result.report}: report, opens in any browser")
+    if result.stac:
+        said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
+    if p := result.preferred:
+        judged = f"{p.accepted} accepted and {p.rejected} rejected"
+        said.append(
+            f"feedback of {judged}: {p.moved} of {counted(total, 'anomaly')} changed rank, none is left out"
+        )
+    if result.carried:
+        said.append(f"{result.out}: {counted(result.carried.rows, 'reviewed region')} carried over")
+    if result.baseline:
+        agree = sum(s.agrees or 0 for s in result.scenes)
+        among = f"{agree} of {counted(total, 'anomaly')}"
+        said.append(f"baseline {result.baseline} agrees on {among}: as rare to it as the weakest reported")
+    return said
+
+
+def content(result: Result, rule: str) -> dict[str, Any]:
+    """The object that --json prints."""
+    thresholds = [_finite(s.threshold) for s in result.scenes]
+    return {
+        "out": str(result.out),
+        "heatmaps": [str(s.heatmap) for s in result.scenes],
+        "chips": str(result.chips) if result.chips else None,
+        "report": str(result.report),
+        "stac": str(result.stac) if result.stac else None,
+        "anomalies": sum(s.anomalies for s in result.scenes),
+        "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
+        "rule": rule,
+        "baseline": result.baseline,
+        "feedback": _feedback(result),
+        "carried": result.carried.rows if result.carried else None,
+        "kept": len(result.carried.lost) if result.carried else None,
+        "scenes": [_scene(s) for s in result.scenes],
+        "provider": result.provider,
+    }
+
+
+def _feedback(result: Result) -> dict[str, int] | None:
+    return dataclasses.asdict(result.preferred) if result.preferred else None
+
+
+def _scene(s: SceneResult) -> dict[str, Any]:
+    return {
+        "scene": s.name,
+        "path": s.path,
+        "anomalies": s.anomalies,
+        "valid_fraction": s.valid_fraction,
+        "threshold": _finite(s.threshold),
+        "domain": s.verdict.domain,
+        "domain_note": s.verdict.note,
+        "baseline_agrees": s.agrees,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,273 @@
+"""Cut a scene into a tile set: whole blocks in, one contiguous array out, memory bounded by one strip."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from satae.errors import ConfigError, OutputError, SceneError
+from satae.grid import Grid, Window
+from satae.publish import locked, publish, staging
+from satae.scene import raster
+from satae.scene.describe import describe
+from satae.scene.scene import SMALLEST, Limits, Scene
+from satae.scene.stream import ahead, strips
+from satae.tiles.store import Record, SceneFile, TileSet, load
+
+Progress = Callable[[int], None]
+LARGEST = 4096
+NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How to cut. `size` and `overlap` in pixels; tiles with a smaller share of valid pixels than
+    `min_valid` are left out, counted over the part of a tile that lies in the scene."""
+
+    size: int = 64
+    overlap: int = 0
+    min_valid: float = 0.5
+    patches: bool = False
+    workers: int = 2
+
+    def __post_init__(self) -> None:
+        if not SMALLEST <= self.size <= LARGEST:
+            raise ConfigError(f"--size {self.size} is not between {SMALLEST} and {LARGEST} pixels")
+        if not 0 <= self.overlap < self.size:
+            raise ConfigError(f"--overlap {self.overlap} is not between 0 and the tile size less one")
+        if not 0 <= self.min_valid <= 1:
+            raise ConfigError(f"--min-valid {self.min_valid} is not between 0 and 1")
+
+
+@dataclass
+class _Counts:
+    """Tallies while tiles stream by."""
+
+    left_out: int = 0
+    left_out_pixels: int = 0
+    valid_pixels: int = 0
+
+
+def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels: None) -> TileSet:
+    """Write the tile set of a scene to the folder `target`, replacing it in one step.
+
+    Every valid pixel lies in exactly one tile when `overlap` is 0 and `min_valid` is 0. `progress` is called
+    with the number of pixels read. Raises SceneError where no tile has enough valid pixels or a block is
+    damaged, OutputError where the folder cannot be written.
+    """
+    with locked(target), staging(target) as draft:
+        folder = draft / target.name
+        folder.mkdir()
+        counts = _Counts()
+        index = _write_arrays(scene, folder, how, counts, progress)
+        if not len(index):
+            raise SceneError(_nothing_kept(scene, how, counts))
+        record = _record(scene, how, len(index), counts)
+        (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
+        tiles = load(folder)
+        with (folder / "footprints.geojson").open("w") as file:
+            file.writelines(f"{line}\n" for line in _footprints(tiles))
+        if how.patches:
+            _write_patches(tiles, folder / "patches")
+        publish(folder, target)
+    return load(target)
+
+
+def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
+    if not counts.left_out_pixels:
+        return (
+            f"{scene.path} has no valid pixel; check its nodata, and --nodata, --mask and --aoi where given"
+        )
+    return (
+        f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels "
+        f"({counts.left_out_pixels} valid in all); check nodata, --mask and --aoi, or lower --min-valid"
+    )
+
+
+def described_again(record: Record, *, salvage: bool = False) -> Scene:
+    """The scene that a tile set was cut from, with the same bands and limits; SceneError where it is gone."""
+    paths = [Path(f.path) for f in record.files]
+    limits = Limits(
+        Path(record.aoi) if record.aoi else None,
+        Path(record.mask) if record.mask else None,
+        record.nodata,
+        salvage,
+    )
+    bands, before = [], 0
+    for file in record.files:
+        bands += [before + b for b in file.bands]
+        with raster.reading(Path(file.path)) as dataset:
+            before += dataset.count
+    return describe(paths, bands=bands, limits=limits)
+
+
+def _write_arrays(
+    scene: Scene, folder: Path, how: Cut, counts: _Counts, progress: Progress
+) -> npt.NDArray[np.int64]:
+    size = how.size
+    index: list[tuple[int, int]] = []
+    images = _Growing(folder / "tiles.npy", scene.dtype, (len(scene.names), size, size))
+    valids = _Growing(folder / "valid.npy", "bool", (size, size))
+    with images, valids:
+        for window, image, valid in _kept(scene, how, counts, progress):
+            index.append((window.row, window.col))
+            images.append(image)
+            valids.append(valid)
+    order = np.array(index, np.int64).reshape(-1, 2)
+    np.save(folder / "index.npy", order)
+    return order
+
+
+def _kept(
+    scene: Scene, how: Cut, counts: _Counts, progress: Progress
+) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
+    """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
+    step = how.size - how.overlap
+    for strip, image, valid in ahead(scene, strips(scene, step, how.overlap), how.overlap, how.workers):
+        frame = strip.grown(how.overlap)
+        for window in _tiles_from(strip, scene.grid, how):
+            rows, cols = window.slices(frame)
+            good = valid[rows, cols]
+            inside = window.clipped(scene.grid.window)
+            count = int(good.sum())
+            if count == 0 or count < how.min_valid * inside.height * inside.width:
+                counts.left_out += 1
+                counts.left_out_pixels += count
+                continue
+            counts.valid_pixels += count
+            yield window, np.where(good, image[:, rows, cols], 0), good
+        progress(
+            min(strip.height, scene.grid.height - strip.row) * min(strip.width, scene.grid.width - strip.col)
+        )
+
+
+def _tiles_from(strip: Window, grid: Grid, how: Cut) -> Iterator[Window]:
+    """The tiles whose first pixel lies in a strip."""
+    step = how.size - how.overlap
+    for row in range(strip.row, min(strip.stop[0], max(1, grid.height - how.overlap)), step):
+        for col in range(strip.col, min(strip.stop[1], max(1, grid.width - how.overlap)), step):
+            yield Window(row, col, how.size, how.size)
+
+
+class _Growing:
+    """A .npy file whose first axis grows; its header is written last, when the length is known."""
+
+    def __init__(self, path: Path, dtype: str, shape: tuple[int, ...]) -> None:
+        self.path, self.dtype, self.shape, self.length = path, np.dtype(dtype), shape, 0
+
+    def __enter__(self) -> _Growing:
+        self.file = self.path.open("w+b")
+        self._header()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.file.seek(0)
+        self._header()
+        self.file.close()
+
+    def _header(self) -> None:
+        text = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (self.length, *self.shape),
+        }
+        np.lib.format.write_array_header_1_0(self.file, text)  # numpy leaves room for the first axis to grow
+
+    def append(self, array: npt.NDArray[Any]) -> None:
+        self.file.write(np.ascontiguousarray(array, self.dtype).data)
+        self.length += 1
+
+
+def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts) -> Record:
+    grid, limits = scene.grid, scene.limits
+    return Record(
+        scene=scene.name,
+        files=[SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files],
+        sha256=scene.fingerprint(),
+        bands=list(scene.names),
+        dtype=scene.dtype,
+        scales=list(scene.scales),
+        offsets=list(scene.offsets),
+        size=how.size,
+        overlap=how.overlap,
+        min_valid=how.min_valid,
+        height=grid.height,
+        width=grid.width,
+        transform=list(grid.transform)[:6],
+        crs=grid.crs,
+        aoi=str(limits.aoi.absolute()) if limits.aoi else None,
+        mask=str(limits.mask.absolute()) if limits.mask else None,
+        nodata=limits.nodata,
+        tiles=tiles,
+        left_out=counts.left_out,
+        valid_pixels=counts.valid_pixels,
+        left_out_pixels=counts.left_out_pixels,
+    )
+
+
+def _footprints(tiles: TileSet) -> Iterator[str]:
+    """Lines of a GeoJSON file with one polygon a tile.
+
+    RFC 7946: WGS 84, cut at 180 degrees. Where the grid is not tied to the Earth, its own coordinates in a local
+    CRS, which GDAL understands here.
+    """
+    grid = tiles.grid
+    crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
+    head = {"type": "FeatureCollection"} | ({} if grid.located else {"crs": crs})
+    yield json.dumps(head)[:-1] + ', "features": ['
+    for i in range(len(tiles)):
+        window = tiles.window(i)
+        feature = {
+            "type": "Feature",
+            "properties": {"tile": i, "row": window.row, "col": window.col},
+            "geometry": _outline(grid.lonlat(grid.footprint(window)), wraps=grid.located),
+        }
+        yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
+    yield "]}"
+
+
+def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | None:
+    """A ring as GeoJSON; None where it has no finite coordinates."""
+    if not np.isfinite(ring).all():
+        return None
+    shape = shapely.Polygon(ring)
+    if wraps and np.ptp(ring[:, 0]) > 180:  # it crosses the antimeridian, not the whole world
+        shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
+        halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]
+        shape = shapely.MultiPolygon([halves[0], shapely.transform(halves[1], lambda xy: xy - [360, 0])])
+    return dict(json.loads(shapely.to_geojson(shape)))
+
+
+def _write_patches(tiles: TileSet, folder: Path) -> None:
+    """One georeferenced GeoTIFF a tile, `<scene>_<row>_<col>.tif`, with the valid pixels as its mask.
+
+    Each is read back: GDAL does not notice a full disk.
+    """
+    folder.mkdir()
+    for i in range(len(tiles)):
+        window = tiles.window(i)
+        grid = tiles.grid.part(window)
+        path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
+        with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
+            raster.write(out, tiles.images[i], grid.window)
+            raster.write_mask(out, tiles.valid[i])
+            raster.describe(out, tiles.record.bands)
+        if not _holds(path, tiles.images[i], tiles.valid[i], grid.window):
+            raise OutputError(f"{path.name} could not be written whole; is the disk full?")
+
+
+def _holds(path: Path, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], window: Window) -> bool:
+    try:
+        with raster.reading(path) as dataset:
+            pixels = raster.read(path, dataset, list(range(1, len(image) + 1)), window)
+            mask = raster.read_mask(path, dataset, 1, window)
+    except SceneError:
+        return False
+    return pixels.tobytes() == image.tobytes() and bool((mask == valid).all())

@@ -1,0 +1,1 @@
+"""`satae train`: tile sets in; a fitted, exported, calibrated and checked model out."""

@@ -1,0 +1,175 @@
+"""The calibration sample: held-out blocks, scored as a scene is, out of the tile store.
+
+The scores are those of the scene itself but next to tiles that were left out when it was cut: what those
+hold is not in the store, and is invalid here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Window
+from satae.inference import calibrate
+from satae.inference.calibrate import Alarms, Calibration
+from satae.inference.regions import regions
+from satae.inference.runtime import Model
+from satae.inference.scan import scan_windows
+from satae.tiles.split import Split
+from satae.tiles.store import TileSet
+
+Map = npt.NDArray[np.float32]
+CELL = 16  # pixels a side of the groups that show how alike neighbours are
+SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, at the most
+
+
+def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
+    """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
+    return cross_calibrated(sets, [(chosen, model)])
+
+
+def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
+    """The same over several folds, each of blocks that its own model has not seen, taken for scores of one model."""
+    maps: list[Map] = []
+    maxima: list[list[float]] = []
+    pixels = 0
+    blocks = [(model, *block) for chosen, model in folds for block in _blocks(sets, chosen)]
+    for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
+        model, number, where = blocks[i]
+        scores = _block_map(sets[number], where, model)
+        maps.append(scores)
+        maxima.append(_tile_maxima(sets[number], where, scores, model))
+        pixels += int(np.isfinite(scores).sum())
+        if pixels > SAMPLE_PIXELS:
+            break
+    parts = [m[np.isfinite(m)] for m in maps]
+    values = np.concatenate(parts)
+    candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
+    return Calibration(
+        pixel=calibrate.fit_blocks(parts, [c for m in maps for c in _cells(m)]),
+        tile=calibrate.fit_blocks(maxima),
+        region=calibrate.fit_blocks(_peaks(maps, candidate, maxima)),
+        candidate=candidate,
+        alarms=_alarms(maps, values[values >= candidate], [p.size for p in parts]),
+        pixels=pixels,
+        blocks=len(maps),
+    )
+
+
+def maps(sets: Sequence[TileSet], chosen: Split, model: Model, pixels: int) -> Iterator[Map]:
+    """The anomaly map (row, col) of each held-out block, NaN elsewhere, in an order that follows from the blocks
+    alone, until `pixels` were scored."""
+    blocks = list(_blocks(sets, chosen))
+    scored = 0
+    for i in np.random.default_rng(0).permutation(len(blocks)):
+        number, where = blocks[i]
+        yield (found := _block_map(sets[number], where, model))
+        scored += int(np.isfinite(found).sum())
+        if scored >= pixels:
+            return
+
+
+def _cells(scores: Map) -> Iterator[Map]:
+    """The finite scores of each cell of CELL pixels a side."""
+    for row in range(0, scores.shape[0], CELL):
+        for col in range(0, scores.shape[1], CELL):
+            cell = scores[row : row + CELL, col : col + CELL]
+            if (good := np.isfinite(cell)).any():
+                yield cell[good]
+
+
+def _peaks(maps: list[Map], candidate: float, maxima: list[list[float]]) -> list[list[float]]:
+    """Peaks of candidate regions, block by block; where there are none to speak of, the maxima of tiles."""
+    peaks = [
+        [
+            anomaly.peak
+            for anomaly in regions(
+                [(Window(0, 0, *m.shape), m)], candidate, min_pixels=calibrate.SPECK, outlined=False
+            )
+        ]
+        for m in maps
+    ]
+    return peaks if sum(map(len, peaks)) > 1 else maxima
+
+
+def _alarms(maps: list[Map], exceeding: Map, pixels: list[int]) -> list[Alarms]:
+    """Counts of background regions by size, at levels that thin out the exceeding pixels evenly in log.
+
+    `pixels` has the size of each block. What the regions are worth is taken at the lowest level.
+    """
+    shares = 1 - np.geomspace(1, 1 / len(exceeding), calibrate.LEVELS)
+    levels = np.unique(np.quantile(exceeding, shares))
+    counts = np.array([_counts(maps, level) for level in levels])  # (level, block, size)
+    found = []
+    for i, size in enumerate(calibrate.SIZES):
+        gone = calibrate.vanishing(levels.astype(np.float64), counts[:, :, i].sum(axis=1))
+        if len(gone) > 1:
+            worth = calibrate.effective_size(counts[0, :, i], pixels, len(gone))
+            tail = calibrate.fit(gone, worth)
+            found.append(Alarms(pixels=size, per_pixel=len(gone) / sum(pixels), tail=tail))
+    return found or [_scarce(exceeding, pixels)]
+
+
+def _counts(maps: list[Map], level: float) -> list[list[int]]:
+    """Regions of each block at a level that have at least each of SIZES pixels."""
+    return [[int((s >= size).sum()) for size in calibrate.SIZES] for s in (_sizes(m, level) for m in maps)]
+
+
+def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
+    """Pixels of each 8-connected region at a level."""
+    mask = (scores >= np.float32(level)).astype(np.uint8)
+    stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
+    return np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int64)
+
+
+def _scarce(exceeding: Map, pixels: list[int]) -> Alarms:
+    """Where fewer than two regions were seen, every exceeding pixel counts as one."""
+    sample = np.resize(exceeding.astype(np.float64), max(2, len(exceeding)))
+    tail = calibrate.fit(sample, min(len(pixels), len(sample)))
+    return Alarms(pixels=1, per_pixel=len(sample) / sum(pixels), tail=tail)
+
+
+def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """(set, its tiles of the sample) block by block."""
+    for number, tiles in enumerate(sets):
+        where = chosen.calibrating[chosen.calibrating[:, 0] == number, 1]
+        step = tiles.record.size - tiles.record.overlap
+        ids = tiles.index[where] // (chosen.block_tiles * step + tiles.record.overlap)
+        for block in np.unique(ids, axis=0):
+            yield number, where[(ids == block).all(axis=1)]
+
+
+def _span(tiles: TileSet, where: npt.NDArray[np.int64], stride: int) -> Window:
+    """The smallest window around tiles that starts at a multiple of the stride."""
+    first = tiles.index[where].min(axis=0) // stride * stride
+    last = tiles.index[where].max(axis=0) + tiles.record.size
+    return Window(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
+
+
+def _block_map(tiles: TileSet, where: npt.NDArray[np.int64], model: Model) -> npt.NDArray[np.float32]:
+    """The anomaly map around the held-out tiles of a block, NaN outside of them."""
+    span = _span(tiles, where, model.card.stride)
+    out = np.full((span.height, span.width), np.nan, np.float32)
+    keep = np.zeros(out.shape, bool)
+    for tile in where:
+        keep[_inside(tiles.window(int(tile)), span)] = True
+    for window, scores in scan_windows(tiles, model, [span], workers=1):
+        out[window.slices(span)] = scores
+    return np.where(keep, out, np.nan)
+
+
+def _inside(window: Window, span: Window) -> tuple[slice, slice]:
+    part = window.within(span)
+    assert part is not None
+    return part.slices(span)
+
+
+def _tile_maxima(
+    tiles: TileSet, where: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], model: Model
+) -> list[float]:
+    span = _span(tiles, where, model.card.stride)
+    parts = [scores[_inside(tiles.window(int(t)), span)] for t in where]
+    return [float(np.nanmax(p)) for p in parts if np.isfinite(p).any()]

@@ -1,0 +1,314 @@
+"""What a finished run did, in numbers: measured on its own tiles, without a word of judgement.
+
+All errors are in the space of x. What they mean is said in `diagnosis`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from satae.config import CorruptSettings, Recipe
+from satae.models import MODELS, Output, Sample
+from satae.nn.checkpoint import Epoch, State
+from satae.objectives import Objective, in_cells, reconstructs
+from satae.objectives.kl import divergence
+from satae.training import patches
+from satae.training.corrupt import corrupted
+from satae.training.patches import Patches
+
+PLANTED = 5, 16, 4.0  # side of a planted square and their distance, in pixels; its size in deviations
+NOISE = 0.5  # deviation of the noise that is added, in deviations
+PROBES = (1.0, -1.0, 4.0, -4.0, 16.0, -16.0)  # by which inputs are multiplied to see how far outputs reach
+MARGIN = 0.02  # of that reach: so far beyond it is within it
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """The training tiles: how many, the share of valid pixels, the share of tiles that are constant."""
+
+    count: int
+    valid: float
+    constant: float
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Shares of the energy of something that are in the reconstruction: 1 is a copy."""
+
+    background: float
+    noise: float
+    planted: float
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """Mean squared distances to the clean input: of the corrupted input, and of what is made of it."""
+
+    damage: float
+    mse: float
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The values between which outputs stay whatever the input, the share of values of x beyond them, and the
+    share of outputs for x at the one or the other."""
+
+    low: float
+    high: float
+    beyond: float
+    pressed: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that `diagnosis` judges; None or NaN where it does not apply.
+
+    `train_loss`, `val_loss`: of the kept weights, on tiles as they are. `mse`, `variance`, `pca_mse`: the
+    held-out squared error of the model, of the mean and of a PCA of the same code. `dead`: the share of units
+    of each layer that never change. `kl`: nats in each number of the code. `spread`: mean and deviation of the
+    numbers of the code, each the furthest from the prior's. `settings`: those of the recipe to turn, by purpose.
+    """
+
+    history: list[Epoch]
+    best: int
+    recipe: Recipe
+    tiles: Tiles
+    settings: dict[str, str] = field(default_factory=dict)
+    learned: bool = False
+    train_loss: float = math.nan
+    val_loss: float = math.nan
+    mse: float = math.nan
+    variance: float = math.nan
+    mean_loss: float = math.nan
+    pca_mse: float | None = None
+    code: tuple[int, int] = (0, 0)  # its numbers, and those of the input that they stand for
+    copied: Copied | None = None
+    denoised: Denoised | None = None
+    reach: Reach | None = None
+    dead: dict[str, float] = field(default_factory=dict)
+    kl: list[float] | None = None
+    spread: tuple[float, float] | None = None
+
+    def json(self) -> str:
+        """All of it but the history and the recipe, which have files of their own; NaN as null."""
+        values = asdict(self) | {"recipe": None, "history": None}
+        told = {key: None if value != value else value for key, value in values.items()}
+        return json.dumps({k: v for k, v in told.items() if k not in ("recipe", "history")}, indent=1) + "\n"
+
+
+def gather(
+    model: nn.Module, recipe: Recipe, state: State, tiles: Tiles, learned: Sample, held_out: Sample
+) -> Evidence:
+    """All that the kept weights show on samples of the tiles that were learned from and held out."""
+    start = Evidence(state.history, state.best_epoch, recipe, tiles, _settings(recipe))
+    if not any(p.requires_grad for p in model.parameters()):
+        return start
+    model.eval()
+    with torch.no_grad():
+        rival = _rival(model, learned)
+        found = _errors(model, held_out, _mean(learned), rival)
+        spread = _deviation(held_out)
+        return replace(
+            start,
+            **found,
+            learned=True,
+            train_loss=_loss(model, recipe, learned),
+            val_loss=_loss(model, recipe, held_out),
+            mean_loss=_mean_loss(recipe, learned, held_out),
+            copied=_copied(model, held_out, spread, found["mse"] / max(found["variance"], 1e-12)),
+            denoised=_denoised(model, recipe, held_out),
+            reach=_reach(model, held_out),
+            dead=_dead(model, held_out),
+            **_codes(model, recipe, held_out),
+        )
+
+
+def _settings(recipe: Recipe) -> dict[str, str]:
+    """How to ask the architecture for a larger code, a smaller one and fewer weights."""
+
+    def first(*turns: tuple[str, str]) -> str:
+        known = (f"{verb} model.params.{key}" for key, verb in turns if MODELS.takes(recipe.model.name, key))
+        return next(known, "change model.name or model.params")
+
+    return {
+        "larger": first(
+            ("compression", "lower"), ("code", "raise"), ("components", "raise"), ("width", "raise")
+        ),
+        "smaller": first(
+            ("compression", "raise"), ("code", "lower"), ("components", "lower"), ("width", "lower")
+        ),
+        "fewer": first(("width", "lower"), ("hidden", "lower"), ("code", "lower")),
+    }
+
+
+def _rival(model: nn.Module, learned: Sample) -> Patches | None:
+    """The PCA of the same code; None for what predicts a pixel from others, or has no code."""
+    if hasattr(model, "predict"):
+        return None
+    return patches.fit(learned, int(model.stride), int(model.code_size))  # type: ignore[arg-type]
+
+
+def _mean(sample: Sample) -> Tensor:
+    """The mean of each channel over the chosen pixels (1, C, 1, 1)."""
+    parts = [((x * c).sum(dim=(0, 2, 3)), c.sum()) for x, _, c in sample()]
+    total, count = (torch.stack(list(column)).sum(dim=0) for column in zip(*parts, strict=True))
+    mean: Tensor = total / count.clamp(min=1)
+    return mean[None, :, None, None]
+
+
+def _deviation(sample: Sample) -> Tensor:
+    """The deviation of each channel over the chosen pixels (1, C, 1, 1)."""
+    mean = _mean(sample)
+    parts = [(((x - mean) ** 2 * c).sum(dim=(0, 2, 3)), c.sum()) for x, _, c in sample()]
+    total, count = (torch.stack(list(column)).sum(dim=0) for column in zip(*parts, strict=True))
+    return (total / count.clamp(min=1)).sqrt()[None, :, None, None]
+
+
+def _errors(model: nn.Module, held_out: Sample, mean: Tensor, rival: Patches | None) -> dict[str, Any]:
+    """Squared errors of the model, the mean and the PCA: over the patches that the PCA sees whole, else over all
+    chosen pixels."""
+    totals, count, numbers = torch.zeros(3, dtype=torch.float64), 0.0, 0
+    stride = rival.stride if rival else 1
+    for x, valid, chosen in held_out():
+        rebuilt = model(x, valid).reconstruction.float()
+        x, rebuilt, chosen = (patches.whole(z, stride) for z in (x, rebuilt, chosen))
+        if not x.numel():
+            continue
+        linear = rival.rebuilt(x) if rival else x
+        kept = -nn.functional.max_pool2d(-chosen, stride)
+        kept = kept.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
+        each = [((other - x) ** 2 * kept).sum().double() for other in (rebuilt, mean, linear)]
+        totals, count = totals + torch.stack(each), count + float(kept.sum()) * x.shape[1]
+        numbers = x.shape[1] * int(model.stride) ** 2  # type: ignore[arg-type]
+    mse, variance, pca = (totals / max(count, 1.0)).tolist()
+    code = int(model.code_size), numbers  # type: ignore[arg-type]
+    return {"mse": mse, "variance": variance, "pca_mse": pca if rival else None, "code": code}
+
+
+def _loss(model: Callable[[Tensor, Tensor], Output], recipe: Recipe, sample: Sample) -> float:
+    """The loss of a recipe on tiles as they are, without the terms that only training has."""
+    loss_of = Objective(recipe.objective, int(getattr(model, "code_size", 0)))
+    pairs = [(float(loss_of(model(x, valid), x, c)), float(c.sum())) for x, valid, c in sample()]
+    return sum(loss * n for loss, n in pairs) / max(1.0, sum(n for _, n in pairs))
+
+
+def _mean_loss(recipe: Recipe, learned: Sample, held_out: Sample) -> float:
+    """What predicting the mean everywhere costs; NaN where a term asks for more than a reconstruction."""
+    if not reconstructs(recipe.objective.terms):
+        return math.nan
+    mean = _mean(learned)
+    return _loss(lambda x, valid: Output(mean.expand_as(x)), recipe, held_out)
+
+
+def _copied(model: nn.Module, held_out: Sample, spread: Tensor, unexplained: float) -> Copied:
+    """How much of added noise, and of planted squares, comes out again."""
+    rng = torch.Generator().manual_seed(0)
+    lost = {"noise": 0.0, "planted": 0.0}
+    given = {"noise": 1e-12, "planted": 1e-12}
+    for x, valid, chosen in held_out():
+        plain = model(x, valid).reconstruction.float()
+        noise = torch.randn(x.shape, generator=rng) * NOISE * spread.cpu()
+        for name, extra in (("noise", noise.to(x)), ("planted", _squares(x, spread, rng))):
+            passed = model(x + extra, valid).reconstruction.float() - plain
+            where = chosen * (extra != 0).any(dim=1, keepdim=True)
+            lost[name] += float(((extra - passed) ** 2 * where).sum())
+            given[name] += float((extra**2 * where).sum())
+    return Copied(1 - unexplained, *(1 - lost[name] / given[name] for name in ("noise", "planted")))
+
+
+def _squares(x: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
+    """Squares in a grid, each brighter or darker by so many deviations in each channel; 0 elsewhere."""
+    side, apart, size = PLANTED
+    n, channels, height, width = x.shape
+    signs = (
+        torch.randint(0, 2, (n, channels, -(-height // apart), -(-width // apart)), generator=rng) * 2.0 - 1
+    )
+    spots = torch.zeros(1, 1, apart, apart)
+    first = (apart - side) // 2
+    spots[..., first : first + side, first : first + side] = size
+    return torch.kron(signs, spots)[..., :height, :width].to(x) * spread
+
+
+def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | None:
+    if recipe.corrupt == CorruptSettings():
+        return None
+    damage = error = count = 0.0
+    for i, (x, valid, chosen) in enumerate(held_out()):
+        noisy = corrupted(x, valid, recipe.corrupt, (recipe.train.seed, 8, i))
+        damage += float(((noisy - x) ** 2 * chosen).sum())
+        error += float(((model(noisy, valid).reconstruction.float() - x) ** 2 * chosen).sum())
+        count += float(chosen.sum()) * x.shape[1]
+    return Denoised(damage / max(count, 1.0), error / max(count, 1.0))
+
+
+def _reach(model: nn.Module, held_out: Sample) -> Reach:
+    """Least and largest output over inputs that are multiplied by PROBES."""
+    outputs = [model(x * k, valid).reconstruction.float() for x, valid, _ in held_out() for k in PROBES]
+    low, high = (float(f(torch.stack([f(o) for o in outputs]))) for f in (torch.min, torch.max))
+    margin = MARGIN * (high - low)
+    beyond = pressed = count = 0.0
+    for x, valid, chosen in held_out():
+        rebuilt = model(x, valid).reconstruction.float()
+        beyond += float((((x < low - margin) | (x > high + margin)) * chosen).sum())
+        pressed += float((((rebuilt <= low + margin) | (rebuilt >= high - margin)) * chosen).sum())
+        count += float(chosen.sum()) * x.shape[1]
+    return Reach(low, high, beyond / max(count, 1.0), pressed / max(count, 1.0))
+
+
+def _dead(model: nn.Module, held_out: Sample) -> dict[str, float]:
+    """The share of channels of each activation that are the same at every pixel of every tile."""
+    ends: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any, out: Any) -> None:
+            if not isinstance(out, Tensor) or out.dim() not in (2, 4):
+                return
+            each = out.detach().float().transpose(0, 1).flatten(1)
+            key = f"{name or type(module).__name__} ({len(each)})"
+            low, high = ends.get(key, (each.amin(dim=1), each.amax(dim=1)))
+            ends[key] = torch.minimum(low, each.amin(dim=1)), torch.maximum(high, each.amax(dim=1))
+
+        return hook
+
+    hooks = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if _activates(m)]
+    for x, valid, _ in held_out():
+        model(x, valid)
+    for hook in hooks:
+        hook.remove()
+    moved = {key: high - low for key, (low, high) in ends.items()}
+    return {key: float((m <= 1e-4 * m.max().clamp(min=1e-12)).float().mean()) for key, m in moved.items()}
+
+
+def _activates(module: nn.Module) -> bool:
+    """Whether a module is one of torch's activation functions."""
+    return type(module).__module__ == nn.ReLU.__module__ and not list(module.children())
+
+
+def _codes(model: nn.Module, recipe: Recipe, held_out: Sample) -> dict[str, Any]:
+    """Nats in each number of a variational code; mean and deviation of an adversarial one."""
+    terms = recipe.objective.terms
+    if "kl" not in terms and "adversarial" not in terms:
+        return {}
+    nats, firsts, seconds, weights = [], [], [], []
+    for x, valid, chosen in held_out():
+        out = model(x, valid)
+        code = out.code.float()
+        firsts.append(in_cells(code, chosen))
+        seconds.append(in_cells(code**2, chosen))
+        weights.append(chosen.sum())
+        if out.log_variance is not None:
+            nats.append(in_cells(divergence(code, out.log_variance.float()), chosen))
+    weight = torch.stack(weights) / torch.stack(weights).sum().clamp(min=1)
+    first, second = (torch.einsum("b,bd->d", weight, torch.stack(z)) for z in (firsts, seconds))
+    deviation = (second - first**2).clamp(min=0).sqrt()
+    furthest = int((deviation.clamp(min=1e-6).log()).abs().argmax())
+    kl = torch.einsum("b,bd->d", weight, torch.stack(nats)).tolist() if "kl" in terms else None
+    spread = (float(first.abs().max()), float(deviation[furthest])) if "adversarial" in terms else None
+    return {"kl": kl, "spread": spread}

@@ -1,0 +1,160 @@
+"""Batches of tiles as tensors on a device, as they are or varied; and the training sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from satae.config import Recipe
+from satae.detector.graph import Input
+from satae.tiles.split import Split
+from satae.tiles.store import TileSet
+from satae.training.augment import Augmenter
+
+SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
+CELL = 16  # pixels a side of the cells in which noise is looked for
+CALM = 0.25  # the share of cells that are calm enough to show it
+SAMPLE_PIXELS = 500_000  # to which models and heads are fitted in closed form
+
+Batch = tuple[Tensor, Tensor, Tensor]
+"""x (N, K, H, W), `valid` and `chosen` (N, 1, H, W): the pixels that count, without those seen around them."""
+
+
+def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
+    """Valid pixels (n, B) of the given (set, tile) pairs: all, or an even random share within SAMPLE_BYTES."""
+    bands = len(sets[0].record.bands)
+    total = sum(int(sets[s].valid[t].sum()) for s, t in where)
+    share = min(1.0, SAMPLE_BYTES / 8 / bands / max(total, 1))
+    parts = []
+    for s, t in where:
+        pixels = sets[s].images[t][:, sets[s].valid[t]].T
+        if share < 1:
+            pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
+        parts.append(pixels.astype(np.float64))
+    return np.concatenate(parts)
+
+
+def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Standard deviation of the noise of each band (B), in DN, on calm ground.
+
+    In cells of CELL pixels a side, the mean absolute second difference along rows, as that of Gaussian noise
+    (Immerkaer 1996, who takes the whole image); of all whole cells the quantile CALM, so that texture and edges
+    are not taken for noise. 0 where there is no such cell.
+    """
+    cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in where]
+    found = np.concatenate(cells) * math.sqrt(math.pi / 2 / 1.5)
+    if not len(found):
+        return np.zeros(len(sets[0].record.bands))
+    return np.asarray(np.quantile(found, CALM, axis=0), np.float64)
+
+
+def _differences(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Mean absolute second differences (cells, B) of an image (B, row, col) over its cells without invalid pixels."""
+    rows, cols = (side // CELL for side in valid.shape)
+    known = np.where(valid, image, 0).astype(np.float64)
+    cut = known[:, : rows * CELL, : cols * CELL].reshape(-1, rows, CELL, cols, CELL)
+    whole = valid[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).all(axis=(1, 3))
+    second = np.abs(cut[..., 1:-1] - (cut[..., :-2] + cut[..., 2:]) / 2).mean(axis=(2, 4))
+    return np.asarray(second[:, whole].T, np.float64)
+
+
+class Feed:
+    """Tiles with `context` pixels around them, of which held-out tiles are invalid while it is learned."""
+
+    def __init__(
+        self,
+        sets: Sequence[TileSet],
+        inputs: Input,
+        recipe: Recipe,
+        chosen: Split,
+        device: torch.device,
+        context: int = 0,
+    ) -> None:
+        self.sets, self.inputs, self.device, self.context = sets, inputs, device, context
+        self.chosen, self.seed, self.batch = chosen, recipe.train.seed, recipe.train.batch
+        crop, around = recipe.augment.crop, 2 * context  # a crop is of a tile, with its context around
+        settings = recipe.augment.model_copy(update={"crop": crop + around if crop else 0})
+        self.augment = Augmenter(settings, sets[0].record.size + around)
+        self._held_out = [chosen.held_out[chosen.held_out[:, 0] == i, 1] for i in range(len(sets))]
+
+    def batches(self, where: npt.NDArray[np.int64], epoch: int, at_least: int) -> list[npt.NDArray[np.int64]]:
+        """Training tiles of an epoch, shuffled, in turn until there are `at_least` batches."""
+        batch = min(self.batch, len(where))
+        wanted = max(len(where), at_least * batch)
+        rounds = [
+            np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
+            for i in range(-(-wanted // len(where)))
+        ]
+        order = np.concatenate(rounds)[:wanted]
+        return [order[start : start + batch] for start in range(0, wanted, batch)]
+
+    def training(self, where: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
+        """A batch, augmented."""
+        scaled, masks = self._read(where, hide=True)
+        varied, masks = self.augment(scaled.numpy(), masks, (self.seed, 3, epoch, step))
+        rim = _rim(masks.shape[-1], self.context)
+        masks = np.where(rim, np.minimum(masks, 1), masks)
+        return self._placed(torch.from_numpy(varied), masks)
+
+    def plain(self, where: npt.NDArray[np.int64], *, hide: bool = False) -> Iterator[Batch]:
+        """All the given tiles in order, as they are; with `hide`, without what held-out tiles hold."""
+        for start in range(0, len(where), self.batch):
+            yield self._placed(*self._read(where[start : start + self.batch], hide=hide))
+
+    def sample(self) -> Iterator[Batch]:
+        """Training tiles as they are, in the same order each time: all, or about SAMPLE_PIXELS of them."""
+        return self.plain(self.some(self.chosen.train, SAMPLE_PIXELS), hide=True)
+
+    def some(self, where: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
+        """Tiles of about so many pixels in all, evenly drawn, in order; all where there are fewer."""
+        most = max(2, -(-pixels // self.sets[0].record.size ** 2))
+        if len(where) <= most:
+            return where
+        picked = np.random.default_rng([self.seed, 4]).choice(len(where), most, replace=False)
+        return where[np.sort(picked)]
+
+    def tiles(self, where: npt.NDArray[np.int64]) -> list[str]:
+        """What a batch is made of, for messages."""
+        named = ((self.sets[s].record.scene, self.sets[s].index[t]) for s, t in where)
+        return [f"{scene} row {row} col {col}" for scene, (row, col) in named]
+
+    def _read(self, where: npt.NDArray[np.int64], *, hide: bool) -> tuple[Tensor, npt.NDArray[np.uint8]]:
+        """Tiles scaled to [0, 1], on the CPU, and their masks (N, H, W): 1 = valid, 2 = valid and chosen."""
+        pairs = [self._tile(int(s), int(t), hide=hide) for s, t in where]
+        images = np.stack([image for image, _ in pairs]).astype(np.float32)
+        return self.inputs.scale(torch.from_numpy(images)), np.stack([mask for _, mask in pairs])
+
+    def _tile(self, s: int, t: int, *, hide: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        tiles, margin = self.sets[s], self.context
+        if not margin:
+            return tiles.images[t], tiles.valid[t] * np.uint8(2)
+        window = tiles.window(t).grown(margin)
+        image, valid = tiles.read(window)
+        mask = valid.astype(np.uint8)
+        if hide:
+            others = self._held_out[s]
+            gap = np.abs(tiles.index[others] - tiles.index[t]).max(axis=1, initial=0)
+            for other in others[gap < tiles.record.size + margin]:
+                part = tiles.window(int(other)).within(window)
+                assert part is not None
+                mask[part.slices(window)] = 0
+        mask[margin:-margin, margin:-margin] *= 2
+        return image, mask
+
+    def _placed(self, scaled: Tensor, masks: npt.NDArray[np.uint8]) -> Batch:
+        valid = torch.from_numpy((masks[:, None] > 0).astype(np.float32))
+        chosen = torch.from_numpy((masks[:, None] > 1).astype(np.float32))
+        x = self.inputs.features(scaled, valid)
+        return x.to(self.device), valid.to(self.device), chosen.to(self.device)
+
+
+def _rim(side: int, width: int) -> npt.NDArray[np.bool_]:
+    """The outermost `width` pixels of a square (side, side)."""
+    inner = np.zeros((side - 2 * width,) * 2, bool)
+    return np.pad(inner, width, constant_values=True)

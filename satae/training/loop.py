@@ -1,0 +1,329 @@
+"""The training loop, visible from top to bottom: tiles in, weights out. No raster library, no hidden state.
+
+Every random draw is a function of (seed, epoch, step), so a run that was interrupted after any epoch goes on
+to the same weights, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from satae import models, objectives
+from satae.config import CorruptSettings, Recipe
+from satae.detector.graph import Input
+from satae.errors import ConfigError, DeviceError, DivergedError
+from satae.nn import checkpoint, normalize
+from satae.nn.checkpoint import CHECKPOINT, Epoch, Memory, State
+from satae.nn.normalize import Normalizer
+from satae.objectives import Objective
+from satae.tiles.split import Split, split
+from satae.tiles.store import TileSet
+from satae.training.augment import Augmenter
+from satae.training.corrupt import corrupted
+from satae.training.feed import Batch, Feed, noise, pixel_sample
+from satae.training.pixels import Pixels
+from satae.training.schedule import learning_rate, optimizer_of, set_rate
+from satae.training.step import Captured, Forward, Step
+
+Indices = npt.NDArray[np.int64]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What follows from the recipe and the tiles alone, settled before anything is written."""
+
+    recipe: Recipe
+    split: Split
+    normalizer: Normalizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its best weights, in evaluation mode on the CPU, and what it was fitted with."""
+
+    model: nn.Module
+    normalizer: Normalizer
+    split: Split
+    state: State
+
+
+class Source(Protocol):
+    """Where batches come from; `where` numbers samples in a way of the source's own.
+
+    A batch is x (N, C, H, W), what the model is given beside it (`valid` (N, 1, H, W), or surroundings), and
+    the pixels that count (N, 1, H, W), all on the device.
+    """
+
+    def batches(self, where: Indices, epoch: int, at_least: int) -> list[Indices]:
+        """The samples of each batch of an epoch, always the same number of batches, at least so many."""
+        ...
+
+    def training(self, where: Indices, epoch: int, step: int) -> Batch:
+        """A batch to learn from; what is drawn for it is a function of the seed, epoch and step."""
+        ...
+
+    def plain(self, where: Indices) -> Iterable[Batch]:
+        """All of the given samples in order, as they are."""
+        ...
+
+    def tiles(self, where: Indices) -> list[str]:
+        """What a batch is made of, for messages."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned from what: samples of a source to learn from and to hold out, and the loss.
+
+    `forward` is what is asked for the output of a batch, the model itself where it is None. `alike`: all batches
+    to learn from have one shape, so that a step can be captured.
+    """
+
+    model: nn.Module
+    source: Source
+    train: Indices
+    held_out: Indices
+    recipe: Recipe
+    loss_of: Objective
+    device: torch.device
+    forward: Forward | None = None
+    alike: bool = False
+
+    @property
+    def given(self) -> Forward:
+        """What maps a batch to its output."""
+        return self.forward or self.model
+
+    def batch(self, x: Tensor, valid: Tensor, epoch: int, step: int, progress: float) -> objectives.Batch:
+        """What the loss is told of a batch to learn from."""
+        key = (self.recipe.train.seed, 7, epoch, step)
+        entered = corrupted(x, valid, self.recipe.corrupt, key)
+        if self.loss_of.differentiates:
+            entered = entered.detach().requires_grad_()
+        return objectives.Batch(x, valid, progress, entered)
+
+
+Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in all, a finished epoch)
+
+
+def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> Normalizer:
+    """The normaliser of a recipe, fitted to the training tiles."""
+    settings, pixels = recipe.input, pixel_sample(sets, chosen.train, recipe.train.seed)
+    fitted = normalize.fit(
+        pixels,
+        whitened=settings.space == "whitened",
+        unit=settings.space == "unit",
+        logarithmic=settings.stretch == "log",
+        common=settings.scale == "common",
+        ridge=settings.ridge,
+        components=settings.components,
+        noise=noise(sets, chosen.train) if settings.stretch == "log" else 0.0,
+    )
+    for name, low, high in zip(sets[0].record.bands, pixels.min(axis=0), pixels.max(axis=0), strict=True):
+        if low == high:
+            log.warning("%s is %g in every training tile: it says nothing", name, low)
+    return fitted
+
+
+def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
+    """Which tiles are learned from, and how they are normalised.
+
+    Raises ConfigError where the recipe asks for what there is not, TilesError where nothing can be held out,
+    TrainError where no band varies.
+    """
+    cfg = recipe.train
+    loss_of = Objective(recipe.objective)
+    Augmenter(recipe.augment, sets[0].record.size)
+    _together(
+        models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params), loss_of, recipe
+    )
+    chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
+    return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
+
+
+def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
+    """ConfigError where the recipe asks for whole tiles and the architecture learns from single pixels."""
+    if not hasattr(model, "predict"):
+        return
+    needs = [f"objective = {name!r}" for name in loss_of.whole]
+    needs += ["corrupt"] * (recipe.corrupt != CorruptSettings())
+    if needs:
+        raise ConfigError(
+            f"{needs[0]}: it needs whole tiles, and {recipe.model.name} learns from single pixels and their "
+            "surroundings; conv does not"
+        )
+
+
+def device_named(name: str) -> torch.device:
+    """The device for 'auto', 'cpu' or 'cuda'; DeviceError where CUDA was asked for and is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise DeviceError("--device cuda: torch sees no CUDA device; use --device auto to train on the CPU")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def precision_of(setting: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type: on CUDA bf16 where the chip computes in it, else fp16; None (fp32) on a CPU."""
+    if setting == "auto" and device.type == "cuda":
+        major, _ = torch.cuda.get_device_capability(device)
+        return torch.bfloat16 if major >= 8 else torch.float16
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setting)
+
+
+def fit(
+    sets: Sequence[TileSet],
+    planned: Plan,
+    run: Path,
+    *,
+    device: torch.device,
+    report: Report = lambda done, total, epoch: None,
+) -> Trained:
+    """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
+
+    Raises TilesError where that belongs to other tiles or another recipe, DivergedError where the loss is no
+    longer finite: the last good checkpoint stays in `run`.
+    """
+    recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
+    cfg = recipe.train
+    torch.manual_seed(cfg.seed)
+    model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
+    loss_of = Objective(recipe.objective, int(model.code_size)).to(device)  # type: ignore[arg-type]
+    feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
+    closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
+    if closed is not None:
+        closed(feed.sample)
+    if not any(p.requires_grad for p in model.parameters()):
+        return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
+    learned = Pixels(feed, model, cfg.pixels) if hasattr(model, "predict") else None
+    task = Task(model, learned or feed, chosen.train, chosen.held_out, recipe, loss_of, device)
+    if learned is not None:
+        task = replace(task, forward=model.predict)  # type: ignore[arg-type]
+    state = descend(task, run, _identity(sets, recipe), report=report)
+    return Trained(model.cpu().eval(), normalizer, chosen, state)
+
+
+def descend(
+    task: Task,
+    run: Path | None = None,
+    identity: str = "",
+    *,
+    report: Report = lambda done, total, epoch: None,
+) -> State:
+    """Fit the model of a task, which then has its best weights, in evaluation mode.
+
+    With a folder `run` it leaves history and checkpoint there, and goes on from those of the same `identity`;
+    with None it writes nothing. Raises as `fit`.
+    """
+    model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
+    half, loss_of = precision_of(cfg.precision, device), task.loss_of
+    captured = task.alike and Captured.possible(loss_of, half, device)
+    optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
+    scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
+    by_hand = Step(model, task.given, loss_of, optimizer, scaler, half, cfg.clip)
+    take = Captured(by_hand) if captured else by_hand
+    memory = Memory(model, optimizer, scaler, loss_of.rivals)
+    state = State() if run is None else checkpoint.resumed(run, identity, memory)
+    steps = len(source.batches(task.train, 0, cfg.min_steps))
+    total = steps * cfg.epochs
+
+    while state.epoch < cfg.epochs and not state.finished:
+        epoch, started = state.epoch, time.perf_counter()
+        model.train()
+        rate, order = 0.0, source.batches(task.train, epoch, cfg.min_steps)
+        waiting: list[Tensor] = []
+        known: list[npt.NDArray[np.float64]] = []  # (steps, 2): loss and norm of the gradient
+        for step, where in enumerate(order):
+            rate = learning_rate(epoch * steps + step, total, cfg, [e.val_loss for e in state.history])
+            set_rate(optimizer, rate)
+            x, seen, counted = source.training(where, epoch, step)
+            batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
+            waiting.append(torch.stack(take(batch, seen, look=step == steps - 1)))
+            if device.type == "cpu" or step == steps - 1:  # another device would be waited for
+                known.append(torch.stack(waiting).double().cpu().numpy())
+                # fp16 skips a step whose gradient is not finite, by design
+                wanted = known[-1][:, :1] if half is torch.float16 else known[-1]
+                good = np.atleast_1d(np.isfinite(wanted).all(axis=1))
+                if not good.all():
+                    at = step + 1 - len(good) + int(good.argmin())
+                    raise DivergedError(_not_finite(source, order[at], epoch, at, run))
+                waiting = []
+            report(epoch * steps + step + 1, total, None)
+        model.eval()
+        val_loss = evaluate(task.given, source, task.held_out, loss_of)
+        if not math.isfinite(val_loss):
+            raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))
+        state.epoch += 1
+        if val_loss < state.best_loss:
+            state.best_epoch, state.best_loss = state.epoch, val_loss
+            state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
+        seconds, (losses, norms) = time.perf_counter() - started, np.concatenate(known).T
+        entry = Epoch(
+            state.epoch, float(losses.mean()), val_loss, rate, float(norms.mean()), seconds,
+            measures=loss_of.measures(), gradients=take.slopes, clipped=float((norms > cfg.clip).mean()),
+        )  # fmt: skip
+        state.history.append(entry)
+        if run is not None:
+            checkpoint.save(run, identity, state, memory)
+        report(state.epoch * steps, total, entry)
+
+    model.load_state_dict(state.best_weights)
+    model.eval()
+    return state
+
+
+@torch.no_grad()
+def evaluate(
+    forward: Callable[[Tensor, Tensor], models.Output],
+    source: Source,
+    where: Indices,
+    loss_of: Objective,
+) -> float:
+    """The loss over tiles as they are, weighted by their valid pixels."""
+    total = count = 0.0
+    for x, seen, counted in source.plain(where):
+        pixels = float(counted.sum())
+        total += float(loss_of(forward(x, seen), x, counted, 1.0)) * pixels
+        count += pixels
+    return total / max(count, 1.0)
+
+
+def _closed(model: nn.Module, feed: Feed, loss_of: Objective, chosen: Split) -> State:
+    """Where a run stands whose model has no weights to learn by gradients."""
+    train_loss, val_loss = (
+        evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)
+    )
+    only = Epoch(1, train_loss, val_loss, 0.0, 0.0, 0.0)
+    return State(1, 1, val_loss, dict(model.state_dict()), [only], finished=True)
+
+
+def _not_finite(source: Source, where: Indices, epoch: int, step: int, run: Path | None) -> str:
+    kept = (
+        f"the last good checkpoint is {run / CHECKPOINT}"
+        if run is not None and (run / CHECKPOINT).exists()
+        else "none was saved yet"
+    )
+    return (
+        f"the loss is not finite in epoch {epoch + 1}, step {step + 1} "
+        f"(tiles {'; '.join(source.tiles(where)[:3])}); {kept}: lower train.learning_rate or train.clip "
+        "and train again"
+    )
+
+
+def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
+    """What a checkpoint belongs to: the recipe, the tiles, and what was decided on them."""
+    text = recipe.model_dump_json() + "".join(s.record.model_dump_json() + s.heed.digest for s in sets)
+    return hashlib.sha256(text.encode()).hexdigest()

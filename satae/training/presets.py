@@ -1,0 +1,80 @@
+"""The rule that fills in what a recipe leaves open: by the number of bands and the GSD, never by the scene.
+
+A setting comes from, in this order: the recipe; what suits its architecture (`SUITS` in its file), or, where no
+architecture is named, the preset for the scene's kind; the defaults in `config`.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from satae import models
+from satae.config import HeadSettings, Recipe, checked
+from satae.heads import SCORES
+
+HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
+    "model": {"name": "directional"},
+    "score": ["whitened", "memory", "sectors"],
+    "map": {"blur": 0.5, "max_object_px": 13},
+}
+OBJECTS: dict[str, Any] = {  # objects of some pixels in a few bands: what they stand on says most
+    "model": {"name": "density"},
+    "score": ["surprise", "sectors", "edges", "minor"],
+    "map": {"blur": 1.5, "support_px": 33},
+}
+AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
+    "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},
+    "input": {"stretch": "log", "ridge": 0.1},
+}
+MANY = 17  # bands from which a scene counts as hyperspectral
+COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
+
+
+def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str, Any]:
+    """What is best by default for scenes of so many bands and such pixels; `sized`: the recipe names a target."""
+    if bands >= MANY:
+        return HYPERSPECTRAL
+    return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
+
+
+def settled(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
+    """The recipe with nothing left open; ConfigError where it names an architecture that there is not."""
+    given = recipe.model_dump(exclude_unset=True)
+    named = given.get("model", {}).get("name")
+    px = _target_px(recipe, gsd_m)
+    start = preset(bands, gsd_m, sized=px > 0) if named is None else {"model": {"name": named}}
+    name = start["model"]["name"]
+    layers = [Recipe().model_dump(), models.suits(name), start, given]
+    if px and models.MODELS.takes(name, "target_px"):
+        layers.insert(3, {"model": {"params": {"target_px": px}}})
+    found = checked(functools.reduce(_joined, layers))
+    own = "score" in given
+    return found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
+
+
+def _sized(head: HeadSettings, px: float, *, own: bool) -> HeadSettings:
+    """A head with the size of the target, where that is given and the head asks for it.
+
+    What the recipe's `own` heads say goes before the target, what a preset says after it.
+    """
+    if not px or not SCORES.takes(head.name, "target_px"):
+        return head
+    target: dict[str, int | float | str | bool] = {"target_px": px}
+    return head.model_copy(update={"params": target | head.params if own else head.params | target})
+
+
+def _target_px(recipe: Recipe, gsd_m: float | None) -> float:
+    """The size of the objects that are looked for, in pixels; 0 where the recipe says nothing."""
+    if recipe.target.size_m and gsd_m:
+        return recipe.target.size_m / gsd_m
+    return recipe.target.size_px
+
+
+def _joined(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`under` with the values of `over` in their place, group by group."""
+    out = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = _joined(out[key], value) if both and key != "terms" else value
+    return out

@@ -1,0 +1,262 @@
+"""Decisions are found again by where regions lie: against pairs worked out by hand, and through whole runs."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+from formats.test_gpkg import grid, layer
+
+from satae import formats
+from satae.decisions import decisions
+from satae.decisions.decisions import Decisions, carry, matched
+from satae.errors import ConfigError, OutputError
+from satae.formats import geojson, gpkg
+from satae.gis.layers import SceneLayer
+
+CREATED = "2026-01-02T03:04:05Z"
+JUDGED = {"review_status": "accepted", "review_label": "ship", "review_note": "ask again"}
+
+
+def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
+    return np.array([shapely.MultiPolygon([shapely.box(*c)]) for c in corners], object)
+
+
+def scene_of(*corners: tuple[float, float, float, float], name: str = "north", **kind: Any) -> SceneLayer:
+    """A layer with regions at these pixels (left, top, right, bottom)."""
+    made = layer(grid(**kind), name, scores=tuple(9.0 - i for i in range(len(corners))))
+    made.polygons[:] = made.grid.polygons(boxes(*corners)) if corners else made.polygons
+    return made
+
+
+def write(path: Path, *scenes: SceneLayer) -> Path:
+    gpkg.write(path, path.name, scenes, CREATED)
+    return path
+
+
+def review(path: Path, anomaly_id: str, **values: str) -> None:
+    """A plain SQLite UPDATE, for which the triggers of the R-tree want functions that are never called."""
+    values = values or JUDGED
+    with closing(sqlite3.connect(path)) as database:
+        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            database.create_function(name, 1, lambda geometry: None)
+        fields = ", ".join(f"{name} = ?" for name in values)
+        changed = database.execute(
+            f"UPDATE anomalies SET {fields} WHERE anomaly_id = ?", [*values.values(), anomaly_id]
+        )
+        assert changed.rowcount == 1
+        database.commit()
+
+
+def reviews(scene: SceneLayer) -> list[tuple[str, str, str]]:
+    return [(r["review_status"], r["review_label"], r["review_note"]) for r in scene.anomalies]
+
+
+UNTOUCHED = ("unreviewed", "", "")
+ASKED = ("accepted", "ship", "ask again")
+
+
+def test_regions_are_matched_by_the_largest_overlap_one_to_one() -> None:
+    old = boxes((0, 0, 10, 10), (0, 0, 10, 8), (30, 0, 40, 10), (60, 0, 62, 2))
+    new = boxes((31, 0, 41, 10), (0, 0, 10, 9), (0, 0, 10, 7), (60, 0, 70, 10))
+    # 0: 90 / 100 with new 1, 70 / 100 with new 2; 1: 80 / 90 and 70 / 80; 3: 4 / 100 only
+    assert matched(old, new) == [(0, 1), (1, 2), (2, 0)]
+    assert matched(old, new, least=0.04) == [(0, 1), (1, 2), (2, 0), (3, 3)]
+    assert matched(old, new[:0]) == matched(old[:0], new) == []
+
+
+def test_each_side_is_used_once_and_shares_are_those_of_brute_force() -> None:
+    rng = np.random.default_rng(0)
+    corners = rng.integers(0, 40, (2, 60, 2))
+    old, new = (boxes(*[(x, y, x + 9, y + 7) for x, y in side]) for side in corners)
+    pairs = matched(old, new, least=0.2)
+    share = np.array([[a.intersection(b).area / a.union(b).area for b in new] for a in old])
+    assert len(pairs) > 10 and all(len(set(side)) == len(pairs) for side in zip(*pairs, strict=True))
+    assert min(share[i, j] for i, j in pairs) >= 0.2
+    left = share.copy()
+    left[[i for i, _ in pairs]], left[:, [j for _, j in pairs]] = 0, 0
+    assert left.max() < 0.2  # nothing that could have been matched is left over
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32632", None])
+def test_status_label_and_note_move_to_the_same_region_of_the_same_scene(
+    tmp_path: Path, crs: str | None
+) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), (30, 30, 40, 40), crs=crs))
+    review(path, "north-1")
+    read = decisions.read(path)
+    assert len(read) == 1
+    again = scene_of((5, 6, 14, 16), (29, 30, 40, 40), crs=crs)
+    elsewhere = scene_of((30, 30, 40, 40), name="south", crs=crs)
+    (carried,) = carry([read], [elsewhere, again])
+    assert (reviews(again), reviews(elsewhere)) == ([UNTOUCHED, ASKED], [UNTOUCHED])
+    assert carried.rows == 1 and len(carried.lost) == 0
+
+
+def test_a_result_in_another_crs_is_laid_over_the_scene(tmp_path: Path) -> None:
+    both = scene_of((4, 6, 14, 16)), scene_of((4, 6, 14, 16), name="south", crs="EPSG:32633")
+    path = write(tmp_path / "out.gpkg", *both)
+    review(path, "south-0")
+    assert geopandas.read_file(path, layer="anomalies").crs == "EPSG:4326"
+    carry([decisions.read(path)], both)
+    assert [reviews(s) for s in both] == [[UNTOUCHED], [ASKED]]
+
+
+@pytest.mark.parametrize(
+    "values", [{"review_note": "odd"}, {"review_label": "buoy"}, {"review_status": "rejected"}]
+)
+def test_one_of_the_three_makes_a_row_a_reviewed_one(tmp_path: Path, values: dict[str, str]) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), (30, 30, 40, 40)))
+    assert len(decisions.read(path)) == 0
+    review(path, "north-0", **values)
+    assert decisions.read(path).frame["anomaly_id"].tolist() == ["north-0"]
+
+
+def test_the_first_source_has_its_way_and_the_second_what_is_left(tmp_path: Path) -> None:
+    one = write(tmp_path / "one.gpkg", scene_of((4, 6, 14, 16)))
+    two = write(tmp_path / "two.gpkg", scene_of((4, 6, 14, 16), (30, 30, 40, 40)))
+    review(one, "north-0")
+    for number in (0, 1):
+        review(two, f"north-{number}", review_status="rejected")
+    new = scene_of((4, 6, 14, 16), (30, 30, 40, 40))
+    carried = carry([decisions.read(one), decisions.read(two)], [new])
+    assert reviews(new) == [ASKED, ("rejected", "", "")]
+    assert [c.rows for c in carried] == [1, 1]
+
+
+def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> decisions.Carried | None:
+    draft = path.parent / "draft" / path.name
+    draft.parent.mkdir(exist_ok=True)
+    done = decisions.write_over(formats.FORMATS[path.suffix].write, draft, path, scenes, CREATED, also)
+    draft.replace(path)
+    if decisions.beside(draft).exists():
+        decisions.beside(draft).replace(decisions.beside(path))
+    return done
+
+
+def test_what_is_not_found_again_is_kept_and_comes_back_when_it_is(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), (30, 30, 40, 40)))
+    review(path, "north-1")
+    gone = over(path, scene_of((4, 6, 14, 16)))
+    assert gone is not None and (gone.rows, len(gone.lost)) == (0, 1) and "reviewed_before" in gone.place
+    kept = geopandas.read_file(path, layer="reviewed_before")
+    assert kept[["anomaly_id", *JUDGED]].to_numpy().tolist() == [["north-1", *JUDGED.values()]]
+    assert kept.geometry[0].equals(grid().polygons(boxes((30, 30, 40, 40)))[0]) and kept.crs == "EPSG:32632"
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    over(path, scene_of((4, 6, 14, 16)))
+    assert len(geopandas.read_file(path, layer="reviewed_before")) == 1  # however often it is not found
+    back = scene_of((30, 30, 40, 40))
+    found = over(path, back)
+    assert found is not None and found.rows == 1 and reviews(back) == [ASKED]
+    assert "reviewed_before" not in geopandas.list_layers(path)["name"].tolist()
+
+
+def test_a_scene_that_is_not_scored_again_keeps_its_decisions(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)), scene_of((4, 6, 14, 16), name="south"))
+    review(path, "south-0")
+    over(path, scene_of((4, 6, 14, 16), crs="EPSG:32633"))
+    assert decisions.read(path).frame[["scene", "review_status"]].to_numpy().tolist() == [
+        ["south", "accepted"]
+    ]
+
+
+@pytest.mark.parametrize(("before", "after"), [("EPSG:32632", None), (None, "EPSG:32632")])
+def test_decisions_that_could_not_be_kept_are_not_overwritten(
+    tmp_path: Path, before: str | None, after: str | None
+) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), crs=before))
+    decisions.check(path, grid(after).crs)
+    review(path, "north-0")
+    decisions.check(path, grid(before).crs)
+    with pytest.raises(ConfigError, match="cannot keep; choose another name"):
+        decisions.check(path, grid(after).crs)
+
+
+@pytest.mark.parametrize("suffix", [".geojson", ".parquet", ".fgb"])
+def test_a_format_of_one_layer_keeps_them_in_a_file_beside(tmp_path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    path, first = tmp_path / f"out{suffix}", scene_of((4, 6, 14, 16), (30, 30, 40, 40))
+    first.anomalies[1] |= JUDGED
+    formats.FORMATS[suffix].write(path, path.name, [first], CREATED)
+    gone = over(path, scene_of((4, 6, 14, 16)))
+    assert gone is not None and gone.place == "out_reviewed_before.gpkg"
+    assert decisions.read(path).frame["anomaly_id"].tolist() == ["north-1"]
+    back = scene_of((30, 30, 40, 40))
+    over(path, back)
+    assert reviews(back) == [ASKED]
+    assert len(geopandas.read_file(decisions.beside(path))) == 0 and len(decisions.read(path)) == 1
+
+
+def test_a_geojson_without_regions_has_no_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "out.geojson"
+    geojson.write(path, path.name, [scene_of()], CREATED)
+    assert len(decisions.read(path)) == 0
+
+
+def test_a_decision_made_while_the_layers_are_written_is_not_lost(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
+    new, calls = scene_of((4, 6, 14, 16)), []
+
+    def slow(draft: Path, name: str, scenes: Any, created: str) -> None:
+        gpkg.write(draft, name, scenes, created)
+        if not calls:
+            review(path, "north-0")
+        calls.append(draft)
+
+    (tmp_path / "draft").mkdir()
+    carried = decisions.write_over(slow, tmp_path / "draft" / "out.gpkg", path, [new], CREATED, None)
+    assert len(calls) == 2 and carried is not None and carried.rows == 1
+    assert decisions.read(tmp_path / "draft" / "out.gpkg").frame["review_label"].tolist() == ["ship"]
+
+
+def test_a_decision_that_was_undone_while_its_scene_was_scored_stays_undone(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
+    review(path, "north-0")
+    before = decisions.read(path)
+    review(path, "north-0", review_status="unreviewed", review_label="", review_note="")
+    new = scene_of((4, 6, 14, 16))
+    over(path, new, also=before)
+    assert reviews(new) == [UNTOUCHED]
+
+
+def test_what_is_no_result_is_replaced_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "out.gpkg"
+    path.write_bytes(b"not a database" * 100)
+    decisions.check(path, None)
+    assert over(path, scene_of((4, 6, 14, 16))) is None
+    assert "no decision in it is carried over" in caplog.text
+    assert len(geopandas.read_file(path, layer="anomalies")) == 1
+
+
+def test_files_without_decisions_to_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="does not exist"):
+        decisions.read(tmp_path / "none.gpkg")
+    (tmp_path / "text.gpkg").write_text("text")
+    with pytest.raises(ConfigError, match="cannot be read as layers"):
+        decisions.read(tmp_path / "text.gpkg")
+    plain = geopandas.GeoDataFrame({"scene": ["a"]}, geometry=[shapely.box(0, 0, 1, 1)], crs="EPSG:32632")
+    plain.to_file(tmp_path / "plain.gpkg")
+    with pytest.raises(ConfigError, match="no column review_status"):
+        decisions.read(tmp_path / "plain.gpkg")
+
+
+def test_a_scene_and_a_file_of_which_one_lies_nowhere_cannot_be_compared(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
+    review(path, "north-0")
+    with pytest.raises(ConfigError, match="states no CRS"):
+        decisions.read(path).on("north", grid(crs=None))
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
+    review(path, "north-0")
+    with pytest.raises(OutputError, match=r"kept\.gpkg could not be written"):
+        decisions.keep(tmp_path / "no" / "kept.gpkg", "kept.gpkg", decisions.read(path).frame, CREATED)

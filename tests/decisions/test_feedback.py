@@ -1,0 +1,212 @@
+"""Decisions laid over tile sets: masks against a rasteriser, the split with its laws, and what is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio.features
+import shapely
+from affine import Affine
+from conftest import UTM
+from scipy import ndimage
+from training.test_calibration import Identity
+
+from satae import config
+from satae.decisions.feedback import MARGIN, Heeded, heeded
+from satae.errors import ConfigError, TilesError
+from satae.grid import Grid
+from satae.inference import runtime
+from satae.scene.describe import describe
+from satae.tiles import cut as tiling
+from satae.tiles import split, store
+from satae.tiles.store import TileSet
+from satae.training import calibration, loop
+from satae.training import run as training
+
+Boxes = dict[str, list[tuple[int, int, int, int]]]
+ACCEPTED, REJECTED = (40, 50, 52, 58), (100, 100, 110, 104)  # pixels (left, top, right, bottom)
+
+
+def reviewed(path: Path, boxes: Boxes, *, scene: str = "land", crs: str = "EPSG:32632") -> Path:
+    """A result with decisions on these pixels of the landscape."""
+    grid = Grid(256, 320, UTM, None)
+    rows = [(scene, status, shapely.box(*box)) for status, many in boxes.items() for box in many]
+    polygons = grid.polygons(np.array([polygon for *_, polygon in rows], object))
+    columns = {"scene": [row[0] for row in rows], "review_status": [row[1] for row in rows]}
+    geopandas.GeoDataFrame(columns, geometry=polygons, crs="EPSG:32632").to_crs(crs).to_file(
+        path, layer="anomalies"
+    )
+    return path
+
+
+def both(folder: Path, **how: Any) -> Path:
+    return reviewed(folder / "reviewed.gpkg", {"accepted": [ACCEPTED], "rejected": [REJECTED]}, **how)
+
+
+def burned(box: tuple[int, int, int, int]) -> np.ndarray:
+    shape = shapely.box(*box)
+    return rasterio.features.rasterize([shape], (256, 320), transform=Affine.identity()).astype(bool)
+
+
+def whole(sets: TileSet) -> np.ndarray:
+    return sets.read(sets.grid.window)[1]
+
+
+@pytest.fixture(scope="module", params=[0, 12])
+def cut(request: pytest.FixtureRequest, scene_path: Path, tmp_path_factory: Any) -> TileSet:
+    """The landscape with every tile kept, apart and overlapping."""
+    folder = tmp_path_factory.mktemp("cut") / "land"
+    return tiling.cut(describe([scene_path]), folder, tiling.Cut(size=32, overlap=request.param, min_valid=0))
+
+
+def touched(sets: TileSet, box: tuple[int, int, int, int]) -> set[int]:
+    mask = np.pad(burned(box), ((0, 32), (0, 32)))
+    windows = [(int(r), int(c)) for r, c in sets.index]
+    return {i for i, (r, c) in enumerate(windows) if mask[r : r + 32, c : c + 32].any()}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326"])
+def test_accepted_pixels_and_a_margin_count_no_more_and_nothing_changes_on_disk(
+    cut: TileSet, tmp_path: Path, crs: str
+) -> None:
+    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in cut.path.iterdir()}
+    (marked,), told = heeded([cut], both(tmp_path, crs=crs))
+    left, top, right, bottom = ACCEPTED
+    gone = burned((left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN))
+    assert np.array_equal(whole(marked), whole(cut) & ~gone) and gone.sum() == (12 + 6) * (8 + 6)
+    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in cut.path.iterdir()} == before
+    assert np.array_equal(whole(store.load(cut.path)), whole(cut))
+    assert told == Heeded(1, 1, 0, len(touched(cut, REJECTED)))
+    assert marked.images is cut.images
+
+
+def test_tiles_with_rejected_regions_weigh_more_and_join_the_calibration(
+    cut: TileSet, tmp_path: Path
+) -> None:
+    (marked,), _ = heeded([cut], both(tmp_path))
+    plain, chosen = (split.split([s], share=0.2, block=2, seed=0) for s in (cut, marked))
+    normal = touched(cut, REJECTED)
+    assert {tuple(pair) for pair in chosen.normal} == {(0, t) for t in normal}
+    assert np.array_equal(chosen.held_out, plain.held_out)
+    times, before = (np.bincount(s.train[:, 1], minlength=len(cut)) for s in (chosen, plain))
+    assert before.max() == 1
+    assert np.array_equal(times, [before[t] * (split.WEIGHT if t in normal else 1) for t in range(len(cut))])
+    assert {tuple(p) for p in chosen.calibrating} == {tuple(p) for p in plain.held_out} | {
+        (0, t) for t in normal
+    }
+    assert np.array_equal(plain.calibrating, plain.held_out)
+
+
+def test_a_learned_tile_with_a_rejected_region_is_part_of_the_calibration_sample(make_tiles: Any) -> None:
+    """Scores are the pixels themselves, so the sample is the pixels of the tiles."""
+    image = np.arange(256 * 256, dtype=np.float32).reshape(1, 256, 256)
+    plain = make_tiles(image, size=32)
+    learned = int(split.split([plain], share=0.2, block=1, seed=0).train[5, 1])
+    sets = dataclasses.replace(plain, heed=store.Heed(rejected=1, normal=(learned,)))
+    found = []
+    for one in (plain, sets):
+        chosen = split.split([one], share=0.2, block=1, seed=0)
+        found.append(calibration.calibrated([one], chosen, Identity()))  # type: ignore[arg-type]
+    assert found[1].pixels == found[0].pixels + 32 * 32 and found[1].blocks == found[0].blocks + 1
+
+
+def test_accepted_pixels_are_not_in_the_calibration_sample(make_tiles: Any, tmp_path: Path) -> None:
+    """The brightest thing of the scene sets its tail, until it is accepted."""
+    image = np.random.default_rng(0).random((1, 256, 320)).astype(np.float32)
+    base = make_tiles(image, size=32)
+    chosen = split.split([base], share=0.2, block=1, seed=0)
+    row, col = (int(v) for v in base.index[chosen.held_out[0, 1]])
+    image[0, row + 10 : row + 16, col + 10 : col + 16] = 1000
+    sets = make_tiles(image, size=32)
+    sets = dataclasses.replace(
+        sets, record=sets.record.model_copy(update={"scene": "land", "crs": describe_crs()})
+    )
+    path = reviewed(tmp_path / "r.gpkg", {"accepted": [(col + 10, row + 10, col + 16, row + 16)]})
+    (marked,), _ = heeded([sets], path)
+    tops = [max(calibration.calibrated([s], chosen, Identity()).pixel.scores) for s in (sets, marked)]  # type: ignore[arg-type]
+    assert tops[0] == 1000 and tops[1] <= 1
+
+
+def describe_crs() -> str:
+    import pyproj
+
+    return pyproj.CRS.from_epsg(32632).to_wkt()
+
+
+def test_a_tile_of_which_nothing_is_left_is_used_by_neither_side(cut: TileSet, tmp_path: Path) -> None:
+    plain = split.split([cut], share=0.2, block=2, seed=0)
+    size = cut.record.size
+    boxes = []
+    for _, tile in (plain.train[3], plain.held_out[0]):
+        row, col = (int(v) for v in cut.index[tile])
+        boxes.append((col, row, col + size, row + size))
+    (marked,), _ = heeded([cut], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    chosen = split.split([marked], share=0.2, block=2, seed=0)
+    used = set(chosen.train[:, 1]) | set(chosen.calibrating[:, 1])
+    assert {plain.train[3, 1], plain.held_out[0, 1]}.isdisjoint(used)
+    assert all(marked.valid[t].any() for t in used)
+
+
+def test_what_is_both_accepted_and_rejected_is_left_out(cut: TileSet, tmp_path: Path) -> None:
+    path = reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED], "rejected": [ACCEPTED]})
+    (marked,), _ = heeded([cut], path)
+    assert marked.heed.normal == ()
+
+
+def test_decisions_on_other_scenes_are_counted_and_change_nothing(cut: TileSet, tmp_path: Path) -> None:
+    (same,), told = heeded([cut], both(tmp_path, scene="elsewhere"))
+    assert same is cut and told.elsewhere == 2 and told.accepted == told.rejected == 0
+    assert "2 decisions lie in other scenes" in told.lines[0]
+    assert heeded([cut], None) == ([cut], Heeded()) and Heeded().lines == []
+
+
+def test_a_scene_without_a_crs_cannot_be_compared(toy_tiles: TileSet, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="states no CRS"):
+        heeded([toy_tiles], both(tmp_path, scene="made"))
+
+
+def test_a_run_is_resumed_with_the_same_decisions_only(tile_set: Path, tmp_path: Path) -> None:
+    recipe = config.load(
+        None, ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]
+    )
+    plain = store.load(tile_set)
+    (marked,), _ = heeded([plain], both(tmp_path))
+    out, run = tmp_path / "model.onnx", tmp_path / "runs" / "model"
+    result = training.train([marked], recipe, out, run, device="cpu")
+    assert result.card.feedback == {"accepted": 1, "rejected": 1}
+    assert runtime.load(out, "cpu").card.feedback == result.card.feedback
+    with pytest.raises(TilesError, match="on other tiles"):
+        training.train([plain], recipe, out, run, device="cpu", resume=True)
+
+
+def test_what_is_masked_has_no_say_in_what_is_learned(tile_set: Path, tmp_path: Path) -> None:
+    """Whatever the accepted pixels hold, normaliser and weights come out the same, bit for bit."""
+    plain = store.load(tile_set)
+    (marked,), _ = heeded([plain], reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED]}))
+    other = np.where(marked.valid[:, None], marked.images, 9999).astype(marked.images.dtype)
+    found = []
+    for images in (marked.images, other):
+        sets = [dataclasses.replace(marked, images=images)]
+        recipe = config.load(
+            None, ["model.name=conv", "train.epochs=1", "train.min_steps=2", "model.params.width=4"]
+        )
+        run = tmp_path / str(len(found))
+        run.mkdir()
+        found.append(loop.fit(sets, loop.plan(sets, recipe), run, device=loop.device_named("cpu")))
+    one, two = (dict(t.model.named_parameters()) for t in found)
+    assert all((one[name] == two[name]).all() for name in one)
+    assert not np.array_equal(other, plain.images)
+
+
+def test_masked_tiles_are_those_a_dilated_mask_gives(cut: TileSet, tmp_path: Path) -> None:
+    """A region of two parts at the edge of the scene, against morphology."""
+    boxes = [(0, 0, 7, 5), (9, 3, 20, 12)]
+    (marked,), _ = heeded([cut], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    grown = ndimage.binary_dilation(burned(boxes[0]) | burned(boxes[1]), np.ones((2 * MARGIN + 1,) * 2))
+    assert np.array_equal(whole(marked), whole(cut) & ~grown)

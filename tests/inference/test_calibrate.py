@@ -1,0 +1,376 @@
+"""Tails and thresholds: simulations with fixed seeds, scipy, and brute force."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from satae.errors import ConfigError
+from satae.inference import calibrate
+from satae.inference.calibrate import (
+    EMPIRICAL,
+    Alarms,
+    Calibration,
+    Rule,
+    Tail,
+    effective_size,
+    fit,
+    fit_blocks,
+    pareto,
+)
+
+DISTRIBUTIONS = {
+    "normal": stats.norm(),
+    "squares": stats.chi2(4),
+    "heavy": stats.genpareto(0.4),
+    "bounded": stats.uniform(),
+    "counts": stats.poisson(3),
+    "mixed": stats.lognorm(1.5),
+}
+EVERY = pytest.mark.parametrize("name", DISTRIBUTIONS)
+
+
+def draw(name: str, shape: int | tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.asarray(DISTRIBUTIONS[name].rvs(shape, random_state=np.random.default_rng(seed)), float)
+
+
+SAMPLES = {
+    **{name: draw(name, 5_000) for name in DISTRIBUTIONS},
+    "two": np.array([1.0, 2.0]),
+    "ties": np.repeat([1.0, 2.0, 5.0], [500, 400, 100]),
+    "constant": np.full(100, 3.0),
+    "zeros": np.zeros(50),
+    "two equal": np.array([4.0, 4.0]),
+    "tiny": draw("squares", 7),
+    "one above": np.append(np.zeros(999), 1.0),
+    "large numbers": 1e12 + draw("squares", 500),
+    "small numbers": 1e-9 * draw("squares", 500),
+    "negative": -draw("squares", 500),
+}
+ALL = pytest.mark.parametrize("name", SAMPLES)
+
+
+def probes(tail: Tail) -> np.ndarray:
+    """Scores within the sample and beyond both ends of it, no two equal."""
+    low, high = tail.scores[0], tail.scores[-1]
+    inside = np.linspace(low, high, 500) if high > low else np.array([low])
+    return np.unique(
+        np.concatenate([low - tail.scale * np.arange(1, 10), inside, high + tail.scale * np.arange(30)])
+    )
+
+
+@ALL
+def test_a_higher_score_always_has_a_smaller_tail(name: str):
+    tail = fit(SAMPLES[name])
+    e = tail.exponent(probes(tail))
+    assert np.isfinite(e).all() and (e >= 0).all()
+    assert (np.diff(e) > 0).all()
+
+
+@ALL
+def test_the_exponent_has_an_inverse(name: str):
+    tail = fit(SAMPLES[name])
+    s = probes(tail)
+    assert np.allclose(tail.score_at(tail.exponent(s)), s, rtol=1e-9, atol=1e-7 * tail.scale)
+
+
+@ALL
+def test_knots_rise_and_the_tail_is_sound(name: str):
+    tail = fit(SAMPLES[name])
+    assert (np.diff(tail.scores) > 0).all() and (np.diff(tail.exponents) > 0).all()
+    assert tail.scale > 0 and 0 <= tail.shape <= 1 and tail.n == len(SAMPLES[name])
+
+
+@ALL
+def test_a_tail_survives_its_json_exactly(name: str):
+    tail = fit(SAMPLES[name])
+    assert Tail.model_validate_json(tail.model_dump_json()) == tail
+
+
+def test_p_is_ten_to_minus_the_exponent_and_nan_stays_nan():
+    tail = fit(SAMPLES["normal"])
+    assert np.allclose(tail.p([0.0, 2.0]), 10 ** -tail.exponent([0.0, 2.0]))
+    assert np.isnan(tail.exponent([np.nan, 1.0])).tolist() == [True, False]
+
+
+@EVERY
+@pytest.mark.parametrize("n", [50, 500, 5_000])
+def test_p_values_are_conformal_within_the_sample(name: str, n: int):
+    """P(p <= a) <= a for scores exchangeable with the sample, as far as it supports a."""
+    rounds, each = 80, 400
+    for a in {EMPIRICAL / n, 0.05, 0.2, 0.5}:
+        if a < EMPIRICAL / n:
+            continue
+        low = [
+            np.mean(fit(draw(name, n, seed)).p(draw(name, each, 10_000 + seed)) <= a)
+            for seed in range(rounds)
+        ]
+        error = np.std(low) / math.sqrt(rounds)
+        assert np.mean(low) <= a + 4 * error + 1e-3 * a, (a, np.mean(low))
+
+
+@EVERY
+def test_p_values_of_a_large_sample_are_near_the_truth(name: str):
+    tail, truth = fit(draw(name, 50_000)), DISTRIBUTIONS[name]
+    s = truth.ppf([0.5, 0.9, 0.99, 0.999])
+    exact = truth.sf(s - 1) if name == "counts" else truth.sf(s)
+    assert np.allclose(tail.p(s), exact, rtol=0.2)
+
+
+@pytest.mark.parametrize("name", ["normal", "squares", "heavy"])
+def test_the_pareto_tail_extrapolates_a_hundredfold(name: str):
+    """100 times beyond the sample; a tail lighter than exponential is taken for exponential, so p is larger."""
+    truth = DISTRIBUTIONS[name]
+    ratios = [fit(draw(name, 5_000, seed)).p(truth.isf(2e-6)) / 2e-6 for seed in range(40)]
+    assert 1 / 5 < np.exp(np.median(np.log(ratios))) < (100 if name == "normal" else 5)
+
+
+@pytest.mark.parametrize("shape", [0.1, 0.3, 0.6])
+def test_the_shape_of_a_pareto_tail_is_recovered(shape: float):
+    x = stats.genpareto(shape, scale=2.5).rvs(20_000, random_state=np.random.default_rng(0))
+    found = pareto(x)
+    assert found[0] == pytest.approx(shape, abs=0.04) and found[1] == pytest.approx(2.5, rel=0.05)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1.0, 1e8])
+def test_an_exponential_tail_has_shape_0_whatever_its_unit(scale: float):
+    x = scale * np.random.default_rng(1).exponential(size=20_000)
+    shape, found = pareto(x)
+    assert shape < 0.03 and found == pytest.approx(scale, rel=0.03)
+
+
+@pytest.mark.parametrize("shape", [0.05, 0.4, 0.9])
+@pytest.mark.parametrize("n", [50, 1_000])
+def test_the_pareto_fit_is_as_likely_as_that_of_scipy(shape: float, n: int):
+    x = stats.genpareto(shape).rvs(n, random_state=np.random.default_rng(n))
+    theirs = stats.genpareto.fit(x, floc=0)
+    ours = pareto(x)
+    if 0 <= theirs[0] <= 1:
+        gap = stats.genpareto(theirs[0], scale=theirs[2]).logpdf(x).sum()
+        gap -= stats.genpareto(ours[0], scale=ours[1]).logpdf(x).sum()
+        assert gap < 0.05
+
+
+def test_a_bounded_tail_is_never_given_an_end():
+    x = np.random.default_rng(0).random(5_000)
+    assert pareto(x)[0] == 0
+    assert np.isfinite(fit(x).exponent([1.0, 2.0, 100.0])).all()
+
+
+@pytest.mark.parametrize("x", [[], [0.0], [0.0, 0.0], [1.0]])
+def test_too_few_excesses_do_no_harm(x: list[float]):
+    assert all(math.isfinite(v) and v >= 0 for v in pareto(np.array(x)))
+
+
+@pytest.mark.parametrize("x", [[], [1.0], [1.0, np.nan], [1.0, np.inf]])
+def test_a_sample_that_is_none_is_a_fault_of_the_caller(x: list[float]):
+    with pytest.raises(ValueError, match="at least two finite scores"):
+        fit(x)
+
+
+def test_scores_beyond_the_sample_get_p_values_below_what_it_supports_but_never_0():
+    tail = fit(SAMPLES["squares"])
+    assert 0 < tail.p(10 * max(tail.scores)) < tail.supported == EMPIRICAL / 5_000
+
+
+def test_more_of_the_sample_above_means_a_larger_p():
+    sample = SAMPLES["normal"]
+    with_anomalies = np.append(sample, np.full(25, 50.0))
+    s = np.linspace(0, 6, 100)
+    assert (fit(with_anomalies).p(s) >= fit(sample).p(s) * (1 - 1e-9)).all()
+
+
+def in_blocks(alike: float, blocks: int, size: int, seed: int = 0) -> np.ndarray:
+    """Scores (blocks, size); each is with probability sqrt(alike) that of its whole block, else its own.
+
+    The correlation of two of a block is `alike`, and so is that of what they exceed.
+    """
+    rng = np.random.default_rng(seed)
+    own, common = rng.normal(size=(blocks, size)), rng.normal(size=(blocks, 1))
+    return np.where(rng.random((blocks, size)) < math.sqrt(alike), common, own)
+
+
+@pytest.mark.parametrize("alike", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize("size", [50, 400])
+def test_the_design_effect_is_that_of_a_known_correlation_within_blocks(alike: float, size: int):
+    """1 + (m - 1) rho for blocks of m (Kish 1965)."""
+    worth = [fit_blocks(list(in_blocks(alike, 400, size, seed))).independent for seed in range(5)]
+    assert 400 * size / np.mean(worth) == pytest.approx(1 + (size - 1) * alike, rel=0.25)
+
+
+@pytest.mark.parametrize(("blocks", "size"), [(20, 500), (200, 100), (2_000, 10)])
+def test_independent_scores_are_worth_their_number(blocks: int, size: int):
+    worth = [fit_blocks(list(in_blocks(0, blocks, size, seed))).independent for seed in range(10)]
+    assert 0.8 * blocks * size < np.mean(worth) <= blocks * size
+
+
+@pytest.mark.parametrize("blocks", [5, 40, 400])
+def test_scores_alike_within_blocks_are_worth_the_number_of_blocks(blocks: int):
+    tail = fit_blocks(list(in_blocks(1, blocks, 100)))
+    assert tail.n == 100 * blocks and blocks <= tail.independent < 1.6 * blocks
+    assert tail.supported == min(1, EMPIRICAL / tail.independent)
+
+
+def test_cells_show_a_dependence_that_blocks_hide():
+    """Each block holds the same scores, so blocks do not differ; cells are of one score each."""
+    block = np.repeat(draw("squares", 50), 20)
+    parts, cells = [block] * 4, np.array_split(np.tile(block, 4), 200)
+    assert fit_blocks(parts).independent == 4_000
+    assert 200 <= fit_blocks(parts, cells).independent < 250
+
+
+def test_blocks_of_unequal_size_are_weighed_by_it():
+    """As many hits as the size lets expect are no sign of dependence, however unequal the blocks are."""
+    sizes = np.array([10, 100, 1_000, 10_000])
+    assert effective_size(sizes // 10, sizes, 11_110) == 11_110
+    assert effective_size([1, 10, 100, 5_000], sizes, 11_110) < 20
+    assert effective_size([0, 0, 0, 0], sizes, 11_110) == pytest.approx(11_110**2 / (sizes**2).sum())
+
+
+@pytest.mark.parametrize(
+    ("hits", "sizes"), [([3], [9]), ([0, 0], [9, 9]), ([9, 9], [9, 9]), ([1, 0], [9, 0])]
+)
+def test_where_hits_say_nothing_a_sample_is_worth_its_blocks(hits: list[int], sizes: list[int]):
+    assert effective_size(hits, sizes, sum(sizes)) == np.count_nonzero(sizes)
+
+
+def test_what_a_sample_is_worth_changes_no_p_value():
+    parts = list(in_blocks(0.5, 50, 100))
+    ours, plain = fit_blocks(parts), fit(np.concatenate(parts))
+    assert ours.model_copy(update={"effective": None}) == plain and plain.independent == plain.n == 5_000
+    assert ours.supported > 5 * plain.supported
+
+
+def test_a_tail_of_an_older_card_is_worth_its_size():
+    text = fit(SAMPLES["tiny"]).model_dump(exclude={"effective"})
+    assert Tail.model_validate(text).supported == 1 and Tail.model_validate(text).independent == 7
+
+
+def calibration(n: int = 2_000, per_pixel: float = 1e-3, effective: float | None = None) -> Calibration:
+    tail = fit(draw("squares", n), effective)
+    alarms = [Alarms(pixels=p, per_pixel=per_pixel / p, tail=tail) for p in (1, 4)]
+    pixels = round(n / per_pixel)
+    return Calibration(
+        pixel=tail, tile=tail, region=tail, candidate=0.0, alarms=alarms, pixels=pixels, blocks=9
+    )
+
+
+@pytest.mark.parametrize("area", [None, 100.0, 1.0])
+@pytest.mark.parametrize("size", [1, 4, 9])
+def test_at_the_far_threshold_the_asked_number_of_false_alarms_is_expected(area: float | None, size: int):
+    found = calibration()
+    unit = 1e7 if area is None else 1e8 / area  # pixels in which alarms are counted
+    rate = 1e-4 * unit
+    raw, remark = calibrate.far_threshold(found, rate, area, size)
+    per_pixel = 1e-3 / (4 if size >= 4 else 1)
+    assert unit * per_pixel * float(found.region.p(raw)) == pytest.approx(rate)
+    assert remark == ""
+
+
+def test_fewer_false_alarms_need_a_higher_threshold_never_below_the_candidates():
+    found = calibration().model_copy(update={"candidate": 1.0})
+    raws = [calibrate.far_threshold(found, rate, 100.0, 4)[0] for rate in np.geomspace(1e9, 1e-6, 60)]
+    assert (np.diff(raws) >= 0).all() and raws[0] == 1.0 and math.isfinite(raws[-1])
+
+
+def test_a_remark_says_when_the_rate_asks_for_nothing():
+    found = calibration()
+    raw, remark = calibrate.far_threshold(found, 1e9, 100.0, 4)
+    assert raw == found.candidate and "all candidates are reported" in remark
+
+
+def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
+    found, unit = calibration(), 1e6
+    least = found.region.supported * 1e-3 * unit
+    assert calibrate.far_threshold(found, 1.01 * least, 100.0, 1)[1] == ""
+    remark = calibrate.far_threshold(found, 0.99 * least, 100.0, 1)[1]
+    assert (
+        "extrapolated" in remark
+        and "2000 regions in 9 held-out blocks" in remark
+        and f"{least:.3g}" in remark
+    )
+    assert "10 megapixels" in calibrate.far_threshold(found, 1e-3, None, 1)[1]
+
+
+def test_the_remark_on_the_rate_counts_independent_regions():
+    found = calibration(effective=200)
+    assert calibrate.far_threshold(found, 60, 100.0, 1)[1] == ""
+    remark = calibrate.far_threshold(found, 40, 100.0, 1)[1]
+    assert "2000 regions in 9 held-out blocks (worth 200 independent ones) support 50 or more" in remark
+
+
+def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
+    """Which are rejected: those up to the last rank k with p_(k) <= k q / m, one by one."""
+    m, order = len(p), np.argsort(p)
+    last = max((k for k in range(1, m + 1) if p[order[k - 1]] <= k * q / m), default=0)
+    out = np.zeros(m, bool)
+    out[order[:last]] = True
+    return out
+
+
+@pytest.mark.parametrize("q", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_fdr_threshold_is_that_of_benjamini_and_hochberg(q: float, seed: int):
+    found = calibration()
+    peaks = np.append(draw("squares", 60, seed + 50), 20 + draw("squares", 15, seed))
+    lowest, _ = calibrate.fdr_threshold(found, q, peaks)
+    assert np.array_equal(peaks >= lowest, benjamini_hochberg(found.region.p(peaks), q))
+
+
+def test_scipy_agrees_on_which_regions_are_significant():
+    found, peaks = calibration(), np.append(draw("squares", 60, 7), [25.0, 30.0, 22.0])
+    lowest, _ = calibrate.fdr_threshold(found, 0.1, peaks)
+    adjusted = stats.false_discovery_control(found.region.p(peaks), method="bh")
+    assert np.array_equal(peaks >= lowest, adjusted <= 0.1)
+
+
+def test_nothing_significant_is_an_infinite_threshold():
+    assert calibrate.fdr_threshold(calibration(), 0.01, np.array([1.0, 2.0]))[0] == math.inf
+    assert calibrate.fdr_threshold(calibration(), 0.01, np.array([])) == (math.inf, "")
+
+
+def test_a_remark_says_when_the_sample_is_too_small_for_the_share():
+    assert calibrate.fdr_threshold(calibration(2_000), 0.1, np.ones(100))[1] == ""
+    assert "extrapolated" in calibrate.fdr_threshold(calibration(900), 0.1, np.ones(100))[1]
+    remark = calibrate.fdr_threshold(calibration(2_000, effective=500), 0.1, np.ones(100))[1]
+    assert "1000 independent" in remark and "2000 (worth 500 independent ones)" in remark
+
+
+def test_the_share_of_false_regions_is_kept_on_the_average():
+    shares = []
+    for seed in range(60):
+        found = calibration(5_000).model_copy(update={"region": fit(draw("squares", 5_000, seed))})
+        peaks = np.append(draw("squares", 80, 999 + seed), 30 + draw("squares", 20, seed))
+        kept = peaks >= calibrate.fdr_threshold(found, 0.2, peaks)[0]
+        shares.append(kept[:80].sum() / max(1, kept.sum()))
+    assert np.mean(shares) <= 0.2 + 3 * np.std(shares) / math.sqrt(60)
+
+
+NONE = {"far": None, "fdr": None, "top": None, "threshold": None}
+
+
+@pytest.mark.parametrize(
+    ("asked", "rule"),
+    [
+        ({}, Rule("far", 10)),
+        ({"far": 0.5}, Rule("far", 0.5)),
+        ({"fdr": 0.1}, Rule("fdr", 0.1)),
+        ({"top": 5}, Rule("top", 5)),
+        ({"threshold": 3.5}, Rule("threshold", 3.5)),
+    ],
+)
+def test_the_rule_is_the_one_asked_for(asked: dict[str, float], rule: Rule):
+    assert calibrate.rule_of(**{**NONE, **asked}) == rule
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"far": 0}, {"far": -1}, {"far": math.inf}, {"far": math.nan}, {"fdr": 0}, {"fdr": 1}, {"top": 0},
+     {"threshold": 0}, {"far": 1, "top": 3}, {"fdr": 0.1, "threshold": 2, "top": 1}],
+)  # fmt: skip
+def test_a_rule_out_of_range_or_two_at_once_are_refused(asked: dict[str, float]):
+    with pytest.raises(ConfigError, match=r"out of range|exclude each other"):
+        calibrate.rule_of(**{**NONE, **asked})

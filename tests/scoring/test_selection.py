@@ -1,0 +1,76 @@
+"""Rules turned into regions on a heatmap made by hand; what they give on a real one is in test_detect."""
+
+import math
+
+import numpy as np
+import pytest
+import rasterio
+from affine import Affine
+from pyproj import CRS
+
+from satae.grid import Grid
+from satae.inference import calibrate
+from satae.inference.calibrate import Alarms, Calibration, Rule
+from satae.inference.tilepeaks import Maxima
+from satae.scoring import selection
+from satae.scoring.heatmap import Heatmap
+
+GRID = Grid(64, 64, Affine(10, 0, 5e5, 0, -10, 5e6), CRS.from_epsg(32632).to_wkt())
+SAMPLE = np.random.default_rng(0).exponential(size=20_000)
+TAIL = calibrate.fit(SAMPLE)
+CALIBRATION = Calibration(
+    pixel=TAIL, tile=TAIL, region=TAIL, candidate=float(np.quantile(SAMPLE, 0.99)), pixels=20_000, blocks=9,
+    alarms=[Alarms(pixels=1, per_pixel=1e-3, tail=TAIL), Alarms(pixels=4, per_pixel=1e-4, tail=TAIL)],
+)  # fmt: skip
+RAW = [12.0, 9.0, 7.0, 5.5]  # peaks of four squares of 3 x 3 pixels
+
+
+@pytest.fixture(scope="module")
+def heat(tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
+    raw = np.full((64, 64), 0.5)
+    for i, peak in enumerate(RAW):
+        raw[10 * i : 10 * i + 3, 5:8] = peak
+    path = tmp_path_factory.mktemp("heat") / "h.tif"
+    kind = {"height": 64, "width": 64, "count": 1, "dtype": "float32", "transform": GRID.transform}
+    with rasterio.open(path, "w", driver="GTiff", **kind, crs="EPSG:32632") as out:
+        out.write(TAIL.exponent(raw).astype("float32"), 1)
+    tiles = Maxima(GRID, 32)
+    tiles.count += 1024
+    return Heatmap(path, tiles, float(TAIL.exponent(12.0)))
+
+
+def peaks(heat: Heatmap, rule: Rule, area: float | None = None) -> list[float]:
+    return [a.peak for a in selection.select(heat, GRID, CALIBRATION, rule, area).found]
+
+
+def test_a_threshold_gives_what_reaches_it(heat: Heatmap) -> None:
+    level = float(TAIL.exponent(8.0))
+    assert peaks(heat, Rule("threshold", level)) == pytest.approx([12, 9], rel=1e-4)
+
+
+def test_top_gives_the_highest_and_the_lowest_of_them_is_the_threshold(heat: Heatmap) -> None:
+    found = selection.select(heat, GRID, CALIBRATION, Rule("top", 3), None)
+    assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
+    assert found.threshold == pytest.approx(float(TAIL.exponent(7.0)), rel=1e-4) and found.remark == ""
+
+
+def test_far_is_the_level_at_which_background_leaves_that_many(heat: Heatmap) -> None:
+    rate = 1e-4 * 1e6 * 1e-3  # regions per 100 km2 of 100 m2 pixels, of which one in a thousand is left
+    found = selection.select(heat, GRID, CALIBRATION, Rule("far", rate), None)
+    assert found.threshold == pytest.approx(3.0, abs=0.01)
+    assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
+
+
+def test_fdr_stops_at_chance(heat: Heatmap) -> None:
+    assert len(peaks(heat, Rule("fdr", 0.5))) == 4
+    nothing = selection.select(heat, GRID, CALIBRATION, Rule("fdr", 1e-9), None)
+    assert nothing.found == [] and nothing.threshold == math.inf and "extrapolated" in nothing.remark
+
+
+def test_regions_smaller_than_asked_for_are_dropped(heat: Heatmap) -> None:
+    assert len(peaks(heat, Rule("top", 9), area=900)) == 4 and peaks(heat, Rule("top", 9), area=901) == []
+
+
+@pytest.mark.parametrize(("area", "pixels"), [(None, 4), (0.0, 1), (100.0, 1), (101.0, 2), (1000.0, 10)])
+def test_the_smallest_region_in_pixels(area: float | None, pixels: int) -> None:
+    assert selection.min_pixels(GRID, area) == pixels

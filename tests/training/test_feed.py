@@ -1,0 +1,251 @@
+"""Batches of tiles with what surrounds them: the scene's own pixels, without those that are held out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectors import toy
+
+from satae import config, models
+from satae.detector.graph import Input
+from satae.nn import normalize
+from satae.tiles.split import Split, split
+from satae.tiles.store import TileSet
+from satae.training import feed
+from satae.training.feed import Feed, noise, pixel_sample
+from satae.training.pixels import Pixels
+
+CPU = torch.device("cpu")
+SIZE = 32
+
+
+def recipe(*changes: str) -> config.Recipe:
+    return config.load(None, ["train.batch=4", "augment.flip=no", "augment.turn=no", *changes])
+
+
+def made(tiles: TileSet, *changes: str, context: int = 0, share: float = 0.25) -> Feed:
+    """A feed whose x is each band over its range, for one tile set."""
+    whole = np.concatenate([tiles.images[t][:, tiles.valid[t]].T for t in range(len(tiles))])
+    inputs = Input(normalize.fit(whole, whitened=False))
+    chosen = split([tiles], share=share, block=1, seed=0)
+    return Feed([tiles], inputs, recipe(*changes), chosen, CPU, context)
+
+
+def everything(tiles: TileSet) -> np.ndarray:
+    return np.column_stack([np.zeros(len(tiles), int), np.arange(len(tiles))])
+
+
+@pytest.mark.parametrize("deviation", [3.0, 20.0])
+def test_noise_is_that_of_calm_ground_whatever_lies_beside_it(make_tiles, deviation: float):
+    rng = np.random.default_rng(0)
+    ramp = 2000 + 3 * np.arange(256)[None, None, :] + 2 * np.arange(256)[None, :, None]
+    scene = (
+        np.repeat(ramp, 3, 0)
+        + rng.normal(size=(3, 256, 256)) * deviation * np.array([1, 2, 0])[:, None, None]
+    )
+    scene[:, :, 128:] += rng.integers(0, 1500, (3, 256, 128))  # a town
+    tiles = make_tiles(np.rint(scene).astype(np.uint16))
+    found = noise([tiles], everything(tiles))
+    assert found == pytest.approx(deviation * np.array([1, 2, 0]), rel=0.1, abs=0.5)
+
+
+def test_noise_leaves_invalid_pixels_out(make_tiles):
+    scene, valid = np.full((3, 64, 64), 500, np.uint16), np.ones((64, 64), bool)
+    valid[:48, 7::16] = False
+    scene[:, ~valid] = 0
+    tiles = make_tiles(scene, valid)
+    assert np.array_equal(noise([tiles], everything(tiles)), np.zeros(3))
+
+
+@pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])
+def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(make_tiles, batch: int, at_least: int):
+    tiles = make_tiles(toy())
+    found, where = made(tiles, f"train.batch={batch}"), everything(tiles)
+    batches = found.batches(where, 0, at_least)
+    assert len(batches) == max(at_least, -(-len(where) // batch))
+    assert {int(t) for b in batches for _, t in b} == set(range(16))
+    assert all(len(b) <= batch for b in batches) and all(len(b) == min(batch, 16) for b in batches[:-1])
+
+
+def test_epochs_are_shuffled_differently_and_repeatably(make_tiles):
+    tiles = make_tiles(toy(256))
+    found, where = made(tiles, "train.batch=64"), everything(tiles)
+    one, same, other = (found.batches(where, e, 1)[0] for e in (0, 0, 1))
+    assert np.array_equal(one, same) and not np.array_equal(one, other)
+    assert np.array_equal(np.sort(one, axis=0), np.sort(other, axis=0))
+
+
+def framed(image: np.ndarray, row: int, col: int, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """A tile of an image with `context` pixels around it, and where those exist."""
+    pad = [(0, 0), (context, context), (context, context)]
+    there = np.pad(np.ones((1, *image.shape[1:]), bool), pad)[0]
+    side = slice(row, row + SIZE + 2 * context), slice(col, col + SIZE + 2 * context)
+    return np.pad(image, pad)[:, *side], there[side]
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+@pytest.mark.parametrize("context", [0, 5, 40])
+def test_what_surrounds_a_tile_is_what_lies_there_in_the_scene(make_tiles, context: int, overlap: int):
+    image = toy()
+    tiles = make_tiles(image, overlap=overlap)
+    found = made(tiles, context=context)
+    where = everything(tiles)[:5]
+    for x, valid, chosen in found.plain(where[:4]):
+        for i, (_, t) in enumerate(where[:4]):
+            dn, there = framed(image, *tiles.index[t], context)
+            assert np.array_equal(valid[i, 0] > 0, there)
+            expected = found.inputs(
+                torch.tensor(dn[None]), torch.tensor(there[None, None], dtype=torch.float32)
+            )[0]
+            assert torch.allclose(x[i], expected, atol=1e-5)
+            inner = slice(context, context + SIZE)
+            assert chosen[i].sum() == chosen[i, :, inner, inner].sum() == there[inner, inner].sum()
+
+
+def held_out_places(tiles: TileSet, chosen: Split) -> np.ndarray:
+    out = np.zeros((256, 256), bool)
+    for _, t in chosen.held_out:
+        row, col = tiles.index[t]
+        out[row : row + SIZE, col : col + SIZE] = True
+    return out
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+@pytest.mark.parametrize("context", [3, 40])
+def test_held_out_pixels_are_invalid_while_it_is_learned(make_tiles, context: int, overlap: int):
+    tiles = make_tiles(toy(), overlap=overlap)
+    found = made(tiles, "train.batch=64", context=context)
+    hidden = held_out_places(tiles, found.chosen)[None, :128, :128]
+    where = found.chosen.train
+    (_, sampled, _), (_, trained, _) = next(iter(found.sample())), found.training(where, 0, 0)
+    hit = 0
+    for masks in (sampled, trained):
+        for i, (_, t) in enumerate(where):
+            away, there = framed(hidden, *tiles.index[t], context)
+            expected = there & ~away[0]
+            assert np.array_equal(masks[i, 0].numpy() > 0, expected)
+            hit += int((there & away[0]).sum())
+    assert hit or (overlap and context < 16)  # tiles that straddle the border of a block are left out
+    for (_, valid, _), (_, t) in zip(found.plain(where[:1]), where[:1], strict=True):
+        assert np.array_equal(valid[0, 0] > 0, framed(hidden, *tiles.index[t], context)[1])
+
+
+@pytest.mark.parametrize("context", [0, 10])
+def test_a_crop_lies_in_the_tile_and_has_its_context_around(make_tiles, context: int):
+    found = made(make_tiles(toy()), "augment.crop=16", context=context)
+    for step in range(5):
+        x, valid, chosen = found.training(found.chosen.train[:4], 0, step)
+        side, inner = 16 + 2 * context, slice(context, context + 16)
+        assert x.shape[-2:] == valid.shape[-2:] == (side, side)
+        assert (chosen[..., inner, inner] == 1).all() and chosen.sum() == 4 * 16 * 16
+
+
+@pytest.mark.parametrize("context", [0, 6])
+def test_turns_and_mirrors_keep_what_is_chosen_in_the_middle(make_tiles, context: int):
+    valid = np.random.default_rng(0).random((128, 128)) < 0.8
+    found = made(make_tiles(toy(), valid), "augment.flip=yes", "augment.turn=yes", context=context)
+    where = found.chosen.train[:4]
+    plain, varied = next(found.plain(where, hide=True)), found.training(where, 0, 0)
+    assert [int(z.sum()) for z in plain[1:]] == [int(z.sum()) for z in varied[1:]]
+    inner = slice(context, context + SIZE)
+    assert varied[2][..., inner, inner].sum() == varied[2].sum()
+    assert ((varied[1] > 0) | (varied[2] == 0)).all()
+
+
+def test_invalid_pixels_are_neither_valid_nor_chosen(make_tiles):
+    valid = np.random.default_rng(0).random((128, 128)) < 0.5
+    tiles = make_tiles(np.where(valid, toy(), np.nan).astype(np.float32), valid)
+    found = made(tiles, context=8)
+    for x, good, chosen in found.sample():
+        assert torch.isfinite(x).all() and (chosen <= good).all()
+    total = sum(int(tiles.valid[t].sum()) for _, t in found.chosen.train)
+    assert sum(float(chosen.sum()) for _, _, chosen in found.sample()) == total
+
+
+def test_the_sample_is_the_training_tiles_in_the_same_order_each_time(make_tiles):
+    found = made(make_tiles(toy()))
+    one, again = list(found.sample()), list(found.sample())
+    assert sum(len(x) for x, _, _ in one) == len(found.chosen.train)
+    assert all(torch.equal(a, b) for a, b in zip(one[0], again[0], strict=True))
+
+
+def test_of_too_many_tiles_an_even_share_is_sampled(make_tiles, monkeypatch):
+    monkeypatch.setattr(feed, "SAMPLE_PIXELS", 20 * SIZE**2)
+    found = made(make_tiles(toy(256)), "train.batch=64")
+    one, again = (torch.cat([x for x, _, _ in found.sample()]) for _ in range(2))
+    assert len(one) == 20 < len(found.chosen.train) and torch.equal(one, again)
+
+
+def test_a_sample_of_pixels_too_large_is_thinned_evenly_and_repeatably(make_tiles, monkeypatch):
+    tiles = make_tiles(toy())
+    where = everything(tiles)
+    whole = pixel_sample([tiles], where, 0)
+    assert len(whole) == 128 * 128
+    monkeypatch.setattr(feed, "SAMPLE_BYTES", whole.nbytes // 4)
+    part = pixel_sample([tiles], where, 0)
+    assert len(part) == pytest.approx(len(whole) / 4, rel=0.05)
+    assert np.allclose(part.mean(axis=0), whole.mean(axis=0), rtol=0.02)
+    assert np.array_equal(part, pixel_sample([tiles], where, 0))
+
+
+def drawn(tiles: TileSet, pixels: int = 100, *changes: str) -> tuple[Pixels, Any]:
+    net = models.build("ring", 3, {"target_px": 3.0, "hidden": 8})
+    found = made(tiles, *changes, context=net.context)
+    return Pixels(found, net, pixels), net
+
+
+def test_a_drawn_pixel_is_predicted_as_it_is_in_its_tile(make_tiles):
+    tiles = make_tiles(toy())
+    found, net = drawn(tiles)
+    x, seen, ones = next(iter(found.plain(found.feed.chosen.held_out)))
+    whole = [
+        (x, net(x, valid).reconstruction, chosen)
+        for x, valid, chosen in found.feed.plain(found.feed.chosen.held_out)
+    ]
+    expected = [
+        torch.cat([t.permute(0, 2, 3, 1)[c[:, 0] > 0] for t, c in ((w[i], w[2]) for w in whole)])
+        for i in (0, 1)
+    ]
+    assert x.shape == (1, 3, len(expected[0]), 1) and (ones == 1).all()
+    assert torch.allclose(x[0, ..., 0].T, expected[0])
+    assert torch.allclose(net.predict(x, seen).reconstruction[0, ..., 0].T, expected[1], atol=1e-4)
+
+
+def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch(make_tiles):
+    valid = np.random.default_rng(0).random((128, 128)) < 0.5
+    tiles = make_tiles(toy(), valid)
+    found, _ = drawn(tiles)
+    count = sum(int(tiles.valid[t].sum()) for _, t in found.feed.chosen.train)
+    assert found.x.shape[1] == count
+    batches = found.batches(found.feed.chosen.train, 0, 1)
+    order = np.concatenate(batches)
+    assert (
+        len(np.unique(order)) == len(order)
+        and count - len(order) < 100
+        and all(len(b) == 100 for b in batches)
+    )
+    again, other = (np.concatenate(found.batches(found.feed.chosen.train, e, 1)) for e in (0, 1))
+    assert np.array_equal(order, again) and not np.array_equal(order, other)
+    assert len(found.batches(found.feed.chosen.train, 0, 999)) == 999
+
+
+def test_the_tiles_of_a_batch_of_pixels_are_those_they_come_from(make_tiles):
+    found, _ = drawn(make_tiles(toy()))
+    assert sorted(found.tiles(np.arange(found.x.shape[1]))) == sorted(
+        found.feed.tiles(found.feed.chosen.train)
+    )
+
+
+def test_of_too_many_pixels_an_even_share_is_drawn(make_tiles, monkeypatch):
+    tiles = make_tiles(toy())
+    whole, _ = drawn(tiles)
+    monkeypatch.setattr("satae.training.pixels.DRAWN", 2_000)
+    monkeypatch.setattr("satae.training.pixels.SPREAD", 1_000)
+    part, _ = drawn(tiles)
+    assert part.x.shape[1] == pytest.approx(2_000, rel=0.1)
+    assert torch.allclose(part.x.mean(dim=1), whole.x.mean(dim=1), atol=0.1)
+    counts = [len(part.tiles(np.array([i]))) for i in range(3)]
+    assert counts == [1, 1, 1] and len(part.tiles(np.arange(part.x.shape[1]))) == len(part.feed.chosen.train)
