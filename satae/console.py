@@ -66,6 +66,17 @@ class Bar:
         )
 
 
+class Steps:
+    """What a command says its progress by; it says nothing where it is `quiet`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def bar(self, title: str, total: float, unit: str) -> Bar:
+        """The bar of a part of the work."""
+        return Bar(title, total, unit, quiet=self.quiet)
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds, with hours where there are any."""
     minutes, rest = divmod(round(seconds), 60)

@@ -1,19 +1,31 @@
-"""The commands `satae bench ...`: options in, one library call, a table and paths out.
+"""The commands `satae bench ...`: methods on known scenes, a table and paths out.
 
-They are handed what every command shares (`commands`), as `cli` does; heavy imports live inside.
+Each makes a job, which `_do` does under a bar; heavy imports live inside.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satae.cli.manual import MANUAL
-from satae.console import Bar, printable
+from satae.cli.flags import (
+    Bands,
+    Changes,
+    Config,
+    Device,
+    Epochs,
+    Json,
+    Mask,
+    Nodata,
+    Overwrite,
+    changed,
+    check_device,
+)  # fmt: skip
+from satae.cli.output import note, say
+from satae.console import Steps
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -21,19 +33,11 @@ if TYPE_CHECKING:
 
 Said = tuple[dict[str, Any], list[str], list[str]]  # content for scripts, table for people, remarks
 Job = Callable[[Callable[[float, float, str], None]], Said]  # called with what takes the progress
-Command = Callable[..., Any]
-Say = Callable[[bool, dict[str, Any], list[str]], None]
 
-Config = Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
-]
-Epochs = Annotated[int | None, typer.Option(help="Same as --set train.epochs=N.")]
 Seeds = Annotated[str, typer.Option(help="Seeds to train with, such as 0,1,2.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training and of what is planted.")]
 Library = Annotated[bool, typer.Option("--library", help="One model on all scenes, not one a scene.")]
 Far = Annotated[float, typer.Option(help="False alarms per 100 km2 at which regions are counted.")]
-Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
 MaskSuffix = Annotated[
     str | None,
     typer.Option(help="NAME + this is a raster; only pixels where it is over 0 are trained on and scored."),
@@ -41,45 +45,14 @@ MaskSuffix = Annotated[
 EvaluateIn = Annotated[
     str | None, typer.Option(help="NAME + this is a raster; only pixels where it is over 0 are measured.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that infer on a CPU.")]
 Out = Annotated[Path, typer.Option(help="Folder for table, JSON and pictures.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 OUT = Path("bench")
 FAR = 20.0
 
 
-def commands(explained: Callable[[Command], Command], say: Say, state: dict[str, bool]) -> typer.Typer:
-    """The sub-commands, with what `cli` does for each of its own."""
-    app = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
-    for command in (had, ships, masks, inject, cifar10):
-        app.command(help=MANUAL[f"bench {command.__name__}"])(explained(_done(command, say, state)))
-    return app
-
-
-def _done(command: Callable[..., Job], say: Say, state: dict[str, bool]) -> Command:
-    """The command with its job done under a bar, and the result said."""
-
-    @functools.wraps(command)
-    def wrapped(**options: Any) -> None:
-        job = command(**options)
-        with Bar(f"bench {command.__name__}", 0, "map", quiet=state["quiet"]) as bar:
-
-            def progress(done: float, total: float, note: str) -> None:
-                bar.total = total
-                bar.update(done, note)
-
-            content, table, remarks = job(progress)
-            bar.update(bar.total, "")
-        for remark in [] if state["quiet"] else remarks:
-            typer.echo(printable(f"note: {remark}"), err=True)
-        say(options["as_json"], content, [*table, f"written to {content['out']}"])
-
-    return wrapped
-
-
 def had(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of .mat files with data and map.")],
     config: Config = None,
     changes: Changes = None,
@@ -92,15 +65,17 @@ def had(
     out: Out = OUT,
     overwrite: Overwrite = False,
     as_json: Json = False,
-) -> Job:
+) -> None:
     """Hyperspectral scenes with known targets."""
     from satae.bench.contest import mat_cases
 
     contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
-    return _job("had", lambda work: mat_cases(folder, work), contest, far, out, overwrite)
+    job = _job("had", lambda work: mat_cases(folder, work), contest, far, out, overwrite)
+    _do(context, "had", job, as_json)
 
 
 def ships(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of NAME.tif, each with a NAME_shipmask.tif.")],
     bands: Bands = None,
     mask_suffix: MaskSuffix = None,
@@ -116,19 +91,21 @@ def ships(
     out: Out = OUT,
     overwrite: Overwrite = False,
     as_json: Json = False,
-) -> Job:
+) -> None:
     """Ports with labelled ships."""
     from satae.bench.contest import ship_cases
     from satae.cli.options import band_numbers
 
     contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
     numbers = band_numbers(bands)
-    return _job(
+    job = _job(
         "ships", lambda _: ship_cases(folder, numbers, mask_suffix, evaluate_in), contest, far, out, overwrite
     )
+    _do(context, "ships", job, as_json)
 
 
 def masks(
+    context: typer.Context,
     scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
     truth: Annotated[
         list[Path], typer.Option(help="Truth raster, over 0 where a target is; one a scene, in their order.")
@@ -147,7 +124,7 @@ def masks(
     out: Out = OUT,
     overwrite: Overwrite = False,
     as_json: Json = False,
-) -> Job:
+) -> None:
     """Any scenes with truth rasters."""
     if len(scenes) != len(truth):
         raise ConfigError(
@@ -162,14 +139,15 @@ def masks(
     def cases(_: Path) -> list[Case]:
         return [raster_case(scene, mask, numbers, mask_suffix, evaluate_in) for scene, mask in pairs]
 
-    return _job("masks", cases, contest, far, out, overwrite)
+    _do(context, "masks", _job("masks", cases, contest, far, out, overwrite), as_json)
 
 
 def inject(
+    context: typer.Context,
     scene: Annotated[Path, typer.Argument(help="GeoTIFF file.")],
     bands: Bands = None,
-    mask: Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")] = None,
-    nodata: Annotated[float | None, typer.Option(help="DN that marks fill.")] = None,
+    mask: Mask = None,
+    nodata: Nodata = None,
     sizes: Annotated[str, typer.Option(help="Widths of the targets in pixels.")] = "1,2,4,8,16",
     contrasts: Annotated[
         str, typer.Option(help="Of synthetic targets, in standard deviations of each band.")
@@ -187,7 +165,7 @@ def inject(
     out: Out = OUT,
     overwrite: Overwrite = False,
     as_json: Json = False,
-) -> Job:
+) -> None:
     """Plant targets into a scene and look for them."""
     from satae.bench.planted import Planting, run
     from satae.cli.options import band_numbers
@@ -201,10 +179,15 @@ def inject(
     planting = Planting(tuple(map(int, widths)), *levels, number, far, min_pixels)
     contest = _contest(config, changes, epochs, (seed,), False, device, workers)
     described = describe([scene], bands=band_numbers(bands), limits=Limits(mask=mask, nodata=nodata))
-    return lambda progress: run(described, contest, planting, out, overwrite=overwrite, progress=progress)
+
+    def job(progress: Callable[[float, float, str], None]) -> Said:
+        return run(described, contest, planting, out, overwrite=overwrite, progress=progress)
+
+    _do(context, "inject", job, as_json)
 
 
 def cifar10(
+    context: typer.Context,
     data: Annotated[Path, typer.Option(help="CIFAR-10 as distributed: an archive, or a folder of batches.")],
     task: Annotated[str, typer.Option(help="reconstruction or one-class.")] = "reconstruction",
     families: Annotated[
@@ -219,17 +202,36 @@ def cifar10(
     out: Out = OUT,
     overwrite: Overwrite = False,
     as_json: Json = False,
-) -> Job:
+) -> None:
     """Families on small images beside PCA."""
-    _check_device(device)
+    check_device(device)
     from satae.bench.cifar_report import Contest, named_classes, run
     from satae.bench.families import families as recipes
 
     names = [name.strip() for name in families.split(",")]
-    found = recipes(names, _changed(changes, epochs))
+    found = recipes(names, changed(changes, epochs))
     normal = {} if classes is None else {"classes": named_classes(classes)}
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
-    return lambda progress: run(data, contest, out, overwrite=overwrite, progress=progress)
+
+    def job(progress: Callable[[float, float, str], None]) -> Said:
+        return run(data, contest, out, overwrite=overwrite, progress=progress)
+
+    _do(context, "cifar10", job, as_json)
+
+
+def _do(context: typer.Context, name: str, job: Job, as_json: bool) -> None:
+    """Do the job under a bar and say what came of it."""
+    steps: Steps = context.obj
+    with steps.bar(f"bench {name}", 0, "map") as bar:
+
+        def progress(done: float, total: float, note: str) -> None:
+            bar.total = total
+            bar.update(done, note)
+
+        content, table, remarks = job(progress)
+        bar.update(bar.total, "")
+    note([] if steps.quiet else remarks)
+    say(as_json, content, [*table, f"written to {content['out']}"])
 
 
 def _contest(
@@ -242,26 +244,16 @@ def _contest(
     workers: int,
 ) -> Contest:
     """The recipe and what it is called in the table: its file, else its architecture, else `default`."""
-    _check_device(device)
+    check_device(device)
     from satae import config as recipes
     from satae.bench.contest import CLASSICS, Contest
 
-    recipe = recipes.load(config, _changed(changes, epochs))
+    recipe = recipes.load(config, changed(changes, epochs))
     named = recipe.model.name if "name" in recipe.model.model_fields_set else "default"
     name = config.stem if config else named
     if name in CLASSICS and name != named:
         name = f"{name}.yaml"  # a recipe of that name that is no such classic
     return Contest(recipe, name, seeds, library, device, workers)
-
-
-def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
-
-
-def _changed(changes: list[str] | None, epochs: int | None) -> list[str]:
-    """Changes to a recipe, the one by --epochs among them."""
-    return [*(changes or []), *([f"train.epochs={epochs}"] if epochs is not None else [])]
 
 
 def _job(

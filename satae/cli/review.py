@@ -1,7 +1,4 @@
-"""The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out.
-
-Heavy imports live inside, as in `cli`.
-"""
+"""The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out."""
 
 from __future__ import annotations
 

@@ -1,0 +1,42 @@
+"""What a command leaves in the terminal: its result on stdout, notes on stderr, and the code that it ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from satae.console import printable
+
+if TYPE_CHECKING:
+    from satae.scene.scene import Scene
+
+DAMAGED = 4  # exit code where damaged blocks were masked
+NAMED = 20  # damaged blocks, at the most
+
+
+def say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
+    """Print the result: the content as JSON for scripts, or the lines for people."""
+    if as_json:
+        typer.echo(json.dumps(content, indent=1, allow_nan=False))
+    else:
+        typer.echo(printable("\n".join(lines)))
+
+
+def note(remarks: Iterable[str]) -> None:
+    """Print remarks on stderr."""
+    for remark in remarks:
+        typer.echo(printable(f"note: {remark}"), err=True)
+
+
+def exit_if_damaged(scenes: list[Scene]) -> None:
+    """End with DAMAGED, having named the blocks, where some could not be decoded."""
+    places = [(s.path, w) for s in scenes for w in s.damage]
+    note(
+        f"{path}: rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]} could not be decoded and were masked"
+        for path, w in places[:NAMED]
+    )
+    if places:
+        raise typer.Exit(DAMAGED)

@@ -1,0 +1,119 @@
+"""The command `satae score`: scenes and a model into layers, heatmaps, chips and a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satae.cli.flags import (
+    CORES,
+    Aoi,
+    BadTiles,
+    Bands,
+    Device,
+    Feedback,
+    Json,
+    Mask,
+    Nodata,
+    Overwrite,
+    Stack,
+    Workers,
+    check_device,
+)  # fmt: skip
+from satae.cli.output import exit_if_damaged, note, say
+from satae.console import Steps
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.scene.scene import Scene
+    from satae.scoring.baseline import Baseline
+
+
+def score(
+    context: typer.Context,
+    scenes: Annotated[
+        list[Path] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
+    ] = None,
+    model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
+    out: Annotated[
+        Path, typer.Option(help="What to write: .gpkg, or regions alone as .geojson, .parquet, .fgb.")
+    ] = Path("anomalies.gpkg"),
+    heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
+    bands: Bands = None,
+    stack: Stack = False,
+    aoi: Aoi = None,
+    mask: Mask = None,
+    nodata: Nodata = None,
+    fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
+    far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
+    top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
+    threshold: Annotated[float | None, typer.Option(help="Heatmap value (-log10 p) to report from.")] = None,
+    min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
+    chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
+    ] = None,
+    force_domain: Annotated[bool, typer.Option("--force-domain", help="Report foreign scenes too.")] = False,
+    stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
+    feedback: Feedback = None,
+    device: Device = "auto",
+    on_bad_tile: BadTiles = "stop",
+    workers: Workers = CORES,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Map where scenes are out of place."""
+    from satae.inference.calibrate import rule_of
+
+    check_device(device)
+    rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
+    if min_area is not None and not min_area >= 0:
+        raise ConfigError(f"--min-area {min_area} is not an area")
+    from satae.cli import options
+    from satae.decisions import decisions
+    from satae.inference import runtime
+    from satae.inference.card import now
+    from satae.publish import check_target
+    from satae.scoring import run as scoring
+    from satae.scoring import summary
+
+    steps: Steps = context.obj
+    decided = decisions.read(feedback) if feedback else None
+    opened = runtime.load(model, device, threads=workers)
+    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
+    if scenes:
+        found = options.described(scenes, bands, stack, limits)
+    elif bands or stack or aoi or mask or nodata is not None:
+        raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
+    else:
+        found = options.tiled_scenes(Path("tiles"), on_bad_tile=on_bad_tile)
+    if baseline:
+        check_target(out, overwrite=overwrite)  # before anything is fitted
+    other = _baseline(baseline, found, opened.card.tile, device, workers) if baseline else None
+    how = scoring.Options(
+        rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
+        force_domain=force_domain, stac=model if stac else None, feedback=decided,
+    )  # fmt: skip
+    with steps.bar("score", sum(s.grid.pixels for s in found), "px") as bar:
+        result = scoring.score(found, opened, out, how, bar.add)
+    note([] if steps.quiet else summary.remarks(result))
+    say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
+    exit_if_damaged(found)
+
+
+def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int) -> Baseline:
+    """A model file, or an architecture that is fitted to the scenes."""
+    if Path(name).suffix == ".onnx" or Path(name).is_file():
+        from satae.scoring.baseline import opened
+
+        return opened(Path(name), device, workers)
+    try:
+        from satae.cli.fitting import fitted
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--baseline {name}: fitting a baseline needs torch, which is not installed; pass a model file"
+        ) from error
+    return fitted(name, scenes, Path("tiles"), size=size, device=device, workers=workers)

@@ -1,0 +1,77 @@
+"""The command `satae tile`: scenes into tile sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satae.cli.flags import CORES, Aoi, BadTiles, Bands, Json, Mask, Nodata, Overwrite, Stack, Workers
+from satae.cli.output import exit_if_damaged, say
+from satae.console import Steps, counted
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.tiles.store import TileSet
+
+
+def tile(
+    context: typer.Context,
+    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
+    out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
+    size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
+    overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
+    bands: Bands = None,
+    stack: Stack = False,
+    aoi: Aoi = None,
+    mask: Mask = None,
+    nodata: Nodata = None,
+    min_valid: Annotated[float, typer.Option(help="Leave out tiles with a smaller valid share.")] = 0.5,
+    patches: Annotated[bool, typer.Option("--patches", help="Write a GeoTIFF a tile too.")] = False,
+    on_bad_tile: BadTiles = "stop",
+    workers: Workers = CORES,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Split scenes into tiles."""
+    from satae.cli import options
+    from satae.publish import check_target
+    from satae.tiles.cut import Cut, cut
+
+    steps: Steps = context.obj
+    how = Cut(size, overlap, min_valid, patches, workers)
+    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
+    found = options.described(scenes, bands, stack, limits)
+    if len({s.name for s in found}) < len(found):
+        raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
+    made = options.made(out)
+    try:
+        for scene in found:
+            check_target(out / scene.name, overwrite=overwrite)
+        rows: list[dict[str, Any]] = []
+        for scene in found:
+            with steps.bar(f"tile {scene.name}", scene.grid.pixels, "px") as bar:
+                rows.append(_row(cut(scene, out / scene.name, how, bar.add)))
+    finally:
+        if made and not any(out.iterdir()):
+            out.rmdir()
+    say(as_json, {"tilesets": rows}, [_line(row) for row in rows])
+    exit_if_damaged(found)
+
+
+def _row(tiles: TileSet) -> dict[str, Any]:
+    record = tiles.record
+    return {
+        "path": str(tiles.path), "scene": record.scene, "tiles": len(tiles), "bands": len(record.bands),
+        "size": record.size, "left_out": record.left_out, "left_out_pixels": record.left_out_pixels,
+        "valid_pixels": record.valid_pixels,
+    }  # fmt: skip
+
+
+def _line(row: dict[str, Any]) -> str:
+    left = f"; {row['left_out']} tiles left out ({row['left_out_pixels']} valid pixels)"
+    return (
+        f"{row['path']}: {row['tiles']} tiles of {row['size']} x {row['size']} pixels, "
+        f"{counted(row['bands'], 'band')}{left if row['left_out'] else ''}"
+    )

@@ -1,0 +1,94 @@
+"""The command `satae train`: tile sets into a model file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satae.cli.flags import (
+    Changes,
+    Config,
+    Device,
+    Epochs,
+    Feedback,
+    Json,
+    Overwrite,
+    changed,
+    check_device,
+    check_model_name,
+)  # fmt: skip
+from satae.cli.output import say
+from satae.console import Steps
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.nn.checkpoint import Epoch
+    from satae.training.run import Result
+
+
+def train(
+    context: typer.Context,
+    tilesets: Annotated[list[Path] | None, typer.Argument(metavar="TILESET", help="Default: tiles")] = None,
+    config: Config = None,
+    changes: Changes = None,
+    out: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
+    device: Device = "auto",
+    epochs: Epochs = None,
+    seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
+    feedback: Feedback = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Fit a model to what is normal and export it to ONNX."""
+    check_device(device)
+    check_model_name(out)
+    extra = changed(changes, epochs, seed)
+    if resume and (extra or config):
+        raise ConfigError(
+            "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
+        )
+    from satae import config as recipes
+    from satae.decisions.feedback import heeded
+    from satae.tiles.store import load_all
+
+    recipe = recipes.load(config, extra)
+    sets, heed = heeded(load_all(tilesets or [Path("tiles")]), feedback)
+
+    from satae.training import run as training
+
+    steps: Steps = context.obj
+    run = Path("runs") / out.stem
+    with steps.bar("train", 0, "step") as bar:
+
+        def report(done: int, total: int, epoch: Epoch | None) -> None:
+            bar.total = total
+            bar.update(done, _losses(epoch) if epoch else None)
+
+        result = training.train(
+            sets, recipe, out, run, device=device, resume=resume, overwrite=overwrite, report=report
+        )
+        bar.total = bar.done
+    content = {
+        "model": str(out), "run": str(run), "epochs": result.epochs,
+        "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
+        "device": result.card.trained_on, "parity": result.card.parity.model_dump(), "findings": result.findings,
+        "feedback": asdict(heed) if feedback else None,
+    }  # fmt: skip
+    say(as_json, content, [*_lines(result), *heed.lines, *[f"! {text}" for text in result.findings[:5]]])
+
+
+def _lines(result: Result) -> list[str]:
+    card, losses = result.card, result.card.metrics
+    return [
+        f"{result.model}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs "
+        f"on {card.trained_on}, loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
+        f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
+    ]
+
+
+def _losses(epoch: Epoch) -> str:
+    return f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}"
