@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from affine import Affine
 from detectors import toy
 from endings import CPU, recipe
 from results import result
+from scenes import UTM, MakeScene, MakeTiles
 
 from satae import config
 from satae.demo import synthetic
@@ -26,32 +28,6 @@ from satae.training import loop
 from satae.training import run as training
 
 os.environ.setdefault("NO_COLOR", "1")
-
-# Code for a process of its own: what it held at most, in MiB. On Linux the maxrss of getrusage begins with what
-# the process that started it held, here pytest.
-PEAK = """
-import resource, sys
-
-def peak():
-    if sys.platform == "darwin":
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    with open("/proc/self/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 2**10
-"""
-UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
-MakeScene = Callable[..., Path]
-MakeTiles = Callable[..., store.TileSet]
-
-
-def spoil(path: Path, *places: tuple[int, int], cut: float | None = None) -> Path:
-    """Overwrite the start of some blocks (row, col), or cut the file off."""
-    with rasterio.open(path) as dataset:
-        offsets = [int(dataset.get_tag_item(f"BLOCK_OFFSET_{c}_{r}", "TIFF", bidx=1)) for r, c in places]
-    content = bytearray(path.read_bytes())
-    for offset in offsets:
-        content[offset : offset + 40] = b"\xff" * 40
-    path.write_bytes(content if cut is None else content[: int(len(content) * cut)])
-    return path
 
 
 @pytest.fixture(scope="session")
@@ -180,3 +156,13 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def gpkg(tmp_path: Path, finished: Path) -> Path:
     """A copy of it to work on: the GeoPackage, with scene, heatmap and chips beside it."""
     return shutil.copytree(finished, tmp_path / "out") / "anomalies.gpkg"
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """The commands send satae's log to stderr; the tests after them want it back."""
+    log = logging.getLogger("satae")
+    before = log.handlers, log.propagate, log.level
+    yield
+    log.handlers, log.propagate = before[0], before[1]
+    log.setLevel(before[2])

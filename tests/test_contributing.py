@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 import torch
 from detectors import BANDS, fitted, image, mask
-from formats.test_gpkg import CREATED, grid, layer
+from rows import CREATED, grid, layer
 
 from satae import config, formats, models, objectives
 from satae import heads as scores

@@ -7,19 +7,18 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import MakeScene
+from commands import SATAE, halfway, started
+from scenes import MakeScene
 
 from satae.errors import OutputError
 from satae.publish import check_target, locked, publish, staging, write_bytes
 
-SATAE = (sys.executable, "-m", "satae")
 OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html")
 OLD = b'old, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
 
@@ -116,22 +115,6 @@ def folder(tmp_path: Path) -> Path:
     with closing(sqlite3.connect(tmp_path / "kept.gpkg")) as database, database:
         database.execute("CREATE TABLE t (x)")
     return tmp_path
-
-
-def started(folder: Path, *words: object, ready: Callable[[], bool]) -> subprocess.Popen[str]:
-    """A command in `folder`, once `ready` holds."""
-    process = subprocess.Popen(
-        [*SATAE, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
-    )  # fmt: skip
-    while not ready():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.01)
-    return process
-
-
-def halfway(folder: Path) -> Callable[[], bool]:
-    return lambda: any(p.stat().st_size for p in folder.glob(".satae-*/*.plain.tif"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.io
 from affine import Affine
-from conftest import UTM, MakeScene
+from scenes import UTM, MakeScene
 
 from satae import config
 from satae.bench import contest as bench

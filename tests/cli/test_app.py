@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +13,8 @@ import geopandas
 import numpy as np
 import pytest
 import typer
-from conftest import MakeScene
-from typer.testing import CliRunner
+from commands import refused, told, typed
+from scenes import MakeScene
 
 from satae import heads, models, objectives
 from satae.cli import app
@@ -25,41 +23,6 @@ from satae.demo import synthetic
 CHANGES = ["train.min_steps=2", "model.name=conv", "model.params.width=8"]
 SMALL = ("--epochs", "1", *(word for change in CHANGES for word in ("--set", change)))
 COMMANDS = sorted(typer.main.get_command(app.app).commands)  # type: ignore[attr-defined]
-
-
-@pytest.fixture(autouse=True)
-def _own_log() -> Iterator[None]:
-    """The commands send satae's log to stderr; the tests after them want it back."""
-    log = logging.getLogger("satae")
-    before = log.handlers, log.propagate, log.level
-    yield
-    log.handlers, log.propagate = before[0], before[1]
-    log.setLevel(before[2])
-
-
-def typed(*words: object) -> Any:
-    """The result of a command line; a bug keeps its traceback."""
-    result = CliRunner().invoke(app.app, [str(w) for w in words])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def told(*words: object) -> dict[str, Any]:
-    """The JSON object on stdout, which holds nothing else."""
-    result = typed(*words, "--json")
-    assert result.exit_code == 0, result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
-def refused(code: int, *words: object) -> str:
-    """The one sentence on stderr of a command that ends with `code`."""
-    result = typed(*words)
-    assert result.exit_code == code and result.stdout == ""
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1 and not lines[0].endswith(".")
-    return lines[0]
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import click
 import numpy as np
 import pytest
 import scipy.io
-from conftest import MakeScene
+from scenes import MakeScene
 from typer.testing import CliRunner
 
 from satae.bench import contest

@@ -11,7 +11,8 @@ import geopandas
 import numpy as np
 import pytest
 import shapely
-from formats.test_gpkg import grid, layer
+from results import JUDGED, review
+from rows import grid, layer
 
 from satae import formats
 from satae.decisions import decisions
@@ -21,7 +22,6 @@ from satae.formats import geojson, gpkg
 from satae.gis.layers import SceneLayer
 
 CREATED = "2026-01-02T03:04:05Z"
-JUDGED = {"review_status": "accepted", "review_label": "ship", "review_note": "ask again"}
 
 
 def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
@@ -38,20 +38,6 @@ def scene_of(*corners: tuple[float, float, float, float], name: str = "north", *
 def write(path: Path, *scenes: SceneLayer) -> Path:
     gpkg.write(path, path.name, scenes, CREATED)
     return path
-
-
-def review(path: Path, anomaly_id: str, **values: str) -> None:
-    """A plain SQLite UPDATE, for which the triggers of the R-tree want functions that are never called."""
-    values = values or JUDGED
-    with closing(sqlite3.connect(path)) as database:
-        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
-            database.create_function(name, 1, lambda geometry: None)
-        fields = ", ".join(f"{name} = ?" for name in values)
-        changed = database.execute(
-            f"UPDATE anomalies SET {fields} WHERE anomaly_id = ?", [*values.values(), anomaly_id]
-        )
-        assert changed.rowcount == 1
-        database.commit()
 
 
 def reviews(scene: SceneLayer) -> list[tuple[str, str, str]]:

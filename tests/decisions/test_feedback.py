@@ -13,9 +13,9 @@ import pytest
 import rasterio.features
 import shapely
 from affine import Affine
-from conftest import UTM
+from maps import Identity
+from scenes import UTM
 from scipy import ndimage
-from training.test_calibration import Identity
 
 from satae import config
 from satae.decisions.feedback import MARGIN, Heeded, heeded

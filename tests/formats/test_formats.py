@@ -14,8 +14,8 @@ import pyarrow.parquet
 import pytest
 import shapely
 from affine import Affine
-from formats.test_gpkg import COLUMNS, CREATED, SQUARE, grid, layer
 from pandas.testing import assert_frame_equal
+from rows import COLUMNS, CREATED, SQUARE, grid, layer
 
 from satae import formats
 from satae.cli import info

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 import pytest
-from gis.test_qgis import UTM, needs_qgis, probe, results, rows
+from inqgis import UTM, needs_qgis, probe, results, rows
 
 from satae.gis import qgisform
 from satae.gis.layers import ANOMALY_COLUMNS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inference.test_scan import Memory, stitched
+from maps import Memory, stitched
 
 from satae import config
 from satae.errors import ConfigError

@@ -1,8 +1,6 @@
 """Stitching is exact: no seam, no shift, no pixel twice, whatever the grid."""
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,42 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from maps import Memory, stitched
 from scipy import ndimage
 
-from satae.grid import Grid, Window
+from satae.grid import Window
 from satae.inference import runtime, scan
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A source whose pixels (band, row, col) are an array; `valid` (row, col)."""
-
-    image: np.ndarray
-    valid: np.ndarray
-    block: tuple[int, int] = (16, 16)
-    pixel_bytes: int = 4
-
-    @property
-    def grid(self) -> Grid:
-        return Grid(*self.valid.shape, Affine.identity(), None)
-
-    @contextmanager
-    def open(self) -> Iterator["Memory"]:
-        yield self
-
-    def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        inside = window.within(self.grid.window)
-        image = np.zeros((len(self.image), window.height, window.width), self.image.dtype)
-        valid = np.zeros((window.height, window.width), bool)
-        if inside is not None:
-            here, there = inside.slices(window), inside.slices(self.grid.window)
-            image[:, *here], valid[here] = self.image[:, *there], self.valid[there]
-        return image, valid
 
 
 @dataclass(frozen=True)
@@ -70,17 +41,6 @@ class Box:
 
 def boxed(plane: np.ndarray, reach: int) -> np.ndarray:
     return ndimage.uniform_filter(plane.astype(np.float32), 2 * reach + 1, mode="constant")
-
-
-def stitched(source: Any, model: Any, workers: int = 2) -> np.ndarray:
-    """The whole map, after a check that the strips cover the grid once."""
-    out = np.full((source.grid.height, source.grid.width), np.nan, np.float32)
-    count = np.zeros(out.shape, int)
-    for window, scores in scan.scan(source, model, workers):
-        out[window.slices(source.grid.window)] = scores
-        count[window.slices(source.grid.window)] += 1
-    assert (count == 1).all()
-    return out
 
 
 def plane(height: int, width: int, a: float = 3, b: float = -2) -> np.ndarray:

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from looks import fitted, look
 from matplotlib import colormaps
-from report.test_reasons import look
-from scoring.test_run import heat, layer, run
+from scored import heat, layer, run
 
 from satae.demo import synthetic
 from satae.errors import OutputError
@@ -24,12 +24,6 @@ from satae.scene.describe import describe
 
 RNG = np.random.default_rng(0)
 PANELS = [slice(0, 192), slice(198, 390), slice(396, 588)]
-
-
-def fitted(bands: int, low: float = 100.0, high: float = 1100.0) -> Normalization:
-    """What `composite` reads of a card."""
-    ends = {"low": [low] * bands, "high": [high] * bands, "floor": [low] * bands, "ceiling": [high] * bands}
-    return Normalization(space="bands", stretch="linear", components=bands, ridge=0, **ends)  # type: ignore[arg-type]
 
 
 def shown(value: float) -> int:

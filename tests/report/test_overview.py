@@ -5,8 +5,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import MakeScene
-from report.test_chips import fitted
+from looks import fitted
+from scenes import MakeScene
 
 from satae.gis import qgis
 from satae.grid import Window

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 import rasterio
-from conftest import MakeScene
-from scoring.test_run import layer, run
+from scenes import MakeScene
+from scored import layer, run
 
 from satae.demo import synthetic
 from satae.errors import OutputError

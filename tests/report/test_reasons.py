@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from inference.test_scan import Memory
+from looks import look
+from maps import Memory
 
 from satae.demo import synthetic
 from satae.grid import Window
@@ -20,16 +21,6 @@ from satae.scene.describe import describe
 
 RNG = np.random.default_rng(0)
 ONES = np.ones(3)
-
-
-def look(
-    image: np.ndarray, expected: np.ndarray | float = 0.0, inside: np.ndarray | None = None
-) -> reasons.Look:
-    """A look at an image (band, row, col), of which all is the region unless told."""
-    whole = np.ones(image.shape[1:], bool)
-    full = np.broadcast_to(np.float32(expected), image.shape)
-    window = Window(0, 0, *image.shape[1:])
-    return reasons.Look(window, image, whole, full, full, whole if inside is None else inside)
 
 
 def region(box: tuple[int, int, int, int], peak: tuple[int, int] | None = None) -> Anomaly:

@@ -15,8 +15,8 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from formats.test_gpkg import grid, layer
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
+from rows import grid, layer
 
 from satae import formats
 from satae.errors import OutputError

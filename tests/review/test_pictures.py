@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import UTM, MakeScene, spoil
 from pyproj import CRS
 from results import result
+from scenes import UTM, MakeScene, spoil
 
 from satae.errors import DamageError
 from satae.grid import Grid

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from inqgis import PYTHON, needs_qgis
 from results import opinions
 
 from satae.review.store import ConflictError, Opinion, Review
 
-PYTHON = Path("/usr/bin/python3")  # the one that a distribution's QGIS binds to
 PROGRAM = """
 import sys
 from qgis.core import QgsApplication, QgsVectorLayer
@@ -36,15 +36,8 @@ app.exitQgis()
 """
 
 
-def has_qgis() -> bool:
-    return (
-        PYTHON.exists()
-        and not subprocess.run([PYTHON, "-c", "import qgis.core"], capture_output=True).returncode
-    )
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(not has_qgis(), reason=f"{PYTHON} has no qgis.core")
+@needs_qgis
 def test_qgis_and_the_review_work_on_one_file(gpkg: Path, tmp_path: Path) -> None:
     environment = {"QT_QPA_PLATFORM": "offscreen", "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     command = [PYTHON, "-c", PROGRAM, gpkg]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from affine import Affine
-from conftest import spoil
+from scenes import spoil
 from typer.testing import CliRunner
 
 from satae.cli.app import app

@@ -23,8 +23,8 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import spoil
 from rasterio.control import GroundControlPoint
+from scenes import spoil
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window

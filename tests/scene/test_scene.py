@@ -12,7 +12,7 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import spoil
+from scenes import spoil
 
 from satae.errors import DamageError, SceneError
 from satae.grid import Window

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
-from cli.test_app import _own_log  # noqa: F401  (commands set up the log)
-from conftest import UTM, MakeScene
-from scoring.test_run import heat, layer, pixels, run
+from scenes import UTM, MakeScene
+from scored import heat, layer, pixels, run
 from typer.testing import CliRunner
 
 from satae import config, models

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
-from cli.test_app import _own_log  # noqa: F401  (commands set up the log)
-from conftest import MakeScene, MakeTiles
-from scoring.test_run import heat, layer, run
+from scenes import MakeScene, MakeTiles
+from scored import heat, layer, run
 from typer.testing import CliRunner
 
 from satae.cli import app

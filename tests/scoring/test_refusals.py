@@ -11,9 +11,10 @@ import pytest
 import rasterio
 import rasterio.features
 from affine import Affine
-from conftest import PEAK, UTM, MakeScene
+from commands import PEAK
 from rio_cogeo import cog_validate
-from scoring.test_run import heat, layer, run
+from scenes import UTM, MakeScene
+from scored import heat, layer, run
 
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError, OutputError, SataeError, SceneError

@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from cli.test_app import refused, told, typed
-from conftest import UTM
-from decisions.test_decisions import review
-from scoring.test_run import layer, pixels, run
-from test_publish import halfway, started
+from commands import halfway, refused, started, told, typed
+from results import review
+from scenes import UTM
+from scored import layer, pixels, run
 
 from satae.decisions import decisions
 from satae.decisions.preference import STRENGTH, Preferred

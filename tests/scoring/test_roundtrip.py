@@ -10,8 +10,8 @@ import pyproj
 import pytest
 import shapely
 from affine import Affine
-from conftest import UTM, MakeScene
-from scoring.test_run import layer, pixels, run
+from scenes import UTM, MakeScene
+from scored import layer, pixels, run
 
 from satae.demo import synthetic
 from satae.inference import runtime

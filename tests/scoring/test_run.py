@@ -5,7 +5,6 @@ import math
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import numpy as np
@@ -15,10 +14,11 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
-from conftest import UTM, MakeScene
-from gis.test_qgis import needs_qgis, probe
+from inqgis import needs_qgis, probe
 from rio_cogeo import cog_validate
+from scenes import UTM, MakeScene
 from scipy import ndimage
+from scored import heat, layer, pixels, run
 
 from satae.demo import synthetic
 from satae.errors import ConfigError
@@ -26,7 +26,7 @@ from satae.inference import regions as anomalies
 from satae.inference import runtime
 from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
-from satae.scene.scene import Limits, Scene
+from satae.scene.scene import Limits
 from satae.scoring import run as scoring
 from satae.scoring.run import Options, Result
 
@@ -36,26 +36,6 @@ EIGHT = np.ones((3, 3), int)
 @pytest.fixture(scope="module")
 def model(model_path: Path) -> runtime.Model:
     return runtime.load(model_path, "cpu", threads=1)
-
-
-def run(folder: Path, model: runtime.Model, *scenes: Scene, name: str = "out.gpkg", **options: Any) -> Result:
-    return scoring.score(scenes, model, folder / name, Options(workers=1, **options))
-
-
-def layer(result: Result, name: str = "anomalies") -> geopandas.GeoDataFrame:
-    return geopandas.read_file(result.out, layer=name)
-
-
-def heat(result: Result, scene: int = 0) -> np.ndarray:
-    with rasterio.open(result.scenes[scene].heatmap) as dataset:
-        return np.asarray(dataset.read(1))
-
-
-def pixels(polygon: Any, transform: Affine, shape: tuple[int, int]) -> np.ndarray:
-    """True where pixels of a polygon in map coordinates lie, after the inverse affine."""
-    flat = shapely.transform(polygon, lambda xy: np.column_stack(~transform @ xy.T))
-    assert np.allclose(shapely.get_coordinates(flat), shapely.get_coordinates(flat).round(), atol=1e-6)
-    return rasterio.features.rasterize([flat], shape, transform=Affine.identity()).astype(bool)
 
 
 def components(mask: np.ndarray, smallest: int = 4) -> set[bytes]:

@@ -16,7 +16,8 @@ import pytest
 import rasterio
 import shapely
 from affine import Affine
-from conftest import PEAK, spoil
+from commands import PEAK
+from scenes import spoil
 
 from satae import publish
 from satae.errors import ConfigError, DamageError, OutputError, SceneError

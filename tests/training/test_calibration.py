@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from maps import Identity
 from scipy import ndimage
 
 from satae.grid import Window
@@ -66,15 +66,6 @@ def test_tile_maxima_are_those_of_the_held_out_tiles(complete, model_path):
     expected = calibrate.fit([np.nanmax(p) for p in parts if np.isfinite(p).any()])
     found = calibrated([complete], chosen, model).tile
     assert found.n == expected.n and np.allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
-
-
-class Identity:
-    """Stands in for a model: the score of a pixel is its first band."""
-
-    device, card = "cpu", SimpleNamespace(stride=4, halo=0, core=256, frame=0)
-
-    def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        return np.where(valid, image[:, 0], np.nan).astype(np.float32)
 
 
 def background(side: int, seed: int, width: float) -> np.ndarray:

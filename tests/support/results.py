@@ -11,6 +11,8 @@ import numpy as np
 import shapely
 from affine import Affine
 from pyproj import CRS
+from rows import CREATED
+from scenes import UTM
 
 from satae.formats import gpkg
 from satae.gis import layers
@@ -18,8 +20,6 @@ from satae.grid import Grid
 from satae.report import chips
 from satae.scene import raster
 
-UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
-CREATED = "2026-01-02T03:04:05Z"
 SIDE = 8  # pixels a side, of every region
 HOSTILE = '<img src=x onerror="document.title=1"> \' " &amp; </script>'
 
@@ -112,3 +112,20 @@ def change(path: Path, sql: str, *values: Any) -> None:
         for name in ("ST_IsEmpty", "ST_MinX", "ST_MinY", "ST_MaxX", "ST_MaxY"):
             database.create_function(name, 1, lambda blob: 0)
         database.execute(sql, values)
+
+
+JUDGED = {"review_status": "accepted", "review_label": "ship", "review_note": "ask again"}
+
+
+def review(path: Path, anomaly_id: str, **values: str) -> None:
+    """A plain SQLite UPDATE, for which the triggers of the R-tree want functions that are never called."""
+    values = values or JUDGED
+    with closing(sqlite3.connect(path)) as database:
+        for name in ("ST_IsEmpty", "ST_MinX", "ST_MaxX", "ST_MinY", "ST_MaxY"):
+            database.create_function(name, 1, lambda geometry: None)
+        fields = ", ".join(f"{name} = ?" for name in values)
+        changed = database.execute(
+            f"UPDATE anomalies SET {fields} WHERE anomaly_id = ?", [*values.values(), anomaly_id]
+        )
+        assert changed.rowcount == 1
+        database.commit()

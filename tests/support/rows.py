@@ -1,0 +1,51 @@
+"""Layers of a scene with rows written by hand, and what their columns are."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+from affine import Affine
+from pyproj import CRS
+from scenes import UTM
+
+from satae.gis.layers import SceneLayer
+from satae.grid import Grid
+
+CREATED = "2026-01-02T03:04:05Z"
+SQUARE = shapely.MultiPolygon([shapely.box(4, 6, 8, 9)])  # pixels (rows 6 to 8, columns 4 to 7)
+COLUMNS = {
+    "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band band_shares spectral_share "
+    "baseline baseline_score baseline_p feedback signature chip review_status review_label review_note",
+    "tiles": "scene row col score p_value valid_fraction",
+    "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule domain domain_note "
+    "model_sha256 satae_version provider created",
+}
+
+
+def grid(crs: str | None = "EPSG:32632", transform: Affine = UTM, side: int = 64) -> Grid:
+    return Grid(side, side, transform, None if crs is None else CRS.from_user_input(crs).to_wkt())
+
+
+def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), tiles: int = 4) -> SceneLayer:
+    rows = [
+        {"anomaly_id": f"{name}-{i}", "rank": 0, "scene": name, "score": s, "p_value": 10**-s, "peak": s, "mean": s,
+         "area_m2": 1200.0, "pixels": 12, "top_band": "red", "band_shares": '{"red": 1.0}',
+         "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "feedback": np.nan,
+         "signature": "[]", "chip": None,
+         "review_status": "unreviewed", "review_label": "", "review_note": ""}
+        for i, s in enumerate(scores)
+    ]  # fmt: skip
+    corner = np.arange(tiles) * 8
+    row, col = (
+        np.stack([corner, corner, corner + 8, corner + 8]),
+        np.stack([corner, corner + 8] * 2)[[0, 1, 1, 0]],
+    )
+    data = {"scene": np.full(tiles, name, object), "row": corner, "col": corner, "score": np.ones(tiles)}
+    data |= {"p_value": np.full(tiles, 0.1), "valid_fraction": np.ones(tiles)}
+    scene = {"scene": name, "path": f"{name}.tif", "crs": on.crs or "", "gsd_m": 10.0, "bands": "red,nir",
+             "valid_fraction": 1.0, "anomalies": len(rows), "threshold": 3.5, "rule": "far 10", "domain": None,
+             "domain_note": "", "model_sha256": "ab",
+             "satae_version": "0", "provider": "CPU", "created": CREATED}  # fmt: skip
+    polygons = on.polygons(np.array([SQUARE] * len(rows), dtype=object))
+    corners = on.xy(row, col).transpose(1, 0, 2)
+    return SceneLayer(on, rows, polygons, data, corners, scene, f"{name}_heatmap.tif", 5.0)
