@@ -1,6 +1,6 @@
 """Writes docs/commands.md from what --help knows: python docs/commands.py
 
-Run it after a command or an option has changed; tests/test_commands.py compares.
+Run it after a command or an option has changed; tests/cli/test_commands.py compares.
 """
 
 from __future__ import annotations

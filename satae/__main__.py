@@ -1,4 +1,4 @@
-"""`python -m satae`."""
+"""Starts the command line: `python -m satae`."""
 
 from satae.cli.app import main
 

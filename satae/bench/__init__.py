@@ -1,1 +1,1 @@
-"""`satae bench`: how well detectors find what is known to be there, each beside the classics."""
+"""`satae bench`: measures how well detectors find known targets, beside classic methods."""

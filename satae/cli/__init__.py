@@ -1,1 +1,1 @@
-"""The commands as they are typed: a file each, options in, one call of a tool, paths and tables out."""
+"""The command line, one file a command: parses options, calls one tool, prints paths and tables."""

@@ -1,1 +1,1 @@
-"""`satae export`: a model in fewer bits, or for another program, and what that costs."""
+"""`satae export`: converts a model to fewer bits or for another program, and measures what that costs."""

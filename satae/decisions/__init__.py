@@ -1,1 +1,1 @@
-"""What an analyst said of regions: read back, carried over to new results, learned from."""
+"""What an analyst decided about regions: read from a result, carried over to the next, learned from."""

@@ -1,1 +1,1 @@
-"""The whole detector as one torch module, which is what the ONNX file holds."""
+"""The whole detector as one torch module, exactly as the ONNX file holds it."""

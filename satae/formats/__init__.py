@@ -1,4 +1,4 @@
-"""The formats that results are written in, a file each; the suffix of `--out` chooses.
+"""Formats that regions are written in, one file each; the suffix of `--out` chooses one.
 
 A file `NAME.py` here has a function `write(path, name, scenes, created)`: it writes one new file at `path` from
 finished records; `name` is what the file will be called, for messages and references, `created` the time to

@@ -1,1 +1,1 @@
-"""Rows of each layer as frames, and how QGIS shows them."""
+"""The layers of a result: their columns, and how QGIS shows them."""

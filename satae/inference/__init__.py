@@ -1,1 +1,1 @@
-"""A model file and what it scores: anomaly map, regions, probabilities, on numpy and ONNX Runtime alone."""
+"""Applies a model file to pixels: anomaly map, regions, probabilities. Needs numpy and ONNX Runtime, no torch."""

@@ -1,1 +1,1 @@
-"""What architectures and score heads are made of."""
+"""Building blocks that architectures and score heads share."""

@@ -1,1 +1,1 @@
-"""What is seen beside a result: the page, pictures of regions, reasons, STAC Items."""
+"""What is written beside a result: the report page, a picture and the reasons of each region, STAC Items."""

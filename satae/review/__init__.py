@@ -1,1 +1,1 @@
-"""`satae review`: decisions in a GeoPackage, and the page that asks for them."""
+"""`satae review`: a page on this machine where an analyst accepts, rejects and labels regions."""

@@ -1,1 +1,1 @@
-"""From files to pixels, and to which of them count."""
+"""Reads scenes: from files to pixels, and which of these are valid."""

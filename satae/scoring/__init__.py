@@ -1,1 +1,1 @@
-"""`satae score`: scenes and a model in; heatmaps, regions and layers out, or nothing."""
+"""`satae score`: applies a model to scenes and writes heatmaps, regions and layers, all or nothing."""

@@ -1,1 +1,1 @@
-"""`satae tile`: a scene cut into a tile set, and what of it is held out."""
+"""`satae tile`: cuts scenes into tile sets and chooses which tiles are held out."""

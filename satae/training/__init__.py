@@ -1,1 +1,1 @@
-"""`satae train`: tile sets in; a fitted, exported, calibrated and checked model out."""
+"""`satae train`: fits a model to tile sets, exports it to ONNX, calibrates and checks it."""
