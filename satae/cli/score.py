@@ -79,6 +79,7 @@ def score(
     from satae.publish import check_target
     from satae.scoring import run as scoring
     from satae.scoring import summary
+    from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
@@ -93,7 +94,7 @@ def score(
     if baseline:
         check_target(out, overwrite=overwrite)  # before anything is fitted
     other = _baseline(baseline, found, opened.card.tile, device, workers) if baseline else None
-    how = scoring.Options(
+    how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
         force_domain=force_domain, stac=model if stac else None, feedback=decided,
     )  # fmt: skip

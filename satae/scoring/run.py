@@ -15,49 +15,26 @@ import numpy.typing as npt
 import satae
 from satae import formats
 from satae.decisions import decisions, preference, signature
-from satae.decisions.decisions import Carried, Decisions
+from satae.decisions.decisions import Carried
 from satae.decisions.preference import Preferred
-from satae.errors import ConfigError, ModelError
+from satae.errors import ModelError
 from satae.gis import qgis
 from satae.gis.layers import SceneLayer, common_crs, ranked
-from satae.inference.calibrate import DEFAULT_RULE, Calibration, Rule
+from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
-from satae.publish import check_target, locked, publish, staging, sweep
+from satae.publish import check_target, locked, staging, sweep
 from satae.report import chips, reasons, stac
 from satae.report import page as report
 from satae.report.overview import Overview
 from satae.scene.scene import Scene
-from satae.scoring import baseline, domain, heatmap, selection
-from satae.scoring.baseline import Baseline
+from satae.scoring import baseline, domain, heatmap, outputs, selection
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.heatmap import Heatmap
+from satae.scoring.outputs import Options
 from satae.scoring.selection import Selection, select
 
 Progress = Callable[[int], None]
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
-
-    `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
-    to be written. Of a foreign scene no region is reported but with `force_domain`, or where the rule asks for
-    a number of them. `feedback` moves the ranks of regions that look like those decided on, and is carried over
-    to those that are the same.
-    """
-
-    rule: Rule = DEFAULT_RULE
-    min_area_m2: float | None = None
-    heatmap: Path | None = None
-    workers: int = 2
-    overwrite: bool = False
-    created: str = "1970-01-01T00:00:00Z"
-    chips: int = 100
-    baseline: Baseline | None = None
-    force_domain: bool = False
-    stac: Path | None = None
-    feedback: Decisions | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +108,9 @@ def score(
         raise ModelError(f"{model.name} is not calibrated; train it again")
     crs = common_crs([s.grid for s in scenes])
     form = formats.chosen(out, crs)
-    names, pictures = _unique([s.name for s in scenes]), chips.folder_of(out)
-    targets, page = _heatmap_targets(out, names, options.heatmap), report.path_of(out)
-    _check_targets(scenes, out, targets, options)
+    names, pictures = outputs.unique([s.name for s in scenes]), chips.folder_of(out)
+    targets, page = outputs.heatmap_targets(out, names, options.heatmap), report.path_of(out)
+    outputs.check_targets(scenes, out, targets, options)
     decisions.check(out, crs)
     for scene in scenes:
         check_fit(scene, model)
@@ -166,76 +143,11 @@ def score(
                 folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
             )
         check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
-        _publish(folder, drawn, out, targets, options, pictured=any(r["chip"] for r in every))
+        outputs.put_in_place(folder, drawn, out, targets, options, pictured=any(r["chip"] for r in every))
     used = options.baseline.name if options.baseline else None
     count = sum(row["chip"] is not None for row in every)
     item, drawn_to = stac.targets(out)[0] if options.stac else None, pictures if count else None
     return Result(out, page, results, model.provider, drawn_to, count, used, item, preferred, carried)
-
-
-def _publish(
-    folder: Path, drawn: Path, out: Path, targets: Sequence[Path], options: Options, *, pictured: bool
-) -> None:
-    """Put drafts in their places: heatmaps and all else that the layer file refers to before it."""
-    pictures, page = chips.folder_of(out), report.path_of(out)
-    for target in targets:
-        publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
-        publish(folder / target.name, target)
-    if (drawn / pictures.name).exists():
-        publish(drawn / pictures.name, pictures)
-    publish(folder / page.name, page)
-    draft = folder / out.name
-    if decisions.beside(draft).exists():
-        publish(decisions.beside(draft), decisions.beside(out))
-    publish(draft, out)
-    for target in stac.targets(out) if options.stac else ():
-        publish(folder / target.name, target)
-    if options.overwrite and options.stac is None:
-        stac.retire(out)
-    if options.overwrite and not pictured:
-        chips.retire(pictures, drawn / "retired")
-
-
-def _unique(names: Sequence[str]) -> list[str]:
-    """Names with a number behind those that were there before."""
-    out: list[str] = []
-    for name in names:
-        tried, number = name, 2
-        while tried in out:
-            tried, number = f"{name}-{number}", number + 1
-        out.append(tried)
-    return out
-
-
-def _check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
-    page, items = report.path_of(out), stac.targets(out) if options.stac else ()
-    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), page, *items):
-        _check_no_input(target, scenes)
-        check_target(target, overwrite=options.overwrite)
-    report.check_target(page)
-    if options.chips:
-        chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
-
-
-def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
-    """Refuse to write over what is read, whatever --overwrite says."""
-    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
-    if target.exists() and any(target.samefile(p) for p in read):
-        raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
-
-
-def _heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> list[Path]:
-    if chosen is not None:
-        if len(names) > 1:
-            raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
-        if chosen.absolute().parent != out.absolute().parent:
-            raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
-        if chosen.suffix.lower() not in (".tif", ".tiff"):
-            raise ConfigError(f"--heatmap {chosen} must end in .tif")
-        return [chosen]
-    if len(names) == 1:
-        return [out.with_name(f"{out.stem}_heatmap.tif")]
-    return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
 
 
 def _score_scene(
@@ -324,7 +236,7 @@ def _measure(s: _Scored, model: Model, shown: set[str], drawn: Path) -> None:
             row["chip"] = f"{drawn.name}/{name}"
 
 
-def _compare(s: _Scored, other: Baseline, workers: int) -> None:
+def _compare(s: _Scored, other: baseline.Baseline, workers: int) -> None:
     exponents = baseline.exponents(s.scene, other, s.selected.found, workers)
     s.agrees = baseline.agreement([r["score"] for r in s.rows], exponents)
     for row, exponent in zip(s.rows, exponents, strict=True):

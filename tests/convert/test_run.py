@@ -17,6 +17,7 @@ from satae.convert.run import Options
 from satae.errors import ConfigError, ModelError, OutputError, TilesError
 from satae.inference import runtime
 from satae.scene.describe import describe
+from satae.scoring import outputs
 from satae.scoring import run as scoring
 from satae.tiles import store
 from satae.training import run as training
@@ -46,7 +47,7 @@ def test_half_precision_is_measured_and_remembered(here, scene_path):
     assert model.card.model_copy(update={"precision": "fp32", "fidelity": None}) == own
     assert made.size == made.out.stat().st_size < made.source_size
     assert info.about(made.out)["precision"] == "fp16"
-    result = scoring.score([describe([scene_path])], model, here / "a.gpkg", scoring.Options())
+    result = scoring.score([describe([scene_path])], model, here / "a.gpkg", outputs.Options())
     assert result.out.exists() and result.scenes[0].verdict.domain == "same"
 
 

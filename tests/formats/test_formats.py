@@ -25,7 +25,7 @@ from satae.gis.layers import ANOMALY_COLUMNS, SceneLayer
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
-from satae.scoring.run import Options
+from satae.scoring.outputs import Options
 
 SUFFIXES = list(FORMATS)
 PLACED = {suffix for suffix in FORMATS if suffix == ".geojson"}  # those always in WGS 84

@@ -25,7 +25,7 @@ from satae.inference import runtime
 from satae.report import stac
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
-from satae.scoring.run import Options
+from satae.scoring.outputs import Options
 
 NAMES = {"type": "array", "items": {"type": "string", "minLength": 1}}
 TASKS = {"type": "array", "uniqueItems": True, "items": {"enum": ["regression"]}, "minItems": 1}

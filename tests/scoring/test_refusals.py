@@ -172,11 +172,13 @@ def test_an_uncalibrated_model_is_refused(model: runtime.Model, scene_path: Path
 
 MEASURE = f"""{PEAK}
 from pathlib import Path
-from satae import detect, runtime
-from satae.describe import describe
+from satae.inference import runtime
+from satae.scene.describe import describe
+from satae.scoring.outputs import Options
+from satae.scoring.run import score
 model, scene, out = map(Path, sys.argv[1:])
-options = detect.Options(workers=1)
-detect.score([describe([scene])], runtime.load(model, "cpu", 1), out, options)
+options = Options(workers=1)
+score([describe([scene])], runtime.load(model, "cpu", 1), out, options)
 print(peak())
 """
 

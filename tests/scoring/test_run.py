@@ -28,7 +28,8 @@ from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.scoring import run as scoring
-from satae.scoring.run import Options, Result
+from satae.scoring.outputs import Options
+from satae.scoring.run import Result
 
 EIGHT = np.ones((3, 3), int)
 

@@ -16,6 +16,7 @@ from satae.config import Recipe
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
+from satae.scoring.outputs import Options
 from satae.tiles import store
 from satae.training import presets
 from satae.training import run as training
@@ -62,9 +63,7 @@ def test_a_recipe_trains_and_scores_a_scene(
         [store.load(tile_set)], shrunk(name), tmp_path / "m.onnx", tmp_path / "run", device="cpu"
     )
     scene = describe([scene_path])
-    done = scoring.score(
-        [scene], runtime.load(tmp_path / "m.onnx", "cpu"), tmp_path / "a.gpkg", scoring.Options()
-    )
+    done = scoring.score([scene], runtime.load(tmp_path / "m.onnx", "cpu"), tmp_path / "a.gpkg", Options())
     assert done.scenes[0].valid_fraction > 0.5
     with rasterio.open(done.scenes[0].heatmap) as heat, rasterio.open(scene_path) as image:
         scored = np.isfinite(heat.read(1))

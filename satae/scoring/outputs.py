@@ -1,0 +1,106 @@
+"""What `satae score` is asked for, and the files that it writes: their names, whether they may be, their places."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from satae.decisions import decisions
+from satae.decisions.decisions import Decisions
+from satae.errors import ConfigError
+from satae.inference.calibrate import DEFAULT_RULE, Rule
+from satae.publish import check_target, publish
+from satae.report import chips, page, stac
+from satae.scene.scene import Scene
+from satae.scoring.baseline import Baseline
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to score. `min_area_m2` of None is four pixels; without a CRS it counts pixels.
+
+    `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
+    to be written. Of a foreign scene no region is reported but with `force_domain`, or where the rule asks for
+    a number of them. `feedback` moves the ranks of regions that look like those decided on, and is carried over
+    to those that are the same.
+    """
+
+    rule: Rule = DEFAULT_RULE
+    min_area_m2: float | None = None
+    heatmap: Path | None = None
+    workers: int = 2
+    overwrite: bool = False
+    created: str = "1970-01-01T00:00:00Z"
+    chips: int = 100
+    baseline: Baseline | None = None
+    force_domain: bool = False
+    stac: Path | None = None
+    feedback: Decisions | None = None
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """Names with a number behind those that were there before."""
+    out: list[str] = []
+    for name in names:
+        tried, number = name, 2
+        while tried in out:
+            tried, number = f"{name}-{number}", number + 1
+        out.append(tried)
+    return out
+
+
+def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> list[Path]:
+    """Where the heatmap of each scene is to lie: as `chosen`, or beside `out`."""
+    if chosen is not None:
+        if len(names) > 1:
+            raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
+        if chosen.absolute().parent != out.absolute().parent:
+            raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
+        if chosen.suffix.lower() not in (".tif", ".tiff"):
+            raise ConfigError(f"--heatmap {chosen} must end in .tif")
+        return [chosen]
+    if len(names) == 1:
+        return [out.with_name(f"{out.stem}_heatmap.tif")]
+    return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
+
+
+def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
+    """Refuse targets that must not or cannot be written, before any work is done."""
+    report, items = page.path_of(out), stac.targets(out) if options.stac else ()
+    for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), report, *items):
+        _check_no_input(target, scenes)
+        check_target(target, overwrite=options.overwrite)
+    page.check_target(report)
+    if options.chips:
+        chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
+
+
+def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
+    """Refuse to write over what is read, whatever --overwrite says."""
+    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
+    if target.exists() and any(target.samefile(p) for p in read):
+        raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
+
+
+def put_in_place(
+    folder: Path, drawn: Path, out: Path, targets: Sequence[Path], options: Options, *, pictured: bool
+) -> None:
+    """Put drafts in their places: heatmaps and all else that the layer file refers to before it."""
+    pictures, report = chips.folder_of(out), page.path_of(out)
+    for target in targets:
+        publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
+        publish(folder / target.name, target)
+    if (drawn / pictures.name).exists():
+        publish(drawn / pictures.name, pictures)
+    publish(folder / report.name, report)
+    draft = folder / out.name
+    if decisions.beside(draft).exists():
+        publish(decisions.beside(draft), decisions.beside(out))
+    publish(draft, out)
+    for target in stac.targets(out) if options.stac else ():
+        publish(folder / target.name, target)
+    if options.overwrite and options.stac is None:
+        stac.retire(out)
+    if options.overwrite and not pictured:
+        chips.retire(pictures, drawn / "retired")
