@@ -17,15 +17,16 @@ from detectors import toy
 from endings import CPU, recipe
 from results import result
 from scenes import UTM, MakeScene, MakeTiles
+from shared import Shared, root
 
-from satae import config
 from satae.demo import synthetic
 from satae.grid import Grid
+from satae.inference import runtime
 from satae.scene.describe import describe
+from satae.scene.scene import Scene
 from satae.tiles import cut as tiling
 from satae.tiles import store
 from satae.training import loop
-from satae.training import run as training
 
 os.environ.setdefault("NO_COLOR", "1")
 
@@ -96,36 +97,52 @@ def make_tiles() -> MakeTiles:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    """What is made once for all processes of the run."""
+    return Shared(root(tmp_path_factory))
+
+
+@pytest.fixture(scope="session")
 def landscape() -> synthetic.Synthetic:
     """A small made-up landscape: 4 bands, 256 x 320 pixels, three planted anomalies."""
     return synthetic.scene(height=256, width=320, seed=1)
 
 
 @pytest.fixture(scope="session")
-def scene_path(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Path:
+def scene_path(shared: Shared, make_scene: MakeScene, landscape: synthetic.Synthetic) -> Path:
     """The landscape as a tiled GeoTIFF with nodata 0."""
-    return make_scene(landscape.image, name="land.tif", nodata=0, tiled=True, blockxsize=64, blockysize=64)
+
+    def write(folder: Path) -> None:
+        blocks = {"tiled": True, "blockxsize": 64, "blockysize": 64}
+        make_scene(landscape.image, name="land.tif", folder=folder, nodata=0, **blocks)
+
+    return shared.made("scene", write) / "land.tif"
 
 
 @pytest.fixture(scope="session")
-def tile_set(scene_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scene(scene_path: Path) -> Scene:
+    """The landscape as it is described."""
+    return describe([scene_path])
+
+
+@pytest.fixture(scope="session")
+def tile_set(shared: Shared, scene: Scene) -> Path:
     """The landscape cut into tiles of 32 pixels."""
-    folder = tmp_path_factory.mktemp("tiles")
-    tiling.cut(describe([scene_path]), folder / "land", tiling.Cut(size=32))
-    return folder / "land"
+    made = shared.made("tiles", lambda folder: tiling.cut(scene, folder / "land", tiling.Cut(size=32)))
+    return made / "land"
 
 
 @pytest.fixture(scope="session")
-def model_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model_path(shared: Shared, tile_set: Path) -> Path:
     """A model of few weights trained on the landscape for two epochs; `runs/model` lies beside it."""
-    folder = tmp_path_factory.mktemp("model")
-    recipe = config.load(
-        None, ["model.name=conv", "train.epochs=2", "train.min_steps=4", "model.params.width=8"]
-    )
-    training.train(
-        [store.load(tile_set)], recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu"
-    )
-    return folder / "model.onnx"
+    recipe = "model.name=conv", "train.epochs=2", "train.min_steps=4", "model.params.width=8"
+    return shared.trained(tile_set, *recipe) / "model.onnx"
+
+
+@pytest.fixture(scope="session")
+def model(model_path: Path) -> runtime.Model:
+    """That model, opened on one thread."""
+    return runtime.load(model_path, "cpu", threads=1)
 
 
 @pytest.fixture(scope="session")

@@ -53,11 +53,6 @@ def layer(content: bytes, image: np.ndarray) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model(model_path):
-    return runtime.load(model_path, "cpu")
-
-
-@pytest.fixture(scope="module")
 def proto(model_path):
     return onnx.load(model_path)
 

@@ -130,11 +130,6 @@ def test_a_full_disk_is_an_error(tmp_path: Path, suffix: str, limit: int) -> Non
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_result_is_replaced_in_one_step_and_only_where_that_was_asked_for(
     tmp_path: Path, suffix: str, scene_path: Path, model: runtime.Model, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,6 @@ from satae.errors import ConfigError
 from satae.grid import Window
 from satae.inference import frames, runtime
 from satae.inference.scan import scan, scan_windows
-from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.tiles import store
 from satae.training import run as training
@@ -171,11 +170,6 @@ def dense(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> runtime.M
     recipe = config.load(None, [*SMALL, "train.epochs=1", "train.min_steps=4"])
     training.train([store.load(tile_set)], recipe, folder / "m.onnx", folder / "run", device="cpu")
     return runtime.load(folder / "m.onnx", "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def scene(scene_path: Path) -> Scene:
-    return describe([scene_path])
 
 
 def test_a_dense_model_says_how_it_is_blended(dense: runtime.Model):

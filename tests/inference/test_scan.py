@@ -2,7 +2,6 @@
 
 import dataclasses
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +14,6 @@ from scipy import ndimage
 
 from satae.grid import Window
 from satae.inference import runtime, scan
-from satae.scene.describe import describe
 from satae.scene.scene import Scene
 
 
@@ -97,16 +95,6 @@ def test_batches_of_any_size_give_the_same_map(device: str) -> None:
     assert np.array_equal(
         stitched(source, Box(3, 4, device=device)), stitched(source, Box(3, 4)), equal_nan=True
     )
-
-
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def scene(scene_path: Path) -> Scene:
-    return describe([scene_path])
 
 
 def untiled(scene: Scene, model: runtime.Model) -> np.ndarray:

@@ -31,11 +31,6 @@ def shown(value: float) -> int:
     return round(255 * min(max((float(value) - 100) / 1000, 0), 1) ** 0.7)
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 def test_each_panel_shows_its_pixels_by_nearest_neighbour() -> None:
     image = RNG.integers(0, 1500, (4, 48, 48)).astype("uint16")
     inside = np.zeros((48, 48), bool)

@@ -80,11 +80,6 @@ def page(folder: Path, model: runtime.Model, *scenes: Any, **options: Any) -> tu
 
 
 @pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
 def made(
     scene_path: Path, model: runtime.Model, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, Page]:

@@ -122,11 +122,6 @@ def checked(item: dict[str, Any]) -> pystac.Item:
 
 
 @pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
 def folder(
     model_path: Path, model: runtime.Model, scene_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -29,16 +29,6 @@ RULE = Rule("threshold", 2.0)
 
 
 @pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def scene(scene_path: Path) -> Scene:
-    return describe([scene_path])
-
-
-@pytest.fixture(scope="module")
 def other_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """rx_shrunk as `satae train` makes it."""
     folder = tmp_path_factory.mktemp("other")

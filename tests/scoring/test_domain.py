@@ -21,11 +21,6 @@ from satae.scene.scene import Scene
 from satae.scoring import domain as shift
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 def noisy(image: np.ndarray, valid: np.ndarray, seed: int = 0) -> np.ndarray:
     """The same DN in another place: of each band's own values, but without any order."""
     rng, out = np.random.default_rng(seed), image.copy()

@@ -18,11 +18,6 @@ from satae.scoring.heatmap import Heatmap
 
 
 @pytest.fixture(scope="module")
-def scene(scene_path: Path) -> Scene:
-    return describe([scene_path])
-
-
-@pytest.fixture(scope="module")
 def written(scene: Scene, model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
     model = runtime.load(model_path, "cpu", threads=1)
     assert model.card.calibration is not None

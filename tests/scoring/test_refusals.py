@@ -25,11 +25,6 @@ from satae.scene.describe import describe
 OLD_PAGE = 'mine, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 def unfit(make_scene: MakeScene, image: np.ndarray, kind: str) -> Path:
     if kind == "bands":
         return make_scene(image[:3])

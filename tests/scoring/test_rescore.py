@@ -31,11 +31,6 @@ from satae.scoring.run import Result
 LOW, HIGH = Rule("threshold", 2.0), Rule("threshold", 2.6)
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 @pytest.fixture
 def scored(scene_path: Path, model: runtime.Model, tmp_path: Path) -> Result:
     """A result of its own for each test, with ten regions or more."""

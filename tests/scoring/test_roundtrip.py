@@ -19,11 +19,6 @@ from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 @dataclass(frozen=True)
 class Pointwise(runtime.Model):
     """A model that finds what is brighter than 60000 in the first band, and nothing else."""

@@ -34,11 +34,6 @@ from satae.scoring.run import Result
 EIGHT = np.ones((3, 3), int)
 
 
-@pytest.fixture(scope="module")
-def model(model_path: Path) -> runtime.Model:
-    return runtime.load(model_path, "cpu", threads=1)
-
-
 def components(mask: np.ndarray, smallest: int = 4) -> set[bytes]:
     """The 8-connected components of at least so many pixels, each as the bytes of its mask."""
     label, count = ndimage.label(mask, EIGHT)
