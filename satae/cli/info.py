@@ -1,4 +1,4 @@
-"""What `satae info` says of a file."""
+"""What `satae info` says of a file. What one kind of file needs is imported for that kind alone."""
 
 from __future__ import annotations
 
@@ -7,17 +7,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-import geopandas
-import pyogrio
-
-from satae import formats
 from satae.errors import SceneError, TilesError
-from satae.grid import crs_name
-from satae.inference import runtime
-from satae.scene.describe import describe
-from satae.scene.scene import Scene
-from satae.scene.stream import ahead, strips
-from satae.tiles import store
+
+LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
 
 def about(path: Path, *, check: bool = False) -> dict[str, Any]:
@@ -31,12 +23,17 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
         return _model(path)
     if path.suffix.lower() == ".gpkg":
         return _result(path, check)
-    if path.suffix.lower() in formats.FORMATS:
+    if path.suffix.lower() in LAYERS:
         return _regions(path)
-    return _scene(describe([path]), check)
+    return _scene(path, check)
 
 
-def _scene(scene: Scene, check: bool) -> dict[str, Any]:
+def _scene(path: Path, check: bool) -> dict[str, Any]:
+    from satae.grid import crs_name
+    from satae.scene.describe import describe
+    from satae.scene.stream import ahead, strips
+
+    scene = describe([path])
     grid = scene.grid
     facts: dict[str, Any] = {
         "kind": "scene",
@@ -58,7 +55,9 @@ def _scene(scene: Scene, check: bool) -> dict[str, Any]:
 
 
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:
-    opened = store.load(path)
+    from satae.tiles.store import load
+
+    opened = load(path)
     facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
     facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
     facts["files"] = [f.path for f in opened.record.files]
@@ -72,6 +71,8 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
+    from satae.inference import runtime
+
     model = runtime.load(path, "cpu")
     card = model.card
     facts: dict[str, Any] = {"kind": "model", "path": str(path), "sha256": model.sha256}
@@ -119,6 +120,11 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
 
 def _regions(path: Path) -> dict[str, Any]:
     """A result of one layer, which is read whole; an empty GeoJSON has no columns to know it by."""
+    import geopandas
+    import pyogrio
+
+    from satae import formats
+
     if not path.is_file():
         raise SceneError(f"{path} does not exist")
     formats.FORMATS[path.suffix.lower()].check("OGC:CRS84")

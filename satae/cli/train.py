@@ -52,11 +52,14 @@ def train(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
         )
     from satae import config as recipes
-    from satae.decisions.feedback import heeded
     from satae.tiles.store import load_all
 
     recipe = recipes.load(config, extra)
-    sets, heed = heeded(load_all(tilesets or [Path("tiles")]), feedback)
+    sets, heed = load_all(tilesets or [Path("tiles")]), None
+    if feedback:
+        from satae.decisions.feedback import heeded
+
+        sets, heed = heeded(sets, feedback)
 
     from satae.training import run as training
 
@@ -76,9 +79,13 @@ def train(
         "model": str(out), "run": str(run), "epochs": result.epochs,
         "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
         "device": result.card.trained_on, "parity": result.card.parity.model_dump(), "findings": result.findings,
-        "feedback": asdict(heed) if feedback else None,
+        "feedback": asdict(heed) if heed else None,
     }  # fmt: skip
-    say(as_json, content, [*_lines(result), *heed.lines, *[f"! {text}" for text in result.findings[:5]]])
+    say(
+        as_json,
+        content,
+        [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:5]]],
+    )
 
 
 def _lines(result: Result) -> list[str]:

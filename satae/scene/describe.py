@@ -5,23 +5,21 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import geopandas
 import numpy as np
-import shapely
+import numpy.typing as npt
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
-from satae.scene import raster
+from satae.scene import aoi, raster
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.stream import Reader
 from satae.scene.tags import GDAL_NODATA, text_tags
 
-EDGE_PARTS = 1000  # an AOI's straight edges are divided into pieces of this share of its size
 EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
 ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
 
@@ -72,7 +70,7 @@ def describe(
         scales=tuple(b.scale for b in used),
         offsets=tuple(b.offset for b in used),
         limits=limits,
-        area=None if limits.aoi is None else _geometries(limits.aoi, grids[0]),
+        area=None if limits.aoi is None else aoi.polygons(limits.aoi, grids[0]),
     )
     _warn(scene, declared=len(offered))
     return scene
@@ -177,34 +175,6 @@ def _fits(value: float, kind: np.dtype[Any]) -> bool:
     return np.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
 
 
-def _geometries(aoi: Path, grid: Grid) -> tuple[Any, ...]:
-    """The polygons of a vector file, in the CRS of `grid`."""
-    if not aoi.exists():
-        raise SceneError(f"{aoi} does not exist")
-    try:
-        frame = geopandas.read_file(aoi)
-    except Exception as error:  # pyogrio raises several unrelated types
-        raise SceneError(f"{aoi} cannot be read as a vector file: {raster.cause(error)}") from error
-    if (frame.crs is None) != (grid.crs is None):
-        side = aoi if frame.crs is None else "the scene"
-        raise SceneError(f"{side} states no CRS, so {aoi} cannot be laid over the scene; assign one first")
-    frame = frame[~(frame.geometry.is_empty | frame.geometry.isna())]
-    frame = frame.set_geometry(frame.geometry.make_valid())  # first: made longer, a crossed ring loses a half
-    if frame.crs is not None and len(frame):
-        left, bottom, right, top = frame.total_bounds
-        # straight edges bend on the way to another CRS
-        longest = max(right - left, top - bottom) / EDGE_PARTS or 1
-        frame = frame.set_geometry(frame.geometry.segmentize(longest)).to_crs(grid.crs)
-    if len(frame) and not np.isfinite(frame.total_bounds).all():
-        raise SceneError(f"{aoi} reaches beyond what the scene's CRS can express; clip it to the scene first")
-    shapes = [g for g in frame.geometry.make_valid() if g.area > 0]
-    outline = shapely.Polygon(grid.footprint())
-    touching = tuple(g for g in shapes if g.intersects(outline))
-    if not touching:
-        raise SceneError(f"{aoi} has no polygon that touches the scene")
-    return touching
-
-
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     """A name for files and layers, and what tells each file of a stack apart ('' for a single one).
 
@@ -249,15 +219,20 @@ def _warn(scene: Scene, *, declared: int) -> None:
 def _zero_edge(scene: Scene, reader: Reader) -> float:
     """Share of the outermost pixels that are valid and 0 in every band; a sample of them at the sides.
 
-    Whole columns would decode the whole of a striped file.
+    Whole columns would decode the whole of a striped file, so only blocks that hold sampled rows are read.
     """
     height, width = scene.grid.height, scene.grid.width
+    sampled = np.zeros(height, bool)
+    sampled[np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int)] = True
 
-    def share(window: Window) -> float:
+    def empty(window: Window) -> npt.NDArray[np.bool_]:
         image, valid = reader.read(window)
-        return float(((image == 0).all(axis=0) & valid).mean())
+        return np.asarray((image == 0).all(axis=0) & valid)
 
-    ends = [share(Window(row, 0, 1, width)) for row in (0, height - 1)]
-    rows = np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int)
-    sides = [share(Window(int(row), col, 1, 1)) for row in rows for col in (0, width - 1)]
-    return float((np.mean(ends) * width + np.mean(sides) * height) / (width + height))
+    ends = [empty(Window(row, 0, 1, width)).mean() for row in (0, height - 1)]
+    sides = []
+    for part in Window(0, 0, height, 1).cells((scene.block[0], 1)):
+        rows = sampled[part.row : part.stop[0]]
+        if rows.any():
+            sides += [empty(replace(part, col=col))[rows] for col in (0, width - 1)]
+    return float((np.mean(ends) * width + np.concatenate(sides).mean() * height) / (width + height))

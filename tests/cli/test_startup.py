@@ -1,0 +1,88 @@
+"""What each command loads: each is run for real, on something tiny, and no library that it does not use comes in."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = [
+    "numpy", "rasterio", "shapely", "pyproj", "pyogrio", "geopandas", "pandas", "pyarrow", "scipy", "cv2", "torch",
+    "onnxruntime", "onnx", "albumentations", "matplotlib", "yaml", "fastapi",
+]  # fmt: skip
+PROGRAM = f"""
+import atexit, os, sys
+atexit.register(lambda: open(os.environ["LOADED"], "w").write(" ".join(set({HEAVY}) & set(sys.modules))))
+from satae.cli.app import main
+main()
+"""
+PIXELS = "numpy rasterio shapely pyproj "
+FRAMES = "pyogrio geopandas pandas pyarrow "  # pyogrio brings in the others where they are installed
+TRAINING = PIXELS + "scipy cv2 torch onnxruntime onnx albumentations matplotlib yaml"
+
+MAY_LOAD = {
+    "--help": "",
+    "--version": "",
+    "tile --help": "",
+    "tile {scene}": PIXELS,
+    "tile {scene} --aoi {aoi} --patches": PIXELS + FRAMES,
+    "info {scene} --check": PIXELS,
+    "info {tiles} --check": "numpy shapely pyproj",
+    "info {model}": "numpy onnxruntime",
+    "info {result} --check": "",
+    "score {scene} --model {model}": PIXELS + FRAMES + "scipy cv2 onnxruntime",
+    "train {tiles} --set model.name=rx": TRAINING,
+    "export {model} --precision fp16 --tiles {tiles} --out small.onnx": PIXELS
+    + "scipy cv2 torch onnxruntime onnx yaml",
+}
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """A command in a process of its own; what it loads of HEAVY will stand in the file `loaded`."""
+    command = [sys.executable, "-c", PROGRAM, *words]
+    place = os.environ | {"LOADED": str(folder / "loaded")}
+    return subprocess.Popen(
+        command, cwd=folder, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def loaded(folder: Path) -> set[str]:
+    return set((folder / "loaded").read_text().split())
+
+
+@pytest.fixture
+def things(
+    scene_path: Path, tile_set: Path, model_path: Path, finished: Path, tmp_path: Path
+) -> dict[str, Path]:
+    """What commands are given, by the words that stand for it."""
+    aoi = tmp_path / "aoi.geojson"
+    ring = "[[[9, 46.9], [9.01, 46.9], [9.01, 46.95], [9, 46.95], [9, 46.9]]]"
+    aoi.write_text(f'{{"type": "Polygon", "coordinates": {ring}}}')
+    result = finished / "anomalies.gpkg"
+    return {"scene": scene_path, "tiles": tile_set, "model": model_path, "result": result, "aoi": aoi}
+
+
+@pytest.mark.parametrize("line", MAY_LOAD)
+def test_a_command_loads_what_it_uses_and_no_more(line: str, tmp_path: Path, things: dict[str, Path]) -> None:
+    with start(tmp_path, *(word.format_map(things) for word in line.split())) as command:
+        _, error = command.communicate(timeout=300)
+    assert command.returncode == 0, error
+    assert loaded(tmp_path) <= set(MAY_LOAD[line].split())
+
+
+def test_a_review_loads_no_network_no_model_and_no_frames(tmp_path: Path, gpkg: Path) -> None:
+    with start(tmp_path, "review", str(gpkg)) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline().startswith("http://127.0.0.1:")
+        command.send_signal(signal.SIGINT)
+        command.communicate(timeout=60)
+    assert loaded(tmp_path) <= set(f"{PIXELS} cv2 fastapi".split())
+
+
+def test_what_lists_and_what_demonstrates_loads_no_frames_before_it_must(tmp_path: Path) -> None:
+    """`satae models` measures every architecture, and the demo takes minutes: their modules alone are loaded."""
+    program = f"import sys, satae.cli.catalogue\nprint(*(n for n in {HEAVY} if n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) <= set(["numpy", "scipy", "torch", "yaml"])
