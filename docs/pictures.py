@@ -1,7 +1,8 @@
-"""Renders the pictures of docs/tutorial.md: python docs/pictures.py DEMO, the folder that `satae demo` left.
+"""Renders the pictures of the documentation: python docs/pictures.py DEMO, the folder that `satae demo` left.
 
-Report and review are rendered by chromium, the layers by QGIS itself (python3 of the system with qgis.core); what is
-not installed leaves its pictures as they are. Afterwards look at them.
+With REAL SCENE behind it, a folder with a result and the GeoTIFF that was scored, it renders real.jpg too. Report and
+review are rendered by chromium, the layers by QGIS itself (python3 of the system with qgis.core); what is not installed
+leaves its pictures as they are. Afterwards look at them.
 """
 
 from __future__ import annotations
@@ -15,10 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import geopandas
+import numpy as np
 import pyogrio
+import shapely.affinity
+
+from satae.scene import raster
+from satae.training import figures
 
 PICTURES = Path(__file__).with_name("pictures")
-WIDTH = 1000  # of pictures, in pixels
+WIDTH = 1200  # of pictures at most, in pixels
 QUALITY = 82
 QGIS = r"""
 import sys
@@ -113,11 +120,31 @@ def qgis(folder: Path, home: Path) -> Any:
     return cv2.imread(str(picture))
 
 
-def main(folder: Path) -> None:
-    """All pictures."""
+def real(folder: Path, scene: Path, home: Path) -> Any:
+    """A scene in true colour (bands blue, green, red first) beside its heatmap, with the regions of a result."""
+    with raster.reading(scene) as dataset:
+        grid = raster.grid_of(scene, dataset)
+        dn = raster.read(scene, dataset, [3, 2, 1], grid.window).astype(float)
+    heatmap = folder / "anomalies_heatmap.tif"
+    with raster.reading(heatmap) as dataset:
+        heat = raster.read(heatmap, dataset, [1], grid.window)[0]
+    low, high = np.quantile(dn, [0.01, 0.99])
+    rgb = np.clip((dn - low) / (high - low), 0, 1).transpose(1, 2, 0) ** 0.8
+    regions = geopandas.read_file(folder / "anomalies.gpkg", layer="anomalies").sort_values("rank")
+    to_pixels = (~grid.transform).to_shapely()
+    outlines = [shapely.affinity.affine_transform(polygon, to_pixels) for polygon in regions.geometry]
+    rings = [shapely.get_coordinates(shapely.get_parts(polygon)[0].exterior) for polygon in outlines]
+    title = f"the {len(rings)} regions that satae ranks highest"
+    figures.overview(home / "real.png", rgb, heat, rings, title)
+    return cv2.imread(str(home / "real.png"))
+
+
+def main(folder: Path, *result: Path) -> None:
+    """All pictures; `result` is the folder of a real result and its scene, or nothing."""
     PICTURES.mkdir(exist_ok=True)
     for name in ("curves", "reconstructions"):
         write(name, cv2.imread(str(folder / "runs" / "model" / f"{name}.png")))
+    write("overview", cv2.imread(str(folder / "overview.png")))
     layers = pyogrio.read_dataframe(folder / "anomalies.gpkg", layer="anomalies", read_geometry=False)
     write("chip", cv2.imread(str(folder / layers.set_index("rank")["chip"][1])))
     with tempfile.TemporaryDirectory() as made:
@@ -126,6 +153,7 @@ def main(folder: Path) -> None:
             "report": shot(page, 1000, 1085, home),
             "qgis": qgis(folder, home),
             "review": review(folder, home),
+            "real": real(*result, home) if result else None,
         }
     for name, picture in found.items():
         if picture is None:
@@ -135,7 +163,9 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not (Path(sys.argv[1]) / "anomalies.html").exists():
-        sys.exit("usage: python docs/pictures.py DEMO, a folder that `satae demo` left")
+    if len(sys.argv) not in (2, 4) or not (Path(sys.argv[1]) / "anomalies.html").exists():
+        sys.exit(
+            "usage: python docs/pictures.py DEMO [REAL SCENE], DEMO being a folder that `satae demo` left"
+        )
     os.environ.setdefault("NO_COLOR", "1")
-    main(Path(sys.argv[1]).resolve())
+    main(*(Path(word).resolve() for word in sys.argv[1:]))

@@ -97,8 +97,8 @@ def overview(
     left.set_title(title)
     right.set_title("heatmap: -log10 of the tail probability")
     figure.colorbar(drawn, ax=right, shrink=0.85, extend="max")
-    for axis in (left, right):
-        axis.set(xticks=[], yticks=[])
+    for axis in (left, right):  # circles that reach beyond the scene do not widen the picture
+        axis.set(xticks=[], yticks=[], xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
     figure.savefig(path, metadata={"Software": None})
 
 

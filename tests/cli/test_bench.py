@@ -51,7 +51,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> P
 def test_every_kind_has_help_with_an_example_and_is_documented(kind: str) -> None:
     text = click.unstyle(typed(kind, "-h").stdout)
     assert f"satae bench {kind}" in " ".join(text.split("Options")[0].split())
-    for document in ("README.md", "CHANGELOG.md"):
+    for document in ("docs/benchmarks.md", "CHANGELOG.md"):
         assert re.search(rf"\bsatae bench {kind}\b", (Path(__file__).parents[2] / document).read_text())
 
 

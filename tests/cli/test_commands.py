@@ -24,6 +24,7 @@ EVERYWHERE = {"-h", "--help"}
 PENDING: set[str] = set()
 # satae, then words up to the end of the line, a comment or the next command
 CALLED = re.compile(r"(?<![\w./-])satae(?= [a-z-])([^`#;&|>\n]*)")
+FENCED = re.compile(r"^```\w*\n(.*?)^```$", re.M | re.S)
 
 
 def walk(command: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -50,7 +51,9 @@ def section(name: str) -> str:
 
 def calls(text: str) -> Iterator[tuple[str, list[str]]]:
     """Every command line of satae in the code of a page: its command, and the options that it is given."""
-    code = "\n".join([*re.findall(r"^    .*$", text, re.M), *re.findall(r"`([^`]+)`", text)])
+    plain = FENCED.sub("", text)
+    typed = re.findall(r"^\$ .*$", "".join(FENCED.findall(text)), re.M)
+    code = "\n".join([*typed, *re.findall(r"^    .*$", plain, re.M), *re.findall(r"`([^`]+)`", plain)])
     for words in (found.split() for found in CALLED.findall(code.replace("\\\n", " "))):
         while words and words[0].startswith("-"):  # of the program itself
             yield "satae", [words.pop(0)]
@@ -92,7 +95,9 @@ def test_pages_type_no_command_or_option_that_is_not_there(path: Path) -> None:
 
 def test_the_reader_of_command_lines_notices_what_is_wrong() -> None:
     text = "    $ satae -q fly\nsay `satae score --nothing=1 --top 2`; satae is a tool\n    satae bench had X --far 2"
+    text += "\n```console\n$ satae dive --deep\nsatae says hello\n```\nsatae is `a tool`"
     assert list(calls(text)) == [
+        ("satae dive", ["--deep"]),
         ("satae", ["-q"]),
         ("satae fly", []),
         ("satae bench had", ["--far"]),
