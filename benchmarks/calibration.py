@@ -158,7 +158,7 @@ class InTorch:
 
 def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, device: str) -> Model:
     """What `learn.train` fits, without its export."""
-    planned = loop.Plan(recipe, chosen, loop.fit_normalizer(sets, chosen, recipe))
+    planned = loop.plan(sets, recipe, chosen)
     shutil.rmtree(work / "run", ignore_errors=True)
     (work / "run").mkdir()
     fitted = loop.fit(sets, planned, work / "run", device=loop.device_named(device))

@@ -2,7 +2,7 @@
 
 A setting that is `auto`, or absent, is left to the architecture and to the rule in `presets`. The defaults
 here and `configs/default.yaml` are the same (tested). Unknown keys and values are refused with the list of
-what there is.
+what there is. The recipes of `configs/` go with the package and are found by name.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from satae.errors import ConfigError
 
 MAX_BYTES = 2**20
 AUTO = "auto"
+HERE = Path(__file__).resolve().parent
+SHIPPED = HERE / "configs", HERE.parent / "configs"  # in an installed satae, in its repository
 
 
 class _Section(pydantic.BaseModel):
@@ -177,12 +179,33 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def recipes() -> dict[str, Path]:
+    """The recipes that go with satae, by name."""
+    folder = next(place for place in SHIPPED if (place / "default.yaml").is_file())
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_file(given: Path) -> Path:
+    """The file of a recipe: that of the name, where satae has one, else the path itself.
+
+    Raises ConfigError with the names where there is neither.
+    """
+    known = recipes()
+    if str(given) in known:
+        return known[str(given)]
+    if not given.exists():
+        raise ConfigError(
+            f"{given} is no file and no recipe of satae; there are {', '.join(known)}, or name a .yaml file"
+        )
+    return given
+
+
 def load(path: Path | None, changes: list[str] | None = None) -> Recipe:
-    """The recipe in a YAML file, or the default one, with `key.sub=value` changes applied.
+    """The recipe of that name or in that YAML file, or the default one, with `key.sub=value` changes applied.
 
     Raises ConfigError, naming the key, the value and what would be allowed.
     """
-    values = {} if path is None else _parsed(path)
+    values = {} if path is None else _parsed(recipe_file(path))
     for change in changes or []:
         _apply(values, change)
     return checked(values, path)

@@ -1,39 +1,48 @@
-"""What a command says while it works: a bar on a terminal, plain lines otherwise, all on stderr."""
+"""What a command says while it works: a bar on a terminal, plain lines otherwise, all on stderr.
+
+A tool is handed `Steps` and opens a stage for each part of its work; it prints nothing itself.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+import threading
 import time
-from types import TracebackType
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 EVERY = 10.0  # seconds between plain lines
+LIVELY = 0.1  # seconds between two states of a line that is rewritten
+BEAT = 0.5  # seconds after which a line is looked at again, whether or not the work says anything
+BRIEF = 2.0  # seconds that need no line
+SURE = 0.001  # share of the work from which on the time left can be told
+RECENT = 15.0  # seconds whose progress tells the time left
+WIDTH = 20  # characters of a bar
+
+Clock = Callable[[], float]
 
 
 class Bar:
-    """Progress towards a total, with rate and time left.
+    """How far a stage is: `done` of `total`, counted in `unit`, with rate and time left; `note` stands behind them.
 
-    `unit` names what is counted; `note` is shown behind the numbers. On a terminal one line is rewritten,
-    elsewhere a line is printed every ten seconds and at the end; `quiet` prints nothing.
+    Without a total there is only the time that it has taken. `changed` is called at every change.
     """
 
-    def __init__(self, title: str, total: float, unit: str, *, quiet: bool = False) -> None:
-        self.title, self.total, self.unit, self.quiet = title, total, unit, quiet
+    def __init__(
+        self, title: str, total: float, unit: str, now: Clock, changed: Callable[[Bar], None] | None = None
+    ) -> None:
+        self.title, self.total, self.unit, self.now, self.changed = title, total, unit, now, changed
         self.done, self.note = 0.0, ""
-        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        self.started = self.printed = time.monotonic()
+        self.started = now()
+        self.trail = deque([(self.started, 0.0)])  # (time, done) over the last RECENT seconds
 
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
-        if self.quiet:
-            return
-        if kind is None:
-            self._print()
-        if self.live:
-            sys.stderr.write("\n")
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the stage began."""
+        return self.now() - self.started
 
     def add(self, amount: float) -> None:
         """So much more is done."""
@@ -43,38 +52,112 @@ class Bar:
         """So much is done; `note` stays until it is replaced."""
         self.done = done
         self.note = self.note if note is None else note
-        if not self.quiet and time.monotonic() - self.printed >= (0.1 if self.live else EVERY):
-            self._print()
+        moment = self.now()
+        if moment - self.trail[-1][0] >= LIVELY:
+            self.trail.append((moment, done))
+        while len(self.trail) > 1 and moment - self.trail[1][0] >= RECENT:
+            self.trail.popleft()
+        if self.changed is not None:
+            self.changed(self)
 
-    def _print(self) -> None:
-        now = time.monotonic()
-        self.printed = now
-        line = self._line(now - self.started)
-        sys.stderr.write(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
-        sys.stderr.flush()
+    def left(self) -> float | None:
+        """Seconds until the end at the pace of late; None while too little is done to tell."""
+        since, before = self.trail[0]
+        passed, done = self.now() - since, self.done - before
+        if self.elapsed < BRIEF or self.done < SURE * self.total or done <= 0 or passed <= 0:
+            return None
+        return max(0.0, self.total - self.done) * passed / done
 
-    def _line(self, elapsed: float) -> str:
-        rate = self.done / elapsed if elapsed > 0 else 0.0
-        share = min(1.0, self.done / self.total) if self.total else 1.0
-        left = (self.total - self.done) / rate if rate > 0 else 0.0
-        width = 20
-        drawn = "#" * round(share * width)
-        times = f"{clock(elapsed)} elapsed" if share >= 1 else f"{clock(left)} left"
-        return (
-            f"{self.title} [{drawn:.<{width}}] {100 * share:3.0f} %  {_short(rate)} {self.unit}/s  {times}"
-            f"{'  ' + self.note if self.note else ''}"
-        )
+    def __str__(self) -> str:
+        behind = f"  {self.note}" if self.note else ""
+        if not self.total:
+            return f"{self.title}  {clock(self.elapsed)} elapsed{behind}"
+        share, left = min(1.0, self.done / self.total), self.left()
+        drawn = "#" * round(share * WIDTH)
+        rate = self.done / self.elapsed if self.elapsed > 0 else 0.0
+        ends = share >= 1 or left is None
+        times = f"{clock(self.elapsed)} elapsed" if ends or left is None else f"{clock(left)} left"
+        return f"{self.title} [{drawn:.<{WIDTH}}] {100 * share:3.0f} %  {_short(rate)}{self.unit}/s  {times}{behind}"
 
 
 class Steps:
-    """What a command says its progress by; it says nothing where it is `quiet`."""
+    """The stages of a command, one after the other, each with a line on stderr that says how far it is.
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
+    On a terminal the line is rewritten, and taken back where the stage was brief. Elsewhere one is printed at most
+    every ten seconds, and one at the end of a stage that was not brief. `quiet` says nothing. `now` is the clock;
+    a `beat` of 0 looks at a line only when the work says something.
+    """
 
-    def bar(self, title: str, total: float, unit: str) -> Bar:
-        """The bar of a part of the work."""
-        return Bar(title, total, unit, quiet=self.quiet)
+    def __init__(
+        self, *, quiet: bool = False, above: str = "", now: Clock = time.monotonic, beat: float = BEAT
+    ) -> None:
+        self.quiet, self.above, self.now, self.beat = quiet, above, now, beat
+        self.live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.told = now() - EVERY  # when the line of a stage that goes on was last printed
+        self.lock = threading.RLock()
+
+    def under(self, title: str) -> Steps:
+        """The same for what is done as a part of something else, whose title goes before those of its stages."""
+        return Steps(quiet=self.quiet, above=f"{self.above}{title}: ", now=self.now, beat=self.beat)
+
+    @contextmanager
+    def stage(self, title: str, total: float = 0.0, unit: str = "", *, brief: float = BRIEF) -> Iterator[Bar]:
+        """The bar of a stage, which leaves a line where it takes `brief` seconds; 0 for one that always does."""
+        bar = Bar(self.above + title, total, unit, self.now, None if self.quiet else self._tell)
+        if self.quiet:
+            yield bar
+            return
+        if self.live:
+            self._print(bar)
+        with self._watched(bar):
+            try:
+                yield bar
+            except BaseException:
+                self._write("\n" if self.live else "")
+                raise
+        if bar.elapsed >= brief:
+            self._print(bar)
+            self._write("\n" if self.live else "")
+        elif self.live:
+            self._write("\r\x1b[2K")
+
+    @contextmanager
+    def _watched(self, bar: Bar) -> Iterator[None]:
+        """Tell of the bar every `beat` too, from a thread of its own, until the stage is over."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(self.beat):
+                self._tell(bar)
+
+        watching = threading.Thread(target=watch, name="satae progress", daemon=True)
+        if self.beat:
+            watching.start()
+        try:
+            yield
+        finally:
+            over.set()
+            if self.beat:
+                watching.join()
+
+    def _tell(self, bar: Bar) -> None:
+        """Print the bar where it is time to."""
+        with self.lock:
+            silent = self.now() - self.told
+            if silent >= (LIVELY if self.live else EVERY) and (self.live or bar.elapsed >= BRIEF):
+                self.told = self.now()
+                self._print(bar)
+
+    def _print(self, bar: Bar) -> None:
+        with self.lock:
+            self._write(f"\r\x1b[2K{bar}" if self.live else f"{bar}\n")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+SILENT = Steps(quiet=True)
 
 
 def clock(seconds: float) -> str:

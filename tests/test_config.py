@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from satae.config import MAX_BYTES, Recipe, checked, load
+from satae import models
+from satae.config import MAX_BYTES, Recipe, checked, load, recipes
 from satae.errors import ConfigError
 from satae.training.presets import settled
 
@@ -60,6 +61,28 @@ def test_every_recipe_in_configs_loads():
     paths = sorted(CONFIGS.glob("*.yaml"))
     assert paths
     assert all(isinstance(load(path), Recipe) for path in paths)
+
+
+def test_every_architecture_has_a_recipe():
+    named = {load(path).model.name for path in recipes().values() if path.stem != "default"}
+    assert named == set(models.NAMES)
+
+
+def test_a_recipe_is_found_by_its_name_or_by_its_path(tmp_path: Path, monkeypatch):
+    assert load(Path("areas")) == load(CONFIGS / "areas.yaml") != Recipe()
+    monkeypatch.chdir(tmp_path)
+    Path("areas.yaml").write_text("model: {name: rx}")
+    Path("own").write_text("model: {name: pca}")
+    assert (load(Path("areas.yaml")).model.name, load(Path("own")).model.name) == ("rx", "pca")
+    assert load(Path("areas")).model.name == "rx_shrunk", "a name is not that of a file"
+
+
+def test_a_recipe_that_there_is_not_is_refused_with_the_names_there_are():
+    with pytest.raises(ConfigError) as refused:
+        load(Path("area"))
+    said = str(refused.value)
+    assert said.startswith("area is no file and no recipe of satae")
+    assert all(path.stem in said for path in CONFIGS.glob("*.yaml"))
 
 
 def test_a_recipe_survives_being_written_and_read(tmp_path: Path):
@@ -175,7 +198,7 @@ def test_a_huge_file_is_refused_without_being_read_whole():
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
-    assert "No such file" in refusal(tmp_path / "absent.yaml")
+    assert "absent.yaml is no file and no recipe" in refusal(tmp_path / "absent.yaml")
     assert "directory" in refusal(tmp_path)
 
 

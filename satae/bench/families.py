@@ -29,7 +29,6 @@ from satae.objectives import Objective
 from satae.training.loop import Task, descend
 from satae.training.presets import settled
 
-RECIPES = Path(__file__).resolve().parents[2] / "configs"
 CHUNK = 1000  # images that are turned into floats at once
 
 Bytes = npt.NDArray[np.uint8]
@@ -95,7 +94,7 @@ class Told:
 
 
 def families(names: Sequence[str], changes: list[str]) -> list[Family]:
-    """Recipes by name: a YAML file, one in configs/, or an architecture with what suits it; `changes` to all.
+    """Recipes by name: a YAML file, one of satae's, or an architecture with what suits it; `changes` to all.
 
     Raises ConfigError where there is none of that name, or one is named twice.
     """
@@ -105,18 +104,15 @@ def families(names: Sequence[str], changes: list[str]) -> list[Family]:
 
 
 def _family(name: str, changes: list[str]) -> Family:
-    own = RECIPES / f"{name}.yaml"
-    if name.endswith(".yaml"):
+    recipes = config.recipes()
+    if name.endswith(".yaml") or name in recipes:
         recipe = config.load(Path(name), changes)
-    elif own.is_file():
-        recipe = config.load(own, changes)
     elif name in models.NAMES:
         recipe = config.load(None, [f"model.name={name}", *changes])
     else:
-        recipes = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
         raise ConfigError(
-            f"--families {name}: there is no such recipe ({recipes}) or architecture ({', '.join(models.NAMES)}); "
-            "name one of these, or a .yaml file"
+            f"--families {name}: there is no such recipe ({', '.join(recipes)}) or architecture "
+            f"({', '.join(models.NAMES)}); name one of these, or a .yaml file"
         )
     return Family(Path(name).stem, settled(recipe, 3, None))
 

@@ -191,7 +191,7 @@ def cifar10(
     data: Annotated[Path, typer.Option(help="CIFAR-10 as distributed: an archive, or a folder of batches.")],
     task: Annotated[str, typer.Option(help="reconstruction or one-class.")] = "reconstruction",
     families: Annotated[
-        str, typer.Option(help="Recipes in configs/, .yaml files or architectures, between commas.")
+        str, typer.Option(help="Recipes of satae, .yaml files or architectures, between commas.")
     ] = "cifar10,cifar10_refined",
     classes: Annotated[str | None, typer.Option(help="Classes by name or number; all without.")] = None,
     limit: Annotated[int, typer.Option(min=0, help="Images to learn from (of each class); 0 for all.")] = 0,
@@ -222,7 +222,7 @@ def cifar10(
 def _do(context: typer.Context, name: str, job: Job, as_json: bool) -> None:
     """Do the job under a bar and say what came of it."""
     steps: Steps = context.obj
-    with steps.bar(f"bench {name}", 0, "map") as bar:
+    with steps.stage(f"bench {name}", 0, "map", brief=0) as bar:
 
         def progress(done: float, total: float, note: str) -> None:
             bar.total = total

@@ -1,13 +1,15 @@
-"""What `satae models` says: everything that a recipe can name."""
+"""What `satae models` says: the recipes of satae, and everything that a recipe can name."""
 
 from __future__ import annotations
 
 import inspect
+import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from satae import heads, models, objectives
+from satae import config, heads, models, objectives
 from satae.config import HeadSettings, MapSettings
 from satae.detector import graph
 from satae.detector.fusion import Mapping
@@ -17,15 +19,27 @@ BANDS = 4  # for which weights and codes are counted
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Kind, name and first sentence of every architecture, objective and score; `measured` of the former."""
+    """Kind, name and first sentence of every recipe, architecture, objective and score; `measured` of architectures."""
     found = [("architecture", name, models.MODELS.module(name)) for name in models.NAMES]
     found += [("objective", name, objectives.OBJECTIVES.module(name)) for name in objectives.NAMES]
     found += [("score", name, heads.SCORES.module(name)) for name in heads.NAMES]
-    return [
+    told = [
+        {"kind": "recipe", "name": name, "about": _purpose(path)} for name, path in config.recipes().items()
+    ]
+    return told + [
         {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
         | (measured(name) if kind == "architecture" else {})
         for kind, name, thing in found
     ]
+
+
+def _purpose(path: Path) -> str:
+    """The first sentence of the comment at the head of a recipe."""
+    head = itertools.takewhile(
+        lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
+    )
+    first, stop, _ = " ".join(line.removeprefix("#").strip() for line in head).partition(". ")
+    return first + stop.strip()
 
 
 def measured(name: str) -> dict[str, Any]:
@@ -54,16 +68,16 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
     """The catalogue as text: a line for each, and for an architecture two more with what is measured and set."""
     out = []
     for row in rows:
-        out.append(f"{row['kind']:<13} {row['name']:<12} {row['about']}")
+        out.append(f"{row['kind']:<13} {row['name']:<16} {row['about']}")
         if "params" in row:
             seen = (
                 f"reaches {row['reach']} px" if row["frame"] is None else f"sees frames of {row['frame']} px"
             )
             code = f"{row['code'] or 'no'} numbers a patch of {row['patch']} x {row['patch']} px"
             out.append(
-                f"{'':<13} {'':<12}   {seen}, keeps {code} and {BANDS} bands, {row['weights']:,} weights"
+                f"{'':<13} {'':<16}   {seen}, keeps {code} and {BANDS} bands, {row['weights']:,} weights"
             )
             if row["params"]:
                 settings = ", ".join(f"{key} {value}" for key, value in row["params"].items())
-                out.append(f"{'':<13} {'':<12}   {settings}")
+                out.append(f"{'':<13} {'':<16}   {settings}")
     return out

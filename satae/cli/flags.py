@@ -22,7 +22,9 @@ Feedback = Annotated[
     Path | None, typer.Option(help="Reviewed layers: what was accepted and rejected counts.")
 ]
 
-Config = Annotated[Path | None, typer.Option(help="Recipe (YAML); see configs/.")]
+Config = Annotated[
+    Path | None, typer.Option(metavar="NAME|FILE", help="A recipe of satae, such as areas, or a YAML file.")
+]
 Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of the recipe.")
 ]

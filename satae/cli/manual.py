@@ -19,14 +19,15 @@ Examples:
     "train": """Fit a model of what is normal and export it to one ONNX file.
 
 Takes all tile sets below tiles/ unless some are named. Without --config a recipe is chosen by the number of
-bands and the size of a pixel. Some blocks of the scenes are held out: the scores are calibrated on them. The
-folder runs/NAME keeps recipe, history, checkpoint, curves.png, reconstructions.png and diagnosis.md, which says
-what to look at. An interrupted run goes on with --resume.
+bands and the size of a pixel; `satae models` lists those that there are. Some blocks of the scenes are held out:
+the scores are calibrated on them. The folder runs/NAME keeps recipe, history, checkpoint, curves.png,
+reconstructions.png and diagnosis.md, which says what to look at. An interrupted run goes on with --resume.
 
 \b
 Examples:
   satae train
   satae train tiles/north tiles/south --out coast.onnx
+  satae train --config areas
   satae train --config my.yaml --set train.epochs=60 --device cuda
 """,
     "score": """Map where scenes are out of place, and rank the regions.
@@ -73,7 +74,7 @@ Examples:
   satae info model.onnx
   satae info anomalies.gpkg --json
 """,
-    "models": """List the architectures, losses and scores that a recipe can name.
+    "models": """List the recipes of satae, and the architectures, losses and scores that a recipe can name.
 
 With settings and their defaults, weights, code size and measured receptive field of every architecture.
 
@@ -109,7 +110,7 @@ FOLDER holds .mat files with `data` (rows, cols, bands) and `map`. Truth is meas
 \b
 Examples:
   satae bench had FOLDER
-  satae bench had FOLDER --seeds 0,1,2 --config configs/hyperspectral.yaml
+  satae bench had FOLDER --seeds 0,1,2 --config hyperspectral
 """,
     "bench ships": """Compare on ports with labelled ships.
 

@@ -51,7 +51,7 @@ def tile(
             check_target(out / scene.name, overwrite=overwrite)
         rows: list[dict[str, Any]] = []
         for scene in found:
-            with steps.bar(f"tile {scene.name}", scene.grid.pixels, "px") as bar:
+            with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=0) as bar:
                 rows.append(_row(cut(scene, out / scene.name, how, bar.add)))
     finally:
         if made and not any(out.iterdir()):

@@ -25,7 +25,6 @@ from satae.console import Steps
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from satae.nn.checkpoint import Epoch
     from satae.training.run import Result
 
 
@@ -64,19 +63,18 @@ def train(
     from satae.training import run as training
 
     steps: Steps = context.obj
-    run = Path("runs") / out.stem
-    with steps.bar("train", 0, "step") as bar:
-
-        def report(done: int, total: int, epoch: Epoch | None) -> None:
-            bar.total = total
-            bar.update(done, _losses(epoch) if epoch else None)
-
-        result = training.train(
-            sets, recipe, out, run, device=device, resume=resume, overwrite=overwrite, report=report
-        )
-        bar.total = bar.done
+    result = training.train(
+        sets,
+        recipe,
+        out,
+        Path("runs") / out.stem,
+        device=device,
+        resume=resume,
+        overwrite=overwrite,
+        steps=steps,
+    )
     content = {
-        "model": str(out), "run": str(run), "epochs": result.epochs,
+        "model": str(out), "run": str(result.run), "epochs": result.epochs,
         "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
         "device": result.card.trained_on, "parity": result.card.parity.model_dump(), "findings": result.findings,
         "feedback": asdict(heed) if heed else None,
@@ -95,7 +93,3 @@ def _lines(result: Result) -> list[str]:
         f"on {card.trained_on}, loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
         f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
     ]
-
-
-def _losses(epoch: Epoch) -> str:
-    return f"epoch {epoch.epoch} loss {epoch.train_loss:.4g} / {epoch.val_loss:.4g}"

@@ -7,11 +7,13 @@ hold is not in the store, and is invalid here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from satae.console import Bar
 from satae.grid import Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Alarms, Calibration
@@ -26,6 +28,16 @@ CELL = 16  # pixels a side of the groups that show how alike neighbours are
 SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, at the most
 
 
+@dataclass(frozen=True)
+class Block:
+    """A block of the sample: its anomaly map (row, col), NaN off its tiles, and the tiles that hold a score, (set,
+    tile) pairs (n, 2), with the largest score of each (n)."""
+
+    scores: Map
+    tiles: npt.NDArray[np.int64]
+    peaks: list[float]
+
+
 def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
     """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
     return cross_calibrated(sets, [(chosen, model)])
@@ -33,18 +45,37 @@ def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibrat
 
 def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
     """The same over several folds, each of blocks that its own model has not seen, taken for scores of one model."""
-    maps: list[Map] = []
-    maxima: list[list[float]] = []
-    pixels = 0
+    return tails(sample(sets, folds))
+
+
+def sample(
+    sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]], bar: Bar | None = None
+) -> list[Block]:
+    """The blocks of the calibration sample, scored; `bar` counts the pixels of their tiles."""
     blocks = [(model, *block) for chosen, model in folds for block in _blocks(sets, chosen)]
+    if bar is not None:
+        bar.total = min(SAMPLE_PIXELS, sum(len(where) * _area(sets[number]) for _, number, where in blocks))
+    out: list[Block] = []
+    pixels = 0
     for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
         model, number, where = blocks[i]
-        scores = _block_map(sets[number], where, model)
-        maps.append(scores)
-        maxima.append(_tile_maxima(sets[number], where, scores, model))
-        pixels += int(np.isfinite(scores).sum())
+        out.append(_block(sets[number], number, where, model))
+        pixels += int(np.isfinite(out[-1].scores).sum())
+        if bar is not None:
+            bar.add(min(len(where) * _area(sets[number]), bar.total - bar.done))
         if pixels > SAMPLE_PIXELS:
             break
+    return out
+
+
+def _area(tiles: TileSet) -> int:
+    """Pixels of a tile."""
+    return tiles.record.size**2
+
+
+def tails(blocks: Sequence[Block]) -> Calibration:
+    """The calibration that follows from the scores of blocks."""
+    maps, maxima = [b.scores for b in blocks], [b.peaks for b in blocks]
     parts = [m[np.isfinite(m)] for m in maps]
     values = np.concatenate(parts)
     candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
@@ -54,7 +85,7 @@ def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model
         region=calibrate.fit_blocks(_peaks(maps, candidate, maxima)),
         candidate=candidate,
         alarms=_alarms(maps, values[values >= candidate], [p.size for p in parts]),
-        pixels=pixels,
+        pixels=sum(p.size for p in parts),
         blocks=len(maps),
     )
 
@@ -167,9 +198,11 @@ def _inside(window: Window, span: Window) -> tuple[slice, slice]:
     return part.slices(span)
 
 
-def _tile_maxima(
-    tiles: TileSet, where: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], model: Model
-) -> list[float]:
-    span = _span(tiles, where, model.card.stride)
-    parts = [scores[_inside(tiles.window(int(t)), span)] for t in where]
-    return [float(np.nanmax(p)) for p in parts if np.isfinite(p).any()]
+def _block(tiles: TileSet, number: int, where: npt.NDArray[np.int64], model: Model) -> Block:
+    """A block of the tile set of that number, scored."""
+    span, scores = _span(tiles, where, model.card.stride), _block_map(tiles, where, model)
+    parts = {int(t): scores[_inside(tiles.window(int(t)), span)] for t in where}
+    peaks = {t: float(np.nanmax(part)) for t, part in parts.items() if np.isfinite(part).any()}
+    return Block(
+        scores, np.array([(number, t) for t in peaks], np.int64).reshape(-1, 2), list(peaks.values())
+    )

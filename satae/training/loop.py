@@ -44,11 +44,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Plan:
-    """What follows from the recipe and the tiles alone, settled before anything is written."""
+    """What follows from the recipe and the tiles alone, settled before anything is written. It is fitted once.
+
+    `model` has its first weights; `drawn` is the state of torch's random numbers after they were drawn.
+    """
 
     recipe: Recipe
     split: Split
     normalizer: Normalizer
+    model: nn.Module
+    drawn: Tensor
 
 
 @dataclass(frozen=True)
@@ -139,8 +144,8 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
     return fitted
 
 
-def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
-    """Which tiles are learned from, and how they are normalised.
+def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -> Plan:
+    """Which tiles are learned from, unless they are `chosen`, how they are normalised, and what is to learn from them.
 
     Raises ConfigError where the recipe asks for what there is not, TilesError where nothing can be held out,
     TrainError where no band varies.
@@ -148,11 +153,13 @@ def plan(sets: Sequence[TileSet], recipe: Recipe) -> Plan:
     cfg = recipe.train
     loss_of = Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
-    _together(
-        models.build(recipe.model.name, len(sets[0].record.bands), recipe.model.params), loss_of, recipe
-    )
-    chosen = split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
-    return Plan(recipe, chosen, fit_normalizer(sets, chosen, recipe))
+    models.resolved(recipe.model.name, recipe.model.params)
+    chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
+    normalizer = fit_normalizer(sets, chosen, recipe)
+    torch.manual_seed(cfg.seed)
+    model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params)
+    _together(model, loss_of, recipe)
+    return Plan(recipe, chosen, normalizer, model, torch.get_rng_state())
 
 
 def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
@@ -199,7 +206,8 @@ def fit(
     recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
     cfg = recipe.train
     torch.manual_seed(cfg.seed)
-    model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params).to(device)
+    torch.set_rng_state(planned.drawn)  # whatever was tried with the model since
+    model = planned.model.train().to(device)
     loss_of = Objective(recipe.objective, int(model.code_size)).to(device)  # type: ignore[arg-type]
     feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
     closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)

@@ -16,7 +16,7 @@ import typer
 from commands import refused, told, typed
 from scenes import MakeScene
 
-from satae import heads, models, objectives
+from satae import config, heads, models, objectives
 from satae.cli import app
 from satae.demo import synthetic
 
@@ -145,7 +145,10 @@ def test_info_refuses_what_it_cannot_read(here: Path, inputs: Path, tmp_path: Pa
 def test_models_lists_everything_that_a_recipe_can_name() -> None:
     rows = told("models")["models"]
     found = {(row["kind"], row["name"]) for row in rows}
-    kinds = ("architecture", models.NAMES), ("objective", objectives.NAMES), ("score", heads.NAMES)
+    kinds = (
+        ("recipe", config.recipes()), ("architecture", models.NAMES), ("objective", objectives.NAMES),
+        ("score", heads.NAMES),
+    )  # fmt: skip
     assert found == {(kind, name) for kind, names in kinds for name in names}
     assert all(row["about"] for row in rows)
     keys = {"params", "weights", "code", "patch", "reach", "frame"}

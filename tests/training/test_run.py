@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from satae import config
@@ -27,8 +28,9 @@ from satae.errors import (
 from satae.inference import runtime
 from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.tiles import store
-from satae.training import lattice, presets
+from satae.training import lattice, loop, presets, shown
 from satae.training import run as training
+from satae.training.calibration import Block
 
 FILES = [
     "checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "evidence.json", "history.jsonl",
@@ -306,6 +308,35 @@ def test_the_quality_of_tiles_is_counted(make_tiles):
     image[:, :32, :32] = 5.0  # the first of four tiles is constant
     valid[32:, 32:] = False  # of the last a quarter is valid
     valid[32:48, 32:48] = True
-    found = training._quality([make_tiles(image, valid)], np.array([[0, 0], [0, 1], [0, 2], [0, 3]]))
+    found = shown.quality([make_tiles(image, valid)], np.array([[0, 0], [0, 1], [0, 2], [0, 3]]))
     assert found.count == 4 and found.constant == 0.25
     assert found.valid == pytest.approx((1 + 1 + 1 + 0.25) / 4)
+
+
+def test_the_worst_and_the_middle_of_the_held_out_tiles_are_shown():
+    scores = np.zeros((4, 4), np.float32)
+    blocks = [
+        Block(scores, np.array([[0, 3], [0, 4]]), [1.0, 9.0]),
+        Block(scores, np.array([[1, 0], [1, 7], [1, 8]]), [5.0, 3.0, 20.0]),
+    ]
+    held_out = np.array([[0, 3], [0, 4], [1, 0], [1, 7]])  # (1, 8) was learned from, and found to be normal
+    told = [(tuple(where.tolist()), title) for where, title in shown.extremes(blocks, held_out)]
+    assert told == [((0, 4), "worst"), ((1, 0), "second worst"), ((1, 7), "median"), ((0, 3), "median")]
+    (alone,) = shown.extremes(blocks[:1], held_out[:1])
+    assert alone[1] == "worst"
+
+
+def test_a_plan_that_was_tried_is_fitted_as_if_it_were_new(tile_set, tmp_path):
+    """The architecture is built once; what draws random numbers in between changes nothing."""
+    sets = [store.load(tile_set)]
+    recipe = config.load(None, ["model.name=variational", "train.epochs=1", "train.min_steps=2"])
+    weights = []
+    for name in ("plain", "tried"):
+        planned, run = loop.plan(sets, recipe), tmp_path / name
+        if name == "tried":
+            planned.model.eval()
+            torch.randn(1000)
+        run.mkdir()
+        fitted = loop.fit(sets, planned, run, device=torch.device("cpu"))
+        weights.append({key: value.clone() for key, value in fitted.model.state_dict().items()})
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
