@@ -128,7 +128,7 @@ def tally(found: Calibration, tiles: TileSet, where: np.ndarray, heat: np.ndarra
     asked = [*(pixel.size * p for p in PIXEL_LEVELS), *(tile.size * p for p in TILE_LEVELS)]
     most = found.alarms_of(calibrate.SPECK).per_pixel
     for rate in FAR:
-        level, _ = calibrate.far_threshold(found, rate * 10, None, calibrate.SPECK)
+        level = found.level(rate * 10, None, calibrate.SPECK)
         hits.append(count(seen, level))
         asked.append(min(rate / 1e6, most) * pixel.size)
     return Tally(np.array(hits, float), np.array(asked, float))

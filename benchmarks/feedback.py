@@ -30,10 +30,10 @@ from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
 from satae.decisions.preference import prefer
 from satae.gis.layers import ranked
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
 from satae.scoring.outputs import Options
+from satae.scoring.rule import Top
 from satae.tiles import cut
 from satae.training import run as training
 
@@ -83,7 +83,7 @@ def main() -> None:
         print("| port | regions | accepted of the first | before | after | ships left | changed rank |")
         print("|---|---|---|---|---|---|---|")
         for port in PORTS:
-            out, how = work / f"{port}.gpkg", Options(Rule("top", asked.top), overwrite=True, chips=0)
+            out, how = work / f"{port}.gpkg", Options(Top(asked.top), overwrite=True, chips=0)
             scoring.score([describe([ships / f"{port}.tif"])], model, out, how)
             frame = geopandas.read_file(out, layer="anomalies").sort_values("rank", ignore_index=True)
             hits = judged(frame, ships, port)

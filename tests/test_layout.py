@@ -35,7 +35,7 @@ ARROWS = {
     "convert": "training inference tiles",
     "review": "gis scene",
     "demo": "training scene",
-    "bench": "training objectives models nn inference tiles scene",
+    "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
     "tiles scene",
 }

@@ -17,11 +17,12 @@ from satae.bench.report import save, written
 from satae.config import Recipe
 from satae.errors import ConfigError
 from satae.grid import Window
-from satae.inference.calibrate import SPECK, far_threshold
+from satae.inference.calibrate import SPECK
 from satae.inference.runtime import Model
 from satae.inference.scan import scan_windows
 from satae.scene.scene import Scene
 from satae.scene.stream import Source
+from satae.scoring.rule import Far
 from satae.tiles.split import split
 from satae.tiles.store import TileSet
 from satae.training import figures
@@ -155,11 +156,10 @@ def _tally(model: Model, scene: Scene, planting: Planting) -> tuple[Tally, str]:
     """Nothing counted yet, and what is to be said of the threshold."""
     calibration = model.card.calibration
     assert calibration is not None
-    threshold, remark = far_threshold(
-        calibration, planting.far, scene.grid.pixel_area_m2, planting.min_pixels
-    )
+    rule, known = Far(planting.far), (calibration, scene.grid.pixel_area_m2, planting.min_pixels)
+    threshold = calibration.level(rule.rate, *known[1:])
     found, chance = (dict.fromkeys(planting.cells, 0) for _ in range(2))
-    return Tally(model, threshold, planting.min_pixels, found, chance), remark
+    return Tally(model, threshold, planting.min_pixels, found, chance), rule.remark(*known)
 
 
 def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Target]], tally: Tally) -> None:

@@ -66,7 +66,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Map where scenes are out of place."""
-    from satae.inference.calibrate import rule_of
+    from satae.scoring.rule import rule_of
 
     check_device(device)
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from satae.errors import ModelError
-from satae.inference import calibrate
-from satae.inference.calibrate import SPECK, Calibration
+from satae.inference.calibrate import FAR, SPECK, Calibration
 from satae.inference.card import Fidelity
 from satae.inference.runtime import Model
 from satae.tiles.split import Split
@@ -90,7 +89,7 @@ def _count(labels: Labels) -> int:
 
 def _level(maps: Sequence[Map], calibration: Calibration, pixel_area_m2: float | None) -> tuple[float, int]:
     """(raw threshold of the default rule, or a lower one where FEWEST regions are; regions there)."""
-    level, _ = calibrate.far_threshold(calibration, calibrate.DEFAULT_RULE.value, pixel_area_m2, SPECK)
+    level = calibration.level(FAR, pixel_area_m2, SPECK)
     while True:
         count = sum(_count(regions(m, level)) for m in maps)
         lower = float(calibration.pixel.score_at(calibration.pixel.exponent(level) - STEP))

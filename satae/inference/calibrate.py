@@ -1,4 +1,4 @@
-"""From raw scores to tail probabilities, and from what an analyst asks for to a threshold.
+"""From raw scores to tail probabilities, and to the level at which background leaves so many regions.
 
 The sample is the scores of held-out blocks. Down to p = 10 / n the tail is empirical and conservative (a
 conformal p-value), beyond that a generalised Pareto tail joins it; nothing is trimmed and no Gaussian is
@@ -10,13 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pydantic
-
-from satae.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
@@ -28,6 +25,7 @@ SIZES = (1, SPECK, 16)  # smallest sizes for which background regions are counte
 LEVELS = 64  # at which they are counted
 PER_KM2 = 100.0  # false alarms are stated per 100 km2, or per 10 megapixels where areas are unknown
 PER_PIXELS = 1e7
+FAR = 10.0  # false alarms that are accepted by default
 
 
 class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
@@ -174,6 +172,11 @@ def pareto(excess: Floats) -> tuple[float, float]:
     return shape, float(shape / thetas[best]) if shapes[best] <= 1 else mean / 2
 
 
+def alarm_unit(pixel_area_m2: float | None) -> float:
+    """The pixels over which false alarms are counted."""
+    return PER_PIXELS if pixel_area_m2 is None else PER_KM2 * 1e6 / pixel_area_m2
+
+
 class Alarms(pydantic.BaseModel, frozen=True, extra="forbid"):
     """How many background regions of at least `pixels` pixels a threshold leaves.
 
@@ -206,6 +209,15 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
         """The counts for the largest size up to `min_pixels`: never fewer than such regions cause."""
         return [a for a in self.alarms if a.pixels <= max(min_pixels, self.alarms[0].pixels)][-1]
 
+    def share(self, rate: float, pixel_area_m2: float | None, min_pixels: int) -> float:
+        """The share of background's regions at the candidate level that `rate` a unit of area are, at most 1."""
+        return min(1.0, rate / alarm_unit(pixel_area_m2) / self.alarms_of(min_pixels).per_pixel)
+
+    def level(self, rate: float, pixel_area_m2: float | None, min_pixels: int) -> float:
+        """The raw score at which background leaves `rate` regions of `min_pixels` a unit of area."""
+        exponent = -math.log10(self.share(rate, pixel_area_m2, min_pixels))
+        return max(float(self.alarms_of(min_pixels).tail.score_at(exponent)), self.candidate)
+
 
 def vanishing(levels: Floats, counts: npt.NDArray[np.int64]) -> Floats:
     """Levels at which regions vanish, from their counts at rising levels.
@@ -217,85 +229,3 @@ def vanishing(levels: Floats, counts: npt.NDArray[np.int64]) -> Floats:
     gone = falling[:-1] - falling[1:]
     parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(levels, levels[1:], gone, strict=False)]
     return np.concatenate([*parts, np.full(falling[-1], levels[-1])])
-
-
-@dataclass(frozen=True)
-class Rule:
-    """What the analyst asks for: exactly one of four kinds.
-
-    'far': `value` false alarms expected per 100 km2, or per 10 megapixels without a CRS; 'fdr': the share of
-    false regions among those reported; 'top': that many regions; 'threshold': a calibrated score.
-    """
-
-    kind: str = "far"
-    value: float = 10.0
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.value:g}"
-
-
-DEFAULT_RULE = Rule()
-
-
-def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold: float | None) -> Rule:
-    """The one rule that was asked for, or the default; ConfigError for two, or a value out of range."""
-    asked = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
-    given = {kind: value for kind, value in asked.items() if value is not None}
-    if len(given) > 1:
-        raise ConfigError(f"{' and '.join('--' + k for k in given)} exclude each other; choose one")
-    if not given:
-        return DEFAULT_RULE
-    kind, value = given.popitem()
-    allowed = {"far": value > 0, "fdr": 0 < value < 1, "top": value >= 1, "threshold": value > 0}
-    if not (allowed[kind] and math.isfinite(value)):
-        raise ConfigError(f"--{kind} {value} is out of range")
-    return Rule(kind, float(value))
-
-
-def far_threshold(
-    calibration: Calibration, rate: float, pixel_area_m2: float | None, min_pixels: int
-) -> tuple[float, str]:
-    """(raw threshold, remark): where background leaves `rate` regions of `min_pixels` a unit of area.
-
-    The remark is empty, or says that the sample is too small to support the rate, or that it asks for nothing.
-    """
-    unit = PER_PIXELS if pixel_area_m2 is None else PER_KM2 * 1e6 / pixel_area_m2  # in pixels
-    alarms = calibration.alarms_of(min_pixels)
-    share = min(1.0, rate / unit / alarms.per_pixel)
-    raw = float(alarms.tail.score_at(-math.log10(share)))
-    what = "100 km2" if pixel_area_m2 is not None else "10 megapixels"
-    remark = ""
-    if share == 1:
-        remark = (
-            f"{rate:g} false alarms per {what} is more than background gives at the lowest threshold, "
-            f"{alarms.per_pixel * unit:.3g}: all candidates are reported; ask for fewer with --far or --top"
-        )
-    elif share < alarms.tail.supported:
-        least = alarms.tail.supported * alarms.per_pixel * unit
-        remark = (
-            f"{rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
-            f"{calibration.blocks} held-out blocks{alarms.tail.worth} support {least:.3g} or more; add scenes to "
-            "be surer"
-        )
-    return max(raw, calibration.candidate), remark
-
-
-def fdr_threshold(calibration: Calibration, q: float, peaks: Floats) -> tuple[float, str]:
-    """(raw threshold, remark) after Benjamini and Hochberg (1995) over the peaks of candidate regions.
-
-    Infinite where nothing is significant. The p-values are conformal where the sample is large enough.
-    """
-    remark = ""
-    m = len(peaks)
-    needed = m / q
-    if calibration.region.independent < needed:
-        remark = (
-            f"--fdr {q:g} over {m} candidates needs about {needed:.0f} independent held-out regions and there are "
-            f"{calibration.region.n}{calibration.region.worth}: p-values are extrapolated, so the rate is not "
-            "guaranteed"
-        )
-    if not m:
-        return math.inf, remark
-    order = np.sort(peaks)[::-1]
-    passed = calibration.region.p(order) <= q * np.arange(1, m + 1) / m
-    return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark

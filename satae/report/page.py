@@ -24,7 +24,7 @@ from satae.errors import OutputError
 from satae.gis import qgis
 from satae.gis.layers import SceneLayer, ranked
 from satae.grid import Grid, crs_name
-from satae.inference.calibrate import PER_KM2, PER_PIXELS, Calibration, Rule
+from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
@@ -45,15 +45,6 @@ ABOUT = (
     "2 is reached by 1 in 100 of them. The heatmap says the same of single pixels, so its values are larger. "
     "Both say how unusual a place is, not what is there; that is for you to judge."
 )
-RULES = {
-    "far": "Regions are reported from the heatmap value on at which background alone is expected to give {:g} false "
-    "alarms per 100 km² (per 10 megapixels where pixels have no known size).",
-    "fdr": "Regions are reported down to the peak at which a share of {:g} of them is expected to be false "
-    "(Benjamini and Hochberg over the candidate regions of the scene).",
-    "top": "The {:g} highest regions of each scene were asked for, however high they are: this says nothing about "
-    "how many of them are false alarms.",
-    "threshold": "Regions are where the heatmap reaches a fixed value of {:g}.",
-}
 
 
 @dataclass(frozen=True)
@@ -93,8 +84,11 @@ def check_target(target: Path) -> None:
             )
 
 
-def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, rule: Rule, chips: Path) -> None:
-    """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`."""
+def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, asked: str, chips: Path) -> None:
+    """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
+
+    `asked` is a sentence on the rule that selected the regions.
+    """
     style = _style()
     page, head = Element("html", {"lang": "en"}), Element("head")
     page.append(head)
@@ -110,11 +104,11 @@ def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, rule
     body = _add(page, "body")
     rows = ranked(c.layer.anomalies for c in chapters)
     ranks = {row["anomaly_id"]: rank for rank, row in enumerate(rows, 1)}
-    _opening(body, out, chapters, rule)
+    _opening(body, out, chapters)
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter, model.card, ranks)
     _regions(body, rows, chapters, out, chips)
-    _thresholds(body, chapters, model.card, rule)
+    _thresholds(body, chapters, model.card, asked)
     _provenance(body, chapters, model)
     text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
     path.write_text(text, encoding="utf-8")
@@ -137,12 +131,12 @@ def _data(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _opening(body: Element, out: Path, chapters: Sequence[Chapter], rule: Rule) -> None:
+def _opening(body: Element, out: Path, chapters: Sequence[Chapter]) -> None:
     total = sum(len(c.layer.anomalies) for c in chapters)
     _add(body, "h1", out.name)
     where = f"{counted(total, 'region')} in {counted(len(chapters), 'scene')}"
-    made = chapters[0].layer.scene["created"]
-    _add(body, "p", f"{where} out of place · {rule} · {made}", kind="muted")
+    scene = chapters[0].layer.scene
+    _add(body, "p", f"{where} out of place · {scene['rule']} · {scene['created']}", kind="muted")
     _add(body, "p", ABOUT)
 
 
@@ -318,11 +312,11 @@ def _shares(facts: Element, row: dict[str, Any]) -> None:
 # --- how it came about
 
 
-def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, rule: Rule) -> None:
+def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str) -> None:
     calibration = card.calibration
     assert calibration is not None
     _add(body, "h2", "How the threshold was set")
-    _add(body, "p", RULES[rule.kind].format(rule.value))
+    _add(body, "p", asked)
     region, pixel = calibration.region, calibration.pixel
     facts = {
         "held out": f"{calibration.pixels:,} pixels in {counted(calibration.blocks, 'block')} of the training "
@@ -347,7 +341,7 @@ def _reach(supported: float) -> str:
 def _least(calibration: Calibration, chapter: Chapter) -> str:
     """The smallest rate of false alarms that the sample itself supports in a scene."""
     area = chapter.layer.grid.pixel_area_m2
-    unit, what = (PER_PIXELS, "10 megapixels") if area is None else (PER_KM2 * 1e6 / area, "100 km²")
+    unit, what = alarm_unit(area), "10 megapixels" if area is None else "100 km²"
     alarms = calibration.alarms_of(chapter.smallest)
     rate = float(f"{alarms.tail.supported * alarms.per_pixel * unit:.2g}")
     return f"rates from {rate:,g} per {what} on are supported"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError
-from satae.inference.calibrate import DEFAULT_RULE, Rule
 from satae.publish import check_target, publish
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
+from satae.scoring.rule import Far, Rule
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Options:
     to those that are the same.
     """
 
-    rule: Rule = DEFAULT_RULE
+    rule: Rule = field(default_factory=Far)
     min_area_m2: float | None = None
     heatmap: Path | None = None
     workers: int = 2

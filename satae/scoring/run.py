@@ -31,7 +31,7 @@ from satae.scoring import baseline, domain, heatmap, outputs, selection
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.heatmap import Heatmap
 from satae.scoring.outputs import Options
-from satae.scoring.selection import Selection, select
+from satae.scoring.selection import Field, Selection
 
 Progress = Callable[[int], None]
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
@@ -135,7 +135,7 @@ def score(
         carried = decisions.write_over(form.write, draft, out, layers, options.created, options.feedback)
         results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
         chapters = [_chapter(*of, options) for of in zip(scored, layers, results, strict=True)]
-        report.write(folder / page.name, out, chapters, model, options.rule, drawn)
+        report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
         if options.stac is not None:
             files = [[f.path for f in s.files] for s in scenes]
             kind = form.media_type
@@ -164,10 +164,11 @@ def _score_scene(
     verdict = domain.judged(scene, model)
     heat = heatmap.write(overview, model, calibration, draft, options.workers, progress, overview.add)
     draft.with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
-    if verdict.foreign and not options.force_domain and options.rule.kind != "top":
+    if verdict.foreign and not options.force_domain and not options.rule.foreign:
         selected = Selection([], math.inf, "")
     else:
-        selected = select(heat, scene.grid, calibration, options.rule, options.min_area_m2)
+        smallest = selection.min_pixels(scene.grid, options.min_area_m2)
+        selected = options.rule.select(Field(heat, scene.grid, calibration, smallest))
     polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
     rows = _rows(name, scene, calibration, selected, polygons)
     for row, text in zip(rows, signature.signatures(scene, selected.found), strict=True):
@@ -286,7 +287,7 @@ def _result(s: _Scored, target: Path, options: Options) -> SceneResult:
     if not s.heat.valid:
         remarks = ["no pixel is valid, so none was scored"]
     elif s.verdict.foreign:
-        held = not (options.force_domain or options.rule.kind == "top")
+        held = not (options.force_domain or options.rule.foreign)
         remarks.append(f"foreign to the model: {note}" + (f"; {HELD}" if held else ""))
     elif note:
         remarks.append(f"{note}; something may be missed, so train on it too")

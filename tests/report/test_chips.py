@@ -15,12 +15,12 @@ from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.gis import qgis
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.inference.card import Normalization
 from satae.publish import staging
 from satae.report import chips
 from satae.report.reasons import Look
 from satae.scene.describe import describe
+from satae.scoring.rule import Top
 
 RNG = np.random.default_rng(0)
 PANELS = [slice(0, 192), slice(198, 390), slice(396, 588)]
@@ -97,7 +97,7 @@ def test_names_are_safe_and_stay_apart() -> None:
 def test_chips_of_a_result_show_the_scene_at_the_place_of_each_region(
     scene_path: Path, model: runtime.Model, tmp_path: Path, landscape: synthetic.Synthetic
 ) -> None:
-    result = run(tmp_path, model, describe([scene_path]), rule=Rule("top", 4), chips=3)
+    result = run(tmp_path, model, describe([scene_path]), rule=Top(4), chips=3)
     frame = layer(result).sort_values("rank")
     assert frame["chip"].notna().tolist() == [True, True, True, False] and result.drawn == 3
     listed = json.loads((tmp_path / "out_chips" / "chips.json").read_text())["chips"]
@@ -137,14 +137,14 @@ def test_ranks_run_over_all_scenes_when_few_chips_are_asked_for(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
     twice = describe([scene_path]), describe([scene_path])
-    frame = layer(run(tmp_path, model, *twice, rule=Rule("top", 3), chips=3))
+    frame = layer(run(tmp_path, model, *twice, rule=Top(3), chips=3))
     assert frame.sort_values("rank")["chip"].notna().tolist() == [True] * 3 + [False] * 3
 
 
 def test_chips_0_draws_none_and_removes_those_of_the_result_it_replaces(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
-    scene, rule = describe([scene_path]), Rule("top", 2)
+    scene, rule = describe([scene_path]), Top(2)
     assert run(tmp_path, model, scene, rule=rule).chips == tmp_path / "out_chips"
     result = run(tmp_path, model, scene, rule=rule, chips=0, overwrite=True)
     assert result.chips is None and layer(result)["chip"].isna().all()
@@ -160,16 +160,16 @@ def test_an_older_folder_of_ours_is_replaced_only_with_overwrite(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
     scene = describe([scene_path])
-    run(tmp_path, model, scene, rule=Rule("top", 3))
+    run(tmp_path, model, scene, rule=Top(3))
     for path in tmp_path.glob("out*.*"):
         path.unlink()
     before = {p.name for p in (tmp_path / "out_chips").iterdir()}
     with pytest.raises(OutputError, match="out_chips exists; pass --overwrite"):
-        run(tmp_path, model, scene, rule=Rule("top", 1))
+        run(tmp_path, model, scene, rule=Top(1))
     assert {p.name for p in (tmp_path / "out_chips").iterdir()} == before
     first = next((tmp_path / "out_chips").glob("*.png"))
     first.with_name(first.name + ".aux.xml").write_text("what QGIS leaves")
-    run(tmp_path, model, scene, rule=Rule("top", 1), overwrite=True)
+    run(tmp_path, model, scene, rule=Top(1), overwrite=True)
     assert len(list((tmp_path / "out_chips").iterdir())) == 2
     assert not list(tmp_path.glob(".*"))
 
@@ -180,7 +180,7 @@ def test_what_satae_did_not_write_is_never_replaced(
 ) -> None:
     scene, target = describe([scene_path]), tmp_path / "out_chips"
     if "more" in kind:
-        run(tmp_path, model, scene, rule=Rule("top", 1))
+        run(tmp_path, model, scene, rule=Top(1))
     else:
         (tmp_path / "mine").mkdir()
     own = {"a file more": target / "note.txt", "a folder more": target / "sub" / "note.txt"}
@@ -191,8 +191,8 @@ def test_what_satae_did_not_write_is_never_replaced(
         target.symlink_to(tmp_path / "mine")
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(OutputError, match=r"out_chips.*, which satae did not write; move it away"):
-        run(tmp_path, model, scene, rule=Rule("top", 1), overwrite=True)
-    run(tmp_path, model, scene, rule=Rule("top", 1), overwrite=True, chips=0)
+        run(tmp_path, model, scene, rule=Top(1), overwrite=True)
+    run(tmp_path, model, scene, rule=Top(1), overwrite=True, chips=0)
     assert before[own[kind]] == own[kind].read_bytes() == b"mine"
 
 
@@ -200,14 +200,14 @@ def test_a_run_that_was_killed_between_two_renames_loses_no_chips(
     scene_path: Path, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = describe([scene_path])
-    run(tmp_path, model, scene, rule=Rule("top", 2))
+    run(tmp_path, model, scene, rule=Top(2))
     with staging(tmp_path / "out_chips") as left:
         shutil.copytree(tmp_path / "out_chips", tmp_path / left.name.lstrip(".") / "out_chips.old")
         shutil.rmtree(tmp_path / "out_chips")
     (tmp_path / left.name.lstrip(".")).rename(left)  # as a killed process leaves it
     monkeypatch.setattr("satae.scoring.heatmap.write", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(tmp_path, model, scene, rule=Rule("top", 1), overwrite=True)
+        run(tmp_path, model, scene, rule=Top(1), overwrite=True)
     listed = json.loads((tmp_path / "out_chips" / "chips.json").read_text())["chips"]
     assert len(listed) == 2 and not list(tmp_path.glob(".*"))
 
@@ -220,7 +220,7 @@ def test_a_failure_publishes_no_chips(
 
     monkeypatch.setattr(chips, "write", fail)
     with pytest.raises(OutputError, match="could not be written: No space left"):
-        run(tmp_path, model, describe([scene_path]), rule=Rule("top", 2))
+        run(tmp_path, model, describe([scene_path]), rule=Top(2))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -20,10 +20,10 @@ from scored import layer, run
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.report import page as report
 from satae.scene.describe import describe
 from satae.scoring.baseline import Baseline
+from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
 
 HOSTILE = """<img src=x onerror=alert(1)>&amp;"'</style><script>\u202e"""
 CSS = (Path(report.__file__).with_suffix(".css")).read_text()
@@ -85,7 +85,7 @@ def made(
 ) -> tuple[Any, Page]:
     folder = tmp_path_factory.mktemp("report")
     other = Baseline("again", model)
-    return page(folder, model, describe([scene_path]), rule=Rule("top", 30), baseline=other)
+    return page(folder, model, describe([scene_path]), rule=Top(30), baseline=other)
 
 
 def test_it_is_one_page_without_script_or_network(made: tuple[Any, Page]) -> None:
@@ -194,10 +194,10 @@ def test_it_says_how_the_result_came_about(made: tuple[Any, Page], model: runtim
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        (Rule("far", 2000.0), "expected to give 2000 false alarms per 100 km²"),
-        (Rule("fdr", 0.3), "a share of 0.3 of them is expected to be false"),
-        (Rule("top", 2), "The 2 highest regions of each scene were asked for"),
-        (Rule("threshold", 3.5), "the heatmap reaches a fixed value of 3.5"),
+        (Far(2000.0), "expected to give 2000 false alarms per 100 km²"),
+        (Fdr(0.3), "a share of 0.3 of them is expected to be false"),
+        (Top(2), "The 2 highest regions of each scene were asked for"),
+        (Threshold(3.5), "the heatmap reaches a fixed value of 3.5"),
     ],
     ids=str,
 )
@@ -221,7 +221,7 @@ def test_hostile_names_stay_text(
     with rasterio.open(path, "r+") as dataset:
         for i in range(1, 5):
             dataset.set_band_description(i, f"{HOSTILE}{i}")
-    _, found = page(tmp_path, model, describe([path]), rule=Rule("top", 30))
+    _, found = page(tmp_path, model, describe([path]), rule=Top(30))
     ours, plain = Counter(tag for tag, _ in found.tags), Counter(tag for tag, _ in made[1].tags)
     assert set(ours) == set(plain) and ours["img"] == plain["img"] and ours["style"] == 1
     shown = HOSTILE.replace("\u202e", "\\x202e")
@@ -247,7 +247,7 @@ def test_a_scene_without_a_valid_pixel_and_one_without_a_crs_have_reports(
     _, empty = page(tmp_path, model, describe([make_scene(np.zeros((4, 40, 50), "uint16"), nodata=0)]))
     assert "no pixel is valid" in empty.text and "0.0% of the scene scored" in empty.text
     scene = describe([make_scene(landscape.image, nodata=0, crs=None)])
-    _, bare = page(tmp_path, model, scene, rule=Rule("top", 3), overwrite=True)
+    _, bare = page(tmp_path, model, scene, rule=Top(3), overwrite=True)
     assert "no CRS" in bare.text and "per 10 megapixels on" in bare.text and "latitude" not in bare.text
     assert "m², " not in bare.text
 
@@ -259,7 +259,7 @@ def test_many_regions_and_scenes_keep_it_small(
     monkeypatch.setattr(report, "NAMED", 2)
     monkeypatch.setattr(report, "OUTLINED", 40)
     scenes = [describe([scene_path])] * 3
-    result, found = page(tmp_path, model, *scenes, rule=Rule("top", 40), chips=200)
+    result, found = page(tmp_path, model, *scenes, rule=Top(40), chips=200)
     assert len(layer(result)) == 120 and len(found.all("li")) == len(found.all("img")) == report.LISTED
     assert len(found.all("svg", "map")) == 2 and found.facts()["scenes not listed"] == "1"
     outlines = [a for t, a in found.tags if t in ("path", "circle") and a.get("class") == "casing"]
@@ -275,7 +275,7 @@ def test_overviews_of_many_scenes_share_the_area_of_one() -> None:
 def test_chips_0_leaves_numbers_without_pictures(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
-    _, found = page(tmp_path, model, describe([scene_path]), rule=Rule("top", 3), chips=0)
+    _, found = page(tmp_path, model, describe([scene_path]), rule=Top(3), chips=0)
     assert len(found.all("li")) == 3 and not found.all("img")
 
 

@@ -17,15 +17,15 @@ from satae.cli import app, fitting
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.scoring import baseline
 from satae.scoring.baseline import Baseline
+from satae.scoring.rule import Threshold
 from satae.tiles import store
 from satae.training import run as training
 
-RULE = Rule("threshold", 2.0)
+RULE = Threshold(2.0)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_p_is_that_of_the_largest_score_when_the_baseline_scores_alone(
     scene: Scene, model: runtime.Model, other: Baseline, tmp_path: Path
 ) -> None:
     frame = layer(run(tmp_path, model, scene, rule=RULE, baseline=other))
-    alone = heat(run(tmp_path, other.model, scene, name="alone.gpkg", rule=Rule("threshold", 50.0)))
+    alone = heat(run(tmp_path, other.model, scene, name="alone.gpkg", rule=Threshold(50.0)))
     calibration = other.model.card.calibration
     assert calibration is not None and len(frame) > 3
     for row in frame.itertuples():

@@ -14,11 +14,11 @@ from satae.cli import app
 from satae.demo import synthetic
 from satae.grid import Grid
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.inference.card import parse
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.scoring import domain as shift
+from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
 
 
 def noisy(image: np.ndarray, valid: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -111,7 +111,7 @@ def test_windows_are_spread_evenly_and_lie_in_the_scene(size: tuple[int, int]) -
         assert min(starts) == 0 and max(starts) > length - 130
 
 
-@pytest.mark.parametrize("rule", [Rule("far", 1000.0), Rule("fdr", 0.9), Rule("threshold", 2.0)], ids=str)
+@pytest.mark.parametrize("rule", [Far(1000.0), Fdr(0.9), Threshold(2.0)], ids=str)
 def test_of_a_foreign_scene_no_region_is_reported_unless_forced(
     rule: Rule, foreign: Scene, scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
@@ -130,7 +130,7 @@ def test_of_a_foreign_scene_no_region_is_reported_unless_forced(
 def test_of_a_foreign_scene_the_top_are_still_reported(
     foreign: Scene, model: runtime.Model, tmp_path: Path
 ) -> None:
-    result = run(tmp_path, model, foreign, rule=Rule("top", 3))
+    result = run(tmp_path, model, foreign, rule=Top(3))
     assert 0 < len(layer(result)) <= 3 and layer(result, "scenes")["domain"].tolist() == ["foreign"]
 
 

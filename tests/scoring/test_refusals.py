@@ -19,8 +19,8 @@ from scored import heat, layer, run
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError, OutputError, SataeError, SceneError
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
+from satae.scoring.rule import Top
 
 OLD_PAGE = 'mine, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
 
@@ -73,7 +73,7 @@ def test_scenes_smaller_than_a_tile_or_no_multiple_of_it_are_scored_whole(
     shape: tuple[int, int], make_scene: MakeScene, model: runtime.Model, tmp_path: Path
 ) -> None:
     image = np.random.default_rng(0).integers(500, 900, (4, *shape)).astype("uint16")
-    result = run(tmp_path, model, describe([make_scene(image)]), rule=Rule("top", 2))
+    result = run(tmp_path, model, describe([make_scene(image)]), rule=Top(2))
     assert np.isfinite(heat(result)).all() and heat(result).shape == shape
     assert cog_validate(result.scenes[0].heatmap, strict=True)[0]
 
@@ -87,7 +87,7 @@ def test_existing_outputs_are_refused_then_replaced(
         with pytest.raises(OutputError, match=f"{name} exists; pass --overwrite"):
             run(tmp_path, model, scene)
         assert [p.read_text() for p in tmp_path.iterdir()] == [OLD_PAGE]
-        run(tmp_path, model, scene, overwrite=True, rule=Rule("top", 1), chips=0)
+        run(tmp_path, model, scene, overwrite=True, rule=Top(1), chips=0)
         for path in tmp_path.iterdir():
             path.unlink()
 
@@ -116,7 +116,7 @@ def test_a_failure_at_the_end_keeps_old_outputs_and_leaves_nothing(
     scene_path: Path, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = describe([scene_path])
-    run(tmp_path, model, scene, rule=Rule("top", 1))
+    run(tmp_path, model, scene, rule=Top(1))
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
 
     def fail(*_: object, **__: object) -> None:
@@ -124,7 +124,7 @@ def test_a_failure_at_the_end_keeps_old_outputs_and_leaves_nothing(
 
     monkeypatch.setattr("satae.gis.qgis.embed", fail)
     with pytest.raises(OutputError, match=r"out.gpkg could not be written: disk I/O error"):
-        run(tmp_path, model, scene, rule=Rule("top", 1), overwrite=True)
+        run(tmp_path, model, scene, rule=Top(1), overwrite=True)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 

@@ -22,13 +22,13 @@ from satae.decisions.preference import STRENGTH, Preferred
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
 from satae.scoring import summary
+from satae.scoring.rule import Threshold
 from satae.scoring.run import Result
 
-LOW, HIGH = Rule("threshold", 2.0), Rule("threshold", 2.6)
+LOW, HIGH = Threshold(2.0), Threshold(2.6)
 
 
 @pytest.fixture

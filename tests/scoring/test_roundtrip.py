@@ -15,8 +15,8 @@ from scored import layer, pixels, run
 
 from satae.demo import synthetic
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
+from satae.scoring.rule import Threshold
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def test_a_planted_object_comes_back_on_its_own_pixels_with_its_ground_area(
     crs, transform = GRIDS[kind]
     scene = describe([planted(make_scene, landscape, crs=crs, transform=transform)])
     finder = Pointwise(**vars(model))
-    row = layer(run(tmp_path, finder, scene, rule=Rule("threshold", 3.0))).iloc[0]
+    row = layer(run(tmp_path, finder, scene, rule=Threshold(3.0))).iloc[0]
     truth = np.zeros(landscape.valid.shape, bool)
     truth[SPOT] = True
     assert np.array_equal(pixels(row.geometry, transform, truth.shape), truth)
@@ -78,7 +78,7 @@ def test_a_scene_without_crs_has_positions_but_no_areas(
     make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model, tmp_path: Path
 ) -> None:
     scene = describe([planted(make_scene, landscape, crs=None)])
-    result = run(tmp_path, Pointwise(**vars(model)), scene, rule=Rule("threshold", 3.0), min_area_m2=35)
+    result = run(tmp_path, Pointwise(**vars(model)), scene, rule=Threshold(3.0), min_area_m2=35)
     (row,) = layer(result).itertuples()
     assert math.isnan(row.area_m2) and row.pixels == 35 and layer(result).crs is None
     assert row.geometry.bounds == (500_700, 5_199_550, 500_770, 5_199_600)

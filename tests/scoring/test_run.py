@@ -24,11 +24,11 @@ from satae.demo import synthetic
 from satae.errors import ConfigError
 from satae.inference import regions as anomalies
 from satae.inference import runtime
-from satae.inference.calibrate import Rule
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.scoring import run as scoring
 from satae.scoring.outputs import Options
+from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
 from satae.scoring.run import Result
 
 EIGHT = np.ones((3, 3), int)
@@ -49,7 +49,7 @@ def regions(result: Result, transform: Affine = UTM) -> set[bytes]:
 @pytest.fixture(scope="module")
 def scored(scene_path: Path, model: runtime.Model, tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("scored")
-    return run(folder, model, describe([scene_path]), rule=Rule("threshold", 2.5))
+    return run(folder, model, describe([scene_path]), rule=Threshold(2.5))
 
 
 def test_heatmap_is_a_valid_cog_on_the_grid_of_the_scene(scored: Result, scene_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_heatmap_is_nan_exactly_where_a_pixel_is_not_valid(
     assert scored.scenes[0].valid_fraction == landscape.valid.mean()
 
 
-@pytest.mark.parametrize("rule", [Rule("threshold", 2.0), Rule("far", 2000.0)], ids=str)
+@pytest.mark.parametrize("rule", [Threshold(2.0), Far(2000.0)], ids=str)
 def test_regions_are_the_connected_parts_of_the_heatmap_over_the_threshold(
     scene_path: Path, model: runtime.Model, tmp_path: Path, rule: Rule
 ) -> None:
@@ -138,7 +138,7 @@ def test_columns_agree_with_the_polygons(scored: Result) -> None:
 
 def test_top_gives_the_highest_peaks(scene_path: Path, model: runtime.Model, tmp_path: Path) -> None:
     scene = describe([scene_path])
-    one, three = (run(tmp_path, model, scene, name=f"{n}.gpkg", rule=Rule("top", n)) for n in (1, 3))
+    one, three = (run(tmp_path, model, scene, name=f"{n}.gpkg", rule=Top(n)) for n in (1, 3))
     assert (len(layer(one)), len(layer(three))) == (1, 3)
     assert layer(one)["anomaly_id"][0] == layer(three)["anomaly_id"][0]
     assert three.scenes[0].threshold == pytest.approx(np.nanmin(heat_peaks(three)))
@@ -151,7 +151,7 @@ def heat_peaks(result: Result) -> list[float]:
 
 def test_a_stricter_fdr_reports_no_more(scene_path: Path, model: runtime.Model, tmp_path: Path) -> None:
     scene = describe([scene_path])
-    found = [run(tmp_path, model, scene, name=f"{q}.gpkg", rule=Rule("fdr", q)) for q in (0.9, 0.3, 1e-9)]
+    found = [run(tmp_path, model, scene, name=f"{q}.gpkg", rule=Fdr(q)) for q in (0.9, 0.3, 1e-9)]
     ids = [set(layer(r)["anomaly_id"]) for r in found]
     assert ids[0] >= ids[1] >= ids[2] == set()
     assert found[2].scenes[0].threshold == math.inf
@@ -162,17 +162,17 @@ def test_where_candidates_are_too_many_top_still_gives_the_highest(
     scene_path: Path, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene = describe([scene_path])
-    many = run(tmp_path, model, scene, name="many.gpkg", rule=Rule("top", 100))
+    many = run(tmp_path, model, scene, name="many.gpkg", rule=Top(100))
     monkeypatch.setattr(anomalies, "MOST", len(layer(many)) - 1)
-    few = run(tmp_path, model, scene, name="few.gpkg", rule=Rule("top", 1))
+    few = run(tmp_path, model, scene, name="few.gpkg", rule=Top(1))
     assert layer(few)["peak"].tolist() == layer(many)["peak"].tolist()[:1]
-    assert len(layer(run(tmp_path, model, scene, name="fdr.gpkg", rule=Rule("fdr", 1e-9)))) == 0
+    assert len(layer(run(tmp_path, model, scene, name="fdr.gpkg", rule=Fdr(1e-9)))) == 0
     with pytest.raises(ConfigError, match=r"gives over \d+ regions"):
-        run(tmp_path, model, scene, name="low.gpkg", rule=Rule("threshold", 0.5))
+        run(tmp_path, model, scene, name="low.gpkg", rule=Threshold(0.5))
 
 
 def test_min_area_is_in_square_metres(scene_path: Path, model: runtime.Model, tmp_path: Path) -> None:
-    result = run(tmp_path, model, describe([scene_path]), rule=Rule("threshold", 1.5), min_area_m2=1000)
+    result = run(tmp_path, model, describe([scene_path]), rule=Threshold(1.5), min_area_m2=1000)
     assert regions(result) == components(heat(result) >= np.float32(1.5), smallest=10)
     assert layer(result)["area_m2"].min() >= 1000
 
@@ -199,7 +199,7 @@ def test_limits_say_what_is_scored(
     tmp_path: Path,
 ) -> None:  # fmt: skip
     limits, usable = masked(scene_path, make_scene, kind, tmp_path)
-    result = run(tmp_path, model, describe([scene_path], limits=limits), rule=Rule("threshold", 2.0))
+    result = run(tmp_path, model, describe([scene_path], limits=limits), rule=Threshold(2.0))
     assert np.array_equal(np.isfinite(heat(result)), usable & landscape.valid)
     assert 0 < result.scenes[0].valid_fraction < landscape.valid.mean()
 
@@ -210,7 +210,7 @@ def test_scoring_twice_gives_equal_pixels_and_rows_for_any_number_of_workers(
     def digests(workers: int) -> list[str]:
         folder = tmp_path / str(workers)
         folder.mkdir()
-        options = Options(workers=workers, rule=Rule("threshold", 2.0))
+        options = Options(workers=workers, rule=Threshold(2.0))
         scoring.score([describe([scene_path])], model, folder / "out.gpkg", options)
         files = sorted(p for p in folder.rglob("*") if p.is_file())
         return [p.name + hashlib.sha256(p.read_bytes()).hexdigest() for p in files]
@@ -227,7 +227,7 @@ def test_several_scenes_share_one_result(
 ) -> None:
     north = Affine(10, 0, 600_000, 0, -10, 5_300_000)
     other = make_scene(landscape.image, name="land.tif", crs="EPSG:32633", transform=north, nodata=0)
-    result = run(tmp_path, model, describe([scene_path]), describe([other]), rule=Rule("threshold", 2.5))
+    result = run(tmp_path, model, describe([scene_path]), describe([other]), rule=Threshold(2.5))
     assert [s.name for s in result.scenes] == ["land", "land-2"]
     assert [s.heatmap.name for s in result.scenes] == ["out_land_heatmap.tif", "out_land-2_heatmap.tif"]
     assert np.array_equal(heat(result, 0), heat(result, 1), equal_nan=True)
@@ -246,7 +246,7 @@ def test_single_band_files_are_scored_as_one_scene(
     tmp_path: Path,
 ) -> None:
     paths = [make_scene(b[None], name=f"b{i}.tif", nodata=0) for i, b in enumerate(landscape.image)]
-    options = {"rule": Rule("threshold", 2.5)}
+    options = {"rule": Threshold(2.5)}
     stacked = run(tmp_path, model, describe(paths), name="stacked.gpkg", **options)
     whole = run(tmp_path, model, describe([scene_path]), name="whole.gpkg", **options)
     assert np.array_equal(heat(stacked), heat(whole), equal_nan=True)
@@ -268,9 +268,7 @@ def test_qgis_opens_a_real_result_with_its_styles_and_project(
     scene_path: Path, model: runtime.Model, tmp_path: Path
 ) -> None:
     (tmp_path / "result").mkdir()
-    run(
-        tmp_path / "result", model, describe([scene_path]), name="anomalies.gpkg", rule=Rule("threshold", 2.0)
-    )
+    run(tmp_path / "result", model, describe([scene_path]), name="anomalies.gpkg", rule=Threshold(2.0))
     seen = probe(tmp_path / "result")
     assert seen["read"] and seen["crs"] == [True, "EPSG:32632", False] and seen["errors"] == []
     assert [(name, valid) for name, _, valid, *_ in seen["tree"]] == [

@@ -10,10 +10,12 @@ from pyproj import CRS
 
 from satae.grid import Grid
 from satae.inference import calibrate
-from satae.inference.calibrate import Alarms, Calibration, Rule
+from satae.inference.calibrate import Alarms, Calibration
 from satae.inference.tilepeaks import Maxima
 from satae.scoring import selection
 from satae.scoring.heatmap import Heatmap
+from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
+from satae.scoring.selection import Field, Selection
 
 GRID = Grid(64, 64, Affine(10, 0, 5e5, 0, -10, 5e6), CRS.from_epsg(32632).to_wkt())
 SAMPLE = np.random.default_rng(0).exponential(size=20_000)
@@ -39,38 +41,54 @@ def heat(tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
     return Heatmap(path, tiles, float(TAIL.exponent(12.0)))
 
 
+def selected(heat: Heatmap, rule: Rule, area: float | None = None) -> Selection:
+    return rule.select(Field(heat, GRID, CALIBRATION, selection.min_pixels(GRID, area)))
+
+
 def peaks(heat: Heatmap, rule: Rule, area: float | None = None) -> list[float]:
-    return [a.peak for a in selection.select(heat, GRID, CALIBRATION, rule, area).found]
+    return [a.peak for a in selected(heat, rule, area).found]
 
 
 def test_a_threshold_gives_what_reaches_it(heat: Heatmap) -> None:
     level = float(TAIL.exponent(8.0))
-    assert peaks(heat, Rule("threshold", level)) == pytest.approx([12, 9], rel=1e-4)
+    assert peaks(heat, Threshold(level)) == pytest.approx([12, 9], rel=1e-4)
 
 
 def test_top_gives_the_highest_and_the_lowest_of_them_is_the_threshold(heat: Heatmap) -> None:
-    found = selection.select(heat, GRID, CALIBRATION, Rule("top", 3), None)
+    found = selected(heat, Top(3))
     assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
     assert found.threshold == pytest.approx(float(TAIL.exponent(7.0)), rel=1e-4) and found.remark == ""
 
 
 def test_far_is_the_level_at_which_background_leaves_that_many(heat: Heatmap) -> None:
     rate = 1e-4 * 1e6 * 1e-3  # regions per 100 km2 of 100 m2 pixels, of which one in a thousand is left
-    found = selection.select(heat, GRID, CALIBRATION, Rule("far", rate), None)
+    found = selected(heat, Far(rate))
     assert found.threshold == pytest.approx(3.0, abs=0.01)
     assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
 
 
 def test_fdr_stops_at_chance(heat: Heatmap) -> None:
-    assert len(peaks(heat, Rule("fdr", 0.5))) == 4
-    nothing = selection.select(heat, GRID, CALIBRATION, Rule("fdr", 1e-9), None)
+    assert len(peaks(heat, Fdr(0.5))) == 4
+    nothing = selected(heat, Fdr(1e-9))
     assert nothing.found == [] and nothing.threshold == math.inf and "extrapolated" in nothing.remark
 
 
 def test_regions_smaller_than_asked_for_are_dropped(heat: Heatmap) -> None:
-    assert len(peaks(heat, Rule("top", 9), area=900)) == 4 and peaks(heat, Rule("top", 9), area=901) == []
+    assert len(peaks(heat, Top(9), area=900)) == 4 and peaks(heat, Top(9), area=901) == []
 
 
 @pytest.mark.parametrize(("area", "pixels"), [(None, 4), (0.0, 1), (100.0, 1), (101.0, 2), (1000.0, 10)])
 def test_the_smallest_region_in_pixels(area: float | None, pixels: int) -> None:
     assert selection.min_pixels(GRID, area) == pixels
+
+
+@pytest.mark.parametrize("rule", [Far(0.5), Fdr(0.5), Top(3), Threshold(1.5)], ids=str)
+def test_no_pixel_of_a_region_lies_below_the_floor_of_its_rule(heat: Heatmap, rule: Rule) -> None:
+    found = selected(heat, rule)
+    floor = rule.floor(CALIBRATION, GRID.pixel_area_m2, 4)
+    assert found.found and 1.5 <= floor <= found.threshold
+    with rasterio.open(heat.path) as dataset:
+        values = dataset.read(1)
+    for region in found.found:
+        left, top, right, bottom = map(int, region.polygon.bounds)
+        assert values[top:bottom, left:right].min() >= np.float32(floor)

@@ -14,10 +14,11 @@ from scipy import ndimage
 
 from satae.grid import Window
 from satae.inference import calibrate, runtime
-from satae.inference.calibrate import Calibration, far_threshold
+from satae.inference.calibrate import Calibration
 from satae.inference.regions import regions
 from satae.inference.scan import scan
 from satae.scene.describe import describe
+from satae.scoring.rule import Far
 from satae.tiles import cut, split
 from satae.tiles.store import TileSet
 from satae.training.calibration import calibrated, cross_calibrated
@@ -86,7 +87,7 @@ def test_new_background_gives_about_the_asked_rate_of_false_alarms(make_tiles, w
     """Speckle and clusters of two sizes, at a rate that the sample supports."""
     found = calibration(make_tiles, background(1024, 0, width))
     rate = 20 * found.alarms_of(size).tail.supported * found.alarms_of(size).per_pixel * 1e7
-    threshold, remark = far_threshold(found, rate, None, size)
+    threshold, remark = found.level(rate, None, size), Far(rate).remark(found, None, size)
     count = 0
     for seed in (1, 2, 3):
         scores = background(1024, seed, width)
@@ -153,6 +154,6 @@ def test_a_sample_over_the_limit_takes_blocks_of_every_scene(make_tiles, monkeyp
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_constant_map_is_calibrated_all_the_same(make_tiles, value: float):
     found = calibration(make_tiles, np.full((256, 256), value, np.float32))
-    threshold, _ = far_threshold(found, 10, 100.0, 4)
+    threshold = found.level(10, 100.0, 4)
     assert math.isfinite(threshold) and threshold >= value
     assert np.isfinite(found.pixel.exponent([value, value + 1, 1e6])).all()

@@ -1,0 +1,228 @@
+"""What an analyst asks for: rules that say in words what they report, and select it from the regions of a heatmap.
+
+With `Far` and `Threshold` a region is what reaches a level. With `Fdr` and `Top` it is a candidate as in the
+calibration sample, outlined where background reaches 1 % of the time, and the threshold is the lowest peak that
+made it. The tails that all of them read are in `calibrate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.errors import ConfigError
+from satae.inference.calibrate import FAR, Calibration, alarm_unit
+from satae.inference.regions import Anomaly
+from satae.scoring.heatmap import value
+from satae.scoring.selection import Field, Selection
+
+Floats = npt.NDArray[np.float64]
+
+
+class Rule(Protocol):
+    """What is asked for; its text is its kind and its number, such as `far 10`."""
+
+    foreign: ClassVar[bool]
+    """Whether it reports regions of a scene that is foreign to the model, too."""
+
+    @property
+    def sentence(self) -> str:
+        """What is reported, for people."""
+
+    def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """The value of the heatmap below which no pixel of any region lies; known before a scene is."""
+
+    def select(self, field: Field) -> Selection:
+        """The regions that are asked for; ConfigError where a fixed level gives too many."""
+
+
+@dataclass(frozen=True)
+class Far:
+    """So many false alarms are expected: `rate` per 100 km2, or per 10 megapixels where areas are unknown."""
+
+    rate: float = FAR
+    foreign: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self.rate > 0 and math.isfinite(self.rate), "far", self.rate)
+
+    def __str__(self) -> str:
+        return f"far {self.rate:g}"
+
+    @property
+    def sentence(self) -> str:
+        """What is reported, for people."""
+        return (
+            "Regions are reported from the heatmap value on at which background alone is expected to give "
+            f"{self.rate:g} false alarms per 100 km² (per 10 megapixels where pixels have no known size)."
+        )
+
+    def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """The level itself."""
+        return value(calibration, calibration.level(self.rate, pixel_area_m2, smallest))
+
+    def select(self, field: Field) -> Selection:
+        """All regions over the level, and whether the sample supports the rate."""
+        known = field.calibration, field.grid.pixel_area_m2, field.smallest
+        level = self.floor(*known)
+        return Selection(field.regions(level), level, self.remark(*known))
+
+    def remark(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> str:
+        """Nothing, or that the sample is too small to support the rate, or that the rate asks for nothing."""
+        unit, what = alarm_unit(pixel_area_m2), "100 km2" if pixel_area_m2 is not None else "10 megapixels"
+        alarms, share = calibration.alarms_of(smallest), calibration.share(self.rate, pixel_area_m2, smallest)
+        if share == 1:
+            return (
+                f"{self.rate:g} false alarms per {what} is more than background gives at the lowest threshold, "
+                f"{alarms.per_pixel * unit:.3g}: all candidates are reported; ask for fewer with --far or --top"
+            )
+        if share < alarms.tail.supported:
+            least = alarms.tail.supported * alarms.per_pixel * unit
+            return (
+                f"{self.rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
+                f"{calibration.blocks} held-out blocks{alarms.tail.worth} support {least:.3g} or more; add scenes "
+                "to be surer"
+            )
+        return ""
+
+
+@dataclass(frozen=True)
+class Fdr:
+    """A `share` of those reported is expected to be false (Benjamini and Hochberg 1995)."""
+
+    share: float
+    foreign: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(0 < self.share < 1, "fdr", self.share)
+
+    def __str__(self) -> str:
+        return f"fdr {self.share:g}"
+
+    @property
+    def sentence(self) -> str:
+        """What is reported, for people."""
+        return (
+            f"Regions are reported down to the peak at which a share of {self.share:g} of them is expected to be "
+            "false (Benjamini and Hochberg over the candidate regions of the scene)."
+        )
+
+    def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """Where candidates begin."""
+        return value(calibration, calibration.candidate)
+
+    def select(self, field: Field) -> Selection:
+        """The candidates that are significant together."""
+        found, raised = field.candidates()
+        peaks = np.array([a.peak for a in found])
+        if raised:  # those that were not looked at count as tests too
+            expected = field.calibration.alarms_of(field.smallest).per_pixel * field.heat.valid
+            unseen = max(0, round(expected) - len(found))
+            peaks = np.concatenate([peaks, np.full(unseen, field.calibration.candidate)])
+        lowest, remark = self.lowest(field.calibration, peaks)
+        return _down_to_the_last(field, [a for a in found if a.peak >= lowest], remark)
+
+    def lowest(self, calibration: Calibration, peaks: Floats) -> tuple[float, str]:
+        """(lowest raw peak that is significant, remark) of the peaks of candidate regions.
+
+        Infinite where nothing is significant. The p-values are conformal where the sample is large enough; the
+        remark says where it is not.
+        """
+        remark, m = "", len(peaks)
+        if calibration.region.independent < m / self.share:
+            remark = (
+                f"--fdr {self.share:g} over {m} candidates needs about {m / self.share:.0f} independent held-out "
+                f"regions and there are {calibration.region.n}{calibration.region.worth}: p-values are "
+                "extrapolated, so the rate is not guaranteed"
+            )
+        if not m:
+            return math.inf, remark
+        order = np.sort(peaks)[::-1]
+        passed = calibration.region.p(order) <= self.share * np.arange(1, m + 1) / m
+        return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark
+
+
+@dataclass(frozen=True)
+class Top:
+    """The `count` highest candidates of each scene, however high they are."""
+
+    count: int
+    foreign: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check(self.count >= 1, "top", self.count)
+
+    def __str__(self) -> str:
+        return f"top {self.count}"
+
+    @property
+    def sentence(self) -> str:
+        """What is reported, for people."""
+        return (
+            f"The {self.count} highest regions of each scene were asked for, however high they are: this says "
+            "nothing about how many of them are false alarms."
+        )
+
+    def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """Where candidates begin."""
+        return value(calibration, calibration.candidate)
+
+    def select(self, field: Field) -> Selection:
+        """The first candidates."""
+        return _down_to_the_last(field, field.candidates()[0][: self.count], "")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What reaches a fixed `level` of the heatmap."""
+
+    level: float
+    foreign: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _check(self.level > 0 and math.isfinite(self.level), "threshold", self.level)
+
+    def __str__(self) -> str:
+        return f"threshold {self.level:g}"
+
+    @property
+    def sentence(self) -> str:
+        """What is reported, for people."""
+        return f"Regions are where the heatmap reaches a fixed value of {self.level:g}."
+
+    def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """The level itself."""
+        return self.level
+
+    def select(self, field: Field) -> Selection:
+        """All regions over the level."""
+        return Selection(field.regions(self.level), self.level, "")
+
+
+KINDS: dict[str, Callable[[Any], Rule]] = {"far": Far, "fdr": Fdr, "top": Top, "threshold": Threshold}
+
+
+def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold: float | None) -> Rule:
+    """The one rule that was asked for, or the default; ConfigError for two, or a value out of range."""
+    asked = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
+    given = {kind: number for kind, number in asked.items() if number is not None}
+    if len(given) > 1:
+        raise ConfigError(f"{' and '.join('--' + k for k in given)} exclude each other; choose one")
+    rules = [KINDS[kind](number) for kind, number in given.items()]
+    return rules[0] if rules else Far()
+
+
+def _down_to_the_last(field: Field, kept: list[Anomaly], remark: str) -> Selection:
+    """Candidates by falling peak, of which the last one's is the threshold."""
+    threshold = value(field.calibration, kept[-1].peak) if kept else math.inf
+    return Selection(kept, threshold, remark)
+
+
+def _check(good: bool, option: str, number: float) -> None:
+    if not good:
+        raise ConfigError(f"--{option} {number} is out of range")
