@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
-from scenes import MakeScene, MakeTiles
+from scenes import MakeScene
 from scored import heat, layer, run
 from typer.testing import CliRunner
 
@@ -88,16 +88,6 @@ def test_an_older_card_without_a_domain_still_judges(foreign: Scene, model: runt
     text = model.card.model_dump_json(exclude={"domain"})
     assert parse(text, "old").domain is None
     assert model.card.domain is not None and len(model.card.domain.quantiles) == 4
-
-
-def test_what_was_learned_are_the_quantiles_of_the_training_pixels(make_tiles: MakeTiles) -> None:
-    image = np.random.default_rng(1).integers(0, 2000, (3, 128, 160)).astype("uint16")
-    valid = np.random.default_rng(2).random((128, 160)) > 0.2
-    sets = make_tiles(image, valid)
-    where = np.array([(0, t) for t in range(len(sets))])
-    domain = shift.learned([sets], where)
-    assert domain.pixels == valid.sum() and domain.levels == [0.05, 0.25, 0.5, 0.75, 0.95]
-    assert np.allclose(domain.quantiles, np.quantile(image[:, valid], domain.levels, axis=1).T)
 
 
 @pytest.mark.parametrize("size", [(1000, 1200), (70, 2000), (64, 64), (20, 30)])

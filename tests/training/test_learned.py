@@ -1,0 +1,16 @@
+"""What a model remembers of the pixels that it learned from."""
+
+import numpy as np
+from scenes import MakeTiles
+
+from satae.training.learned import learned
+
+
+def test_what_was_learned_are_the_quantiles_of_the_training_pixels(make_tiles: MakeTiles) -> None:
+    image = np.random.default_rng(1).integers(0, 2000, (3, 128, 160)).astype("uint16")
+    valid = np.random.default_rng(2).random((128, 160)) > 0.2
+    sets = make_tiles(image, valid)
+    where = np.array([(0, t) for t in range(len(sets))])
+    domain = learned([sets], where)
+    assert domain.pixels == valid.sum() and domain.levels == [0.05, 0.25, 0.5, 0.75, 0.95]
+    assert np.allclose(domain.quantiles, np.quantile(image[:, valid], domain.levels, axis=1).T)
