@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae.config import MapSettings
-from satae.nn.surroundings import blurred, moved, total
+from satae.nn.surroundings import blurred, total
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
 HIGHEST = 50.0  # standard deviations above the mean; the exponential of more is soon not finite
 
 Pick = Callable[[Tensor, Tensor], Tensor]
-Errors = Sequence[tuple[list[Tensor], Tensor, Tensor]]
-"""Errors of the heads, `valid`, and the pixels to fit to, each (N, 1, H, W), for parts of the sample."""
+Errors = Sequence[tuple[Tensor, Tensor, Tensor]]
+"""Errors of the heads (N, heads, H, W), `valid` and the pixels to fit to (N, 1, H, W), for parts of the sample."""
 
 
 def segments(length: int) -> list[tuple[tuple[int, int], int]]:
@@ -41,15 +41,23 @@ def segments(length: int) -> list[tuple[tuple[int, int], int]]:
 
 def along(z: Tensor, step: tuple[int, int], half: int, pick: Pick, beyond: float) -> Tensor:
     """The least or the largest (`pick`) of z over the segment around each pixel, `beyond` outside of the image."""
-    out = z
-    for sign in (1, -1):
-        reached, part = 0, z
-        while reached < half:  # part: over the pixels up to `reached` steps to one side
-            on = min(reached + 1, half - reached)
-            part = pick(part, moved(part, sign * step[0] * on, sign * step[1] * on, beyond))
-            reached += on
-        out = pick(out, part)
-    return out
+    if 0 in step:  # a piece of a row or column
+        row, col = abs(step[0]) * half, abs(step[1]) * half
+        sign = 1 if pick is torch.maximum else -1
+        return sign * F.max_pool2d(sign * z, (2 * row + 1, 2 * col + 1), 1, (row, col))
+    part, covered = F.pad(z, (half,) * 4, value=beyond), 1  # pixels of the segment in one of `part`
+    while covered < 2 * half + 1:  # each starts at one end of its pixels
+        on = min(covered, 2 * half + 1 - covered)
+        (r, r_on), (c, c_on) = (_ends(sign * on) for sign in step)
+        part = pick(part[..., r, c], part[..., r_on, c_on])
+        covered += on
+    return part
+
+
+def _ends(step: int) -> tuple[slice, slice]:
+    """What of a side has another one `step` away from it, and those others."""
+    first, last = slice(None, -abs(step)), slice(abs(step), None)
+    return (first, last) if step > 0 else (last, first)
 
 
 def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
@@ -99,20 +107,21 @@ class Mapping(nn.Module):
         """Whether the map is an error itself, in its own unit."""
         return self.heads == 1 and not self.settings.max_object_px and not self.settings.support_px
 
-    def forward(self, errors: list[Tensor], valid: Tensor) -> Tensor:
+    def forward(self, errors: Tensor, valid: Tensor) -> Tensor:
+        """The map (N, 1, H, W) of errors (N, heads, H, W)."""
         s = self.joined(errors, valid)
         if not self.settings.max_object_px:
             return s
         level = self.level(s)
         return F.softplus(level / self.deviation[0] + self.hat(level, valid) / self.deviation[1])
 
-    def joined(self, errors: list[Tensor], valid: Tensor) -> Tensor:
+    def joined(self, errors: Tensor, valid: Tensor) -> Tensor:
         """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
-            return blurred(errors[0], valid, self.settings.blur)
-        levels = [_level(e, self.median[i]) for i, e in enumerate(errors)]
-        parts = [(level - self.mean[i]) / self.spread[i] for i, level in enumerate(levels)]
-        level = torch.stack(parts).mean(dim=0).clamp(max=HIGHEST)
+            return blurred(errors, valid, self.settings.blur)
+        levels = _level(errors, self.median[:, None, None])  # (N, heads, H, W)
+        parts = (levels - self.mean[:, None, None]) / self.spread[:, None, None]
+        level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
         if self.settings.support_px:
             level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
         return blurred(level.exp(), valid, self.settings.blur)
@@ -131,7 +140,7 @@ class Mapping(nn.Module):
         if self.plain:
             return
         for i in range(self.heads):
-            values = torch.cat([errors[i][chosen > 0.5] for errors, _, chosen in sample])
+            values = torch.cat([errors[:, i : i + 1][chosen > 0.5] for errors, _, chosen in sample])
             self.median[i] = values.median().clamp(min=1e-12)
             level = _level(values, self.median[i])
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)

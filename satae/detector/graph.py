@@ -109,10 +109,9 @@ class Detector(nn.Module):
 
     def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         view = self.view(self.input(image, valid), valid)
-        contributions = [head(view) for head in self.heads]
-        scores = self.mapping([c.sum(dim=1, keepdim=True) for c in contributions], valid)
-        units = self.mapping.median
-        band_error = torch.stack([c / units[i] for i, c in enumerate(contributions)]).sum(dim=0)
+        contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
+        scores = self.mapping(contributions.sum(dim=2), valid)
+        band_error = (contributions / self.mapping.median[:, None, None, None]).sum(dim=1)
         rebuilt = self.input.rebuilt(image, view.x - view.reconstruction)
         good = valid > 0.5
         anomaly_map, band_error, rebuilt = (
@@ -137,7 +136,8 @@ class Detector(nn.Module):
             return
         errors, pixels = [], 0
         for view, chosen in views():
-            errors.append(([h(view).sum(dim=1, keepdim=True) for h in self.heads], view.valid, chosen))
+            found = torch.cat([head(view).sum(dim=1, keepdim=True) for head in self.heads], dim=1)
+            errors.append((found, view.valid, chosen))
             pixels += int(chosen.sum())
             if pixels >= SETTLED_PIXELS:
                 break

@@ -36,11 +36,11 @@ class GradientSquare(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         residual = self.to_bands(view.x - view.reconstruction)
-        total = torch.zeros_like(residual)
-        for row, col in NEIGHBOURS:
-            steps = (residual - moved(residual, row, col)) ** 2
-            total = total + torch.where(moved(view.valid, row, col) > 0.5, steps, torch.zeros_like(steps))
-        return total / (len(NEIGHBOURS) * self.bands)
+        both = torch.cat([residual, view.valid], dim=1)[:, None]  # (N, 1, B + 1, H, W)
+        there, good = torch.cat(moved(both, NEIGHBOURS), dim=1).split([self.bands, 1], dim=2)
+        steps = (residual[:, None] - there) ** 2  # (N, 4, B, H, W)
+        steps = torch.where(good > 0.5, steps, torch.zeros_like(steps))
+        return steps.sum(dim=1) / (len(NEIGHBOURS) * self.bands)
 
 
 def build(normalizer: Normalizer, params: Params) -> GradientSquare:

@@ -55,7 +55,7 @@ class MinorContrast(nn.Module):
 
     def _contrast(self, x: Tensor, valid: Tensor) -> Tensor:
         """(N, B, H, W) in units of the range of each band, less the level of the sample where the ring is empty."""
-        level = self._linear(x) - self._linear(torch.zeros_like(x[..., :1, :1]))
+        level = self._linear(x) - self._linear(torch.zeros(1, x.shape[1], 1, 1).to(self.centre))
         return level - rings(level, valid, [self.ring])[0]
 
     def _linear(self, x: Tensor) -> Tensor:

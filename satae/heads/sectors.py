@@ -46,16 +46,15 @@ class Sectors(nn.Module):
         boxes = self.params.boxes()
         far, side = boxes[-1][1], boxes[-1][0]
         around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
-        squares = torch.cat(
-            [
-                ((view.x - mean) ** 2).sum(dim=1, keepdim=True)
-                for side, far in boxes
-                for mean in sectors(view.x, view.valid, side, far, around)
-            ],
-            dim=1,
-        )
+        squares = torch.cat([self._squares(view, *box, around) for box in boxes], dim=1)  # (N, 24, H, W)
         nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
         return apportioned(felt(nearest, squares), self.to_bands(view.x - around) ** 2)
+
+    def _squares(self, view: View, side: int, far: int, around: Tensor) -> Tensor:
+        """Squared distances (N, 8, H, W) to the boxes in the eight directions."""
+        means = sectors(view.x, view.valid, side, far, around).unflatten(1, (8, -1))
+        out: Tensor = ((view.x[:, None] - means) ** 2).sum(dim=2)
+        return out
 
 
 def build(normalizer: Normalizer, params: Params) -> Sectors:

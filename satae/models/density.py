@@ -79,7 +79,7 @@ class DensityAutoencoder(nn.Module):
         spread = torch.log((squares - around[1] ** 2).clamp(min=0) + VARIANCE)
         found = [*around, spread]
         for side, far in self.boxes:
-            found += sectors(x, valid, side, far, around[1])
+            found.append(sectors(x, valid, side, far, around[1]))
         return torch.cat(found, dim=1)
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:

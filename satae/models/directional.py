@@ -61,11 +61,8 @@ class DirectionalAutoencoder(nn.Module):
         """The rings, then the boxes."""
         around = rings(x, valid, self.sides)
         first = x[:, : self.leading]
-        seen = [
-            box
-            for side, far in self.boxes
-            for box in sectors(first, valid, side, far, around[1][:, : self.leading])
-        ]
+        otherwise = around[1][:, : self.leading]
+        seen = [sectors(first, valid, side, far, otherwise) for side, far in self.boxes]
         return torch.cat([*around, *seen], dim=1)
 
     def predict(self, x: Tensor, seen: Tensor) -> Output:

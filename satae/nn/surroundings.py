@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 EIGHT = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (row, col) directions
+EMPTY = 1e30  # in the place of a mean over no pixel; larger than any
 WIDEST = 129  # pixels, the outer side of a ring
 Ring = tuple[int, int]  # inner and outer side in pixels, odd; the inner square is not in it
 
@@ -38,6 +39,8 @@ def ring_sides(text: str) -> list[Ring]:
 
 def total(z: Tensor, side: int) -> Tensor:
     """Sum over a side x side box around each pixel, nothing beyond the edge; `side` is odd."""
+    if side == 1:
+        return z
     rows = F.avg_pool2d(z, (side, 1), 1, (side // 2, 0))
     return F.avg_pool2d(rows, (1, side), 1, (0, side // 2)) * side**2
 
@@ -93,31 +96,43 @@ def felt(out: Tensor, *compared: Tensor) -> Tensor:
     return out
 
 
-def moved(z: Tensor, rows: int, cols: int, beyond: float = 0.0) -> Tensor:
-    """What lies (rows, cols) away from each pixel, `beyond` outside of the image."""
-    padded = F.pad(z, (abs(cols), abs(cols), abs(rows), abs(rows)), value=beyond)
-    return padded[..., _cut(rows), _cut(cols)]
+def moved(z: Tensor, steps: Sequence[tuple[int, int]], beyond: float = 0.0) -> list[Tensor]:
+    """What lies each of the (row, col) steps away from each pixel, `beyond` outside of the image."""
+    rows, cols = (max(abs(step[axis]) for step in steps) for axis in (0, 1))
+    padded = F.pad(z, (cols, cols, rows, rows), value=beyond)
+    return [padded[..., _cut(row, rows), _cut(col, cols)] for row, col in steps]
 
 
-def _cut(step: int) -> slice:
+def _cut(step: int, rim: int) -> slice:
     """What of a padded side is kept; fixed numbers only, so that the graph holds no arithmetic of sizes."""
-    return slice(2 * step, None) if step > 0 else slice(0, 2 * step or None)
+    return slice(rim + step, step - rim or None)
 
 
-def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tensor) -> list[Tensor]:
-    """Means over boxes whose centres lie `distance` away in the eight directions.
+def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tensor) -> Tensor:
+    """Means (N, 8 C, H, W) over boxes whose centres lie `distance` away in the directions of EIGHT, one after another.
 
-    Where a box holds no valid pixel, one across the edge stands in for it, as in a mirror; then `otherwise`.
+    Where a box holds no valid pixel, one across the edge stands in for it, as in a mirror: that above for that below
+    before that to the left for that to the right; then `otherwise` (N, C, H, W).
     """
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     count = total(valid, side)
-    both = torch.cat([total(known, side) / count.clamp(min=1), count], dim=1)
-    there = {(row, col): moved(both, row * distance, col * distance) for row, col in EIGHT}
-    out = []
-    for row, col in EIGHT:
-        mean = otherwise
-        for mirrored in {(-row, -col): 0, (row, -col): 0, (-row, col): 0, (row, col): 0}:
-            box = there[mirrored]
-            mean = torch.where(box[:, -1:] > 0.5, box[:, :-1], mean)
-        out.append(mean)
-    return out
+    mean = torch.where(count > 0.5, total(known, side) / count.clamp(min=1), torch.full_like(x, EMPTY))
+    wide = F.pad(mean, (distance,) * 4, value=EMPTY)
+    near, centre, far = slice(None, -2 * distance), slice(distance, -distance), slice(2 * distance, None)
+    above, beside, below = (
+        wide[..., near, :],
+        wide[..., centre, :],
+        wide[..., far, :],
+    )  # (N, C, H, W + 2 distance)
+    above, below = _filled(above, below), _filled(below, above)
+    rows = torch.cat([above, beside, below], dim=1)
+    left, right = rows[..., near], rows[..., far]
+    nw, w, sw = _filled(left, right).chunk(3, dim=1)
+    ne, e, se = _filled(right, left).chunk(3, dim=1)
+    n, s = above[..., centre], below[..., centre]
+    return _filled(torch.cat([e, se, s, sw, w, nw, n, ne], dim=1), torch.cat([otherwise] * 8, dim=1))
+
+
+def _filled(means: Tensor, others: Tensor) -> Tensor:
+    """Means, and others where they are EMPTY; a NaN is not."""
+    return torch.where(means > EMPTY / 2, others, means)

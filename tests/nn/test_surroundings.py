@@ -67,7 +67,7 @@ def test_sectors_are_means_over_boxes_in_eight_directions_or_over_their_mirror_i
 ):
     x, valid = scene()
     values, good = x[0].numpy(), valid[0, 0].numpy() > 0
-    found = sectors(x, valid, side, distance, torch.full_like(x, 77.0))
+    found = sectors(x, valid, side, distance, torch.full_like(x, 77.0)).chunk(8, dim=1)
     assert len(found) == len(EIGHT) == 8
     for (dr, dc), mean in zip(EIGHT, found, strict=True):
         for r, c in ((0, 0), (7, 8), (14, 17), (3, 12), (10, 2)):
@@ -98,7 +98,8 @@ def test_where_nothing_is_valid_the_mean_is_what_is_given():
 @pytest.mark.parametrize("step", [(0, 0), (2, 0), (0, -3), (-1, 4), (20, 0)])
 def test_moved_is_what_lies_so_far_away(step: tuple[int, int]):
     z = torch.randn(1, 1, HEIGHT, WIDTH)
-    found = moved(z, *step, beyond=9.0)
+    found, other = moved(z, [step, (1, -2)], beyond=9.0)
+    assert torch.equal(other, moved(z, [(1, -2)], beyond=9.0)[0])
     for r in range(HEIGHT):
         for c in range(WIDTH):
             p, q = r + step[0], c + step[1]
