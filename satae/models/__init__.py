@@ -19,7 +19,9 @@ A module whose output at a pixel follows from x there and from fixed numbers abo
 `surroundings(x, valid)` (N, D, H, W) and `predict(x, seen)`, with forward(x, valid) = predict(x,
 surroundings(x, valid)): it is then trained on single pixels, many times faster.
 
-Nothing else has to be edited to add one. The receptive field is measured (`graph.reach`), not declared.
+Nothing else has to be edited to add one, unless it calls a function of torch that no other does: then
+training/translation.py says what that is in ONNX, and `satae train` refuses to begin without. The receptive field is
+measured (`graph.reach`), not declared.
 """
 
 from __future__ import annotations

@@ -134,6 +134,7 @@ def _try(sets: Sequence[TileSet], planned: Plan, detector: graph.Detector) -> No
     view = detector.view(x, valid)
     for head in detector.heads:
         head(view)
+    export.to_onnx(detector, len(sets[0].record.bands))
 
 
 def _some_tiles(sets: Sequence[TileSet], planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
@@ -214,7 +215,7 @@ def _exported(
     with steps.stage("fit scores and map"):
         detector.settle(shown.feed(sets, recipe, trained, context=places.context).sample)
     with steps.stage("export to ONNX"):
-        proto = export.to_onnx(detector, len(record.bands), record.size)
+        proto = export.to_onnx(detector, len(record.bands))
     with steps.stage("compare with torch"):
         image, valid = shown.tiles(sets, trained.split.held_out[:PARITY_TILES])
         agreed = export.parity(detector, proto.SerializeToString(), image, valid)

@@ -87,4 +87,4 @@ def test_norms_are_folded_into_convolutions(proto, sample):
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_a_closed_form_has_no_network(kind):
     with pytest.raises(ModelError, match=rf"toy has no layers of weights that could be {kind}"):
-        precision.reduced(export.to_onnx(detector("rx"), 3, 16), kind, [], "toy")
+        precision.reduced(export.to_onnx(detector("rx"), 3), kind, [], "toy")

@@ -58,7 +58,7 @@ def test_the_skeletons_train_nothing_but_fit_score_and_export(monkeypatch):
     with torch.no_grad():
         heat, _, shares, _ = found(dn, valid)
     assert torch.allclose(shares.sum(dim=1, keepdim=True), heat, rtol=1e-4) and heat.min() >= 0
-    content = export.to_onnx(found, BANDS, 32).SerializeToString()
+    content = export.to_onnx(found, BANDS).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     theirs = session.run(["anomaly_map"], {"image": dn.numpy(), "valid": valid.numpy()})[0]
     assert np.abs(theirs - heat.numpy()).max() <= export.PARITY * np.ptp(heat.numpy())

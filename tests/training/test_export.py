@@ -63,13 +63,13 @@ def case_id(case: Any) -> str:
 def exported(request: pytest.FixtureRequest) -> tuple[Detector, onnx.ModelProto]:
     net, heads, steps = request.param
     found = made(net, *heads, **steps)
-    return found, export.to_onnx(found, BANDS, SIZE)
+    return found, export.to_onnx(found, BANDS)
 
 
 @pytest.fixture(scope="module")
 def plain() -> tuple[Detector, bytes]:
     found = made("conv", ("mse", {}))
-    return found, export.to_onnx(found, BANDS, SIZE).SerializeToString(deterministic=True)
+    return found, export.to_onnx(found, BANDS).SerializeToString(deterministic=True)
 
 
 SHAPES = [(1, 32, 32), (5, 32, 32), (1, 64, 40), (2, 33, 47), (1, 8, 8), (3, 101, 17)]
@@ -135,7 +135,7 @@ def test_nothing_of_this_machine_is_in_the_graph(exported):
 
 
 def test_the_same_weights_give_the_same_bytes(plain):
-    again = export.to_onnx(made("conv", ("mse", {})), BANDS, SIZE)
+    again = export.to_onnx(made("conv", ("mse", {})), BANDS)
     assert again.SerializeToString(deterministic=True) == plain[1]
 
 

@@ -1,0 +1,280 @@
+"""A torch module run once and written down, call by call, as the nodes of an ONNX graph.
+
+What a torch function is in ONNX is in `translation`. What does not depend on the inputs is computed here and now and
+is a constant of the graph; calls with the same arguments are one node; what leads to no output is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import helper, numpy_helper
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from satae.errors import ModelError
+
+LAST = 2**63 - 1  # where a slice ends that goes to the end
+ASKED = {
+    "device",
+    "dtype",
+    "dim",
+    "ndim",
+    "is_floating_point",
+    "requires_grad",
+    "is_cuda",
+}  # of a tensor, not its values
+
+Name = str
+Translation = Callable[..., Any]
+"""(trace, what torch made of it, *its arguments) -> the value, or values, of the graph that are the same."""
+
+
+class Size(int):
+    """A number of tiles, rows or columns: a number while the module runs, and an int64 (1) of the graph."""
+
+    trace: Trace
+    name: Name
+
+    @classmethod
+    def of(cls, trace: Trace, number: int, name: Name) -> Size:
+        """A size that is `number` now, and the value `name` whenever the graph runs."""
+        made = cls(number)
+        made.trace, made.name = trace, name
+        return made
+
+    def _then(self, kind: str, one: int, two: int, number: int) -> Size:
+        return Size.of(
+            self.trace, number, self.trace.node(kind, self.trace.sizes([one]), self.trace.sizes([two]))
+        )
+
+    def __add__(self, other: int) -> Size:
+        return self._then("Add", self, other, int(self) + int(other))
+
+    def __sub__(self, other: int) -> Size:
+        return self._then("Sub", self, other, int(self) - int(other))
+
+    def __mul__(self, other: int) -> Size:
+        return self._then("Mul", self, other, int(self) * int(other))
+
+    def __floordiv__(self, other: int) -> Size:
+        if self < 0:  # Div of ONNX rounds towards 0
+            return -((-self + (other - 1)) // other)
+        return self._then("Div", self, other, int(self) // int(other))
+
+    def __rsub__(self, other: int) -> Size:
+        return Size.of(self.trace, other, self.trace.ints([other])) - self
+
+    def __mod__(self, other: int) -> Size:
+        return self._then("Mod", self, other, int(self) % int(other))
+
+    def __neg__(self) -> Size:
+        return self * -1
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+class Trace(TorchFunctionMode):
+    """Writes down what is called while it is entered; every call is carried out as well."""
+
+    def __init__(self, module: nn.Module, translations: Mapping[str, Translation]) -> None:
+        super().__init__()
+        self.translations = translations
+        self.nodes: list[onnx.NodeProto] = []
+        self.scaled: dict[Name, Callable[[float], Name]] = {}  # values that a factor can be put into
+        self.constants: dict[Name, onnx.TensorProto] = {}
+        self._own = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
+        self._names: dict[int, Name] = {}
+        self._fills: dict[int, tuple[float, Tensor]] = {}
+        self._kept: list[Tensor] = []  # so that no other tensor gets the id of one of these
+        self._made: dict[Any, list[Name]] = {}  # values by what they were made from
+        self._stored: dict[Any, Name] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, kwargs = _called(func), {k: v for k, v in (kwargs or {}).items() if k != "out"}
+        if name == "shape":
+            return self._shape(args[0])
+        out = func(*_plain(args), **_plain(kwargs))
+        if name in ASKED or not self._depends((args, kwargs)):
+            return out
+        made = [out] if isinstance(out, Tensor) else list(out) if isinstance(out, (tuple, list)) else []
+        if not made:
+            raise ModelError(
+                f"{name} makes of a tensor what is no tensor: a graph cannot depend on values in that way"
+            )
+        try:
+            found = self.translations[name](self, out, *args, **kwargs)
+        except (KeyError, TypeError) as error:
+            raise ModelError(
+                f"{name} of torch, as it is called here, has no translation to ONNX: add it to "
+                "satae/training/translation.py, or do without it"
+            ) from error
+        for tensor, value in zip(made, [found] if isinstance(found, str) else found, strict=True):
+            self.bind(tensor, value)
+        return out
+
+    def bind(self, tensor: Tensor, value: Name) -> None:
+        """From here on that tensor is that value."""
+        if value:
+            self._names[id(tensor)] = value
+        self._kept.append(tensor)
+
+    def fill(self, tensor: Tensor, like: Tensor, number: float) -> Name:
+        """That tensor is like another in shape and one number everywhere; "": it is no value until it must be."""
+        self._fills[id(tensor)] = (number, like)
+        return ""
+
+    def node(self, kind: str, *inputs: Name, **attributes: Any) -> Name:
+        """The value that a node makes; there is one such node at most."""
+        return self.several(kind, *inputs, outputs=1, **attributes)[0]
+
+    def several(self, kind: str, *inputs: Name, outputs: int, **attributes: Any) -> list[Name]:
+        """The values that a node makes."""
+        key = kind, inputs, outputs, repr(sorted(attributes.items()))
+        if key not in self._made:
+            number = len(self.nodes)
+            names = [f"{kind.lower()}_{number}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
+            self.nodes.append(helper.make_node(kind, inputs, names, f"node_{number}", **attributes))
+            self._made[key] = names
+        return self._made[key]
+
+    def constant(self, content: npt.ArrayLike, kind: Any = None, name: Name = "") -> Name:
+        """An array that is part of the graph."""
+        array = np.ascontiguousarray(content, kind) if np.ndim(content) else np.asarray(content, kind)
+        key = name or (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._stored:
+            self._stored[key] = name or f"constant_{len(self.constants)}"
+            self.constants[self._stored[key]] = numpy_helper.from_array(array, self._stored[key])
+        return self._stored[key]
+
+    def value(self, operand: Tensor | float, *, kind: torch.dtype | None = None) -> Name:
+        """The value of a tensor or number, turned into `kind` where that is another."""
+        if not isinstance(operand, Tensor):
+            if isinstance(operand, Size):
+                number = self.node("Squeeze", operand.name, self.ints([0]))
+                return (
+                    number
+                    if kind is torch.int64
+                    else self.node("Cast", number, to=_onnx(kind or torch.float32))
+                )
+            return self.constant(operand, _numpy(kind or torch.get_default_dtype()))
+        if id(operand) in self._names:
+            found = self._names[id(operand)]
+            return found if kind in (None, operand.dtype) else self.node("Cast", found, to=_onnx(kind))
+        kind = kind or operand.dtype
+        if id(operand) in self._fills:
+            filled, _ = self._fills[id(operand)]
+            shape = self.sizes(self._shape(operand))
+            return self.node("Expand", self.constant(filled, _numpy(kind)), shape)
+        own = self._own.get(id(operand), "") if kind == operand.dtype else ""
+        return self.constant(operand.detach().cpu().to(kind).numpy(), name=own)
+
+    def broadcast(self, *operands: Tensor | float, shape: Sequence[int]) -> list[Tensor | float]:
+        """Operands of a node that broadcasts to `shape`, numbers in the place of tensors that are one number everywhere
+        where the others see to the shape."""
+        rest = [o.shape for o in operands if isinstance(o, Tensor) and id(o) not in self._fills]
+        spared = bool(rest) and torch.broadcast_shapes(*rest) == torch.Size(shape)
+        return [self._fills[id(o)][0] if spared and id(o) in self._fills else o for o in operands]
+
+    def ints(self, numbers: Sequence[int]) -> Name:
+        """Constant int64 numbers."""
+        return self.constant(numbers, np.int64)
+
+    def sizes(self, numbers: Sequence[int]) -> Name:
+        """The same, of which some may be of type `Size`."""
+        if not any(isinstance(n, Size) for n in numbers):
+            return self.ints([int(n) for n in numbers])
+        parts = [n.name if isinstance(n, Size) else self.ints([n]) for n in numbers]
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=0)
+
+    def _shape(self, tensor: Tensor) -> tuple[int, ...]:
+        """Of a batch, in which tiles, rows and columns come first and last, those are of type `Size`."""
+        plain = tuple(tensor.shape)
+        like = tensor
+        while id(like) in self._fills:
+            like = self._fills[id(like)][1]
+        if id(like) not in self._names:
+            return plain
+        free = {0, len(plain) - 2, len(plain) - 1} if len(plain) > 3 else set(range(len(plain)))
+        name = self._names[id(like)]
+        return tuple(
+            Size.of(self, n, self.node("Shape", name, start=i, end=i + 1)) if i in free else n
+            for i, n in enumerate(plain)
+        )
+
+    def _depends(self, found: Any) -> bool:
+        """Whether anything in it depends on the inputs."""
+        if isinstance(found, dict):
+            return self._depends(list(found.values()))
+        if isinstance(found, (tuple, list)):
+            return any(self._depends(part) for part in found)
+        if isinstance(found, slice):
+            return any(isinstance(end, Size) for end in (found.start, found.stop, found.step))
+        return isinstance(found, Size) or id(found) in self._names or id(found) in self._fills
+
+    def model(
+        self,
+        inputs: Mapping[Name, Sequence[int | str]],
+        outputs: Mapping[Name, tuple[Tensor, Sequence[int | str]]],
+        opset: int,
+    ) -> onnx.ModelProto:
+        """The graph from the inputs, with their shapes, to the outputs, all float32."""
+        self._named({name: self.value(made) for name, (made, _) in outputs.items()})
+        needed, nodes = set(outputs), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                nodes.append(node)
+        shapes = {name: shape for name, (_, shape) in outputs.items()}
+        graph = helper.make_graph(
+            nodes[::-1],
+            "detector",
+            [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in inputs.items()],
+            [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in shapes.items()],
+            [content for name, content in self.constants.items() if name in needed],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+    def _named(self, outputs: Mapping[Name, Name]) -> None:
+        """Give values the names of outputs; what is an output already, or is made by no node, is passed on."""
+        made = {value for node in self.nodes for value in node.output}
+        names = {value: name for name, value in outputs.items() if value in made}
+        for node in self.nodes:
+            for part in (node.input, node.output):
+                part[:] = [names.get(value, value) for value in part]
+        for name, value in outputs.items():
+            if names.get(value) != name:
+                self.nodes.append(
+                    helper.make_node("Identity", [names.get(value, value)], [name], f"node_{name}")
+                )
+
+
+def _called(func: Any) -> str:
+    """The name of a torch function, method or property, without the underscores of operators."""
+    name: str = func.__name__
+    return func.__self__.__name__ if name == "__get__" else name.strip("_")
+
+
+def _plain(found: Any) -> Any:
+    """Arguments with numbers in the place of sizes."""
+    if isinstance(found, dict):
+        return {key: _plain(part) for key, part in found.items()}
+    if isinstance(found, (tuple, list)):
+        return type(found)(_plain(part) for part in found)
+    if isinstance(found, slice):
+        return slice(_plain(found.start), _plain(found.stop), _plain(found.step))
+    return int(found) if isinstance(found, Size) else found
+
+
+def _numpy(kind: torch.dtype) -> Any:
+    return torch.empty(0, dtype=kind).numpy().dtype
+
+
+def _onnx(kind: torch.dtype | None) -> int:
+    assert kind is not None
+    return int(helper.np_dtype_to_tensor_dtype(_numpy(kind)))

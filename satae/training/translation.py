@@ -1,0 +1,338 @@
+"""What each torch function that detectors are made of is in ONNX, opset 18. One entry a function, found by its name.
+
+An entry gets the trace, what torch made, and the arguments of the call; it gives the value of the graph that is the
+same, or several. An architecture or head that calls another function needs an entry more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from satae.training.shapes import SHAPES
+from satae.training.tracing import Name, Size, Trace, Translation
+
+Number = int | float
+RESIZED = {
+    "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+}
+PADDED = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
+
+
+def _pair(sides: int | Sequence[int]) -> list[int]:
+    return [sides, sides] if isinstance(sides, int) else [*sides]
+
+
+def _axes(dim: int | Sequence[int]) -> list[int]:
+    return [dim] if isinstance(dim, int) else [*dim]
+
+
+# ---- one number at a time
+
+
+def _same(trace: Trace, out: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Name:
+    return trace.value(x)
+
+
+def _cast(trace: Trace, out: Tensor, x: Tensor, *args: Any, **kwargs: Any) -> Name:
+    return trace.value(x, kind=out.dtype)
+
+
+def _one(kind: str) -> Translation:
+    """A node of one operand."""
+    return lambda trace, out, x: trace.node(kind, trace.value(x))
+
+
+def _two(kind: str, *, turned: bool = False) -> Translation:
+    """A node of two operands that are broadcast."""
+
+    def found(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+        common = torch.result_type(x, y)
+        a, b = (trace.value(v, kind=common) for v in trace.broadcast(x, y, shape=out.shape))
+        return trace.node(kind, b, a) if turned else trace.node(kind, a, b)
+
+    return found
+
+
+_product = _two("Mul")
+
+
+def _mul(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    if isinstance(x, Tensor) and isinstance(y, (int, float)) and not isinstance(y, Size):
+        if y == 1:
+            return trace.value(x, kind=out.dtype)
+        if (value := trace.value(x)) in trace.scaled:
+            return trace.scaled[value](y)
+    return str(_product(trace, out, x, y))
+
+
+def _pow(trace: Trace, out: Tensor, x: Tensor, exponent: Number) -> Name:
+    value = trace.value(x)
+    if exponent == 2:
+        return trace.node("Mul", value, value)
+    return trace.node("Pow", value, trace.value(float(exponent)))
+
+
+def _clamp(
+    trace: Trace, out: Tensor, x: Tensor, min: Number | None = None, max: Number | None = None
+) -> Name:
+    ends = ["" if end is None else trace.value(end, kind=x.dtype) for end in (min, max)]
+    return trace.node("Clip", trace.value(x), *(ends if ends[1] else ends[:1]))
+
+
+def _where(trace: Trace, out: Tensor, chosen: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    mask, a, b = trace.broadcast(chosen, x, y, shape=out.shape)
+    kind = torch.result_type(x, y)
+    return trace.node("Where", trace.value(mask), trace.value(a, kind=kind), trace.value(b, kind=kind))
+
+
+def _ne(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    return trace.node("Not", _two("Equal")(trace, out, x, y))
+
+
+def _rsqrt(trace: Trace, out: Tensor, x: Tensor) -> Name:
+    return trace.node("Reciprocal", trace.node("Sqrt", trace.value(x)))
+
+
+def _square(trace: Trace, out: Tensor, x: Tensor) -> Name:
+    return trace.node("Mul", trace.value(x), trace.value(x))
+
+
+def _silu(trace: Trace, out: Tensor, x: Tensor, inplace: bool = False) -> Name:
+    return trace.node("Mul", trace.value(x), trace.node("Sigmoid", trace.value(x)))
+
+
+def _gelu(trace: Trace, out: Tensor, x: Tensor, approximate: str = "none") -> Name:
+    value, half = trace.value(x), trace.value(0.5)
+    error = trace.node("Erf", trace.node("Mul", value, trace.value(math.sqrt(0.5))))
+    return trace.node("Mul", trace.node("Mul", value, half), trace.node("Add", error, trace.value(1.0)))
+
+
+def _relu(trace: Trace, out: Tensor, x: Tensor, inplace: bool = False) -> Name:
+    return trace.node("Relu", trace.value(x))
+
+
+def _leaky_relu(
+    trace: Trace, out: Tensor, x: Tensor, negative_slope: float = 0.01, inplace: bool = False
+) -> Name:
+    return trace.node("LeakyRelu", trace.value(x), alpha=negative_slope)
+
+
+def _elu(trace: Trace, out: Tensor, x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Name:
+    return trace.node("Elu", trace.value(x), alpha=alpha)
+
+
+def _full_like(trace: Trace, out: Tensor, x: Tensor, fill_value: Number = 0.0, **kwargs: Any) -> Name:
+    return trace.fill(out, x, float(fill_value))
+
+
+def _ones_like(trace: Trace, out: Tensor, x: Tensor, **kwargs: Any) -> Name:
+    return trace.fill(out, x, 1.0)
+
+
+# ---- over channels or pixels
+
+
+def _over(kind: str) -> Translation:
+    """A node that takes some axes together."""
+
+    def found(trace: Trace, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Name:
+        axes = [*range(x.dim())] if dim is None else _axes(dim)
+        return trace.node(kind, trace.value(x), trace.ints(axes), keepdims=int(keepdim))
+
+    return found
+
+
+def _soft(kind: str) -> Translation:
+    return lambda trace, out, x, dim, **_: trace.node(kind, trace.value(x), axis=dim)
+
+
+def _normalize(
+    trace: Trace, out: Tensor, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12
+) -> Name:
+    length = trace.node("ReduceL2", trace.value(x), trace.ints([dim]), keepdims=1)
+    return trace.node("Div", trace.value(x), trace.node("Clip", length, trace.value(eps)))
+
+
+def _topk(
+    trace: Trace, out: Any, x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> list[Name]:
+    how = {"axis": dim, "largest": int(largest), "sorted": int(sorted)}
+    return trace.several("TopK", trace.value(x), trace.ints([k]), outputs=2, **how)
+
+
+def _einsum(trace: Trace, out: Tensor, equation: str, *operands: Tensor) -> Name:
+    return trace.node("Einsum", *(trace.value(o) for o in operands), equation=equation)
+
+
+def _linear(trace: Trace, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Name:
+    if x.dim() == 2:
+        return trace.node("Gemm", *(trace.value(t) for t in (x, weight, bias) if t is not None), transB=1)
+    product = trace.node("MatMul", trace.value(x), trace.node("Transpose", trace.value(weight), perm=[1, 0]))
+    return product if bias is None else trace.node("Add", product, trace.value(bias))
+
+
+def _matmul(trace: Trace, out: Tensor, x: Tensor, y: Tensor) -> Name:
+    return trace.node("MatMul", trace.value(x), trace.value(y))
+
+
+# ---- over surroundings
+
+
+def _padding(padding: int | Sequence[int]) -> list[int]:
+    return _pair(padding) * 2
+
+
+def _conv2d(
+    trace: Trace, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+    stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
+) -> Name:  # fmt: skip
+    if isinstance(padding, str):  # 'same' or 'valid'
+        reach = [d * (side - 1) for d, side in zip(_pair(dilation), weight.shape[2:], strict=True)]
+        pads = [r // 2 for r in reach] + [r - r // 2 for r in reach] if padding == "same" else [0] * 4
+    else:
+        pads = _padding(padding)
+    inputs = [trace.value(t) for t in (x, weight, bias) if t is not None]
+    return trace.node(
+        "Conv", *inputs, strides=_pair(stride), pads=pads, dilations=_pair(dilation), group=groups,
+        kernel_shape=[*weight.shape[2:]],
+    )  # fmt: skip
+
+
+def _conv_transpose2d(
+    trace: Trace, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+    stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+) -> Name:  # fmt: skip
+    inputs = [trace.value(t) for t in (x, weight, bias) if t is not None]
+    return trace.node(
+        "ConvTranspose", *inputs, strides=_pair(stride), pads=_padding(padding), dilations=_pair(dilation),
+        output_padding=_pair(output_padding), group=groups, kernel_shape=[*weight.shape[2:]],
+    )  # fmt: skip
+
+
+def _batch_norm(
+    trace: Trace, out: Tensor, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None = None,
+    bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
+) -> Name:  # fmt: skip
+    gain = torch.ones_like(mean) if weight is None else weight
+    offset = torch.zeros_like(mean) if bias is None else bias
+    return trace.node("BatchNormalization", *map(trace.value, (x, gain, offset, mean, var)), epsilon=eps)
+
+
+def _avg_pool2d(
+    trace: Trace, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    ceil_mode: bool = False, count_include_pad: bool = True,
+) -> Name:  # fmt: skip
+    sides, value = _pair(kernel_size), trace.value(x)
+    step = sides if stride is None else _pair(stride)
+    if step != [1, 1] or not count_include_pad:
+        return trace.node(
+            "AveragePool", value, kernel_shape=sides, strides=step, pads=_padding(padding),
+            count_include_pad=int(count_include_pad), ceil_mode=int(ceil_mode),
+        )  # fmt: skip
+    return _box_mean(trace, value, x.shape[1], sides, _pair(padding))
+
+
+def _box_mean(
+    trace: Trace, value: Name, channels: int, sides: list[int], padding: list[int], factor: float = 1.0
+) -> Name:
+    """Means over boxes times a factor, as a convolution of the columns, then one of the rows.
+
+    ONNX Runtime's AveragePool adds up all of a box for each pixel, which takes 44 ms where these take 6 (33 x 33 over
+    5 x 320 x 320).
+    """
+    out, weights = (
+        value,
+        [factor / sides[0], 1 / sides[1]] if sides[1] == 1 else [1 / sides[0], factor / sides[1]],
+    )
+    for axis in (0, 1):
+        if sides[axis] > 1:
+            shape, pads = [1, 1], [0, 0, 0, 0]
+            shape[axis], pads[axis], pads[axis + 2] = sides[axis], padding[axis], padding[axis]
+            weight = trace.constant(np.full((channels, 1, *shape), weights[axis]), np.float32)
+            out = trace.node("Conv", out, weight, pads=pads, group=channels, kernel_shape=shape)
+    if out != value:
+        trace.scaled[out] = lambda further: _box_mean(
+            trace, value, channels, sides, padding, factor * further
+        )
+    return out
+
+
+def _max_pool2d(
+    trace: Trace, out: Tensor, x: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
+    dilation: Any = 1, ceil_mode: bool = False, return_indices: bool = False,
+) -> Name:  # fmt: skip
+    sides = _pair(kernel_size)
+    step = sides if stride is None else _pair(stride)
+    return trace.node(
+        "MaxPool", trace.value(x), kernel_shape=sides, strides=step, pads=_padding(padding),
+        dilations=_pair(dilation), ceil_mode=int(ceil_mode),
+    )  # fmt: skip
+
+
+def _interpolate(
+    trace: Trace,
+    out: Tensor,
+    x: Tensor,
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    **_: Any,
+) -> Name:
+    how: dict[str, Any] = {"axes": [2, 3]} | RESIZED[mode]
+    if size is not None:
+        return trace.node("Resize", trace.value(x), "", "", trace.sizes([*size]), **how)
+    scales = [float(scale_factor)] * 2 if isinstance(scale_factor, (int, float)) else [*scale_factor]
+    return trace.node("Resize", trace.value(x), "", trace.constant(scales, np.float32), **how)
+
+
+def _pad(
+    trace: Trace, out: Tensor, x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None
+) -> Name:
+    before, after = [0] * x.dim(), [0] * x.dim()
+    for i in range(len(pad) // 2):
+        before[-1 - i], after[-1 - i] = pad[2 * i], pad[2 * i + 1]
+    beyond = trace.value(value or 0.0, kind=x.dtype)
+    return trace.node("Pad", trace.value(x), trace.sizes([*before, *after]), beyond, mode=PADDED[mode])
+
+
+def _pixel_shuffle(trace: Trace, out: Tensor, x: Tensor, factor: int) -> Name:
+    return trace.node("DepthToSpace", trace.value(x), blocksize=factor, mode="CRD")
+
+
+def _pixel_unshuffle(trace: Trace, out: Tensor, x: Tensor, factor: int) -> Name:
+    cells = trace.node(
+        "SpaceToDepth", trace.value(x), blocksize=factor
+    )  # place by place, torch channel by channel
+    order = np.arange(out.shape[1]).reshape(factor**2, x.shape[1]).T.ravel()
+    return trace.node("Gather", cells, trace.ints(order.tolist()), axis=1)
+
+
+TRANSLATIONS: dict[str, Translation] = {
+    **SHAPES,
+    "contiguous": _same, "dropout": _same, "dropout2d": _same, "detach": _same,
+    "float": _cast, "double": _cast, "to": _cast,
+    "zeros_like": _full_like, "full_like": _full_like, "ones_like": _ones_like,
+    "add": _two("Add"), "sub": _two("Sub"), "mul": _mul, "div": _two("Div"), "truediv": _two("Div"),
+    "rsub": _two("Sub", turned=True), "rdiv": _two("Div", turned=True), "rtruediv": _two("Div", turned=True),
+    "maximum": _two("Max"), "minimum": _two("Min"), "remainder": _two("Mod"),
+    "gt": _two("Greater"), "lt": _two("Less"), "ge": _two("GreaterOrEqual"), "le": _two("LessOrEqual"),
+    "eq": _two("Equal"), "ne": _ne, "and": _two("And"), "or": _two("Or"), "invert": _one("Not"),
+    "neg": _one("Neg"), "abs": _one("Abs"), "exp": _one("Exp"), "log": _one("Log"), "sqrt": _one("Sqrt"),
+    "rsqrt": _rsqrt, "reciprocal": _one("Reciprocal"), "square": _square, "pow": _pow, "erf": _one("Erf"),
+    "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
+    "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _one("Softplus"),
+    "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
+    "sum": _over("ReduceSum"), "mean": _over("ReduceMean"), "amax": _over("ReduceMax"), "amin": _over("ReduceMin"),
+    "logsumexp": _over("ReduceLogSumExp"), "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
+    "normalize": _normalize, "topk": _topk, "einsum": _einsum, "linear": _linear, "matmul": _matmul,
+    "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "batch_norm": _batch_norm,
+    "avg_pool2d": _avg_pool2d, "max_pool2d": _max_pool2d, "interpolate": _interpolate, "pad": _pad,
+    "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
+}  # fmt: skip
