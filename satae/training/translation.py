@@ -285,11 +285,13 @@ def _interpolate(
     mode: str = "nearest",
     **_: Any,
 ) -> Name:
-    how: dict[str, Any] = {"axes": [2, 3]} | RESIZED[mode]
+    value = trace.value(x)
     if size is not None:
-        return trace.node("Resize", trace.value(x), "", "", trace.sizes([*size]), **how)
+        kept = trace.node("Shape", value, end=2)
+        sizes = trace.node("Concat", kept, trace.sizes([*size]), axis=0)
+        return trace.node("Resize", value, "", "", sizes, **RESIZED[mode])
     scales = [float(scale_factor)] * 2 if isinstance(scale_factor, (int, float)) else [*scale_factor]
-    return trace.node("Resize", trace.value(x), "", trace.constant(scales, np.float32), **how)
+    return trace.node("Resize", value, "", trace.constant([1, 1, *scales], np.float32), **RESIZED[mode])
 
 
 def _pad(
