@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -11,7 +11,7 @@ import typer
 from satae.console import printable
 
 if TYPE_CHECKING:
-    from satae.scene.scene import Scene
+    from satae.grid import Window
 
 DAMAGED = 4  # exit code where damaged blocks were masked
 NAMED = 20  # damaged blocks, at the most
@@ -31,9 +31,9 @@ def note(remarks: Iterable[str]) -> None:
         typer.echo(printable(f"note: {remark}"), err=True)
 
 
-def exit_if_damaged(scenes: list[Scene]) -> None:
-    """End with DAMAGED, having named the blocks, where some could not be decoded."""
-    places = [(s.path, w) for s in scenes for w in s.damage]
+def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:
+    """End with DAMAGED, having named the scenes' blocks, where some could not be decoded."""
+    places = [(path, window) for path, windows in damage for window in windows]
     note(
         f"{path}: rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]} could not be decoded and were masked"
         for path, w in places[:NAMED]

@@ -102,7 +102,7 @@ def score(
         result = scoring.score(found, opened, out, how, bar.add)
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
-    exit_if_damaged(found)
+    exit_if_damaged((s.path, s.damage) for s in result.scenes)
 
 
 def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int) -> Baseline:

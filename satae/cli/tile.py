@@ -49,15 +49,16 @@ def tile(
     try:
         for scene in found:
             check_target(out / scene.name, overwrite=overwrite)
-        rows: list[dict[str, Any]] = []
+        cuts: list[TileSet] = []
         for scene in found:
             with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=0) as bar:
-                rows.append(_row(cut(scene, out / scene.name, how, bar.add)))
+                cuts.append(cut(scene, out / scene.name, how, bar.add))
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()
+    rows = [_row(tiles) for tiles in cuts]
     say(as_json, {"tilesets": rows}, [_line(row) for row in rows])
-    exit_if_damaged(found)
+    exit_if_damaged((str(s.path), tiles.damage) for s, tiles in zip(found, cuts, strict=True))
 
 
 def _row(tiles: TileSet) -> dict[str, Any]:

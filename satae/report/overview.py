@@ -20,7 +20,7 @@ from satae.grid import Grid, Window
 from satae.inference.card import Normalization
 from satae.inference.tilepeaks import Maxima
 from satae.report import chips
-from satae.scene.scene import Scene
+from satae.scene.scene import Scene, Survey
 from satae.scene.stream import Reader
 
 SAMPLES = 2  # pixels a row and column of a cell that are averaged
@@ -37,6 +37,7 @@ class Overview:
 
     def __init__(self, scene: Scene, side: int) -> None:
         self.scene, grid = scene, scene.grid
+        self.survey = Survey(scene)
         self.step = math.ceil(max(grid.height, grid.width) / side)
         self.heat = Maxima(grid, self.step)
         self.shape = self.heat.peak.shape
@@ -66,7 +67,7 @@ class Overview:
     @contextmanager
     def open(self) -> Iterator[Reader]:
         """A reader of the scene that leaves a sample of what it reads."""
-        with self.scene.open() as reader:
+        with self.survey.open() as reader:
             yield _Sampling(reader, self)
 
     def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,6 @@ class Scene:
     offsets: tuple[float, ...]
     limits: Limits
     area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
-    _damage: set[Window] = field(default_factory=set, compare=False, repr=False)
 
     @property
     def path(self) -> Path:
@@ -86,20 +85,15 @@ class Scene:
         return next((f.alpha for f in self.files if f.alpha is not None), None)
 
     @property
-    def damage(self) -> list[Window]:
-        """Blocks that were masked so far because they cannot be decoded, in row-major order."""
-        return sorted(self._damage, key=lambda w: (w.row, w.col))
-
-    @property
     def pixel_bytes(self) -> int:
         """Bytes of one pixel over all bands."""
         return len(self.names) * np.dtype(self.dtype).itemsize
 
     @contextmanager
-    def open(self) -> Iterator[Reader]:
-        """Handles of the caller's own on every file."""
+    def open(self, damage: set[Window] | None = None) -> Iterator[Reader]:
+        """Handles of the caller's own on every file; what is masked for damage is added to `damage`."""
         if self.limits.salvage:
-            yield Salvager(self)
+            yield Salvager(self, set() if damage is None else damage)
             return
         with self.handles() as reader:
             yield reader
@@ -122,6 +116,38 @@ class Scene:
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
         return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A scene that is read once through, and the blocks that were masked meanwhile: a `stream.Source`."""
+
+    scene: Scene
+    _damage: set[Window] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def damage(self) -> tuple[Window, ...]:
+        """Blocks that were masked so far because they cannot be decoded, in row-major order."""
+        return tuple(sorted(self._damage, key=lambda w: (w.row, w.col)))
+
+    @property
+    def grid(self) -> Grid:
+        """The scene's own."""
+        return self.scene.grid
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """The scene's own."""
+        return self.scene.block
+
+    @property
+    def pixel_bytes(self) -> int:
+        """The scene's own."""
+        return self.scene.pixel_bytes
+
+    def open(self) -> AbstractContextManager[Reader]:
+        """A reader of the scene that leaves what it masked."""
+        return self.scene.open(self._damage)
 
 
 @contextmanager
@@ -198,9 +224,10 @@ class Salvager:
     """Reads around damage: every read on fresh handles, since one that failed may go on to give zeros."""
 
     scene: Scene
+    damage: set[Window]
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """As `SceneReader.read`, but blocks that cannot be decoded are invalid and noted in `scene.damage`."""
+        """As `SceneReader.read`, but blocks that cannot be decoded are invalid and added to `damage`."""
         try:
             with self.scene.handles() as reader:
                 return reader.read(window)
@@ -221,7 +248,7 @@ class Salvager:
                     try:
                         image[:, rows, cols], valid[rows, cols] = reader.read(part)
                     except DamageError:
-                        scene._damage.add(part.cell(scene.block).clipped(scene.grid.window))
+                        self.damage.add(part.cell(scene.block).clipped(scene.grid.window))
                         break
         return image, valid
 

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -34,7 +34,7 @@ class Source(Protocol):
     def block(self) -> tuple[int, int]: ...
     @property
     def pixel_bytes(self) -> int: ...
-    def open(self) -> Any: ...
+    def open(self) -> AbstractContextManager[Reader]: ...
 
 
 def strips(source: Source, step: int, halo: int) -> Iterator[Window]:

@@ -20,6 +20,7 @@ from satae.decisions.preference import Preferred
 from satae.errors import ModelError
 from satae.gis import qgis
 from satae.gis.layers import SceneLayer, common_crs, ranked
+from satae.grid import Window
 from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
 from satae.publish import check_target, locked, staging, sweep
@@ -42,7 +43,8 @@ class SceneResult:
     """What came of one scene.
 
     `threshold` is in the unit of the heatmap, `remarks` are sentences for people, `agrees` is the number of
-    regions that the baseline agrees on, None where there is no baseline.
+    regions that the baseline agrees on, None where there is no baseline. `damage` are the blocks that were masked
+    because they cannot be decoded.
     """
 
     name: str
@@ -54,6 +56,7 @@ class SceneResult:
     verdict: Verdict
     remarks: list[str]
     agrees: int | None
+    damage: tuple[Window, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -301,4 +304,5 @@ def _result(s: _Scored, target: Path, options: Options) -> SceneResult:
         s.verdict,
         [r for r in remarks if r],
         s.agrees,
+        s.overview.survey.damage,
     )

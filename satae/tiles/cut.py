@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from satae.grid import Grid, Window
 from satae.publish import locked, publish, staging
 from satae.scene import raster
 from satae.scene.describe import describe
-from satae.scene.scene import SMALLEST, Limits, Scene
+from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
 from satae.tiles.store import Record, SceneFile, TileSet, load
 
@@ -66,7 +66,8 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
         folder = draft / target.name
         folder.mkdir()
         counts = _Counts()
-        index = _write_arrays(scene, folder, how, counts, progress)
+        survey = Survey(scene)
+        index = _write_arrays(survey, folder, how, counts, progress)
         if not len(index):
             raise SceneError(_nothing_kept(scene, how, counts))
         record = _record(scene, how, len(index), counts)
@@ -77,7 +78,7 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
         if how.patches:
             _write_patches(tiles, folder / "patches")
         publish(folder, target)
-    return load(target)
+    return replace(load(target), damage=survey.damage)
 
 
 def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
@@ -109,14 +110,14 @@ def described_again(record: Record, *, salvage: bool = False) -> Scene:
 
 
 def _write_arrays(
-    scene: Scene, folder: Path, how: Cut, counts: _Counts, progress: Progress
+    survey: Survey, folder: Path, how: Cut, counts: _Counts, progress: Progress
 ) -> npt.NDArray[np.int64]:
-    size = how.size
+    scene, size = survey.scene, how.size
     index: list[tuple[int, int]] = []
     images = _Growing(folder / "tiles.npy", scene.dtype, (len(scene.names), size, size))
     valids = _Growing(folder / "valid.npy", "bool", (size, size))
     with images, valids:
-        for window, image, valid in _kept(scene, how, counts, progress):
+        for window, image, valid in _kept(survey, how, counts, progress):
             index.append((window.row, window.col))
             images.append(image)
             valids.append(valid)
@@ -126,7 +127,7 @@ def _write_arrays(
 
 
 def _kept(
-    scene: Scene, how: Cut, counts: _Counts, progress: Progress
+    scene: Survey, how: Cut, counts: _Counts, progress: Progress
 ) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
     """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
     step = how.size - how.overlap

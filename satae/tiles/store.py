@@ -79,7 +79,8 @@ class TileSet:
     """An open tile set.
 
     `images` (tile, band, row, col) and `valid` (tile, row, col, True = good) are memory maps; `index`
-    (tile, 2) holds (row, col) of first pixels. It is a `stream.Source` too: its tiles put together again.
+    (tile, 2) holds (row, col) of first pixels. It is a `stream.Source` too: its tiles put together again. `damage`
+    are the scene's blocks that were masked because they cannot be decoded; known only to what cut it.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class TileSet:
     valid: npt.NDArray[np.bool_]
     index: npt.NDArray[np.int64]
     heed: Heed = Heed()
+    damage: tuple[Window, ...] = ()
 
     def __len__(self) -> int:
         return len(self.index)

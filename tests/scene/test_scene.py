@@ -18,7 +18,7 @@ from satae.errors import DamageError, SceneError
 from satae.grid import Window
 from satae.scene import stream
 from satae.scene.describe import describe
-from satae.scene.scene import Limits, Scene
+from satae.scene.scene import Limits, Scene, Survey
 
 SHAPE = (24, 32)
 UTM = Affine(10, 0, 500_000, 0, -10, 5_200_000)
@@ -28,7 +28,7 @@ def image(bands: int = 3, dtype: str = "uint16") -> np.ndarray:
     return np.random.default_rng(5).integers(1, 200, (bands, *SHAPE)).astype(dtype)
 
 
-def whole(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+def whole(scene: Scene | Survey) -> tuple[np.ndarray, np.ndarray]:
     with scene.open() as reader:
         return reader.read(scene.grid.window)
 
@@ -248,11 +248,12 @@ def small_strips(monkeypatch) -> None:
     monkeypatch.setattr(stream, "STRIP_BYTES", 64 * 192 * 4)
 
 
-def streamed(scene: Scene, workers: int, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def streamed(survey: Survey, workers: int, margin: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """The whole scene from strips read in threads."""
+    scene = survey.scene
     pixels = np.zeros((len(scene.names), scene.grid.height, scene.grid.width), scene.dtype)
     good = np.zeros(pixels.shape[1:], bool)
-    for window, part, known in stream.ahead(scene, stream.strips(scene, 32, margin), margin, workers):
+    for window, part, known in stream.ahead(survey, stream.strips(scene, 32, margin), margin, workers):
         inside = window.clipped(scene.grid.window)
         here, there = inside.slices(scene.grid.window), inside.slices(window.grown(margin))
         pixels[:, *here], good[here] = part[:, *there], known[there]
@@ -264,7 +265,7 @@ def streamed(scene: Scene, workers: int, margin: int = 0) -> tuple[np.ndarray, n
 def test_four_threads_equal_a_whole_read(make_scene, small_strips, options: dict, margin: int) -> None:
     pixels = NOISE.copy()
     pixels[0, ::7, ::5] = 0
-    pixels_read, good = streamed(describe([make_scene(pixels, nodata=0, **options)]), 4, margin)
+    pixels_read, good = streamed(Survey(describe([make_scene(pixels, nodata=0, **options)])), 4, margin)
     assert (pixels_read == pixels).all() and (good == (pixels != 0).all(axis=0)).all()
 
 
@@ -273,7 +274,7 @@ def test_damage_ends_the_reading_in_every_thread(make_scene, small_strips, worke
     path = spoil(make_scene(NOISE, **BLOCKS), (2, 3))
     threads = threading.active_count()
     with pytest.raises(DamageError, match="between rows 64 and 96, columns 96 and 128"):
-        streamed(describe([path]), workers)
+        streamed(Survey(describe([path])), workers)
     assert threading.active_count() == threads
 
 
@@ -287,9 +288,9 @@ def test_a_reader_that_failed_fails_again(make_scene) -> None:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_salvage_masks_the_damaged_blocks_and_nothing_else(make_scene, small_strips, workers: int) -> None:
     path = spoil(make_scene(NOISE, **BLOCKS), (2, 3), (0, 0), (4, 5))
-    scene = describe([path], limits=Limits(salvage=True))
+    scene = Survey(describe([path], limits=Limits(salvage=True)))
     pixels, good = streamed(scene, workers, margin=7)
-    assert scene.damage == [Window(0, 0, 32, 32), Window(64, 96, 32, 32), Window(128, 160, 32, 32)]
+    assert scene.damage == (Window(0, 0, 32, 32), Window(64, 96, 32, 32), Window(128, 160, 32, 32))
     expected = np.ones(good.shape, bool)
     for w in scene.damage:
         expected[w.slices(scene.grid.window)] = False
@@ -300,7 +301,7 @@ def test_salvage_masks_the_damaged_blocks_and_nothing_else(make_scene, small_str
 @pytest.mark.parametrize("options", [BLOCKS, {"compress": "zstd"}, {"compress": "lzw"}, {}])
 def test_salvage_of_a_file_cut_short_keeps_what_is_there(make_scene, options: dict) -> None:
     path = spoil(make_scene(NOISE, **options), cut=0.6)
-    scene = describe([path], limits=Limits(salvage=True))
+    scene = Survey(describe([path], limits=Limits(salvage=True)))
     pixels, good = whole(scene)
     assert 0.4 < good.mean() < 0.7
     assert (pixels[:, good] == NOISE[:, good]).all()
@@ -311,9 +312,9 @@ def test_salvage_of_a_file_cut_short_keeps_what_is_there(make_scene, options: di
 
 def test_salvage_of_a_damaged_image_of_the_wild(data: Path) -> None:
     path = data / "formats" / "rasterio" / "corrupt.tif"
-    scene = describe([path], limits=Limits(salvage=True))
+    scene = Survey(describe([path], limits=Limits(salvage=True)))
     pixels, good = whole(scene)
-    assert scene.damage == [Window(512, 512, 512, 512)]
+    assert scene.damage == (Window(512, 512, 512, 512),)
     assert not good[512:, 512:].any()
     with rasterio.open(path) as dataset:
         expected = dataset.read(window=((0, 512), (0, 1024)))
