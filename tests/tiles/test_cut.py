@@ -274,7 +274,7 @@ def test_a_tile_set_of_a_busy_folder_is_refused(make_scene, tmp_path) -> None:
 
 
 MEASURE = f"""{PEAK}
-from satae.cli import app
+from satae.cli.app import app
 try: app(sys.argv[1:])
 finally: print(peak(), file=sys.stderr)
 """
