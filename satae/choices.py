@@ -1,4 +1,4 @@
-"""What a recipe can name, and the parameters of it: the files of a package, each with its `Params`."""
+"""Lists what a recipe can name, with its parameters: the files of a package, each with its `Params`."""
 
 from __future__ import annotations
 

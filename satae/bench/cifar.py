@@ -1,4 +1,4 @@
-"""CIFAR-10 (Krizhevsky 2009) as it is distributed: binary or Python batches, in folders or in tar archives.
+"""Reads CIFAR-10 (Krizhevsky 2009) as it is distributed: binary or Python batches, in folders or in tar archives.
 
 Nothing is downloaded, extracted to disk or run: pickles are read by `pickled`. All that a header or an archive
 claims is bounded before memory is taken.

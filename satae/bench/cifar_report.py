@@ -1,4 +1,4 @@
-"""What `satae bench cifar10` says: a contest of families held, a table for people, JSON for scripts, a picture."""
+"""Runs `satae bench cifar10` and writes what it found: a table for people, JSON for scripts, a picture."""
 
 from __future__ import annotations
 

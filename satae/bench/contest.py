@@ -1,4 +1,4 @@
-"""Benchmarks on scenes with known targets: every method goes the path of the commands, from cutting to the map.
+"""Compares detectors on scenes with known targets; each goes the way of the commands, from tiles to the map.
 
 The methods are the recipe that was asked for and the classics, which share its map steps, its split and what it
 says of the targets. Truth is read to measure with, never to train on. Scenes and maps are held in memory.

@@ -1,4 +1,4 @@
-"""CIFAR-10: how well families rebuild its images, and how well their errors tell one class from the others.
+"""Measures on CIFAR-10 how well families of autoencoders rebuild images, and tell one class from the others.
 
 A family is a recipe. All see the images as `images` gives them and learn in `train.descend`; beside each stands
 PCA with a code of the same size, fitted to the same images. Test images are measured and never learned from.

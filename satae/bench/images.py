@@ -1,4 +1,4 @@
-"""Batches of small images that all lie on the device as bytes, and are shifted and mirrored there.
+"""Feeds batches of small images that lie on the device as bytes, and shifts and mirrors them there.
 
 A source of `train.descend`. What is drawn follows from (seed, epoch, step), as everywhere. An image is R, G, B
 in [0, 1]; a recipe can bring it to a common contrast, and ask for its restoration: shown grey and in a quarter

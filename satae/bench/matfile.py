@@ -1,4 +1,4 @@
-"""Hyperspectral benchmark scenes as MATLAB files: a cube `data` (rows, cols, bands) and a truth `map` (rows, cols).
+"""Reads hyperspectral benchmark scenes from MATLAB files: `data` (rows, cols, bands) and the truth `map` (rows, cols).
 
 They become GeoTIFFs without a position, so that what follows is the path of every other scene.
 """

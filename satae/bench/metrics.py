@@ -1,4 +1,4 @@
-"""How well a score finds known targets: by pixels, in any order of their ranks, and by regions of a map.
+"""Measures how well a score finds known targets: over pixels by their ranks, and over regions of a map.
 
 Arrays in, numbers out. Larger scores are more anomalous; what has no score is left out by the caller. Equal
 scores are one threshold, so that no figure depends on the order in which pixels are stored.

@@ -1,4 +1,4 @@
-"""Pickles of strangers, read without running them: numbers, text, containers and numpy arrays of bytes.
+"""Reads pickles of strangers without running them: numbers, text, containers and numpy arrays of bytes.
 
 A pickle is a program, and Python's unpickler calls what it names. Here the few opcodes that data needs are
 carried out by hand; a name is never looked up and nothing of the file is called. What a batch of CIFAR-10 does

@@ -1,4 +1,4 @@
-"""Plant targets of known size and contrast into a scene: what they look like, where they go, how they are read.
+"""Plants targets of known size and contrast into a scene: what they look like, where they go, how they are read.
 
 Nothing is written: `Planted` is the scene with the targets in it for whoever reads it.
 """

@@ -1,4 +1,4 @@
-"""How large and how different a thing must be to be found in a scene: targets planted into its held-out tiles."""
+"""Measures how large and how different a target must be to be found, by planting targets into held-out tiles."""
 
 from __future__ import annotations
 

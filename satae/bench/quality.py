@@ -1,4 +1,4 @@
-"""How close reconstructed images are to the originals: MSE, PSNR and SSIM of images in [0, 1], each in float64."""
+"""Measures how close reconstructed images are to the originals: MSE, PSNR and SSIM in [0, 1], in float64."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark says: figures of each map, a table for people, JSON for scripts, pictures for both."""
+"""Writes what a benchmark found: figures of each map, a table for people, JSON for scripts, pictures for both."""
 
 from __future__ import annotations
 

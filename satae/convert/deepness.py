@@ -1,4 +1,4 @@
-"""A model for the QGIS plugin Deepness: one image of fixed size in, one map in [0, 1] out, settings as metadata.
+"""Converts a model for the QGIS plugin Deepness: one image of fixed size in, one map in [0, 1] out.
 
 The plugin cuts overlapping tiles, divides them by 255, standardises them, runs the model and puts the middle of each
 result into a raster layer (https://github.com/PUTvision/qgis-plugin-deepness, `model_base.py`, `regressor.py`). Its map

@@ -1,4 +1,4 @@
-"""What a model in fewer bits loses against the float32 one: compared on held-out blocks, and refused past a bound."""
+"""Measures what a model in fewer bits loses on held-out blocks, and refuses it where that is too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network of a model in fewer bits: weights and activations between its first layer of weights and its last.
+"""Converts the network of a model to fewer bits: all between its first layer of weights and its last.
 
 What stands before and behind it stays float32: DN and their logarithm reach beyond what half precision holds, and a
 score is a small difference of large numbers. How much the model loses is measured in `fidelity`, not here.

@@ -1,4 +1,4 @@
-"""The ground of the made-up scene: fields, forest, water, roads and villages, painted one over the other.
+"""Paints the ground of the made-up scene: fields, forest, water, roads and villages, one over the other.
 
 Terrain only, as reflectance and cover; objects, nodata and the sensor are added in `synthetic`.
 """

@@ -1,4 +1,4 @@
-"""A procedural four-band landscape with planted anomalies in known places, for demo, tests and benchmarks.
+"""Makes a four-band landscape with planted anomalies in known places, for demo, tests and benchmarks.
 
 It is no radiative model and no benchmark of real scenes: it only looks like a 10 m Sentinel-2 crop, and the
 planted objects are out of place without being tuned to any score.

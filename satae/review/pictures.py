@@ -1,4 +1,4 @@
-"""Pictures of scenes and heatmaps for review: square tiles in a raster's own grid, at every power of two.
+"""Draws scenes and heatmaps for the review page: square tiles in a raster's own grid, at every power of two.
 
 A tile costs a bounded number of decoded pixels whatever the size of the raster. Nothing is scored or judged by
 what is drawn here.

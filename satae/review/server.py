@@ -1,4 +1,4 @@
-"""The only door to FastAPI: the page of `satae review` on this machine alone, for whoever holds the link.
+"""Serves the page of `satae review` on this machine, to whoever holds the link; the only door to FastAPI.
 
 It listens on 127.0.0.1. The link's token, which is in its fragment and so never sent by itself, is exchanged
 for a cookie; a request that changes anything shows both. What it serves is named by integers, and nothing of

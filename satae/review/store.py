@@ -1,4 +1,4 @@
-"""Regions of a finished GeoPackage, and what reviewers say of them, kept in that file at once.
+"""Reads the regions of a finished GeoPackage, and writes what reviewers decide into that file at once.
 
 Plain SQLite: a decision is one short transaction beside whoever else has the file open. It draws nothing and
 serves nothing.

@@ -1,4 +1,4 @@
-"""Cut a scene into a tile set: whole blocks in, one contiguous array out, memory bounded by one strip."""
+"""Cuts a scene into a tile set: whole blocks in, one contiguous array out, memory bounded by one strip."""
 
 from __future__ import annotations
 

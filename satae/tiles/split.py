@@ -1,4 +1,4 @@
-"""Which tiles are learned from and which are held out: spatial blocks, so that neighbours stay together."""
+"""Chooses which tiles are learned from and which are held out: spatial blocks, so that neighbours stay together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tile store: patches of one scene as a memory-mapped array, with what is needed to map them back.
+"""Stores the tiles of one scene as a memory-mapped array, with what is needed to map them back.
 
 A tile set is a folder: `tiles.npy` (tile, band, row, col) in the scene's dtype, `valid.npy` (tile, row, col),
 `index.npy` (tile, 2) with the row and column of each tile's first pixel, `tileset.json`, and

@@ -1,4 +1,4 @@
-"""The only door to albumentations: varied copies of training tiles.
+"""Varies copies of training tiles: flips, turns, crops, gain and noise; the only door to albumentations.
 
 Geometric changes move image and mask together. Gain and noise work on images scaled to [0, 1], to which
 albumentations clips; data outside that range would be ruined (pinned by a test).

@@ -1,4 +1,4 @@
-"""What a denoising autoencoder is given in place of its input (Vincent et al. 2010); the target stays clean."""
+"""Spoils the input of a denoising autoencoder (Vincent et al. 2010); its target stays clean."""
 
 from __future__ import annotations
 

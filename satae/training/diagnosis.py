@@ -1,4 +1,4 @@
-"""What a finished run says about itself: findings with evidence and the setting to change.
+"""Diagnoses a finished run: findings, each with its evidence and the setting to change.
 
 Each rule is a function from `Evidence` to a finding or None; the thresholds are theirs. Rules stand in the
 order of how much they tell: only the first few are shown on a terminal.

@@ -1,4 +1,4 @@
-"""What a finished run did, in numbers: measured on its own tiles, without a word of judgement.
+"""Measures what a finished run did, on its own tiles, and judges nothing.
 
 All errors are in the space of x. What they mean is said in `diagnosis`.
 """

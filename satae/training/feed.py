@@ -1,4 +1,4 @@
-"""Batches of tiles as tensors on a device, as they are or varied; and the training sample."""
+"""Feeds batches of tiles to a device, as they are or varied, and draws the training sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Principal components of patches: the best that a linear code of so many numbers can do, beside which a run stands."""
+"""Fits principal components of patches: the best linear code of the same size, to compare a run with."""
 
 from __future__ import annotations
 

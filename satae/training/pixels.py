@@ -1,4 +1,4 @@
-"""Batches of single pixels, for models that see a pixel's surroundings as one list of numbers.
+"""Feeds batches of single pixels, for models that see a pixel's surroundings as one list of numbers.
 
 What surrounds a pixel does not change while such a model learns, so it is computed once, for pixels drawn from
 the training tiles; a step then costs no more than the pixels in it.

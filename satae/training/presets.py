@@ -1,4 +1,4 @@
-"""The rule that fills in what a recipe leaves open: by the number of bands and the GSD, never by the scene.
+"""Fills in what a recipe leaves open: by the number of bands and the GSD, never by what a scene shows.
 
 A setting comes from, in this order: the recipe; what suits its architecture (`SUITS` in its file), or, where no
 architecture is named, the preset for the scene's kind; the defaults in `config`.

@@ -1,4 +1,4 @@
-"""How large a step is, and how it is taken: optimisers by name, and the learning rate of each step."""
+"""Chooses the optimiser by its name, and the learning rate of each step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One step of training: forward, loss, backward, a step of the optimiser; on CUDA as a graph that is captured once.
+"""Takes one step of training: forward, loss, backward, optimiser; on CUDA as a graph that is captured once.
 
 A captured step is the same arithmetic in one launch in place of some hundred, which is what training on small images
 waits for. Losses and norms stay on the device, so that nothing here waits for it.
