@@ -15,12 +15,11 @@ import rasterio
 from affine import Affine
 from detectors import toy
 from endings import CPU, recipe
-from results import result
-from scenes import UTM, MakeScene, MakeTiles
+from results import finished
+from scenes import UTM, MakeScene, make_tiles
 from shared import Shared, root
 
 from satae.demo import synthetic
-from satae.grid import Grid
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
@@ -68,35 +67,6 @@ def make_scene(tmp_path_factory: pytest.TempPathFactory) -> MakeScene:
 
 
 @pytest.fixture(scope="session")
-def make_tiles() -> MakeTiles:
-    """Cut an image (band, row, col) into a tile set that is held in memory."""
-
-    def make(
-        image: np.ndarray, valid: np.ndarray | None = None, *, size: int = 32, overlap: int = 0
-    ) -> store.TileSet:
-        bands, height, width = image.shape
-        valid = np.ones((height, width), bool) if valid is None else valid
-        windows = list(Grid(height, width, UTM, None).tiles(size, overlap))
-        images = np.zeros((len(windows), bands, size, size), image.dtype)
-        valids = np.zeros((len(windows), size, size), bool)
-        for i, w in enumerate(windows):
-            inside = slice(w.row, w.row + size), slice(w.col, w.col + size)
-            part = valid[inside]
-            valids[i, : part.shape[0], : part.shape[1]] = part
-            images[i, :, : part.shape[0], : part.shape[1]] = image[:, *inside]
-        record = store.Record(
-            scene="made", files=[], sha256="", bands=[f"b{i + 1}" for i in range(bands)],
-            dtype=str(image.dtype), scales=[1.0] * bands, offsets=[0.0] * bands, size=size, overlap=overlap,
-            min_valid=0, height=height, width=width, transform=list(UTM)[:6], crs=None, aoi=None, mask=None,
-            nodata=None, tiles=len(windows), left_out=0, valid_pixels=int(valids.sum()), left_out_pixels=0,
-        )  # fmt: skip
-        index = np.array([(w.row, w.col) for w in windows], np.int64)
-        return store.TileSet(Path("made"), record, images, valids, index)
-
-    return make
-
-
-@pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
     """What is made once for all processes of the run."""
     return Shared(root(tmp_path_factory))
@@ -132,6 +102,14 @@ def tile_set(shared: Shared, scene: Scene) -> Path:
     return made / "land"
 
 
+@pytest.fixture(scope="session", params=[0, 12], ids=["apart", "overlapping"])
+def complete(request: pytest.FixtureRequest, shared: Shared, scene: Scene) -> store.TileSet:
+    """The landscape with every tile kept, apart and overlapping."""
+    kept = tiling.Cut(size=32, overlap=request.param, min_valid=0)
+    made = shared.made(f"complete-{request.param}", lambda folder: tiling.cut(scene, folder / "land", kept))
+    return store.load(made / "land")
+
+
 @pytest.fixture(scope="session")
 def model_path(shared: Shared, tile_set: Path) -> Path:
     """A model of few weights trained on the landscape for two epochs; `runs/model` lies beside it."""
@@ -145,34 +123,23 @@ def model(model_path: Path) -> runtime.Model:
     return runtime.load(model_path, "cpu", threads=1)
 
 
-@pytest.fixture(scope="session")
-def toy_tiles(make_tiles: MakeTiles) -> store.TileSet:
-    """Tiles of a few smooth waves."""
-    return make_tiles(toy())
-
-
 @pytest.fixture
-def trained(tmp_path: Path, toy_tiles: store.TileSet) -> Callable[..., loop.Trained]:
+def trained(tmp_path: Path) -> Callable[..., loop.Trained]:
     """Train on the toy in the run folder `run` (made below tmp_path)."""
 
-    def make(*changes: str, tiles: store.TileSet = toy_tiles, run: str = "run", **how: Any) -> loop.Trained:
+    def make(*changes: str, tiles: store.TileSet | None = None, run: str = "run", **how: Any) -> loop.Trained:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True)
-        return loop.fit([tiles], loop.plan([tiles], recipe(*changes)), folder, device=CPU, **how)
+        sets = [make_tiles(toy()) if tiles is None else tiles]
+        return loop.fit(sets, loop.plan(sets, recipe(*changes)), folder, device=CPU, **how)
 
     return make
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished result; to be left as it is."""
-    return result(tmp_path_factory.mktemp("finished") / "out").parent
-
-
 @pytest.fixture
-def gpkg(tmp_path: Path, finished: Path) -> Path:
-    """A copy of it to work on: the GeoPackage, with scene, heatmap and chips beside it."""
-    return shutil.copytree(finished, tmp_path / "out") / "anomalies.gpkg"
+def gpkg(tmp_path: Path, shared: Shared) -> Path:
+    """The GeoPackage of a finished result to work on, with scene, heatmap and chips beside it."""
+    return shutil.copytree(finished(shared), tmp_path / "out") / "anomalies.gpkg"
 
 
 @pytest.fixture(autouse=True)

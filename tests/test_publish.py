@@ -100,15 +100,13 @@ def test_only_one_process_writes_a_target_and_a_dead_one_blocks_nobody(tmp_path:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def large(make_scene: MakeScene) -> Path:
+def large_scene(make_scene: MakeScene) -> Path:
     """A scene that takes a few seconds to score."""
     image = np.random.default_rng(0).integers(300, 3000, (4, 1500, 1500)).astype("uint16")
     return make_scene(image, name="large.tif", tiled=True, blockxsize=256, blockysize=256)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def older(tmp_path: Path) -> Path:
     """A folder with an older result, as bytes that a run must not change."""
     for name in OUTPUTS:
         (tmp_path / name).write_bytes(f"{name} ".encode() + OLD)
@@ -119,8 +117,10 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_score_leaves_everything_as_it_was(
-    folder: Path, large: Path, model_path: Path, number: signal.Signals
+    tmp_path: Path, make_scene: MakeScene, model_path: Path, number: signal.Signals
 ) -> None:
+    folder = older(tmp_path)
+    large = large_scene(make_scene)
     before = contents(folder)
     words = ("score", large, "--model", model_path, "--out", "out.gpkg", "--overwrite", "--workers", 1)
     process = started(folder, *words, ready=halfway(folder))
@@ -132,8 +132,10 @@ def test_an_interrupted_score_leaves_everything_as_it_was(
 
 
 def test_a_killed_score_leaves_the_old_result_and_the_next_run_succeeds(
-    folder: Path, large: Path, scene_path: Path, model_path: Path
+    tmp_path: Path, make_scene: MakeScene, scene_path: Path, model_path: Path
 ) -> None:
+    folder = older(tmp_path)
+    large = large_scene(make_scene)
     before = {name: (folder / name).read_bytes() for name in OUTPUTS}
     words = ("--model", model_path, "--out", "out.gpkg", "--overwrite", "--workers", 1)
     process = started(folder, "score", large, *words, ready=halfway(folder))
@@ -182,8 +184,9 @@ def scored(
 
 @pytest.mark.parametrize("limit", [1_000, 60_000, 150_000])
 def test_a_file_size_limit_is_reported_and_keeps_old_outputs(
-    folder: Path, scene_path: Path, model_path: Path, limit: int
+    tmp_path: Path, scene_path: Path, model_path: Path, limit: int
 ) -> None:
+    folder = older(tmp_path)
     before = contents(folder)
     failed(scored(folder, scene_path, model_path, limit))
     assert contents(folder) == before and not list(folder.glob(".*"))
@@ -216,8 +219,9 @@ def test_a_full_disk_is_reported_and_keeps_old_outputs(
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(
-    folder: Path, scene_path: Path, model_path: Path
+    tmp_path: Path, scene_path: Path, model_path: Path
 ) -> None:
+    folder = older(tmp_path)
     powerless = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()
     if powerless and shutil.which("setpriv") is None:
         pytest.skip("root may write anywhere, and there is no setpriv")

@@ -34,10 +34,9 @@ def image(seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return pixels.astype(np.uint16), truth
 
 
-@pytest.fixture(scope="module")
-def mats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def write_mats(folder: Path) -> Path:
     """A folder of two `.mat` scenes."""
-    folder = tmp_path_factory.mktemp("mats")
+    folder.mkdir()
     for name, seed in (("one", 0), ("two", 1)):
         cube, truth = image(seed)
         scipy.io.savemat(
@@ -46,10 +45,9 @@ def mats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def ports(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> Path:
+def write_ports(folder: Path, make_scene: MakeScene) -> Path:
     """A folder with one scene, its ship mask, and the water around."""
-    folder = tmp_path_factory.mktemp("ports")
+    folder.mkdir()
     cube, truth = image()
     water = np.zeros(truth.shape, "uint8")
     water[:, 5:45] = 1
@@ -60,9 +58,10 @@ def ports(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> Pa
 
 
 @pytest.fixture(scope="module")
-def held(mats: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], Path]:
+def held(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Result], Path]:
     """What two methods make of both scenes."""
     folder = tmp_path_factory.mktemp("work")
+    mats = write_mats(folder / "mats")
     return list(results(mat_cases(mats, folder), FAST, folder)), folder
 
 
@@ -85,7 +84,8 @@ def test_rx_is_the_distance_that_the_literature_means(held):
         assert np.corrcoef(np.log(result.scores.ravel()), np.log(distance))[0, 1] > 0.98
 
 
-def test_a_library_has_one_model_and_needs_scenes_alike(mats, tmp_path, held):
+def test_a_library_has_one_model_and_needs_scenes_alike(tmp_path, held):
+    mats = write_mats(tmp_path / "mats")
     cases = mat_cases(mats, tmp_path)
     found = list(results(cases, replace(FAST, library=True, classics=()), tmp_path))
     assert [r.case.name for r in found] == ["one", "two"]
@@ -115,7 +115,8 @@ def test_small_scenes_have_small_tiles(shape, size):
     assert tile_size(Grid(*shape, UTM, None)) == size
 
 
-def test_a_mask_limits_the_scene_and_a_zone_what_is_measured(ports, tmp_path):
+def test_a_mask_limits_the_scene_and_a_zone_what_is_measured(tmp_path, make_scene):
+    ports = write_ports(tmp_path / "ports", make_scene)
     (whole,) = ship_cases(ports, None, None, None)
     (zone,) = ship_cases(ports, None, None, "_water.tif")
     (water,) = ship_cases(ports, [1, 2, 3], "_water.tif", None)
@@ -126,7 +127,8 @@ def test_a_mask_limits_the_scene_and_a_zone_what_is_measured(ports, tmp_path):
     assert (np.isfinite(result.scores) == water.counted).all()
 
 
-def test_unknown_truth_is_not_measured(ports, make_scene):
+def test_unknown_truth_is_not_measured(tmp_path, make_scene):
+    ports = write_ports(tmp_path / "ports", make_scene)
     truth = image()[1].astype("uint8")
     truth[:, :10] = 255
     case = raster_case(ports / "port.tif", make_scene(truth[None], name="t.tif", nodata=255))
@@ -135,7 +137,8 @@ def test_unknown_truth_is_not_measured(ports, make_scene):
     assert raster_case(ports / "port.tif", make_scene(truth[None], name="z.tif", nodata=0)).counted.all()
 
 
-def test_truth_without_a_position_lies_where_the_scene_does(ports, make_scene):
+def test_truth_without_a_position_lies_where_the_scene_does(tmp_path, make_scene):
+    ports = write_ports(tmp_path / "ports", make_scene)
     truth = make_scene(image()[1][None].astype("uint8"), name="t.tif", crs=None)
     assert raster_case(ports / "port.tif", truth).truth.sum() == 27
 
@@ -152,13 +155,16 @@ def test_truth_without_a_position_lies_where_the_scene_does(ports, make_scene):
         ({"image": np.ones((1, 48, 56), "uint8")}, "t.tif has nothing but targets"),
     ],
 )
-def test_truth_that_does_not_fit_is_refused(ports, make_scene, change, message):
+def test_truth_that_does_not_fit_is_refused(tmp_path, make_scene, change, message):
+    ports = write_ports(tmp_path / "ports", make_scene)
     pixels = change.pop("image", image()[1][None].astype("uint8"))
     with pytest.raises(SceneError, match=message):
         raster_case(ports / "port.tif", make_scene(pixels, name="t.tif", **change))
 
 
-def test_folders_without_scenes_are_refused(tmp_path, ports, mats):
+def test_folders_without_scenes_are_refused(tmp_path, make_scene):
+    ports = write_ports(tmp_path / "ports", make_scene)
+    mats = write_mats(tmp_path / "mats")
     with pytest.raises(SceneError, match="no_such does not exist"):
         mat_cases(tmp_path / "no_such", tmp_path)
     with pytest.raises(SceneError, match=r"port.tif is not a folder"):
@@ -171,7 +177,8 @@ def test_folders_without_scenes_are_refused(tmp_path, ports, mats):
         ship_cases(ports, None, None, "_no.tif")
 
 
-def test_mat_scenes_cause_no_warning_of_their_missing_place(mats, tmp_path, caplog):
+def test_mat_scenes_cause_no_warning_of_their_missing_place(tmp_path, caplog):
+    mats = write_mats(tmp_path / "mats")
     mat_cases(mats, tmp_path)
     assert caplog.text == ""
 
@@ -202,7 +209,8 @@ def test_areas_are_in_hundreds_of_square_kilometres_or_tens_of_megapixels():
     assert report.units_of(1_000_000, None) == pytest.approx(0.1)
 
 
-def test_a_run_publishes_table_json_and_pictures(mats, tmp_path):
+def test_a_run_publishes_table_json_and_pictures(tmp_path):
+    mats = write_mats(tmp_path / "mats")
     seen = []
     out = tmp_path / "out"
     contest = replace(FAST, seeds=(0, 1), library=True)
@@ -210,7 +218,10 @@ def test_a_run_publishes_table_json_and_pictures(mats, tmp_path):
         "had", lambda work: mat_cases(mats, work), contest, out, progress=lambda *a: seen.append(a)
     )
     names = {"bench.json", "table.txt", "config.yaml", "roc.png", "maps_one.png", "maps_two.png"}
-    assert {p.name for p in out.iterdir()} == names and {p.name for p in tmp_path.iterdir()} == {"out"}
+    assert {p.name for p in out.iterdir()} == names and {p.name for p in tmp_path.iterdir()} == {
+        "mats",
+        "out",
+    }
     assert said == {"out": str(out)} | json.loads((out / "bench.json").read_text())
     assert (out / "table.txt").read_text().splitlines() == table
     assert {"kind", "recipe", "seeds", "methods", "scenes", "mean"} <= set(said)
@@ -226,8 +237,9 @@ def test_a_run_publishes_table_json_and_pictures(mats, tmp_path):
     assert config.load(out / "config.yaml").model.name == "rx"
 
 
-def test_a_failure_leaves_nothing_behind(mats, tmp_path):
+def test_a_failure_leaves_nothing_behind(tmp_path):
+    mats = write_mats(tmp_path / "mats")
     broken = replace(FAST, recipe=config.load(None, ["model.name=none"]))
     with pytest.raises(ConfigError):
         report.run("had", lambda work: mat_cases(mats, work), broken, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [mats]

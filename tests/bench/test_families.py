@@ -42,13 +42,6 @@ def _folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cifar")
-    write_binary(folder, batches(40))
-    return folder
-
-
 def family(*changes: str, name: str = "dense") -> Family:
     (found,) = families.families([name], ["model.params.width=4", "model.params.code=6", *changes])
     return found
@@ -158,7 +151,8 @@ def test_refined_begins_at_pca_and_leaves_it_downwards() -> None:
     assert np.allclose(families.rebuild(found, learned), linear.rebuilt(learned, 6), atol=1e-3)
 
 
-def test_reconstruction_end_to_end(archive: Path) -> None:
+def test_reconstruction_end_to_end(tmp_path: Path) -> None:
+    write_binary(archive := tmp_path / "cifar", batches(40))
     words = ("--data", archive, "--families", "cifar10,conv", "--epochs", 1, "--limit", 60, "--out", "b")
     result = typed(*words, "--set", "train.min_steps=2", "--json")
     assert result.exit_code == 0, result.stderr
@@ -223,13 +217,14 @@ def test_one_class_end_to_end_from_a_python_archive() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused_in_one_sentence(
-    archive: Path, words: list[str], message: str
+    tmp_path: Path, words: list[str], message: str
 ) -> None:
+    write_binary(archive := tmp_path / "cifar", batches(40))
     result = typed(*(word.format(archive) for word in words))
     assert (result.exit_code, result.stdout) == (2, "")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1 and message in errors[0]
-    assert list(Path().iterdir()) == []
+    assert list(Path().iterdir()) == [Path("cifar")]
 
 
 def test_a_hostile_archive_is_refused_and_leaves_nothing() -> None:

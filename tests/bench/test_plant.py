@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from scenes import make_tiles
 
 from satae import config
 from satae.bench.contest import Contest
@@ -14,14 +15,12 @@ from satae.bench.planted import Planting, held_out, run
 from satae.errors import ConfigError, SceneError
 from satae.grid import Window
 from satae.inference.scan import scan
-from satae.scene.describe import describe
 from satae.tiles.split import split
 
 CELLS = [Cell("synthetic", 3, 2.0), Cell("synthetic", 8, 1.0), Cell("transplanted", 5, 1.0)]
 
 
-@pytest.fixture(scope="module")
-def source(make_tiles):
+def source_of():
     """A tile set of 3 bands, 96 x 128 pixels, with a strip that is not valid."""
     rng = np.random.default_rng(0)
     valid = np.ones((96, 128), bool)
@@ -44,7 +43,8 @@ def test_outlines_are_round_and_as_wide_as_they_say(size, pixels):
     assert shape.any(axis=0).all() and (shape == shape.T).all() and (shape == shape[::-1]).all()
 
 
-def test_only_the_pixels_of_a_target_change(source):
+def test_only_the_pixels_of_a_target_change():
+    source = source_of()
     window = Window(10, 20, 3, 3)
     shape = outline(3)
     shape[0, 0] = False
@@ -70,7 +70,8 @@ def test_values_are_stored_as_the_scene_would():
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_cell_is_planted_once_apart_and_on_valid_ground(source, seed):
+def test_every_cell_is_planted_once_apart_and_on_valid_ground(seed):
+    source = source_of()
     found = rounds(source, CELLS * 7, seed=seed)
     planted = [t for targets in found for t in targets]
     assert sorted(t.cell for t in planted) == sorted(CELLS * 7)
@@ -84,7 +85,8 @@ def test_every_cell_is_planted_once_apart_and_on_valid_ground(source, seed):
             assert all(one.window.grown(6).within(other.window) is None for other in targets[:i])
 
 
-def test_contrast_is_in_standard_deviations_around_the_local_mean(source):
+def test_contrast_is_in_standard_deviations_around_the_local_mean():
+    source = source_of()
     (targets,) = rounds(source, [Cell("synthetic", 3, 2.0)])
     (target,) = targets
     around, valid = source.read(target.window.grown(5))
@@ -92,7 +94,8 @@ def test_contrast_is_in_standard_deviations_around_the_local_mean(source):
     assert np.abs(steps) == pytest.approx(2.0) and np.ptp(target.pixels, axis=(1, 2)).max() == 0
 
 
-def test_transplanted_pixels_come_from_elsewhere_in_the_scene(source):
+def test_transplanted_pixels_come_from_elsewhere_in_the_scene():
+    source = source_of()
     whole, _ = source.read(source.grid.window)
     views = np.lib.stride_tricks.sliding_window_view(whole, (3, 5, 5))[0]
     for target in rounds(source, [Cell("transplanted", 5, 0.5)] * 4)[0]:
@@ -101,12 +104,14 @@ def test_transplanted_pixels_come_from_elsewhere_in_the_scene(source):
         assert np.abs(places[0] - (target.window.row, target.window.col)).max() >= 5
 
 
-def test_the_same_seed_plants_the_same(source):
+def test_the_same_seed_plants_the_same():
+    source = source_of()
     one, other = (rounds(source, CELLS * 3, seed=4) for _ in range(2))
     assert [[t.window for t in r] for r in one] == [[t.window for t in r] for r in other]
 
 
-def test_targets_that_find_no_room_are_refused(source):
+def test_targets_that_find_no_room_are_refused():
+    source = source_of()
     with pytest.raises(SceneError, match=r"no room for a target of 70 valid pixels.*--sizes"):
         rounds(source, [Cell("synthetic", 70, 1.0)])
 
@@ -128,7 +133,8 @@ def test_plantings_that_make_no_sense_are_refused(change, message):
         Planting(**change)
 
 
-def test_held_out_blocks_share_no_pixel_with_training_tiles(source):
+def test_held_out_blocks_share_no_pixel_with_training_tiles():
+    source = source_of()
     recipe = config.load(None, ["train.validation=0.3", "train.block=2"])
     blocks = held_out(source, recipe, seed=0)
     chosen = split([source], share=0.3, block=2, seed=0)
@@ -140,41 +146,29 @@ def test_held_out_blocks_share_no_pixel_with_training_tiles(source):
         assert not inside[source.window(int(tile)).slices(source.grid.window)].any()
 
 
-@pytest.fixture(scope="module")
-def planted(scene_path, tmp_path_factory):
-    """What RX finds of small faint and of large bright targets."""
-    folder = tmp_path_factory.mktemp("inject")
+def test_an_injection_finds_large_and_bright_targets_and_publishes_table_json_and_picture(scene, tmp_path):
+    """RX looks for small faint and for large bright targets."""
     contest = Contest(config.load(None, ["model.name=rx"]), "rx", device="cpu", classics=())
     planting = Planting(sizes=(1, 6), contrasts=(0.1, 12.0), shares=(1.0,), number=4, far=500)
     seen = []
-    said, table, _ = run(
-        describe([scene_path]), contest, planting, folder / "out", progress=lambda *a: seen.append(a)
-    )
-    return folder, said, table, seen
-
-
-def test_large_and_bright_targets_are_found_and_faint_ones_not(planted):
-    found = {
-        (c["kind"], c["size"], c["contrast"]): c["found"]["rx"] for c in planted[1]["scenes"][0]["cells"]
-    }
+    said, table, _ = run(scene, contest, planting, tmp_path / "out", progress=lambda *a: seen.append(a))
+    cells = said["scenes"][0]["cells"]
+    found = {(c["kind"], c["size"], c["contrast"]): c["found"]["rx"] for c in cells}
     assert found["synthetic", 6, 12.0] == 1.0
     assert found["synthetic", 1, 0.1] <= 0.25 and found["synthetic", 1, 12.0] < 1  # one pixel is a speck
-    assert all(c["n"] == 4 for c in planted[1]["scenes"][0]["cells"])
-
-
-def test_an_injection_publishes_table_json_and_picture(planted):
-    folder, said, table, seen = planted
-    assert {p.name for p in (folder / "out").iterdir()} == {
+    assert all(c["n"] == 4 for c in cells)
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "bench.json", "table.txt", "config.yaml", "detection.png",
     }  # fmt: skip
-    assert said == {"out": str(folder / "out")} | json.loads((folder / "out" / "bench.json").read_text())
+    assert said == {"out": str(tmp_path / "out")} | json.loads((tmp_path / "out" / "bench.json").read_text())
     assert {"kind", "recipe", "seeds", "methods", "scenes", "mean"} <= set(said)
     assert table[0].split() == ["rx", "1", "px", "6", "px"] and (seen[-1][:2]) == (2, 2)
-    assert {p.name for p in folder.iterdir()} == {"out"}
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
 
 
-def test_a_target_changes_no_score_beyond_the_halo(source):
+def test_a_target_changes_no_score_beyond_the_halo():
     """What `Ground.rounds` relies on when it keeps targets a halo apart."""
+    source = source_of()
 
     class Blur:
         """A model of 3 x 3 means, for the scan."""

@@ -52,13 +52,7 @@ def layer(content: bytes, image: np.ndarray) -> np.ndarray:
     return out[top:, :width]
 
 
-@pytest.fixture(scope="module")
-def proto(model_path):
-    return onnx.load(model_path)
-
-
-@pytest.fixture(scope="module")
-def wide(make_scene):
+def wide_scene(make_scene):
     """A scene of several tiles with a hole of nodata: (its path, its image)."""
     image = synthetic.scene(height=420, width=640, seed=3).image.copy()
     image[:, 150:200, 280:330] = 0
@@ -72,8 +66,9 @@ def heat(path: Path, model: runtime.Model, out: Path) -> np.ndarray:
         return dataset.read(1)
 
 
-def test_the_plugins_layer_is_the_heatmap(model, proto, wide, tmp_path):
-    path, image = wide
+def test_the_plugins_layer_is_the_heatmap(model, model_path, make_scene, tmp_path):
+    path, image = wide_scene(make_scene)
+    proto = onnx.load(model_path)
     expected = heat(path, model, tmp_path / "heat.tif")
     shown = layer(deepness.wrapped(proto, model, nodata=0), image) * 10 / 255
     valid = np.isfinite(expected)
@@ -87,8 +82,9 @@ def test_the_plugins_layer_is_the_heatmap(model, proto, wide, tmp_path):
     assert expected[valid & inside].max() > 3  # there is something to see
 
 
-def test_without_overlap_there_would_be_seams(model, proto, wide, tmp_path):
-    path, image = wide
+def test_without_overlap_there_would_be_seams(model, model_path, make_scene, tmp_path):
+    path, image = wide_scene(make_scene)
+    proto = onnx.load(model_path)
     expected = heat(path, model, tmp_path / "heat.tif")
     loose = onnx.load_from_string(deepness.wrapped(proto, model, nodata=0))
     for told in loose.metadata_props:
@@ -98,8 +94,9 @@ def test_without_overlap_there_would_be_seams(model, proto, wide, tmp_path):
     assert np.nanmax(np.abs(shown - np.clip(expected, 0, 10))[:, 100:-100]) > 0.05
 
 
-def test_without_a_nodata_value_all_pixels_are_scored(model, proto, wide, tmp_path):
-    path, image = wide
+def test_without_a_nodata_value_all_pixels_are_scored(model, model_path, make_scene, tmp_path):
+    path, image = wide_scene(make_scene)
+    proto = onnx.load(model_path)
     with rasterio.open(path, "r+") as dataset:
         dataset.nodata = None
     expected = heat(path, model, tmp_path / "heat.tif")
@@ -111,7 +108,8 @@ def test_without_a_nodata_value_all_pixels_are_scored(model, proto, wide, tmp_pa
 
 
 @pytest.mark.parametrize("shape", [0.0, 0.3])
-def test_every_part_of_the_tail_is_in_the_graph(model, proto, landscape, shape):
+def test_every_part_of_the_tail_is_in_the_graph(model, model_path, landscape, shape):
+    proto = onnx.load(model_path)
     size = deepness.tiling(model.card).size
     image = np.resize(landscape.image, (4, size, size)).astype(np.float32)
     raw = model.anomaly_map(image[None], np.ones((1, size, size), bool))[0]
@@ -125,7 +123,8 @@ def test_every_part_of_the_tail_is_in_the_graph(model, proto, landscape, shape):
     np.testing.assert_allclose(shown, np.clip(tail.exponent(raw), 0, 10), rtol=0, atol=1e-3)
 
 
-def test_the_plugin_can_read_what_it_is_told(model, proto):
+def test_the_plugin_can_read_what_it_is_told(model, model_path):
+    proto = onnx.load(model_path)
     made = onnx.load_from_string(deepness.wrapped(proto, model, nodata=None))
     told = {p.key: json.loads(p.value) for p in made.metadata_props}
     size = deepness.tiling(model.card).size
@@ -153,13 +152,15 @@ def test_tiles_overlap_by_the_halo_and_keep_to_the_stride(model, halo, stride, c
     assert step % stride == 0 and found.size % stride == 0
 
 
-def test_frames_are_refused(model, proto):
+def test_frames_are_refused(model, model_path):
+    proto = onnx.load(model_path)
     framed = replace(model, card=model.card.model_copy(update={"frame": 32, "halo": 28, "stride": 4}))
     with pytest.raises(ModelError, match="frames that have to be blended"):
         deepness.wrapped(proto, framed, nodata=None)
 
 
-def test_a_map_that_differs_is_not_exported(model, proto, monkeypatch):
+def test_a_map_that_differs_is_not_exported(model, model_path, monkeypatch):
+    proto = onnx.load(model_path)
     monkeypatch.setattr(deepness, "PARITY", -1.0)
     with pytest.raises(ModelError, match="differs by"):
         deepness.wrapped(proto, model, nodata=None)

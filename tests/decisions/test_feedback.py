@@ -13,8 +13,9 @@ import pytest
 import rasterio.features
 import shapely
 from affine import Affine
+from detectors import toy
 from maps import Identity
-from scenes import UTM
+from scenes import UTM, make_tiles
 from scipy import ndimage
 
 from satae import config
@@ -22,8 +23,6 @@ from satae.decisions.feedback import MARGIN, Heeded, heeded
 from satae.errors import ConfigError, TilesError
 from satae.grid import Grid
 from satae.inference import runtime
-from satae.scene.describe import describe
-from satae.tiles import cut as tiling
 from satae.tiles import split, store
 from satae.tiles.store import TileSet
 from satae.training import calibration, loop
@@ -58,13 +57,6 @@ def whole(sets: TileSet) -> np.ndarray:
     return sets.read(sets.grid.window)[1]
 
 
-@pytest.fixture(scope="module", params=[0, 12])
-def cut(request: pytest.FixtureRequest, scene_path: Path, tmp_path_factory: Any) -> TileSet:
-    """The landscape with every tile kept, apart and overlapping."""
-    folder = tmp_path_factory.mktemp("cut") / "land"
-    return tiling.cut(describe([scene_path]), folder, tiling.Cut(size=32, overlap=request.param, min_valid=0))
-
-
 def touched(sets: TileSet, box: tuple[int, int, int, int]) -> set[int]:
     mask = np.pad(burned(box), ((0, 32), (0, 32)))
     windows = [(int(r), int(c)) for r, c in sets.index]
@@ -73,37 +65,39 @@ def touched(sets: TileSet, box: tuple[int, int, int, int]) -> set[int]:
 
 @pytest.mark.parametrize("crs", ["EPSG:32632", "EPSG:4326"])
 def test_accepted_pixels_and_a_margin_count_no_more_and_nothing_changes_on_disk(
-    cut: TileSet, tmp_path: Path, crs: str
+    complete: TileSet, tmp_path: Path, crs: str
 ) -> None:
-    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in cut.path.iterdir()}
-    (marked,), told = heeded([cut], both(tmp_path, crs=crs))
+    before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in complete.path.iterdir()}
+    (marked,), told = heeded([complete], both(tmp_path, crs=crs))
     left, top, right, bottom = ACCEPTED
     gone = burned((left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN))
-    assert np.array_equal(whole(marked), whole(cut) & ~gone) and gone.sum() == (12 + 6) * (8 + 6)
-    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in cut.path.iterdir()} == before
-    assert np.array_equal(whole(store.load(cut.path)), whole(cut))
-    assert told == Heeded(1, 1, 0, len(touched(cut, REJECTED)))
-    assert marked.images is cut.images
+    assert np.array_equal(whole(marked), whole(complete) & ~gone) and gone.sum() == (12 + 6) * (8 + 6)
+    assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in complete.path.iterdir()} == before
+    assert np.array_equal(whole(store.load(complete.path)), whole(complete))
+    assert told == Heeded(1, 1, 0, len(touched(complete, REJECTED)))
+    assert marked.images is complete.images
 
 
 def test_tiles_with_rejected_regions_weigh_more_and_join_the_calibration(
-    cut: TileSet, tmp_path: Path
+    complete: TileSet, tmp_path: Path
 ) -> None:
-    (marked,), _ = heeded([cut], both(tmp_path))
-    plain, chosen = (split.split([s], share=0.2, block=2, seed=0) for s in (cut, marked))
-    normal = touched(cut, REJECTED)
+    (marked,), _ = heeded([complete], both(tmp_path))
+    plain, chosen = (split.split([s], share=0.2, block=2, seed=0) for s in (complete, marked))
+    normal = touched(complete, REJECTED)
     assert {tuple(pair) for pair in chosen.normal} == {(0, t) for t in normal}
     assert np.array_equal(chosen.held_out, plain.held_out)
-    times, before = (np.bincount(s.train[:, 1], minlength=len(cut)) for s in (chosen, plain))
+    times, before = (np.bincount(s.train[:, 1], minlength=len(complete)) for s in (chosen, plain))
     assert before.max() == 1
-    assert np.array_equal(times, [before[t] * (split.WEIGHT if t in normal else 1) for t in range(len(cut))])
+    assert np.array_equal(
+        times, [before[t] * (split.WEIGHT if t in normal else 1) for t in range(len(complete))]
+    )
     assert {tuple(p) for p in chosen.calibrating} == {tuple(p) for p in plain.held_out} | {
         (0, t) for t in normal
     }
     assert np.array_equal(plain.calibrating, plain.held_out)
 
 
-def test_a_learned_tile_with_a_rejected_region_is_part_of_the_calibration_sample(make_tiles: Any) -> None:
+def test_a_learned_tile_with_a_rejected_region_is_part_of_the_calibration_sample() -> None:
     """Scores are the pixels themselves, so the sample is the pixels of the tiles."""
     image = np.arange(256 * 256, dtype=np.float32).reshape(1, 256, 256)
     plain = make_tiles(image, size=32)
@@ -116,7 +110,7 @@ def test_a_learned_tile_with_a_rejected_region_is_part_of_the_calibration_sample
     assert found[1].pixels == found[0].pixels + 32 * 32 and found[1].blocks == found[0].blocks + 1
 
 
-def test_accepted_pixels_are_not_in_the_calibration_sample(make_tiles: Any, tmp_path: Path) -> None:
+def test_accepted_pixels_are_not_in_the_calibration_sample(tmp_path: Path) -> None:
     """The brightest thing of the scene sets its tail, until it is accepted."""
     image = np.random.default_rng(0).random((1, 256, 320)).astype(np.float32)
     base = make_tiles(image, size=32)
@@ -139,34 +133,35 @@ def describe_crs() -> str:
     return pyproj.CRS.from_epsg(32632).to_wkt()
 
 
-def test_a_tile_of_which_nothing_is_left_is_used_by_neither_side(cut: TileSet, tmp_path: Path) -> None:
-    plain = split.split([cut], share=0.2, block=2, seed=0)
-    size = cut.record.size
+def test_a_tile_of_which_nothing_is_left_is_used_by_neither_side(complete: TileSet, tmp_path: Path) -> None:
+    plain = split.split([complete], share=0.2, block=2, seed=0)
+    size = complete.record.size
     boxes = []
     for _, tile in (plain.train[3], plain.held_out[0]):
-        row, col = (int(v) for v in cut.index[tile])
+        row, col = (int(v) for v in complete.index[tile])
         boxes.append((col, row, col + size, row + size))
-    (marked,), _ = heeded([cut], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    (marked,), _ = heeded([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
     chosen = split.split([marked], share=0.2, block=2, seed=0)
     used = set(chosen.train[:, 1]) | set(chosen.calibrating[:, 1])
     assert {plain.train[3, 1], plain.held_out[0, 1]}.isdisjoint(used)
     assert all(marked.valid[t].any() for t in used)
 
 
-def test_what_is_both_accepted_and_rejected_is_left_out(cut: TileSet, tmp_path: Path) -> None:
+def test_what_is_both_accepted_and_rejected_is_left_out(complete: TileSet, tmp_path: Path) -> None:
     path = reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED], "rejected": [ACCEPTED]})
-    (marked,), _ = heeded([cut], path)
+    (marked,), _ = heeded([complete], path)
     assert marked.heed.normal == ()
 
 
-def test_decisions_on_other_scenes_are_counted_and_change_nothing(cut: TileSet, tmp_path: Path) -> None:
-    (same,), told = heeded([cut], both(tmp_path, scene="elsewhere"))
-    assert same is cut and told.elsewhere == 2 and told.accepted == told.rejected == 0
+def test_decisions_on_other_scenes_are_counted_and_change_nothing(complete: TileSet, tmp_path: Path) -> None:
+    (same,), told = heeded([complete], both(tmp_path, scene="elsewhere"))
+    assert same is complete and told.elsewhere == 2 and told.accepted == told.rejected == 0
     assert "2 decisions lie in other scenes" in told.lines[0]
-    assert heeded([cut], None) == ([cut], Heeded()) and Heeded().lines == []
+    assert heeded([complete], None) == ([complete], Heeded()) and Heeded().lines == []
 
 
-def test_a_scene_without_a_crs_cannot_be_compared(toy_tiles: TileSet, tmp_path: Path) -> None:
+def test_a_scene_without_a_crs_cannot_be_compared(tmp_path: Path) -> None:
+    toy_tiles = make_tiles(toy())
     with pytest.raises(ConfigError, match="states no CRS"):
         heeded([toy_tiles], both(tmp_path, scene="made"))
 
@@ -204,9 +199,9 @@ def test_what_is_masked_has_no_say_in_what_is_learned(tile_set: Path, tmp_path: 
     assert not np.array_equal(other, plain.images)
 
 
-def test_masked_tiles_are_those_a_dilated_mask_gives(cut: TileSet, tmp_path: Path) -> None:
+def test_masked_tiles_are_those_a_dilated_mask_gives(complete: TileSet, tmp_path: Path) -> None:
     """A region of two parts at the edge of the scene, against morphology."""
     boxes = [(0, 0, 7, 5), (9, 3, 20, 12)]
-    (marked,), _ = heeded([cut], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    (marked,), _ = heeded([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
     grown = ndimage.binary_dilation(burned(boxes[0]) | burned(boxes[1]), np.ones((2 * MARGIN + 1,) * 2))
-    assert np.array_equal(whole(marked), whole(cut) & ~grown)
+    assert np.array_equal(whole(marked), whole(complete) & ~grown)

@@ -64,10 +64,9 @@ print(json.dumps(seen))
 """
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def hostile(home: Path) -> Path:
     """A result whose first row holds hostile text and whose folder has an odd name."""
-    made = results(tmp_path_factory.mktemp("form"), UTM).rename(tmp_path_factory.mktemp("odd") / ODD)
+    made = results(home, UTM).rename(home / ODD)
     (made / "anomalies_chips").mkdir()
     cv2.imwrite(str(made / "chip.png"), np.full((64, 196, 3), 90, np.uint8))
     shutil.move(made / "chip.png", made / "anomalies_chips" / "a1.png")
@@ -84,13 +83,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def before(folder: Path) -> list[tuple[Any, ...]]:
-    return rows(folder / "anomalies.gpkg", "SELECT * FROM anomalies ORDER BY rank")
-
-
-@pytest.fixture(scope="module")
-def seen(folder: Path, before: list[tuple[Any, ...]]) -> dict[str, Any]:
-    return probe(folder, PROGRAM)
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What QGIS saw and did, with the folder and the rows before."""
+    folder = hostile(tmp_path_factory.mktemp("form"))
+    before = rows(folder / "anomalies.gpkg", "SELECT * FROM anomalies ORDER BY rank")
+    return {"folder": folder, "before": before} | probe(folder, PROGRAM)
 
 
 def test_the_form_has_a_place_for_every_column_that_people_read() -> None:
@@ -116,9 +113,8 @@ def test_the_form_shows_the_chip(seen: dict[str, Any]) -> None:
 
 
 @needs_qgis
-def test_saving_the_form_changes_the_review_and_nothing_else(
-    folder: Path, before: list[tuple[Any, ...]], seen: dict[str, Any]
-) -> None:
+def test_saving_the_form_changes_the_review_and_nothing_else(seen: dict[str, Any]) -> None:
+    folder, before = seen["folder"], seen["before"]
     assert seen["saved"][:2] == [True, True], seen["saved"]
     columns = [name for _, name, *_ in rows(folder / "anomalies.gpkg", "PRAGMA table_info(anomalies)")]
     changed = dict(zip(columns, before[1], strict=True))
@@ -143,7 +139,8 @@ def test_hostile_text_stays_text_in_the_map_tip(seen: dict[str, Any]) -> None:
 
 
 @needs_qgis
-def test_the_map_tip_finds_the_chip_in_a_folder_with_an_odd_name(folder: Path, seen: dict[str, Any]) -> None:
+def test_the_map_tip_finds_the_chip_in_a_folder_with_an_odd_name(seen: dict[str, Any]) -> None:
+    folder = seen["folder"]
     source = seen["tips"][1].split('<img src="')[1].split('"')[0]
     assert Path(unquote(urlsplit(source).path)) == folder / "anomalies_chips" / "a1.png"
     assert "<img" not in seen["tips"][2]

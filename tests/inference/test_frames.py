@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from maps import Memory, stitched
+from shared import Shared
 
 from satae import config
 from satae.errors import ConfigError
@@ -165,11 +166,9 @@ SMALL = ["model.name=dense", "model.params.size=16", "model.params.width=4", "mo
 
 
 @pytest.fixture(scope="module")
-def dense(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> runtime.Model:
-    folder = tmp_path_factory.mktemp("dense")
-    recipe = config.load(None, [*SMALL, "train.epochs=1", "train.min_steps=4"])
-    training.train([store.load(tile_set)], recipe, folder / "m.onnx", folder / "run", device="cpu")
-    return runtime.load(folder / "m.onnx", "cpu", threads=1)
+def dense(shared: Shared, tile_set: Path) -> runtime.Model:
+    folder = shared.trained(tile_set, *SMALL, "train.epochs=1", "train.min_steps=4")
+    return runtime.load(folder / "model.onnx", "cpu", threads=1)
 
 
 def test_a_dense_model_says_how_it_is_blended(dense: runtime.Model):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from detectors import small, toy
+from scenes import make_tiles
 
 from satae import config, models
 from satae.detector.graph import Input
@@ -21,11 +22,6 @@ from satae.training import presets
 from satae.training.loop import Trained, fit, plan
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def toy_tiles(make_tiles: Any) -> TileSet:
-    return make_tiles(toy())
 
 
 def same_weights(one: Trained, other: Trained) -> bool:
@@ -49,9 +45,8 @@ def kind_of(name: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_every_architecture_trains_repeatably_and_goes_on_after_an_interruption(
-    tmp_path, toy_tiles, name: str
-):
+def test_every_architecture_trains_repeatably_and_goes_on_after_an_interruption(tmp_path, name: str):
+    toy_tiles = make_tiles(toy())
     recipe = config.load(None, [*kind_of(name), "train.epochs=2", "train.pixels=500"])
 
     def trained(run: str, **how: Any) -> Trained:
@@ -72,7 +67,8 @@ def interrupted(done: int, total: int, epoch: Epoch | None) -> None:
         raise KeyboardInterrupt
 
 
-def test_what_learns_nothing_is_done_at_once_and_leaves_no_checkpoint(tmp_path, toy_tiles):
+def test_what_learns_nothing_is_done_at_once_and_leaves_no_checkpoint(tmp_path):
+    toy_tiles = make_tiles(toy())
     steps: list[int] = []
     recipe = config.load(None, ["model.name=pca", "train.validation=0.25"])
     done = fit(
@@ -87,7 +83,7 @@ def test_what_learns_nothing_is_done_at_once_and_leaves_no_checkpoint(tmp_path, 
     assert done.state.history[0].val_loss == done.state.best_loss > 0
 
 
-def held_out_changed(tiles: TileSet, chosen: Split, make_tiles: Any) -> TileSet:
+def held_out_changed(tiles: TileSet, chosen: Split) -> TileSet:
     """The same tiles with noise in those that are held out."""
     image = toy()
     for _, t in chosen.held_out:
@@ -98,13 +94,12 @@ def held_out_changed(tiles: TileSet, chosen: Split, make_tiles: Any) -> TileSet:
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_what_is_held_out_is_never_learned_from(
-    tmp_path: Path, toy_tiles: TileSet, make_tiles: Any, name: str
-):
+def test_what_is_held_out_is_never_learned_from(tmp_path: Path, name: str):
+    toy_tiles = make_tiles(toy())
     """Neither by gradients nor in closed form, nor by the normaliser, nor as surroundings of what is."""
     recipe = config.load(None, [*kind_of(name), "train.epochs=1", "augment.noise=0.01"])
     chosen = plan([toy_tiles], recipe).split
-    sets = [toy_tiles, held_out_changed(toy_tiles, chosen, make_tiles)]
+    sets = [toy_tiles, held_out_changed(toy_tiles, chosen)]
     done = []
     for i, tiles in enumerate(sets):
         (tmp_path / str(i)).mkdir()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from detectors import toy
+from scenes import make_tiles
 
 from satae.errors import TilesError, TrainError
 from satae.nn.checkpoint import CHECKPOINT
@@ -66,7 +67,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(trained, change: str):
         trained("train.epochs=1", change)
 
 
-def test_a_checkpoint_of_other_tiles_is_refused(trained, make_tiles):
+def test_a_checkpoint_of_other_tiles_is_refused(trained):
     trained("train.epochs=1")
     with pytest.raises(TilesError, match="another recipe or on other tiles"):
         trained("train.epochs=1", tiles=make_tiles(toy(160)))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from endings import Net, waves
+from shared import run_of
 from torch import Tensor, nn
 
 from satae import config, models
@@ -229,12 +229,8 @@ def test_the_step_of_the_model_leaves_the_discriminator_as_it_was():
     assert math.isclose(float(found(out, Batch(x, valid))), 0.0)
 
 
-@pytest.fixture(scope="module")
-def run(model_path: Path) -> Path:
-    return model_path.parent / "runs" / "model"
-
-
-def test_a_perceptual_distance_is_that_of_the_codes_of_the_run(run):
+def test_a_perceptual_distance_is_that_of_the_codes_of_the_run(model_path):
+    run = run_of(model_path)
     x, y = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
     valid = torch.ones(2, 1, 16, 16)
     recipe = config.load(run / "config.yaml")
@@ -250,7 +246,8 @@ def test_a_perceptual_distance_is_that_of_the_codes_of_the_run(run):
     assert term("perceptual", run=str(run))(Output(x), x, valid) == 0
 
 
-def test_what_lies_under_the_mask_is_not_perceived(run):
+def test_what_lies_under_the_mask_is_not_perceived(model_path):
+    run = run_of(model_path)
     x, y = torch.randn(2, 4, 17, 18), torch.randn(2, 4, 17, 18)
     valid = (torch.rand(2, 1, 17, 18) < 0.7).float()
     loss, hidden = term("perceptual", run=str(run)), valid.expand_as(x) == 0
@@ -260,7 +257,8 @@ def test_what_lies_under_the_mask_is_not_perceived(run):
     )
 
 
-def test_a_run_that_cannot_be_perceived_by_is_refused(run, tmp_path):
+def test_a_run_that_cannot_be_perceived_by_is_refused(model_path, tmp_path):
+    run = run_of(model_path)
     with pytest.raises(
         ConfigError, match=r"^objective.params.perceptual.run: name the folder of an earlier run"
     ):

@@ -20,8 +20,7 @@ IMAGE = RNG.integers(100, 1100, (4, 101, 67)).astype("uint16")
 IMAGE[:, 30:50, 20:40] = 0  # nodata
 
 
-@pytest.fixture(scope="module")
-def path(make_scene: MakeScene) -> Path:
+def written(make_scene: MakeScene) -> Path:
     return make_scene(IMAGE, nodata=0, tiled=True, blockxsize=16, blockysize=16)
 
 
@@ -56,8 +55,9 @@ def averaged(step: int) -> np.ndarray:
 @pytest.mark.parametrize(("side", "step"), [(101, 1), (60, 2), (13, 8), (1, 101)])
 @pytest.mark.parametrize("margin", [0, 5])
 def test_cells_show_the_mean_of_pixels_spread_over_them(
-    path: Path, side: int, step: int, margin: int
+    make_scene: MakeScene, side: int, step: int, margin: int
 ) -> None:
+    path = written(make_scene)
     view = read(Overview(describe([path]), side), margin)
     expected = averaged(step)
     assert view.step == step and max(view.shape) <= side and view.shape == expected.shape[1:]
@@ -73,7 +73,8 @@ def test_fewer_than_three_bands_are_grey(make_scene: MakeScene, bands: int) -> N
     assert (picture == picture[..., :1]).all() and picture.std() > 0
 
 
-def test_a_cell_of_the_heatmap_has_the_colour_of_its_largest_value(path: Path) -> None:
+def test_a_cell_of_the_heatmap_has_the_colour_of_its_largest_value(make_scene: MakeScene) -> None:
+    path = written(make_scene)
     view = Overview(describe([path]), 13)
     heat = RNG.exponential(0.4, (101, 67)).astype(np.float32)
     heat[3, 5], heat[30:50, 20:40] = 7.0, np.nan
@@ -93,6 +94,7 @@ def test_a_cell_of_the_heatmap_has_the_colour_of_its_largest_value(path: Path) -
     assert (np.diff(shown[..., 3].ravel()[order].astype(int)) >= 0).all()
 
 
-def test_what_it_holds_follows_the_picture_and_not_the_scene(path: Path) -> None:
+def test_what_it_holds_follows_the_picture_and_not_the_scene(make_scene: MakeScene) -> None:
+    path = written(make_scene)
     view = Overview(describe([path]), 10)
     assert view.sample.nbytes <= 2 * 3 * 20 * 20 and view.heat.peak.size <= 100

@@ -11,8 +11,9 @@ import pytest
 import rasterio
 from affine import Affine
 from pyproj import CRS
-from results import result
+from results import finished, result
 from scenes import UTM, MakeScene, spoil
+from shared import Shared
 
 from satae.errors import DamageError
 from satae.grid import Grid
@@ -98,8 +99,8 @@ def test_a_stack_of_files_is_one_picture(make_scene: MakeScene, tmp_path: Path) 
     assert np.array_equal(tile[:, :64, :64], ramp(64, 64)[::-1])
 
 
-def test_colours_of_the_heatmap_are_those_of_its_style(finished: Path) -> None:
-    made = view(ROW, finished / "anomalies.gpkg", alone=True)
+def test_colours_of_the_heatmap_are_those_of_its_style(shared: Shared) -> None:
+    made = view(ROW, finished(shared) / "anomalies.gpkg", alone=True)
     assert made.heat is not None and made.top == 9
     shown = decoded(made.heatmap(0, 0, 0))
     assert shown[100, 100, 3] == 0 and shown[0, 0, 3] == 0  # below 1.5, and not scored
@@ -107,8 +108,8 @@ def test_colours_of_the_heatmap_are_those_of_its_style(finished: Path) -> None:
     assert 150 < shown[20, 180, 3] < 235
 
 
-def test_places_of_pixels_are_their_corners_with_rows_downwards(finished: Path) -> None:
-    made = view(ROW, finished / "anomalies.gpkg", alone=True)
+def test_places_of_pixels_are_their_corners_with_rows_downwards(shared: Shared) -> None:
+    made = view(ROW, finished(shared) / "anomalies.gpkg", alone=True)
     place = made.placer(CRS.from_epsg(32632))
     xy = np.array([[500_000.0, 5_200_000.0], [500_030.0, 5_199_980.0]])
     assert place(xy).tolist() == [[0, 0], [3, -2]]
@@ -138,9 +139,9 @@ def test_outlines_in_wgs84_meet_a_rotated_scene_on_its_pixels(tmp_path: Path) ->
     ],
 )
 def test_a_scene_that_is_not_there_is_a_remark(
-    finished: Path, row: dict[str, object], missing: set[str]
+    shared: Shared, row: dict[str, object], missing: set[str]
 ) -> None:
-    made = view(ROW | row, finished / "anomalies.gpkg", alone=True)
+    made = view(ROW | row, finished(shared) / "anomalies.gpkg", alone=True)
     assert (made.scene is None) == ("scene" in missing) and made.heat is not None
     assert len(made.remarks) == len(missing)
 

@@ -71,11 +71,6 @@ def served(gpkg: Path) -> Iterator[Server]:
     opened.close()
 
 
-@pytest.fixture
-def client(served: Server) -> Client:
-    return Client(served.keys)
-
-
 def decision(seen: int, **changes: Any) -> dict[str, Any]:
     return {"status": "accepted", "label": "ship", "note": "", "seen": seen} | changes
 
@@ -93,7 +88,8 @@ def test_only_the_loopback_is_listened_on(served: Server) -> None:
         other.connect(("127.0.0.2", served.keys.port))
 
 
-def test_the_token_is_exchanged_for_a_strict_cookie(client: Client) -> None:
+def test_the_token_is_exchanged_for_a_strict_cookie(served: Server) -> None:
+    client = Client(served.keys)
     status, headers, content = client.ask("POST", "/session", Cookie=None)
     assert (status, content) == (204, b"")
     first, *flags = headers["set-cookie"].split("; ")
@@ -102,7 +98,8 @@ def test_the_token_is_exchanged_for_a_strict_cookie(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/review.js", "/vendor/ol.js", "/regions", "/absent", "/chips/1.png"])
-def test_every_answer_carries_the_headers_that_keep_it_apart(client: Client, path: str) -> None:
+def test_every_answer_carries_the_headers_that_keep_it_apart(served: Server, path: str) -> None:
+    client = Client(served.keys)
     _, headers, _ = client.ask("GET", path)
     assert headers["content-security-policy"].startswith("default-src 'self';")
     assert "unsafe" not in headers["content-security-policy"]
@@ -145,8 +142,9 @@ def test_every_answer_carries_the_headers_that_keep_it_apart(client: Client, pat
     ],
 )
 def test_others_are_not_let_in(
-    client: Client, gpkg: Path, method: str, path: str, forged: dict[str, str | None], status: int
+    served: Server, gpkg: Path, method: str, path: str, forged: dict[str, str | None], status: int
 ) -> None:
+    client = Client(served.keys)
     seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     body = decision(seen) if path == "/regions/1" and method == "POST" else None
     if "Transfer-Encoding" in forged:
@@ -156,25 +154,29 @@ def test_others_are_not_let_in(
     assert opinions(gpkg)[0] == ("unreviewed", "", "") and client.keys.token not in str(answer)
 
 
-def test_the_page_may_also_be_called_localhost(client: Client) -> None:
+def test_the_page_may_also_be_called_localhost(served: Server) -> None:
+    client = Client(served.keys)
     host = client.keys.hosts[1]
     assert host.startswith("localhost:")
     assert client.ask("POST", "/session", Host=host, Origin=f"http://{host}")[0] == 204
     assert client.ask("POST", "/session", Host=host)[0] == 403  # one name's page, the other's server
 
 
-def test_what_a_file_of_the_page_is_does_not_depend_on_the_query(client: Client) -> None:
+def test_what_a_file_of_the_page_is_does_not_depend_on_the_query(served: Server) -> None:
+    client = Client(served.keys)
     plain, asked = (client.ask("GET", f"/words.js{query}") for query in ("", "?name=index.html"))
     assert plain[0] == asked[0] == 200 and plain[2] == asked[2]
 
 
-def test_nothing_of_the_page_is_inline(client: Client) -> None:
+def test_nothing_of_the_page_is_inline(served: Server) -> None:
+    client = Client(served.keys)
     page = client.ask("GET", "/")[2].decode()
     assert "<script>" not in page and " style=" not in page and " on" + "click" not in page
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_a_decision_is_written_and_answered_with_its_revision(client: Client, gpkg: Path) -> None:
+def test_a_decision_is_written_and_answered_with_its_revision(served: Server, gpkg: Path) -> None:
+    client = Client(served.keys)
     content = client.get("/changes?since=0")
     seen = content["opinions"]["2"]["revision"]
     status, _, answer = client.ask("POST", "/regions/2", decision(seen, note="a\nb"))
@@ -186,7 +188,8 @@ def test_a_decision_is_written_and_answered_with_its_revision(client: Client, gp
     assert client.get(f"/changes?since={revision}")["opinions"] == {}
 
 
-def test_what_was_changed_elsewhere_is_refused_and_told(client: Client, gpkg: Path) -> None:
+def test_what_was_changed_elsewhere_is_refused_and_told(served: Server, gpkg: Path) -> None:
+    client = Client(served.keys)
     seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     change(gpkg, "UPDATE anomalies SET review_status = 'rejected' WHERE fid = 1")
     status, _, answer = client.ask("POST", "/regions/1", decision(seen))
@@ -219,8 +222,9 @@ def test_what_was_changed_elsewhere_is_refused_and_told(client: Client, gpkg: Pa
     ],
 )
 def test_what_is_no_decision_changes_nothing(
-    client: Client, gpkg: Path, path: str, body: Any, status: int
+    served: Server, gpkg: Path, path: str, body: Any, status: int
 ) -> None:
+    client = Client(served.keys)
     answer = client.ask("POST", path, body)
     assert answer[0] == status and isinstance(json.loads(answer[2])["error"], str)
     assert opinions(gpkg) == [("unreviewed", "", "")] * 6
@@ -230,7 +234,7 @@ def test_a_locked_file_is_answered_at_once_enough(
     gpkg: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.setattr(reviews, "PATIENCE", 0.05)
-    client: Client = request.getfixturevalue("client")
+    client = Client(request.getfixturevalue("served").keys)
     seen = client.get("/changes?since=0")["opinions"]["1"]["revision"]
     database = reviews.sqlite3.connect(gpkg, isolation_level=None)
     database.execute("BEGIN EXCLUSIVE")
@@ -241,7 +245,8 @@ def test_a_locked_file_is_answered_at_once_enough(
     assert client.ask("POST", "/regions/1", decision(seen))[0] == 200
 
 
-def test_regions_come_with_all_that_the_page_shows(client: Client) -> None:
+def test_regions_come_with_all_that_the_page_shows(served: Server) -> None:
+    client = Client(served.keys)
     content = client.get("/regions")
     assert content["name"] == "anomalies.gpkg" and content["labels"] == ["ship", "roof"]
     (scene,) = content["scenes"]
@@ -251,13 +256,15 @@ def test_regions_come_with_all_that_the_page_shows(client: Client) -> None:
     assert content["regions"][0]["baseline_score"] == 2 and content["regions"][0]["scene"] == 0
 
 
-def test_outlines_are_in_pixels_of_the_scene(client: Client) -> None:
+def test_outlines_are_in_pixels_of_the_scene(served: Server) -> None:
+    client = Client(served.keys)
     ((ring,),) = client.get("/outlines")["2"]
     row, col = places(2)[1]
     assert {tuple(p) for p in ring} == {(x, -y) for x in (col, col + SIDE) for y in (row, row + SIDE)}
 
 
-def test_pictures_are_named_by_numbers_alone(client: Client) -> None:
+def test_pictures_are_named_by_numbers_alone(served: Server) -> None:
+    client = Client(served.keys)
     for path in ("/chips/1.png", "/scenes/0/picture/0/0/0.png", "/scenes/0/heatmap/1/0/0.png"):
         status, headers, content = client.ask("GET", path)
         assert status == 200 and headers["content-type"] == "image/png" and content.startswith(b"\x89PNG")
@@ -308,7 +315,7 @@ def test_hostile_texts_are_data(gpkg: Path, request: pytest.FixtureRequest) -> N
     )
     change(gpkg, "UPDATE anomalies SET chip = '../../../../etc/passwd', review_label = CAST(x'ff' AS TEXT)")
     change(gpkg, "UPDATE anomalies SET band_shares = ?", json.dumps({HOSTILE: 1.0}))
-    client: Client = request.getfixturevalue("client")
+    client = Client(request.getfixturevalue("served").keys)
     status, headers, content = client.ask("GET", "/regions")
     first = json.loads(content)["regions"][0]
     assert status == 200 and headers["content-type"] == "application/json"
@@ -317,7 +324,8 @@ def test_hostile_texts_are_data(gpkg: Path, request: pytest.FixtureRequest) -> N
     assert client.ask("GET", "/chips/1.png")[0] == 404
 
 
-def test_what_is_served_is_in_the_package_and_nothing_else(client: Client) -> None:
+def test_what_is_served_is_in_the_package_and_nothing_else(served: Server) -> None:
+    client = Client(served.keys)
     web = Path(reviewserver.__file__).parent / "web"
     there = {str(p.relative_to(web)).replace("\\", "/") for p in web.rglob("*") if p.is_file()}
     assert set(reviewserver.PAGE) == there - {

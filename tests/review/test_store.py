@@ -25,13 +25,8 @@ YES, NO = Opinion("accepted", "ship", "seen"), Opinion("rejected")
 
 
 @pytest.fixture
-def path(gpkg: Path) -> Path:
-    return gpkg
-
-
-@pytest.fixture
-def opened(path: Path) -> Iterator[Review]:
-    made = Review(path)
+def opened(gpkg: Path) -> Iterator[Review]:
+    made = Review(gpkg)
     yield made
     made.close()
 
@@ -40,20 +35,20 @@ def latest(opened: Review, fid: int) -> int:
     return opened.changes(0)[1][fid].revision
 
 
-def test_a_decision_is_in_the_file_when_it_returns(opened: Review, path: Path) -> None:
+def test_a_decision_is_in_the_file_when_it_returns(opened: Review, gpkg: Path) -> None:
     opened.decide(2, YES, seen=latest(opened, 2))
-    assert opinions(path)[1] == ("accepted", "ship", "seen")
-    assert opinions(path)[0] == ("unreviewed", "", "")
+    assert opinions(gpkg)[1] == ("accepted", "ship", "seen")
+    assert opinions(gpkg)[0] == ("unreviewed", "", "")
 
 
-def test_gdal_reads_what_was_decided_and_finds_the_layer_as_it_was(opened: Review, path: Path) -> None:
-    before = geopandas.read_file(path, layer="anomalies")
+def test_gdal_reads_what_was_decided_and_finds_the_layer_as_it_was(opened: Review, gpkg: Path) -> None:
+    before = geopandas.read_file(gpkg, layer="anomalies")
     opened.decide(3, NO, seen=latest(opened, 3))
-    after = geopandas.read_file(path, layer="anomalies")
+    after = geopandas.read_file(gpkg, layer="anomalies")
     assert after["review_status"].tolist() == ["unreviewed"] * 2 + ["rejected"] + ["unreviewed"] * 3
     same = [c for c in before.columns if not c.startswith("review_")]
     assert after[same].equals(before[same])
-    with closing(sqlite3.connect(path)) as database:
+    with closing(sqlite3.connect(gpkg)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         (stamp,) = database.execute(
             "SELECT last_change FROM gpkg_contents WHERE table_name = 'anomalies'"
@@ -61,11 +56,11 @@ def test_gdal_reads_what_was_decided_and_finds_the_layer_as_it_was(opened: Revie
         assert stamp > "2026-01-02T03:04:05.000Z"  # when it was written
 
 
-def test_the_index_of_places_is_untouched(opened: Review, path: Path) -> None:
+def test_the_index_of_places_is_untouched(opened: Review, gpkg: Path) -> None:
     opened.decide(1, YES, seen=latest(opened, 1))
     row, col = places(1)[0]
     box = (500_000 + 10 * col + 1, 5_200_000 - 10 * row - 9, 500_000 + 10 * col + 9, 5_200_000 - 10 * row - 1)
-    found = pyogrio.read_dataframe(path, layer="anomalies", bbox=box)
+    found = pyogrio.read_dataframe(gpkg, layer="anomalies", bbox=box)
     assert found["anomaly_id"].tolist() == ["scene-0"]
 
 
@@ -73,11 +68,11 @@ def test_regions_are_as_they_were_measured(opened: Review) -> None:
     assert [r["rank"] for r in opened.regions] == [1, 2, 3, 4, 5, 6]
     first = opened.regions[0]
     assert first["band_shares"] == {"red": 0.6, "nir": 0.4} and first["score"] == 9.0
-    assert opened.scenes[0]["path"] == "scene.tif" and opened.crs == "EPSG:32632"
+    assert opened.scenes[0]["gpkg"] == "scene.tif" and opened.crs == "EPSG:32632"
 
 
-def test_outlines_are_those_that_gdal_reads(opened: Review, path: Path) -> None:
-    expected = geopandas.read_file(path, layer="anomalies", fid_as_index=True).geometry
+def test_outlines_are_those_that_gdal_reads(opened: Review, gpkg: Path) -> None:
+    expected = geopandas.read_file(gpkg, layer="anomalies", fid_as_index=True).geometry
     assert {fid: shape.equals(expected[fid]) for fid, shape in opened.polygons.items()} == dict.fromkeys(
         expected.index, True
     )
@@ -99,16 +94,16 @@ def test_outlines_have_their_holes_and_parts_and_nothing_without_a_place() -> No
     assert store.outlines({}, lambda xy: xy) == {}
 
 
-def test_what_others_wrote_is_told_and_not_overwritten(opened: Review, path: Path) -> None:
+def test_what_others_wrote_is_told_and_not_overwritten(opened: Review, gpkg: Path) -> None:
     seen = latest(opened, 1)
-    change(path, "UPDATE anomalies SET review_status = 'rejected' WHERE fid = 1")
+    change(gpkg, "UPDATE anomalies SET review_status = 'rejected' WHERE fid = 1")
     with pytest.raises(ConflictError, match="region 1 was changed elsewhere"):
         opened.decide(1, YES, seen=seen)
-    assert opinions(path)[0] == ("rejected", "", "")
+    assert opinions(gpkg)[0] == ("rejected", "", "")
     revision, changed = opened.changes(seen + 5)
     assert list(changed) == [1] and changed[1].opinion == NO
     opened.decide(1, YES, seen=revision)
-    assert opinions(path)[0] == ("accepted", "ship", "seen")
+    assert opinions(gpkg)[0] == ("accepted", "ship", "seen")
 
 
 def test_changes_are_those_since_a_revision(opened: Review) -> None:
@@ -118,8 +113,8 @@ def test_changes_are_those_since_a_revision(opened: Review) -> None:
     assert opened.changes(revision) == (entry.revision, {4: entry})
 
 
-def test_two_reviews_see_each_other(opened: Review, path: Path) -> None:
-    other = Review(path)
+def test_two_reviews_see_each_other(opened: Review, gpkg: Path) -> None:
+    other = Review(gpkg)
     seen = latest(other, 5)
     opened.decide(5, YES, seen=latest(opened, 5))
     assert other.changes(seen)[1][5].opinion == YES
@@ -136,62 +131,62 @@ def test_back_and_forth_elsewhere_is_a_change_too(opened: Review) -> None:
 
 
 def test_a_locked_file_is_a_sentence_and_can_be_tried_again(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    gpkg: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(store, "PATIENCE", 0.05)
-    opened = Review(path)
+    opened = Review(gpkg)
     seen = latest(opened, 1)
-    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+    with closing(sqlite3.connect(gpkg, isolation_level=None)) as database:
         database.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LockedError, match=r"anomalies.gpkg is locked by another program"):
             opened.decide(1, YES, seen=seen)
         database.execute("ROLLBACK")
     opened.decide(1, YES, seen=seen)
     opened.close()
-    assert opinions(path)[0][0] == "accepted"
+    assert opinions(gpkg)[0][0] == "accepted"
 
 
-def test_a_short_lock_is_waited_for(opened: Review, path: Path) -> None:
+def test_a_short_lock_is_waited_for(opened: Review, gpkg: Path) -> None:
     seen = latest(opened, 1)
-    database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    database = sqlite3.connect(gpkg, isolation_level=None, check_same_thread=False)
     database.execute("BEGIN IMMEDIATE")
     timer = threading.Timer(0.3, lambda: database.execute("COMMIT"))
     timer.start()
     opened.decide(1, YES, seen=seen)
     timer.join()
     database.close()
-    assert opinions(path)[0][0] == "accepted"
+    assert opinions(gpkg)[0][0] == "accepted"
 
 
 @pytest.mark.parametrize("mode", ["DELETE", "WAL"])
-def test_an_open_reader_is_not_disturbed(path: Path, mode: str) -> None:
+def test_an_open_reader_is_not_disturbed(gpkg: Path, mode: str) -> None:
     """QGIS keeps the file open, in WAL mode where it may."""
-    with closing(sqlite3.connect(path)) as reader:
+    with closing(sqlite3.connect(gpkg)) as reader:
         reader.execute(f"PRAGMA journal_mode = {mode}").fetchall()
         reader.execute("SELECT count(*) FROM anomalies").fetchall()
-        opened = Review(path)
+        opened = Review(gpkg)
         opened.decide(1, YES, seen=latest(opened, 1))
         assert reader.execute("SELECT review_status FROM anomalies WHERE fid = 1").fetchone() == ("accepted",)
     opened.close()  # the last to leave
-    assert list(path.parent.glob("anomalies.gpkg?*")) == []
-    with closing(sqlite3.connect(f"file:{path}?mode=ro&immutable=1", uri=True)) as alone:
+    assert list(gpkg.parent.glob("anomalies.gpkg?*")) == []
+    with closing(sqlite3.connect(f"file:{gpkg}?mode=ro&immutable=1", uri=True)) as alone:
         assert alone.execute("PRAGMA journal_mode").fetchone() == ("delete",)
         assert alone.execute("SELECT review_status FROM anomalies WHERE fid = 1").fetchone() == ("accepted",)
 
 
-def test_a_file_that_was_replaced_is_noticed(opened: Review, path: Path, tmp_path: Path) -> None:
+def test_a_file_that_was_replaced_is_noticed(opened: Review, gpkg: Path, tmp_path: Path) -> None:
     seen = latest(opened, 1)
-    shutil.copy(path, tmp_path / "newer.gpkg")
-    os.replace(tmp_path / "newer.gpkg", path)
+    shutil.copy(gpkg, tmp_path / "newer.gpkg")
+    os.replace(tmp_path / "newer.gpkg", gpkg)
     with pytest.raises(ResultError, match="was moved or replaced; run `satae review` again"):
         opened.decide(1, YES, seen=seen)
-    assert opinions(path)[0] == ("unreviewed", "", "")
+    assert opinions(gpkg)[0] == ("unreviewed", "", "")
 
 
-def test_a_region_that_is_gone_is_refused(opened: Review, path: Path) -> None:
+def test_a_region_that_is_gone_is_refused(opened: Review, gpkg: Path) -> None:
     seen = latest(opened, 6)
-    change(path, "DROP TRIGGER IF EXISTS rtree_anomalies_geom_delete")
-    change(path, "DELETE FROM anomalies WHERE fid = 6")
+    change(gpkg, "DROP TRIGGER IF EXISTS rtree_anomalies_geom_delete")
+    change(gpkg, "DELETE FROM anomalies WHERE fid = 6")
     with pytest.raises(ConflictError, match="no longer in the file"):
         opened.decide(6, YES, seen=seen)
     opened.changes(0)
@@ -210,35 +205,35 @@ def test_a_region_that_is_gone_is_refused(opened: Review, path: Path) -> None:
     ],
 )
 def test_what_is_no_opinion_is_not_written(
-    opened: Review, path: Path, opinion: Opinion, message: str
+    opened: Review, gpkg: Path, opinion: Opinion, message: str
 ) -> None:
     with pytest.raises(ResultError, match=message):
         opened.decide(1, opinion, seen=latest(opened, 1))
-    assert opinions(path)[0] == ("unreviewed", "", "")
+    assert opinions(gpkg)[0] == ("unreviewed", "", "")
 
 
-def test_texts_come_back_letter_by_letter(opened: Review, path: Path) -> None:
+def test_texts_come_back_letter_by_letter(opened: Review, gpkg: Path) -> None:
     note = "Ω '; DROP TABLE anomalies;-- \"\n<b>"
     opened.decide(1, Opinion("accepted", "läbel'", note), seen=latest(opened, 1))
-    assert opinions(path)[0] == ("accepted", "läbel'", note) and len(opinions(path)) == 6
+    assert opinions(gpkg)[0] == ("accepted", "läbel'", note) and len(opinions(gpkg)) == 6
 
 
-def test_an_older_result_is_given_the_column_of_labels_once(path: Path) -> None:
-    change(path, "ALTER TABLE anomalies DROP COLUMN review_label")
+def test_an_older_result_is_given_the_column_of_labels_once(gpkg: Path) -> None:
+    change(gpkg, "ALTER TABLE anomalies DROP COLUMN review_label")
     for _ in range(2):
-        opened = Review(path)
+        opened = Review(gpkg)
         opened.decide(1, YES, seen=latest(opened, 1))
         opened.close()
-    assert opinions(path)[0] == ("accepted", "ship", "seen")
-    assert list(pyogrio.read_info(path, layer="anomalies")["fields"]).count("review_label") == 1
+    assert opinions(gpkg)[0] == ("accepted", "ship", "seen")
+    assert list(pyogrio.read_info(gpkg, layer="anomalies")["fields"]).count("review_label") == 1
 
 
-def test_a_result_that_says_little_is_shown_as_far_as_it_goes(path: Path) -> None:
+def test_a_result_that_says_little_is_shown_as_far_as_it_goes(gpkg: Path) -> None:
     for column in ("baseline", "band_shares", "chip"):
-        change(path, f"ALTER TABLE anomalies DROP COLUMN {column}")
-    change(path, "UPDATE anomalies SET score = 'high', area_m2 = 9e999, rank = NULL WHERE fid = 1")
-    change(path, "DROP TABLE scenes")
-    opened = Review(path)
+        change(gpkg, f"ALTER TABLE anomalies DROP COLUMN {column}")
+    change(gpkg, "UPDATE anomalies SET score = 'high', area_m2 = 9e999, rank = NULL WHERE fid = 1")
+    change(gpkg, "DROP TABLE scenes")
+    opened = Review(gpkg)
     last = opened.regions[-1]
     assert last["fid"] == 1 and last["score"] is last["area_m2"] is last["baseline"] is None
     assert last["band_shares"] == {} and [s["scene"] for s in opened.scenes] == ["scene"]
@@ -248,33 +243,33 @@ def test_a_result_that_says_little_is_shown_as_far_as_it_goes(path: Path) -> Non
 @pytest.mark.parametrize(
     "text", ["[1]", "{", "[" * 100_000, '{"a": NaN, "b": "x", "c": true, "d": 1e999}', "null"]
 )
-def test_shares_that_are_none_are_left_out(path: Path, text: str) -> None:
-    change(path, "UPDATE anomalies SET band_shares = ?", text)
-    opened = Review(path)
+def test_shares_that_are_none_are_left_out(gpkg: Path, text: str) -> None:
+    change(gpkg, "UPDATE anomalies SET band_shares = ?", text)
+    opened = Review(gpkg)
     assert opened.regions[0]["band_shares"] == {}
     opened.close()
 
 
 @pytest.mark.parametrize("blob", [None, b"", b"GP", b"GP\0\xff" + bytes(60), b"GP\0\x01" + bytes(90), "text"])
-def test_a_damaged_geometry_costs_only_its_outline(path: Path, blob: object) -> None:
-    with closing(sqlite3.connect(path)) as database, database:
+def test_a_damaged_geometry_costs_only_its_outline(gpkg: Path, blob: object) -> None:
+    with closing(sqlite3.connect(gpkg)) as database, database:
         for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
             database.execute(f'DROP TRIGGER "{name}"')
         database.execute("UPDATE anomalies SET geom = ? WHERE fid = 2", (blob,))
-    opened = Review(path)
+    opened = Review(gpkg)
     assert sorted(opened.polygons) == [1, 3, 4, 5, 6]
     opened.decide(2, YES, seen=latest(opened, 2))
     opened.close()
 
 
-def test_what_is_no_result_is_refused_in_a_sentence(tmp_path: Path, path: Path) -> None:
+def test_what_is_no_result_is_refused_in_a_sentence(tmp_path: Path, gpkg: Path) -> None:
     (tmp_path / "text.gpkg").write_text("no database")
     with closing(sqlite3.connect(tmp_path / "bare.gpkg")) as database, database:
         database.execute("CREATE TABLE other (id)")
     with closing(sqlite3.connect(tmp_path / "half.gpkg")) as database, database:
         database.execute("CREATE TABLE anomalies (fid INTEGER PRIMARY KEY, geom, rank, scene)")
     damaged = tmp_path / "damaged.gpkg"
-    damaged.write_bytes(path.read_bytes()[:5000])
+    damaged.write_bytes(gpkg.read_bytes()[:5000])
     for name, message in {
         "absent.gpkg": "cannot be read: No such file",
         "scene.tif": "is no GeoPackage",
@@ -288,10 +283,10 @@ def test_what_is_no_result_is_refused_in_a_sentence(tmp_path: Path, path: Path) 
         assert "\n" not in str(raised.value)
 
 
-def test_a_read_only_file_is_refused_before_any_decision(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_read_only_file_is_refused_before_any_decision(gpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: False)  # root may write everywhere
     with pytest.raises(OutputError, match="read-only"):
-        Review(path)
+        Review(gpkg)
 
 
 @pytest.mark.parametrize(
@@ -307,7 +302,7 @@ def test_labels_that_are_none_are_refused(text: str) -> None:
         store.named_labels(text)
 
 
-def test_threads_lose_no_decision(opened: Review, path: Path) -> None:
+def test_threads_lose_no_decision(opened: Review, gpkg: Path) -> None:
     def decide(fid: int) -> None:
         for number in range(10):
             opened.decide(fid, Opinion("accepted", note=str(number)), seen=latest(opened, fid))
@@ -317,6 +312,6 @@ def test_threads_lose_no_decision(opened: Review, path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert opinions(path) == [("accepted", "", "9")] * 6 and np.all(
+    assert opinions(gpkg) == [("accepted", "", "9")] * 6 and np.all(
         [latest(opened, f) > 6 for f in range(1, 7)]
     )

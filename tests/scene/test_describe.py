@@ -19,8 +19,7 @@ from satae.scene.scene import Limits, Scene
 PIXELS = np.random.default_rng(2).integers(1, 200, (4, 24, 32)).astype("uint16")
 
 
-@pytest.fixture
-def warned(caplog, monkeypatch):
+def listening(caplog, monkeypatch):
     """Describe files and return the warnings."""
     monkeypatch.setattr(logging.getLogger("satae"), "propagate", True)
 
@@ -44,7 +43,8 @@ def read(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
         return reader.read(scene.grid.window)
 
 
-def test_a_plain_scene_is_described_without_a_warning(make_scene, warned) -> None:
+def test_a_plain_scene_is_described_without_a_warning(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     path = make_scene(PIXELS, name="Port of X (1).tif")
     assert warned(path) == ""
     scene = describe([path])
@@ -152,7 +152,8 @@ def with_nodata_text(path: Path, text: bytes) -> Path:
     return path
 
 
-def test_a_nodata_text_that_is_no_number_is_ignored_with_a_warning(make_scene, warned) -> None:
+def test_a_nodata_text_that_is_no_number_is_ignored_with_a_warning(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     pixels = PIXELS.astype("float32")
     pixels[0, 3, 3] = 0  # GDAL takes the text for 0
     path = with_nodata_text(make_scene(pixels, nodata=-1234.5), b"none")
@@ -169,8 +170,9 @@ def test_an_unreadable_nodata_of_one_file_spares_the_others(make_scene) -> None:
 
 @pytest.mark.parametrize("text", [b"-9999", b"nan", b"1e40", b"0.5", b"70000"])
 def test_a_nodata_that_the_type_cannot_hold_is_warned_of(
-    make_scene, warned, monkeypatch, text: bytes
+    make_scene, caplog, monkeypatch, text: bytes
 ) -> None:
+    warned = listening(caplog, monkeypatch)
     path = make_scene(PIXELS, nodata=12345)
     content = path.read_bytes()
     path.write_bytes(content.replace(b"12345\0", text.ljust(6, b"\0")))
@@ -178,35 +180,44 @@ def test_a_nodata_that_the_type_cannot_hold_is_warned_of(
     assert read(describe([path]))[1].all()
 
 
-def test_no_crs_is_warned_of(make_scene, warned) -> None:
+def test_no_crs_is_warned_of(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     assert "states no CRS" in warned(make_scene(PIXELS, crs=None))
 
 
-def test_a_local_crs_is_warned_of(make_scene, warned) -> None:
+def test_a_local_crs_is_warned_of(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     assert "not tied to the Earth" in warned(make_scene(PIXELS, crs='LOCAL_CS["site",UNIT["metre",1]]'))
 
 
-def test_64_bit_integers_are_warned_of(make_scene, warned) -> None:
+def test_64_bit_integers_are_warned_of(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     assert "64-bit integers" in warned(make_scene(PIXELS.astype("int64")))
 
 
-def test_an_external_mask_is_pointed_out(make_scene, warned) -> None:
+def test_an_external_mask_is_pointed_out(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     path = make_scene(PIXELS)
     Path(f"{path}.msk").touch()
     assert f"pass --mask {path}.msk" in warned(path)
 
 
-def test_near_infrared_that_looks_like_alpha_is_pointed_out(make_scene, warned) -> None:
+def test_near_infrared_that_looks_like_alpha_is_pointed_out(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     path = make_scene(PIXELS.astype("uint8"), photometric="RGB", alpha="YES")
     assert "band 4 is marked as alpha but has" in warned(path) and "pass --bands 1,2,3,4" in warned(path)
 
 
-def test_data_in_a_band_marked_as_alpha_is_used_in_silence_when_named(make_scene, warned) -> None:
+def test_data_in_a_band_marked_as_alpha_is_used_in_silence_when_named(
+    make_scene, caplog, monkeypatch
+) -> None:
+    warned = listening(caplog, monkeypatch)
     path = make_scene(PIXELS.astype("uint8"), photometric="RGB", alpha="YES")
     assert warned(path, bands=[1, 2, 3, 4]) == ""
 
 
-def test_a_border_of_zeros_is_pointed_out_unless_it_is_nodata(make_scene, warned) -> None:
+def test_a_border_of_zeros_is_pointed_out_unless_it_is_nodata(make_scene, caplog, monkeypatch) -> None:
+    warned = listening(caplog, monkeypatch)
     pixels = PIXELS.copy()
     pixels[:, :, :4] = 0
     assert warned(make_scene(pixels, nodata=0)) == "" and warned(make_scene(pixels), nodata=0.0) == ""

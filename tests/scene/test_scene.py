@@ -243,8 +243,7 @@ NOISE = np.random.default_rng(0).integers(1, 200, (2, 160, 192), "uint16")
 BLOCKS = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
 
 
-@pytest.fixture
-def small_strips(monkeypatch) -> None:
+def shrink_strips(monkeypatch) -> None:
     monkeypatch.setattr(stream, "STRIP_BYTES", 64 * 192 * 4)
 
 
@@ -262,7 +261,8 @@ def streamed(survey: Survey, workers: int, margin: int = 0) -> tuple[np.ndarray,
 
 @pytest.mark.parametrize("margin", [0, 5])
 @pytest.mark.parametrize("options", [BLOCKS, {"compress": "lzw"}, {"interleave": "band"}])
-def test_four_threads_equal_a_whole_read(make_scene, small_strips, options: dict, margin: int) -> None:
+def test_four_threads_equal_a_whole_read(make_scene, monkeypatch, options: dict, margin: int) -> None:
+    shrink_strips(monkeypatch)
     pixels = NOISE.copy()
     pixels[0, ::7, ::5] = 0
     pixels_read, good = streamed(Survey(describe([make_scene(pixels, nodata=0, **options)])), 4, margin)
@@ -270,7 +270,8 @@ def test_four_threads_equal_a_whole_read(make_scene, small_strips, options: dict
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_damage_ends_the_reading_in_every_thread(make_scene, small_strips, workers: int) -> None:
+def test_damage_ends_the_reading_in_every_thread(make_scene, monkeypatch, workers: int) -> None:
+    shrink_strips(monkeypatch)
     path = spoil(make_scene(NOISE, **BLOCKS), (2, 3))
     threads = threading.active_count()
     with pytest.raises(DamageError, match="between rows 64 and 96, columns 96 and 128"):
@@ -286,7 +287,8 @@ def test_a_reader_that_failed_fails_again(make_scene) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_salvage_masks_the_damaged_blocks_and_nothing_else(make_scene, small_strips, workers: int) -> None:
+def test_salvage_masks_the_damaged_blocks_and_nothing_else(make_scene, monkeypatch, workers: int) -> None:
+    shrink_strips(monkeypatch)
     path = spoil(make_scene(NOISE, **BLOCKS), (2, 3), (0, 0), (4, 5))
     scene = Survey(describe([path], limits=Limits(salvage=True)))
     pixels, good = streamed(scene, workers, margin=7)
@@ -338,7 +340,8 @@ def test_no_vector_side_file_is_read(make_scene) -> None:
     assert valid(path).all()
 
 
-def test_strips_cover_the_grid_once_and_hold_whole_blocks(make_scene, small_strips) -> None:
+def test_strips_cover_the_grid_once_and_hold_whole_blocks(make_scene, monkeypatch) -> None:
+    shrink_strips(monkeypatch)
     scene = describe([make_scene(NOISE, **BLOCKS)])
     count = np.zeros(NOISE.shape[1:], int)
     for window in stream.strips(scene, 32, 0):

@@ -1,5 +1,6 @@
 """A second model's opinion: the same numbers that it gives when it scores alone."""
 
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,10 @@ import pytest
 import shapely
 from scenes import UTM, MakeScene
 from scored import heat, layer, pixels, run
+from shared import Shared
 from typer.testing import CliRunner
 
-from satae import config, models
+from satae import models
 from satae.cli import app, fitting
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError
@@ -22,24 +24,21 @@ from satae.scene.scene import Scene
 from satae.scoring import baseline
 from satae.scoring.baseline import Baseline
 from satae.scoring.rule import Threshold
-from satae.tiles import store
-from satae.training import run as training
 
 RULE = Threshold(2.0)
 
 
-@pytest.fixture(scope="module")
-def other_path(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """rx_shrunk as `satae train` makes it."""
-    folder = tmp_path_factory.mktemp("other")
-    recipe = config.load(None, ["model.name=rx_shrunk"])
-    training.train([store.load(tile_set)], recipe, folder / "rx.onnx", folder / "run", device="cpu")
-    return folder / "rx.onnx"
+def rx_file(shared: Shared, tile_set: Path) -> Path:
+    """rx_shrunk as `satae train` makes it, in a file that is called rx."""
+    trained = shared.trained(tile_set, "model.name=rx_shrunk")
+    return (
+        shared.made("rx", lambda folder: shutil.copy(trained / "model.onnx", folder / "rx.onnx")) / "rx.onnx"
+    )
 
 
 @pytest.fixture(scope="module")
-def other(other_path: Path) -> Baseline:
-    return baseline.opened(other_path, "cpu", 1)
+def other(shared: Shared, tile_set: Path) -> Baseline:
+    return baseline.opened(rx_file(shared, tile_set), "cpu", 1)
 
 
 def test_p_is_that_of_the_largest_score_when_the_baseline_scores_alone(
@@ -131,8 +130,7 @@ def test_what_is_neither_a_file_nor_an_architecture_is_refused_with_what_there_i
     assert all(name in str(caught.value) for name in models.NAMES)
 
 
-@pytest.fixture
-def here(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.onnx").write_bytes(model_path.read_bytes())
     return tmp_path
@@ -142,15 +140,24 @@ def typed(*words: object) -> Any:
     return CliRunner().invoke(app.app, ["-q", "score", *map(str, words)])
 
 
-def test_the_command_takes_a_file(here: Path, scene_path: Path, other_path: Path) -> None:
-    result = typed(scene_path, "--top", 3, "--baseline", other_path)
+def test_the_command_takes_a_file(
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scene_path: Path,
+    shared: Shared,
+    tile_set: Path,
+) -> None:
+    place(model_path, tmp_path, monkeypatch)
+    result = typed(scene_path, "--top", 3, "--baseline", rx_file(shared, tile_set))
     assert result.exit_code == 0, result.stderr
     assert "baseline rx agrees on " in result.stdout and " of 3 anomalies" in result.stdout
 
 
 def test_without_torch_a_name_is_one_clear_sentence(
-    here: Path, scene_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_path: Path, tmp_path: Path, scene_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here = place(model_path, tmp_path, monkeypatch)
     monkeypatch.delitem(sys.modules, "satae.cli.fitting", raising=False)
     monkeypatch.delitem(sys.modules, "satae.training.run", raising=False)
     monkeypatch.setitem(sys.modules, "torch", None)
@@ -165,14 +172,18 @@ def test_without_torch_a_name_is_one_clear_sentence(
     assert "pass a model file" in result.stderr
 
 
-def test_a_baseline_file_that_is_missing_is_named(here: Path, scene_path: Path) -> None:
+def test_a_baseline_file_that_is_missing_is_named(
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scene_path: Path
+) -> None:
+    place(model_path, tmp_path, monkeypatch)
     result = typed(scene_path, "--baseline", "no.onnx")
     assert result.exit_code == 2 and "no.onnx does not exist" in result.stderr
 
 
 def test_nothing_is_fitted_where_the_result_is_in_the_way(
-    here: Path, scene_path: Path, monkeypatch: pytest.MonkeyPatch
+    model_path: Path, tmp_path: Path, scene_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    here = place(model_path, tmp_path, monkeypatch)
     (here / "anomalies.gpkg").write_text("mine")
     monkeypatch.setattr(fitting, "fitted", lambda *_, **__: 1 / 0)
     result = typed(scene_path, "--baseline", "rx_shrunk")

@@ -29,8 +29,7 @@ def noisy(image: np.ndarray, valid: np.ndarray, seed: int = 0) -> np.ndarray:
     return out
 
 
-@pytest.fixture(scope="module")
-def foreign(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Scene:
+def foreign_scene(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Scene:
     return describe([make_scene(noisy(landscape.image, landscape.valid), name="foreign.tif", nodata=0)])
 
 
@@ -43,7 +42,10 @@ def test_another_scene_of_the_same_kind_is_not_foreign(make_scene: MakeScene, mo
     assert shift.judged(describe([make_scene(other.image, nodata=0)]), model).domain == "same"
 
 
-def test_a_scene_of_the_same_dn_in_another_order_is_foreign(foreign: Scene, model: runtime.Model) -> None:
+def test_a_scene_of_the_same_dn_in_another_order_is_foreign(
+    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model
+) -> None:
+    foreign = foreign_scene(make_scene, landscape)
     verdict = shift.judged(foreign, model)
     assert verdict.foreign and verdict.note.startswith(
         "25 of 25 sampled tiles score as hardly any of training"
@@ -84,7 +86,10 @@ def test_a_scene_of_few_tiles_is_not_judged(
     assert shift.judged(describe([make_scene(image)]), model) == shift.Verdict()
 
 
-def test_an_older_card_without_a_domain_still_judges(foreign: Scene, model: runtime.Model) -> None:
+def test_an_older_card_without_a_domain_still_judges(
+    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model
+) -> None:
+    foreign_scene(make_scene, landscape)
     text = model.card.model_dump_json(exclude={"domain"})
     assert parse(text, "old").domain is None
     assert model.card.domain is not None and len(model.card.domain.quantiles) == 4
@@ -103,8 +108,14 @@ def test_windows_are_spread_evenly_and_lie_in_the_scene(size: tuple[int, int]) -
 
 @pytest.mark.parametrize("rule", [Far(1000.0), Fdr(0.9), Threshold(2.0)], ids=str)
 def test_of_a_foreign_scene_no_region_is_reported_unless_forced(
-    rule: Rule, foreign: Scene, scene_path: Path, model: runtime.Model, tmp_path: Path
+    rule: Rule,
+    make_scene: MakeScene,
+    landscape: synthetic.Synthetic,
+    scene_path: Path,
+    model: runtime.Model,
+    tmp_path: Path,
 ) -> None:
+    foreign = foreign_scene(make_scene, landscape)
     result = run(tmp_path, model, foreign, describe([scene_path]), rule=rule)
     scenes = layer(result, "scenes").set_index("scene")
     assert scenes["domain"].to_dict() == {"foreign": "foreign", "land": "same"}
@@ -118,15 +129,21 @@ def test_of_a_foreign_scene_no_region_is_reported_unless_forced(
 
 
 def test_of_a_foreign_scene_the_top_are_still_reported(
-    foreign: Scene, model: runtime.Model, tmp_path: Path
+    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model, tmp_path: Path
 ) -> None:
+    foreign = foreign_scene(make_scene, landscape)
     result = run(tmp_path, model, foreign, rule=Top(3))
     assert 0 < len(layer(result)) <= 3 and layer(result, "scenes")["domain"].tolist() == ["foreign"]
 
 
 def test_the_command_says_so_on_stderr_and_in_json(
-    foreign: Scene, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_scene: MakeScene,
+    landscape: synthetic.Synthetic,
+    model_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    foreign = foreign_scene(make_scene, landscape)
     monkeypatch.chdir(tmp_path)
     words = ["score", str(foreign.path), "--model", str(model_path), "--far", "1000"]
     done = CliRunner().invoke(app.app, words)

@@ -17,11 +17,9 @@ from satae.scoring import heatmap
 from satae.scoring.heatmap import Heatmap
 
 
-@pytest.fixture(scope="module")
-def written(scene: Scene, model_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
-    model = runtime.load(model_path, "cpu", threads=1)
+def write(scene: Scene, model: runtime.Model, tmp_path: Path) -> Heatmap:
     assert model.card.calibration is not None
-    path = tmp_path_factory.mktemp("heat") / "h.tif"
+    path = tmp_path / "h.tif"
     return heatmap.write(scene, model, model.card.calibration, path, 1, lambda pixels: None)
 
 
@@ -31,31 +29,37 @@ def whole(written: Heatmap) -> np.ndarray:
 
 
 def test_its_maximum_and_valid_pixels_are_those_of_the_file(
-    written: Heatmap, landscape: synthetic.Synthetic
+    scene: Scene, model: runtime.Model, tmp_path: Path, landscape: synthetic.Synthetic
 ) -> None:
+    written = write(scene, model, tmp_path)
     assert written.maximum == pytest.approx(np.nanmax(whole(written)), rel=1e-6)
     assert written.valid == landscape.valid.sum() == np.isfinite(whole(written)).sum()
     assert [p.name for p in written.path.parent.iterdir()] == ["h.tif"]
 
 
 @pytest.mark.parametrize("window", [Window(-10, -20, 40, 50), Window(240, 300, 30, 40), Window(5, 6, 7, 8)])
-def test_a_window_may_reach_beyond_the_grid(window: Window, written: Heatmap, scene: Scene) -> None:
+def test_a_window_may_reach_beyond_the_grid(
+    window: Window, model: runtime.Model, tmp_path: Path, scene: Scene
+) -> None:
+    written = write(scene, model, tmp_path)
     padded = np.pad(whole(written), 60, constant_values=np.nan)
     rows, cols = slice(window.row + 60, window.stop[0] + 60), slice(window.col + 60, window.stop[1] + 60)
     found = heatmap.around(written.path, scene.grid, window)
     assert np.array_equal(found, padded[rows, cols], equal_nan=True)
 
 
-def test_a_file_that_cannot_be_read_back_is_an_output_error(written: Heatmap, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_back_is_an_output_error(
+    scene: Scene, model: runtime.Model, tmp_path: Path
+) -> None:
+    written = write(scene, model, tmp_path)
     (tmp_path / "cut.tif").write_bytes(written.path.read_bytes()[:2000])
     with pytest.raises(OutputError, match=r"cut\.tif cannot be read back as it was written"):
         list(heatmap.windows(tmp_path / "cut.tif", [Window(0, 0, 256, 320)]))
 
 
 def test_a_scene_without_a_valid_pixel_has_no_maximum(
-    model_path: Path, make_scene: object, tmp_path: Path
+    model: runtime.Model, make_scene: object, tmp_path: Path
 ) -> None:
-    model = runtime.load(model_path, "cpu", threads=1)
     assert model.card.calibration is not None
     empty = describe([make_scene(np.zeros((4, 40, 50), "uint16"), nodata=0)])  # type: ignore[operator]
     found = heatmap.write(empty, model, model.card.calibration, tmp_path / "h.tif", 1, lambda pixels: None)

@@ -80,8 +80,7 @@ def test_a_region_that_is_not_reported_any_more_is_kept_in_a_layer_and_named(
     assert statuses(more) == {first: "rejected", last: "rejected"}
 
 
-@pytest.fixture
-def feedback(scored: Result) -> decisions.Decisions:
+def reviewed(scored: Result) -> decisions.Decisions:
     """Two regions accepted and two rejected."""
     for name, status in zip(
         layer(scored)["anomaly_id"].iloc[[4, 6, 0, 2]], ["accepted", "rejected"] * 2, strict=True
@@ -91,8 +90,9 @@ def feedback(scored: Result) -> decisions.Decisions:
 
 
 def test_feedback_moves_ranks_and_nothing_else(
-    scored: Result, feedback: decisions.Decisions, scene_path: Path, model: runtime.Model
+    scored: Result, scene_path: Path, model: runtime.Model
 ) -> None:
+    feedback = reviewed(scored)
     plain, moved = layer(scored), layer(again(scored, scene_path, model, feedback=feedback))
     assert plain["feedback"].isna().all() and moved["feedback"].abs().between(0, 3 * STRENGTH).all()
     assert set(moved["anomaly_id"]) == set(plain["anomaly_id"])
@@ -107,8 +107,9 @@ def test_feedback_moves_ranks_and_nothing_else(
 
 
 def test_what_changed_rank_is_told_and_counted(
-    scored: Result, feedback: decisions.Decisions, scene_path: Path, model: runtime.Model
+    scored: Result, scene_path: Path, model: runtime.Model
 ) -> None:
+    feedback = reviewed(scored)
     before = layer(scored).set_index("anomaly_id")["rank"]
     result = again(scored, scene_path, model, feedback=feedback)
     after = layer(result).set_index("anomaly_id")["rank"]
@@ -125,8 +126,9 @@ def test_what_changed_rank_is_told_and_counted(
 
 
 def test_feedback_goes_with_the_regions_to_another_result(
-    scored: Result, feedback: decisions.Decisions, scene_path: Path, model: runtime.Model
+    scored: Result, scene_path: Path, model: runtime.Model
 ) -> None:
+    feedback = reviewed(scored)
     other = run(
         scored.out.parent, model, describe([scene_path]), name="other.gpkg", rule=LOW, feedback=feedback
     )

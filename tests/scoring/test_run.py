@@ -86,8 +86,7 @@ def test_score_is_the_exponent_of_p_and_ranks_fall_with_it(scored: Result) -> No
     assert np.allclose(tiles["score"], -np.log10(tiles["p_value"]), atol=1e-9)
 
 
-@pytest.fixture(scope="module")
-def raw(model_path: Path, model: runtime.Model, landscape: synthetic.Synthetic) -> np.ndarray:
+def raw_scores(model_path: Path, model: runtime.Model, landscape: synthetic.Synthetic) -> np.ndarray:
     """Scores of one inference over the whole scene by ONNX Runtime itself, NaN where not valid."""
     margin = 4 * model.card.halo
     image = np.pad(landscape.image, ((0, 0), (margin, margin), (margin, margin))).astype(np.float32)
@@ -97,7 +96,10 @@ def raw(model_path: Path, model: runtime.Model, landscape: synthetic.Synthetic) 
     return np.where(landscape.valid, found[margin:-margin, margin:-margin], np.nan)
 
 
-def test_peak_and_mean_are_raw_scores_of_an_independent_inference(scored: Result, raw: np.ndarray) -> None:
+def test_peak_and_mean_are_raw_scores_of_an_independent_inference(
+    scored: Result, model_path: Path, model: runtime.Model, landscape: synthetic.Synthetic
+) -> None:
+    raw = raw_scores(model_path, model, landscape)
     for row in layer(scored).itertuples():
         inside = raw[pixels(row.geometry, UTM, raw.shape)]
         assert row.peak == pytest.approx(inside.max(), rel=1e-3)
@@ -107,8 +109,9 @@ def test_peak_and_mean_are_raw_scores_of_an_independent_inference(scored: Result
 
 
 def test_tiles_hold_the_largest_score_and_the_valid_share(
-    scored: Result, raw: np.ndarray, model: runtime.Model
+    scored: Result, model_path: Path, landscape: synthetic.Synthetic, model: runtime.Model
 ) -> None:
+    raw = raw_scores(model_path, model, landscape)
     size, frame = model.card.tile, layer(scored, "tiles")
     expected = {}
     for row in range(0, raw.shape[0], size):

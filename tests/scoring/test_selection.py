@@ -1,6 +1,7 @@
 """Rules turned into regions on a heatmap made by hand; what they give on a real one is in test_detect."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,12 +28,11 @@ CALIBRATION = Calibration(
 RAW = [12.0, 9.0, 7.0, 5.5]  # peaks of four squares of 3 x 3 pixels
 
 
-@pytest.fixture(scope="module")
-def heat(tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
+def heat_of(tmp_path: Path) -> Heatmap:
     raw = np.full((64, 64), 0.5)
     for i, peak in enumerate(RAW):
         raw[10 * i : 10 * i + 3, 5:8] = peak
-    path = tmp_path_factory.mktemp("heat") / "h.tif"
+    path = tmp_path / "h.tif"
     kind = {"height": 64, "width": 64, "count": 1, "dtype": "float32", "transform": GRID.transform}
     with rasterio.open(path, "w", driver="GTiff", **kind, crs="EPSG:32632") as out:
         out.write(TAIL.exponent(raw).astype("float32"), 1)
@@ -49,31 +49,35 @@ def peaks(heat: Heatmap, rule: Rule, area: float | None = None) -> list[float]:
     return [a.peak for a in selected(heat, rule, area).found]
 
 
-def test_a_threshold_gives_what_reaches_it(heat: Heatmap) -> None:
+def test_a_threshold_gives_what_reaches_it(tmp_path: Path) -> None:
+    heat = heat_of(tmp_path)
     level = float(TAIL.exponent(8.0))
     assert peaks(heat, Threshold(level)) == pytest.approx([12, 9], rel=1e-4)
 
 
-def test_top_gives_the_highest_and_the_lowest_of_them_is_the_threshold(heat: Heatmap) -> None:
-    found = selected(heat, Top(3))
+def test_top_gives_the_highest_and_the_lowest_of_them_is_the_threshold(tmp_path: Path) -> None:
+    found = selected(heat_of(tmp_path), Top(3))
     assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
     assert found.threshold == pytest.approx(float(TAIL.exponent(7.0)), rel=1e-4) and found.remark == ""
 
 
-def test_far_is_the_level_at_which_background_leaves_that_many(heat: Heatmap) -> None:
+def test_far_is_the_level_at_which_background_leaves_that_many(tmp_path: Path) -> None:
+    heat = heat_of(tmp_path)
     rate = 1e-4 * 1e6 * 1e-3  # regions per 100 km2 of 100 m2 pixels, of which one in a thousand is left
     found = selected(heat, Far(rate))
     assert found.threshold == pytest.approx(3.0, abs=0.01)
     assert [a.peak for a in found.found] == pytest.approx([12, 9, 7], rel=1e-4)
 
 
-def test_fdr_stops_at_chance(heat: Heatmap) -> None:
+def test_fdr_stops_at_chance(tmp_path: Path) -> None:
+    heat = heat_of(tmp_path)
     assert len(peaks(heat, Fdr(0.5))) == 4
     nothing = selected(heat, Fdr(1e-9))
     assert nothing.found == [] and nothing.threshold == math.inf and "extrapolated" in nothing.remark
 
 
-def test_regions_smaller_than_asked_for_are_dropped(heat: Heatmap) -> None:
+def test_regions_smaller_than_asked_for_are_dropped(tmp_path: Path) -> None:
+    heat = heat_of(tmp_path)
     assert len(peaks(heat, Top(9), area=900)) == 4 and peaks(heat, Top(9), area=901) == []
 
 

@@ -13,6 +13,7 @@ from affine import Affine
 from pyproj import CRS
 from rows import CREATED
 from scenes import UTM
+from shared import Shared
 
 from satae.formats import gpkg
 from satae.gis import layers
@@ -75,6 +76,11 @@ def result(
     )
     gpkg.write(path, path.name, [made], CREATED)
     return path
+
+
+def finished(shared: Shared) -> Path:
+    """The folder of a result; to be left as it is."""
+    return shared.made("finished", lambda folder: result(folder / "out")) / "out"
 
 
 def region(i: int, chip: str | None) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class Shared:
         return self.made(f"model-{recipe[:8]}", train)
 
 
+def run_of(model: Path) -> Path:
+    """The run folder of a model that was trained so."""
+    return model.parent / "runs" / "model"
+
+
 def root(factory: pytest.TempPathFactory) -> Path:
     """The folder for all processes of this run: with xdist each has its own below it."""
     base = factory.getbasetemp()

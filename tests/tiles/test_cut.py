@@ -88,16 +88,16 @@ def test_every_raster_is_tiled_as_it_is_or_refused(data: Path, tmp_path: Path, n
     assert (got[:, valid] == image[:, valid]).all() and not got[:, ~valid].any()
 
 
-@pytest.fixture
-def small_strips(monkeypatch) -> None:
+def shrink_strips(monkeypatch) -> None:
     monkeypatch.setattr(stream, "STRIP_BYTES", 64 * 64 * 4)
 
 
 @pytest.mark.parametrize("overlap", [0, 5, 16, 28])
 @pytest.mark.parametrize("tiled", [False, True])
 def test_tiles_hold_their_pixels_whatever_the_overlap(
-    make_scene, tmp_path, small_strips, overlap, tiled
+    make_scene, tmp_path, monkeypatch, overlap, tiled
 ) -> None:
+    shrink_strips(monkeypatch)
     blocks = {"tiled": True, "blockxsize": 48, "blockysize": 16} if tiled else {}
     scene = describe([make_scene(NOISE, **blocks)])
     found = cut(scene, tmp_path / "out", Cut(32, overlap, min_valid=0))
@@ -148,7 +148,8 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("overlap", [0, 8])
-def test_one_and_four_workers_write_equal_bytes(make_scene, tmp_path, small_strips, overlap: int) -> None:
+def test_one_and_four_workers_write_equal_bytes(make_scene, tmp_path, monkeypatch, overlap: int) -> None:
+    shrink_strips(monkeypatch)
     path = make_scene(NOISE, nodata=7)
     for workers in (1, 4):
         cut(describe([path]), tmp_path / str(workers), Cut(32, overlap, workers=workers, patches=True))

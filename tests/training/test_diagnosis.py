@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from endings import GOOD, Net, Pixelwise, ended, waves
+from shared import run_of
 from torch import nn
 
 from satae import config
@@ -231,12 +232,8 @@ def test_the_evidence_is_kept_as_json_without_nan():
     assert values["copied"]["noise"] == healthy().copied.noise and "history" not in values
 
 
-@pytest.fixture(scope="module")
-def run(model_path: Path) -> Path:
-    return model_path.parent / "runs" / "model"
-
-
-def test_a_run_holds_its_history_its_evidence_and_its_diagnosis(run):
+def test_a_run_holds_its_history_its_evidence_and_its_diagnosis(model_path):
+    run = run_of(model_path)
     lines = [Epoch(**json.loads(line)) for line in (run / "history.jsonl").read_text().splitlines()]
     assert [e.epoch for e in lines] == [1, 2] and lines[0].gradients
     assert json.loads((run / "evidence.json").read_text())["pca_mse"] > 0

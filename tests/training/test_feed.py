@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from detectors import toy
+from scenes import make_tiles
 
 from satae import config, models
 from satae.detector.graph import Input
@@ -39,7 +40,7 @@ def everything(tiles: TileSet) -> np.ndarray:
 
 
 @pytest.mark.parametrize("deviation", [3.0, 20.0])
-def test_noise_is_that_of_calm_ground_whatever_lies_beside_it(make_tiles, deviation: float):
+def test_noise_is_that_of_calm_ground_whatever_lies_beside_it(deviation: float):
     rng = np.random.default_rng(0)
     ramp = 2000 + 3 * np.arange(256)[None, None, :] + 2 * np.arange(256)[None, :, None]
     scene = (
@@ -52,7 +53,7 @@ def test_noise_is_that_of_calm_ground_whatever_lies_beside_it(make_tiles, deviat
     assert found == pytest.approx(deviation * np.array([1, 2, 0]), rel=0.1, abs=0.5)
 
 
-def test_noise_leaves_invalid_pixels_out(make_tiles):
+def test_noise_leaves_invalid_pixels_out():
     scene, valid = np.full((3, 64, 64), 500, np.uint16), np.ones((64, 64), bool)
     valid[:48, 7::16] = False
     scene[:, ~valid] = 0
@@ -61,7 +62,7 @@ def test_noise_leaves_invalid_pixels_out(make_tiles):
 
 
 @pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])
-def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(make_tiles, batch: int, at_least: int):
+def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(batch: int, at_least: int):
     tiles = make_tiles(toy())
     found, where = made(tiles, f"train.batch={batch}"), everything(tiles)
     batches = found.batches(where, 0, at_least)
@@ -70,7 +71,7 @@ def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(make_tiles, ba
     assert all(len(b) <= batch for b in batches) and all(len(b) == min(batch, 16) for b in batches[:-1])
 
 
-def test_epochs_are_shuffled_differently_and_repeatably(make_tiles):
+def test_epochs_are_shuffled_differently_and_repeatably():
     tiles = make_tiles(toy(256))
     found, where = made(tiles, "train.batch=64"), everything(tiles)
     one, same, other = (found.batches(where, e, 1)[0] for e in (0, 0, 1))
@@ -88,7 +89,7 @@ def framed(image: np.ndarray, row: int, col: int, context: int) -> tuple[np.ndar
 
 @pytest.mark.parametrize("overlap", [0, 8])
 @pytest.mark.parametrize("context", [0, 5, 40])
-def test_what_surrounds_a_tile_is_what_lies_there_in_the_scene(make_tiles, context: int, overlap: int):
+def test_what_surrounds_a_tile_is_what_lies_there_in_the_scene(context: int, overlap: int):
     image = toy()
     tiles = make_tiles(image, overlap=overlap)
     found = made(tiles, context=context)
@@ -115,7 +116,7 @@ def held_out_places(tiles: TileSet, chosen: Split) -> np.ndarray:
 
 @pytest.mark.parametrize("overlap", [0, 8])
 @pytest.mark.parametrize("context", [3, 40])
-def test_held_out_pixels_are_invalid_while_it_is_learned(make_tiles, context: int, overlap: int):
+def test_held_out_pixels_are_invalid_while_it_is_learned(context: int, overlap: int):
     tiles = make_tiles(toy(), overlap=overlap)
     found = made(tiles, "train.batch=64", context=context)
     hidden = held_out_places(tiles, found.chosen)[None, :128, :128]
@@ -134,7 +135,7 @@ def test_held_out_pixels_are_invalid_while_it_is_learned(make_tiles, context: in
 
 
 @pytest.mark.parametrize("context", [0, 10])
-def test_a_crop_lies_in_the_tile_and_has_its_context_around(make_tiles, context: int):
+def test_a_crop_lies_in_the_tile_and_has_its_context_around(context: int):
     found = made(make_tiles(toy()), "augment.crop=16", context=context)
     for step in range(5):
         x, valid, chosen = found.training(found.chosen.train[:4], 0, step)
@@ -144,7 +145,7 @@ def test_a_crop_lies_in_the_tile_and_has_its_context_around(make_tiles, context:
 
 
 @pytest.mark.parametrize("context", [0, 6])
-def test_turns_and_mirrors_keep_what_is_chosen_in_the_middle(make_tiles, context: int):
+def test_turns_and_mirrors_keep_what_is_chosen_in_the_middle(context: int):
     valid = np.random.default_rng(0).random((128, 128)) < 0.8
     found = made(make_tiles(toy(), valid), "augment.flip=yes", "augment.turn=yes", context=context)
     where = found.chosen.train[:4]
@@ -155,7 +156,7 @@ def test_turns_and_mirrors_keep_what_is_chosen_in_the_middle(make_tiles, context
     assert ((varied[1] > 0) | (varied[2] == 0)).all()
 
 
-def test_invalid_pixels_are_neither_valid_nor_chosen(make_tiles):
+def test_invalid_pixels_are_neither_valid_nor_chosen():
     valid = np.random.default_rng(0).random((128, 128)) < 0.5
     tiles = make_tiles(np.where(valid, toy(), np.nan).astype(np.float32), valid)
     found = made(tiles, context=8)
@@ -165,21 +166,21 @@ def test_invalid_pixels_are_neither_valid_nor_chosen(make_tiles):
     assert sum(float(chosen.sum()) for _, _, chosen in found.sample()) == total
 
 
-def test_the_sample_is_the_training_tiles_in_the_same_order_each_time(make_tiles):
+def test_the_sample_is_the_training_tiles_in_the_same_order_each_time():
     found = made(make_tiles(toy()))
     one, again = list(found.sample()), list(found.sample())
     assert sum(len(x) for x, _, _ in one) == len(found.chosen.train)
     assert all(torch.equal(a, b) for a, b in zip(one[0], again[0], strict=True))
 
 
-def test_of_too_many_tiles_an_even_share_is_sampled(make_tiles, monkeypatch):
+def test_of_too_many_tiles_an_even_share_is_sampled(monkeypatch):
     monkeypatch.setattr(feed, "SAMPLE_PIXELS", 20 * SIZE**2)
     found = made(make_tiles(toy(256)), "train.batch=64")
     one, again = (torch.cat([x for x, _, _ in found.sample()]) for _ in range(2))
     assert len(one) == 20 < len(found.chosen.train) and torch.equal(one, again)
 
 
-def test_a_sample_of_pixels_too_large_is_thinned_evenly_and_repeatably(make_tiles, monkeypatch):
+def test_a_sample_of_pixels_too_large_is_thinned_evenly_and_repeatably(monkeypatch):
     tiles = make_tiles(toy())
     where = everything(tiles)
     whole = pixel_sample([tiles], where, 0)
@@ -197,7 +198,7 @@ def drawn(tiles: TileSet, pixels: int = 100, *changes: str) -> tuple[Pixels, Any
     return Pixels(found, net, pixels), net
 
 
-def test_a_drawn_pixel_is_predicted_as_it_is_in_its_tile(make_tiles):
+def test_a_drawn_pixel_is_predicted_as_it_is_in_its_tile():
     tiles = make_tiles(toy())
     found, net = drawn(tiles)
     x, seen, ones = next(iter(found.plain(found.feed.chosen.held_out)))
@@ -214,7 +215,7 @@ def test_a_drawn_pixel_is_predicted_as_it_is_in_its_tile(make_tiles):
     assert torch.allclose(net.predict(x, seen).reconstruction[0, ..., 0].T, expected[1], atol=1e-4)
 
 
-def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch(make_tiles):
+def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch():
     valid = np.random.default_rng(0).random((128, 128)) < 0.5
     tiles = make_tiles(toy(), valid)
     found, _ = drawn(tiles)
@@ -232,14 +233,14 @@ def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch(m
     assert len(found.batches(found.feed.chosen.train, 0, 999)) == 999
 
 
-def test_the_tiles_of_a_batch_of_pixels_are_those_they_come_from(make_tiles):
+def test_the_tiles_of_a_batch_of_pixels_are_those_they_come_from():
     found, _ = drawn(make_tiles(toy()))
     assert sorted(found.tiles(np.arange(found.x.shape[1]))) == sorted(
         found.feed.tiles(found.feed.chosen.train)
     )
 
 
-def test_of_too_many_pixels_an_even_share_is_drawn(make_tiles, monkeypatch):
+def test_of_too_many_pixels_an_even_share_is_drawn(monkeypatch):
     tiles = make_tiles(toy())
     whole, _ = drawn(tiles)
     monkeypatch.setattr("satae.training.pixels.DRAWN", 2_000)

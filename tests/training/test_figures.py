@@ -7,6 +7,7 @@ from pathlib import Path
 import matplotlib.image
 import numpy as np
 import pytest
+from shared import run_of
 
 from satae.nn import normalize
 from satae.training import figures
@@ -14,13 +15,9 @@ from satae.training import figures
 FALLING = list(0.9 * 0.7 ** np.arange(20) + 0.1)
 
 
-@pytest.fixture(scope="module")
-def run(model_path: Path) -> Path:
-    return model_path.parent / "runs" / "model"
-
-
 @pytest.mark.parametrize("name", ["curves.png", "reconstructions.png"])
-def test_the_pictures_of_a_run_open_and_show_something(run, name: str):
+def test_the_pictures_of_a_run_open_and_show_something(model_path: Path, name: str):
+    run = run_of(model_path)
     picture = matplotlib.image.imread(run / name)
     assert picture.shape[0] > 200 and picture.shape[1] > 500 and picture[..., :3].std() > 0.05
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from detectors import toy
 from endings import CPU, losses, recipe, same_weights, stop_at
+from scenes import make_tiles
 
 from satae import config, models, objectives
 from satae.detector.graph import Input
@@ -75,7 +76,7 @@ def garbage(image: np.ndarray, valid: np.ndarray, fill: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fill", ["random", "nan", "inf"])
-def test_what_lies_under_the_mask_does_not_change_the_weights(trained, make_tiles, fill: str):
+def test_what_lies_under_the_mask_does_not_change_the_weights(trained, fill: str):
     valid = np.random.default_rng(0).random((128, 128)) < 0.7
     sets = [make_tiles(garbage(toy(), valid, f), valid) for f in ("zero", fill)]
     changes = "train.epochs=2", "augment.gain=0.1"
@@ -198,7 +199,7 @@ def test_progress_counts_every_step_and_reports_every_epoch(trained):
     assert [s[0] for s in seen if s[2]] == [seen[0][1] // 2, seen[0][1]]
 
 
-def test_the_normaliser_is_fitted_to_valid_pixels_of_training_tiles(make_tiles):
+def test_the_normaliser_is_fitted_to_valid_pixels_of_training_tiles():
     image, valid = toy(), np.random.default_rng(0).random((128, 128)) < 0.5
     tiles = make_tiles(np.where(valid, image, 1e9).astype(np.float32), valid)
     planned = plan([tiles], recipe())
@@ -208,32 +209,33 @@ def test_the_normaliser_is_fitted_to_valid_pixels_of_training_tiles(make_tiles):
     assert planned.normalizer.high.max() < 1e4
 
 
-def test_constant_tiles_are_refused_in_one_sentence(make_tiles):
+def test_constant_tiles_are_refused_in_one_sentence():
     with pytest.raises(TrainError, match="every band is constant"):
         plan([make_tiles(np.full((2, 128, 128), 7, np.uint16))], recipe())
 
 
-def test_a_dead_band_is_warned_of_and_trained_with(make_tiles, trained, caplog):
+def test_a_dead_band_is_warned_of_and_trained_with(trained, caplog):
     image = np.concatenate([toy(), np.full((1, 128, 128), 7, np.float32)])
     done = trained("train.epochs=1", tiles=make_tiles(image))
     assert "b4 is 7 in every training tile" in caplog.text
     assert math.isfinite(done.state.best_loss)
 
 
-def test_a_single_tile_is_refused_in_one_sentence(make_tiles):
+def test_a_single_tile_is_refused_in_one_sentence():
     with pytest.raises(TilesError, match=r"^1 tiles are too few"):
         plan([make_tiles(toy(32))], recipe())
 
 
 @pytest.mark.parametrize("change", ["objective=mae9", "model.name=unet9", "augment.crop=33"])
-def test_a_recipe_that_asks_for_what_there_is_not_is_refused_before_training(toy_tiles, change: str):
+def test_a_recipe_that_asks_for_what_there_is_not_is_refused_before_training(change: str):
+    toy_tiles = make_tiles(toy())
     with pytest.raises(ConfigError):
         plan([toy_tiles], recipe(change))
 
 
 @pytest.mark.parametrize("bands", [1, 2, 13])
 @pytest.mark.parametrize("space", ["whitened", "bands", "unit"])
-def test_any_number_of_bands_is_trained_on_in_every_space(trained, make_tiles, bands: int, space: str):
+def test_any_number_of_bands_is_trained_on_in_every_space(trained, bands: int, space: str):
     image = np.random.default_rng(0).integers(0, 4_000, (bands, 96, 96)).astype(np.uint16)
     done = trained("train.epochs=1", f"input.space={space}", tiles=make_tiles(image))
     assert math.isfinite(done.state.best_loss)
@@ -296,7 +298,8 @@ def test_a_denoiser_is_given_noise_to_learn_from_and_clean_tiles_to_be_judged_by
     ("change", "said"),
     [("objective.terms={mse: 1.0, edge: 1.0}", "objective = 'edge'"), ("corrupt.masking=0.1", "corrupt")],
 )
-def test_what_needs_whole_tiles_is_refused_where_single_pixels_are_learned_from(toy_tiles, change, said):
+def test_what_needs_whole_tiles_is_refused_where_single_pixels_are_learned_from(change, said):
+    toy_tiles = make_tiles(toy())
     wanted = config.load(None, ["model.name=directional", change])
     with pytest.raises(
         ConfigError, match=rf"^{said}: it needs whole tiles, and directional learns from single"
@@ -304,7 +307,8 @@ def test_what_needs_whole_tiles_is_refused_where_single_pixels_are_learned_from(
         plan([toy_tiles], wanted)
 
 
-def test_without_a_folder_nothing_is_written_and_the_weights_are_the_same(trained, tmp_path, toy_tiles):
+def test_without_a_folder_nothing_is_written_and_the_weights_are_the_same(trained, tmp_path):
+    toy_tiles = make_tiles(toy())
     whole, planned = trained("train.epochs=2"), plan([toy_tiles], recipe("train.epochs=2"))
     torch.manual_seed(0)
     model = models.build("conv", 3, planned.recipe.model.params)

@@ -104,14 +104,14 @@ def test_auto_and_absent_are_the_same(bands: int):
     )
 
 
-@pytest.fixture
-def ranked(monkeypatch: pytest.MonkeyPatch) -> None:
+def rank_differently(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset that says everything differently from what suits its architecture."""
     start = {"model": {"name": "ring", "params": {"hidden": 7, "target_px": 9.0}}, "input": {"ridge": 0.5}}
     monkeypatch.setattr(presets, "OBJECTS", start | {"train": {"learning_rate": 0.1}, "score": ["mse"]})
 
 
-def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_defaults(ranked):
+def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_defaults(monkeypatch):
+    rank_differently(monkeypatch)
     found, suits = settled(Recipe(), 4, None), models.suits("ring")
     assert found.model.params == {"hidden": 7, "target_px": 9.0}
     assert found.input.ridge == 0.5 != suits["input"]["ridge"]
@@ -121,7 +121,8 @@ def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_
     assert names(found) == ["mse"]
 
 
-def test_the_target_goes_before_the_preset_and_the_recipe_before_all(ranked):
+def test_the_target_goes_before_the_preset_and_the_recipe_before_all(monkeypatch):
+    rank_differently(monkeypatch)
     target = ["target.size_px=3"]
     assert settled(config.load(None, target), 4, None).model.params["target_px"] == 3
     explicit = [*target, "model.params.target_px=7", "input.ridge=0.25", "score=mae", "objective.trim=1"]
@@ -130,13 +131,15 @@ def test_the_target_goes_before_the_preset_and_the_recipe_before_all(ranked):
     assert found.input.ridge == 0.25 and names(found) == ["mae"] and found.objective.trim == 1
 
 
-def test_a_value_that_is_given_stays_though_it_is_the_default(ranked):
+def test_a_value_that_is_given_stays_though_it_is_the_default(monkeypatch):
+    rank_differently(monkeypatch)
     default = Recipe().input.ridge
     assert settled(config.load(None, [f"input.ridge={default}"]), 4, None).input.ridge == default
 
 
 @pytest.mark.parametrize("name", models.NAMES)
-def test_a_named_architecture_takes_nothing_from_the_preset(name: str, ranked):
+def test_a_named_architecture_takes_nothing_from_the_preset(name: str, monkeypatch: pytest.MonkeyPatch):
+    rank_differently(monkeypatch)
     found = settled(config.load(None, [f"model.name={name}"]), 4, None)
     suits = models.suits(name)
     assert found.model.name == name and found.model.params == {}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 from detectors import small
+from scenes import make_tiles
 
 from satae import config, models
 from satae.config import Recipe
@@ -47,7 +47,7 @@ def noise(bands: int, side: int = 128) -> np.ndarray:
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("bands", [1, 3, 5, 13, 200])
-def test_every_family_trains_on_any_number_of_bands(make_tiles: Any, tmp_path: Path, name: str, bands: int):
+def test_every_family_trains_on_any_number_of_bands(tmp_path: Path, name: str, bands: int):
     sets = [make_tiles(noise(bands))]
     recipe = presets.settled(shrunk(name), bands, None)
     done = fit(sets, plan(sets, recipe), tmp_path, device=torch.device("cpu"))

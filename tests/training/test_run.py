@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from scenes import make_tiles
 
 from satae import config
 from satae.errors import (
@@ -46,22 +47,12 @@ def names(folder: Path) -> list[str]:
 def train(folder: Path, tile_set: Path, *changes: str, **how: Any) -> training.Result:
     recipe = config.load(None, [*QUICK, *changes])
     sets = [store.load(tile_set)]
-    return training.train(sets, recipe, folder / "m.onnx", folder / "runs" / "m", device="cpu", **how)
+    return training.train(sets, recipe, folder / "model.onnx", folder / "runs" / "model", device="cpu", **how)
 
 
-@pytest.fixture(scope="module")
-def once(tile_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("once")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOURCE_DATE_EPOCH", "0")
-        train(folder, tile_set)
-    return folder
-
-
-@pytest.fixture
-def trained(once: Path, tmp_path: Path) -> Path:
+def finished(model_path: Path, folder: Path) -> Path:
     """A folder with a model and its finished run."""
-    return shutil.copytree(once, tmp_path / "trained")
+    return shutil.copytree(model_path.parent, folder / "trained")
 
 
 def stop(done: int, total: int, epoch: Epoch | None) -> None:
@@ -73,11 +64,11 @@ def test_a_run_whose_loss_is_no_number_says_so_in_its_diagnosis_and_can_be_start
 ):
     with pytest.raises(DivergedError, match=r"not finite in epoch 1"):
         train(tmp_path, tile_set, "train.learning_rate=1e30", "train.min_steps=4")
-    said = (tmp_path / "runs" / "m" / "diagnosis.md").read_text()
+    said = (tmp_path / "runs" / "model" / "diagnosis.md").read_text()
     assert "**learning rate too high**" in said and "1e+30" in said
-    assert not (tmp_path / "m.onnx").exists()
+    assert not (tmp_path / "model.onnx").exists()
     train(tmp_path, tile_set)
-    assert "not finite" not in (tmp_path / "runs" / "m" / "diagnosis.md").read_text()
+    assert "not finite" not in (tmp_path / "runs" / "model" / "diagnosis.md").read_text()
 
 
 def test_a_run_leaves_a_model_and_its_folder_and_nothing_else(model_path):
@@ -101,21 +92,25 @@ def test_a_model_is_calibrated_on_its_held_out_tiles(model_path):
     assert found.pixel.n == found.pixels > 0
 
 
-def test_an_existing_model_or_run_is_refused_with_what_to_type(tile_set, trained):
-    with pytest.raises(OutputError, match=r"m.onnx exists; pass --overwrite"):
+def test_an_existing_model_or_run_is_refused_with_what_to_type(tile_set, model_path, tmp_path):
+    trained = finished(model_path, tmp_path)
+    with pytest.raises(OutputError, match=r"model.onnx exists; pass --overwrite"):
         train(trained, tile_set)
-    (trained / "m.onnx").rename(trained / "kept.onnx")
+    (trained / "model.onnx").rename(trained / "kept.onnx")
     with pytest.raises(OutputError, match=r"holds an earlier run; pass --resume .*--overwrite"):
         train(trained, tile_set)
-    assert names(trained) == ["kept.onnx", "runs"] and names(trained / "runs" / "m") == FILES
+    assert names(trained) == ["kept.onnx", "runs"] and names(trained / "runs" / "model") == FILES
 
 
-def test_a_finished_run_that_is_resumed_gives_the_same_model_again(tile_set, trained, monkeypatch):
+def test_a_finished_run_that_is_resumed_gives_the_same_model_again(
+    tile_set, model_path, monkeypatch, tmp_path
+):
+    trained = finished(model_path, tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
-    before = (trained / "m.onnx").read_bytes()
-    (trained / "m.onnx").unlink()
+    before = (trained / "model.onnx").read_bytes()
+    (trained / "model.onnx").unlink()
     train(trained, tile_set, resume=True)
-    assert (trained / "m.onnx").read_bytes() == before
+    assert (trained / "model.onnx").read_bytes() == before
 
 
 REFUSED = [
@@ -138,19 +133,20 @@ def test_a_wrong_recipe_is_refused_before_anything_is_made(tile_set, tmp_path, c
     assert names(tmp_path) == []
 
 
-def test_a_wrong_recipe_does_not_clear_an_earlier_run_that_would_be_replaced(tile_set, trained):
-    before = {p: p.read_bytes() for p in (trained / "runs" / "m").iterdir()}
+def test_a_wrong_recipe_does_not_clear_an_earlier_run_that_would_be_replaced(tile_set, model_path, tmp_path):
+    trained = finished(model_path, tmp_path)
+    before = {p: p.read_bytes() for p in (trained / "runs" / "model").iterdir()}
     with pytest.raises(ConfigError):
         train(trained, tile_set, "objective=mae9", overwrite=True)
-    assert {p: p.read_bytes() for p in (trained / "runs" / "m").iterdir()} == before
+    assert {p: p.read_bytes() for p in (trained / "runs" / "model").iterdir()} == before
 
 
-def test_tiles_that_do_not_do_are_refused_before_anything_is_made(make_tiles, tmp_path):
+def test_tiles_that_do_not_do_are_refused_before_anything_is_made(tmp_path):
     few, flat = make_tiles(np.zeros((2, 32, 32), np.uint8)), make_tiles(np.zeros((2, 128, 128), np.uint8))
     for sets, error in ((few, TilesError), (flat, TrainError)):
         with pytest.raises(error):
             training.train(
-                [sets], config.Recipe(), tmp_path / "m.onnx", tmp_path / "runs" / "m", device="cpu"
+                [sets], config.Recipe(), tmp_path / "model.onnx", tmp_path / "runs" / "model", device="cpu"
             )
     assert names(tmp_path) == []
 
@@ -158,7 +154,7 @@ def test_tiles_that_do_not_do_are_refused_before_anything_is_made(make_tiles, tm
 def test_cuda_is_refused_where_there_is_none_before_anything_is_made(tile_set, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(DeviceError, match="--device cuda"):
-        training.train([], config.Recipe(), tmp_path / "m.onnx", tmp_path / "run", device="cuda")
+        training.train([], config.Recipe(), tmp_path / "model.onnx", tmp_path / "run", device="cuda")
     assert names(tmp_path) == []
 
 
@@ -166,7 +162,7 @@ def test_a_run_stopped_in_its_first_epoch_can_be_resumed_or_started_again(tile_s
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path, tile_set, report=stop)
-        assert names(tmp_path / "runs" / "m") == ["config.yaml"]
+        assert names(tmp_path / "runs" / "model") == ["config.yaml"]
     assert train(tmp_path, tile_set, resume=True).epochs == 1
 
 
@@ -176,28 +172,29 @@ def test_resuming_needs_a_run(tile_set, tmp_path):
     assert names(tmp_path) == []
 
 
-def test_resuming_with_a_broken_recipe_is_refused_in_one_sentence(tile_set, trained):
-    (trained / "runs" / "m" / "config.yaml").write_text("train: [")
+def test_resuming_with_a_broken_recipe_is_refused_in_one_sentence(tile_set, model_path, tmp_path):
+    trained = finished(model_path, tmp_path)
+    (trained / "runs" / "model" / "config.yaml").write_text("train: [")
     with pytest.raises(ConfigError, match=r"config.yaml is not a valid recipe"):
         train(trained, tile_set, resume=True)
 
 
 def test_a_folder_that_satae_did_not_write_is_refused(tile_set, tmp_path):
-    (tmp_path / "runs" / "m").mkdir(parents=True)
-    (tmp_path / "runs" / "m" / "thesis.txt").write_text("x")
+    (tmp_path / "runs" / "model").mkdir(parents=True)
+    (tmp_path / "runs" / "model" / "thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="is in the way"):
         train(tmp_path, tile_set)
     train(tmp_path, tile_set, overwrite=True)
-    assert (tmp_path / "runs" / "m" / "thesis.txt").read_text() == "x"
+    assert (tmp_path / "runs" / "model" / "thesis.txt").read_text() == "x"
 
 
 @pytest.mark.parametrize("how", [{}, {"overwrite": True}])
 def test_a_file_in_the_place_of_the_run_folder_is_refused(tile_set, tmp_path, how: dict[str, bool]):
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / "m").write_text("x")
+    (tmp_path / "runs" / "model").write_text("x")
     with pytest.raises(OutputError):
         train(tmp_path, tile_set, **how)
-    assert (tmp_path / "runs" / "m").read_text() == "x"
+    assert (tmp_path / "runs" / "model").read_text() == "x"
 
 
 def command(folder: Path, *words: object) -> subprocess.Popen[bytes]:
@@ -215,7 +212,7 @@ def wait_for_lines(path: Path, lines: int, process: subprocess.Popen[bytes]) -> 
     raise AssertionError(f"ended with {process.poll()}: {process.communicate()[1]!r}")
 
 
-def finished(process: subprocess.Popen[bytes]) -> None:
+def ended(process: subprocess.Popen[bytes]) -> None:
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
 
@@ -232,8 +229,8 @@ def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_s
     process.kill()
     process.communicate()
     assert not (broken / "model.onnx").exists() and (broken / "runs" / "model" / CHECKPOINT).exists()
-    finished(command(broken, tile_set, "--resume"))
-    finished(command(whole, tile_set, *settings))
+    ended(command(broken, tile_set, "--resume"))
+    ended(command(whole, tile_set, *settings))
     assert (broken / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()
 
 
@@ -252,7 +249,7 @@ def test_a_head_of_the_code_is_refused_before_anything_is_made_where_there_is_no
 def test_a_model_with_several_heads_and_steps_is_whole(tile_set, tmp_path):
     changes = ["model={name: ring}", "model.params={hidden: 8}", "train.pixels=500", "map.max_object_px=9"]
     done = train(tmp_path, tile_set, *changes, "score=[whitened, {name: memory, params: {size: 50}}, latent]")
-    card = runtime.load(tmp_path / "m.onnx", "cpu").card
+    card = runtime.load(tmp_path / "model.onnx", "cpu").card
     assert card.score == "whitened + memory + latent" and card.architecture == "ring"
     assert card.halo >= 16 + 8 and card.core == lattice.CORE and card.calibration is not None
     assert card.parity.share_of_range < 1e-4 and done.card.recipe == card.recipe
@@ -262,13 +259,13 @@ def test_the_run_keeps_the_settled_recipe_and_a_resumed_one_is_not_settled_again
     tile_set, tmp_path, monkeypatch
 ):
     train(tmp_path, tile_set)
-    kept = config.load(tmp_path / "runs" / "m" / "config.yaml")
+    kept = config.load(tmp_path / "runs" / "model" / "config.yaml")
     assert kept == presets.settled(config.load(None, QUICK), 4, 10.0)
-    (tmp_path / "m.onnx").unlink()
+    (tmp_path / "model.onnx").unlink()
     monkeypatch.setattr(presets.models, "suits", lambda name: {"input": {"ridge": 0.5}})
     assert kept != presets.settled(config.load(None, QUICK), 4, 10.0)
     train(tmp_path, tile_set, resume=True)
-    assert runtime.load(tmp_path / "m.onnx", "cpu").card.recipe == kept.model_dump()
+    assert runtime.load(tmp_path / "model.onnx", "cpu").card.recipe == kept.model_dump()
 
 
 def test_every_refusal_is_one_sentence(tile_set, tmp_path):
@@ -295,14 +292,14 @@ def test_terms_that_ask_for_what_there_is_not_are_refused_before_anything_is_wri
         training.train(
             [store.load(tile_set)],
             config.load(None, ["model.name=conv", *changes]),
-            tmp_path / "m.onnx",
-            tmp_path / "runs" / "m",
+            tmp_path / "model.onnx",
+            tmp_path / "runs" / "model",
             device="cpu",
         )
-    assert not (tmp_path / "m.onnx").exists() and not (tmp_path / "runs" / "m").exists()
+    assert not (tmp_path / "model.onnx").exists() and not (tmp_path / "runs" / "model").exists()
 
 
-def test_the_quality_of_tiles_is_counted(make_tiles):
+def test_the_quality_of_tiles_is_counted():
     image = np.random.default_rng(0).normal(size=(2, 64, 64)).astype(np.float32)
     valid = np.ones((64, 64), bool)
     image[:, :32, :32] = 5.0  # the first of four tiles is constant
