@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,12 @@ def probed(net: str, *heads: Named, **steps: float) -> Detector:
 
 def reach_of(found: Detector) -> int:
     return graph.reach(found.float(), BANDS, found.model.stride)
+
+
+@functools.cache
+def reach_with(net: str, **steps: float) -> int:
+    """The reach of an architecture without and with steps of the map, measured once for all tests."""
+    return reach_of(probed(net, **steps))
 
 
 def scene(side: int, seed: int = 0) -> torch.Tensor:
@@ -67,7 +75,6 @@ def test_reach_is_what_a_finite_change_of_one_pixel_shows(net: str):
     for seed in range(8):
         valid = mask(1, side, side, 0.5 if seed else 1.0, seed).double()
         dn = scene(side, seed)
-        base = anomaly_map(found, dn, valid)
         for place in range(start, start + stride):
             changed, seen = dn.clone(), valid.clone()
             seen[..., place, place] = 1
@@ -76,7 +83,7 @@ def test_reach_is_what_a_finite_change_of_one_pixel_shows(net: str):
             rows, cols = torch.nonzero(anomaly_map(found, changed, seen) != base, as_tuple=True)
             if len(rows):
                 widest = max(widest, int((rows - place).abs().max()), int((cols - place).abs().max()))
-    assert reach_of(probed(net)) == widest
+    assert reach_with(net) == widest
 
 
 @NETS
@@ -84,7 +91,7 @@ def test_reach_is_what_a_finite_change_of_one_pixel_shows(net: str):
 def test_a_halo_of_the_reach_stitches_to_the_untiled_map_and_a_smaller_one_does_not(net: str, steps: dict):
     found, side = probed(net, **steps), 64
     stride, dn = found.model.stride, scene(side)
-    halo = -(-reach_of(probed(net, **steps)) // stride) * stride
+    halo = -(-reach_with(net, **steps) // stride) * stride
     whole = untiled(found, dn)
     assert torch.allclose(stitched(found, dn, core=16, halo=halo), whole, rtol=1e-9)
     if halo > 2 * stride:
@@ -167,7 +174,7 @@ def test_an_image_without_a_valid_pixel_is_all_zeros(net: str):
 @WITH_STEPS
 def test_an_invalid_pixel_is_not_felt_out_of_reach(net: str, steps: dict):
     found, dn = probed(net, **steps), scene(128)
-    reach = reach_of(probed(net, **steps))
+    reach = reach_with(net, **steps)
     valid = torch.ones_like(dn[:, :1])
     valid[..., 61:64, 66:68] = 0
     differs = anomaly_map(found, dn, valid) != anomaly_map(found, dn)

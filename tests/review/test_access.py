@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browsing import Open, browser, enter, eventually, press, rank, said, serve
+from browsing import Open, eventually, press, rank, said
 from results import change, opinions
-
-__all__ = ["browser", "enter", "serve"]  # fixtures
 
 
 @pytest.mark.parametrize("size", [(1366, 768), (1024, 768), (390, 844)])

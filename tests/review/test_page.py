@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Open, api, browser, enter, eventually, press, rank, said, serve
+from browsing import Open, eventually, expected, press, rank, said
 from results import HOSTILE, change, opinions, result
-
-__all__ = ["browser", "enter", "serve"]  # fixtures
 
 
 def test_keys_change_rows_of_the_file(enter: Open, gpkg: Path) -> None:
@@ -61,7 +59,7 @@ def test_undo_is_of_this_window_and_refused_after_a_change_elsewhere(enter: Open
     other = enter(None)
     press(one, "a")
     eventually(lambda: opinions(gpkg)[0][0], "accepted")
-    api.expect(other.locator("#row-1")).to_have_attribute("data-status", "accepted")  # within seconds
+    expected(other, "#row-1").to_have_attribute("data-status", "accepted")  # within seconds
     assert other.inner_text("#count") == "1 of 6 reviewed"
     press(other, "u")
     said(other, "nothing to undo in this window")
@@ -69,7 +67,7 @@ def test_undo_is_of_this_window_and_refused_after_a_change_elsewhere(enter: Open
     eventually(lambda: opinions(gpkg)[0][0], "rejected")
     press(one, "u")
     said(one, "Not undone: rank 1 was changed elsewhere")
-    api.expect(one.locator("#row-1")).to_have_attribute("data-status", "rejected")
+    expected(one, "#row-1").to_have_attribute("data-status", "rejected")
     assert opinions(gpkg)[0][0] == "rejected"
 
 
@@ -80,7 +78,7 @@ def test_what_qgis_changes_is_shown_and_not_decided_over(enter: Open, gpkg: Path
     change(gpkg, "UPDATE anomalies SET review_status = 'rejected', review_note = 'by QGIS' WHERE fid = 1")
     press(page, "a")
     said(page, "Not kept: rank 1 was changed elsewhere; look again, then decide")
-    api.expect(page.locator("#row-1")).to_have_attribute("data-status", "rejected")
+    expected(page, "#row-1").to_have_attribute("data-status", "rejected")
     press(page, "k")
     assert page.input_value("#note") == "by QGIS" and opinions(gpkg)[0] == ("rejected", "", "by QGIS")
     press(page, "a")
@@ -188,7 +186,7 @@ def test_a_click_on_an_outline_chooses_it(enter: Open, gpkg: Path) -> None:
     x = box["x"] + box["width"] / 2 + (60 - 160) * scale  # rank 2 covers columns 56 to 64, rows 16 to 24
     y = box["y"] + box["height"] / 2 + (20 - 160) * scale
     page.mouse.click(x, y)
-    api.expect(page.locator("#rank")).to_have_text("Rank 2")
+    expected(page, "#rank").to_have_text("Rank 2")
 
 
 def test_pictures_lie_where_the_outlines_are(enter: Open, gpkg: Path) -> None:
@@ -214,7 +212,7 @@ def test_of_many_regions_only_those_in_sight_are_in_the_page(enter: Open, tmp_pa
     assert 10 < page.locator(".row").count() < 40
     page.locator("#list").focus()
     press(page, "End")
-    api.expect(page.locator("#rank")).to_have_text("Rank 2000")
+    expected(page, "#rank").to_have_text("Rank 2000")
     assert page.get_attribute("#list", "aria-activedescendant") == "row-2000"
     assert page.is_visible("#row-2000") and page.get_attribute("#row-2000", "aria-posinset") == "2000"
     press(page, "Home")
@@ -242,5 +240,5 @@ def test_a_server_that_ended_is_told(enter: Open, gpkg: Path, browser: Any, serv
     page.wait_for_timeout(1000)
     press(page, "a")
     said(page, "satae review cannot be reached")
-    api.expect(page.locator("#row-1")).to_have_attribute("data-status", "unreviewed")
+    expected(page, "#row-1").to_have_attribute("data-status", "unreviewed")
     context.close()

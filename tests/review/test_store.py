@@ -68,7 +68,7 @@ def test_regions_are_as_they_were_measured(opened: Review) -> None:
     assert [r["rank"] for r in opened.regions] == [1, 2, 3, 4, 5, 6]
     first = opened.regions[0]
     assert first["band_shares"] == {"red": 0.6, "nir": 0.4} and first["score"] == 9.0
-    assert opened.scenes[0]["gpkg"] == "scene.tif" and opened.crs == "EPSG:32632"
+    assert opened.scenes[0]["path"] == "scene.tif" and opened.crs == "EPSG:32632"
 
 
 def test_outlines_are_those_that_gdal_reads(opened: Review, gpkg: Path) -> None:

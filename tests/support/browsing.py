@@ -1,98 +1,14 @@
-"""A page of `satae review` in a real browser, whose faults and requests to elsewhere fail the test.
-
-Skipped where there is no playwright or no Chromium.
-"""
+"""What tests do on a page of `satae review` in a real browser."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import threading
+import importlib
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from satae.review.server import Server, ready
-from satae.review.store import Review
-
-api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install playwright")
-
-CHROMIUM = os.environ.get("SATAE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-component-update --disable-sync "
-    "--no-first-run"
-)
 Page = Any
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install the package chromium, or name it in SATAE_CHROMIUM")
-    with api.sync_playwright() as playwright:
-        made = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET.split())
-        yield made
-        made.close()
-
-
-@pytest.fixture
-def serve() -> Iterator[Callable[[Path], Server]]:
-    stops: list[Callable[[], None]] = []
-
-    def start(path: Path) -> Server:
-        opened = Review(path)
-        server = ready(opened, ("ship", "roof", "cloud"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-
-        def stop() -> None:
-            server.stop()
-            thread.join()
-            opened.close()
-
-        stops.append(stop)
-        return server
-
-    yield start
-    for stop in stops:
-        stop()
-
-
-@pytest.fixture
-def enter(browser: Any, serve: Callable[[Path], Server]) -> Iterator[Open]:
-    """Open the page of a result; a fault in it or a request to elsewhere fails the test."""
-    context = browser.new_context(viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
-    faults: list[str] = []
-    links: list[str] = []
-
-    def look(page: Page) -> None:
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on(
-            "console", lambda m: m.type == "error" and "status of" not in m.text and faults.append(m.text)
-        )
-        page.on("request", lambda r: r.url.startswith(links[-1]) or faults.append(f"request to {r.url}"))
-
-    def start(path: Path | None, size: tuple[int, int] = (1366, 768)) -> Page:
-        if path is not None:
-            server = serve(path)
-            links.append(f"http://127.0.0.1:{server.keys.port}/")
-            start.link = server.keys.link  # type: ignore[attr-defined]
-        page = context.new_page()
-        page.set_viewport_size({"width": size[0], "height": size[1]})
-        look(page)
-        page.goto(start.link)  # type: ignore[attr-defined]
-        page.wait_for_selector("html[data-ready]")
-        return page
-
-    start.faults = faults  # type: ignore[attr-defined]
-    yield start
-    context.close()
-    assert faults == []
 
 
 def press(page: Page, keys: str) -> None:
@@ -112,5 +28,10 @@ def rank(page: Page) -> str:
     return page.inner_text("#rank")
 
 
+def expected(page: Page, place: str) -> Any:
+    """What is waited for at a place of the page."""
+    return importlib.import_module("playwright.sync_api").expect(page.locator(place))
+
+
 def said(page: Page, text: str) -> None:
-    api.expect(page.locator("#said")).to_contain_text(text)
+    expected(page, "#said").to_contain_text(text)

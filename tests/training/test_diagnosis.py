@@ -30,6 +30,12 @@ def healthy() -> Evidence:
     return ended(net())
 
 
+@cache
+def cramped() -> Evidence:
+    """The waves span few components: six of them leave noise alone."""
+    return ended(net(code_size=6))
+
+
 def faults(e: Evidence) -> list[str]:
     return [f.fault for f in findings(e)]
 
@@ -54,7 +60,7 @@ def test_healthy_runs_of_other_kinds_raise_nothing(changes: list[str]):
 
 
 def test_a_code_that_does_no_better_than_a_pca_of_its_size_is_told_so():
-    found = ended(net(code_size=6))  # the waves span few components: six of them leave noise alone
+    found = cramped()
     assert faults(found) == ["bottleneck too small, or not made use of"]
     assert found.mse > found.pca_mse
 
@@ -218,7 +224,7 @@ def test_findings_name_numbers_and_the_setting_to_change():
 
 
 def test_the_report_holds_losses_the_pca_and_the_findings():
-    bad = ended(net(code_size=6))
+    bad = cramped()
     text = diagnosis.report(bad, findings(bad))
     assert text.startswith("# Diagnosis\n") and all(f.fault in text for f in findings(bad))
     assert f"a PCA with the same 6 numbers {bad.pca_mse:.4g}" in text
