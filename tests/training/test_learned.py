@@ -1,12 +1,12 @@
 """What a model remembers of the pixels that it learned from."""
 
 import numpy as np
-from scenes import MakeTiles
+from scenes import make_tiles
 
 from satae.training.learned import learned
 
 
-def test_what_was_learned_are_the_quantiles_of_the_training_pixels(make_tiles: MakeTiles) -> None:
+def test_what_was_learned_are_the_quantiles_of_the_training_pixels() -> None:
     image = np.random.default_rng(1).integers(0, 2000, (3, 128, 160)).astype("uint16")
     valid = np.random.default_rng(2).random((128, 160)) > 0.2
     sets = make_tiles(image, valid)
