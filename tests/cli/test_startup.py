@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from results import finished
+from shared import Shared
 
 HEAVY = [
     "numpy", "rasterio", "shapely", "pyproj", "pyogrio", "geopandas", "pandas", "pyarrow", "scipy", "cv2", "torch",
@@ -54,13 +56,13 @@ def loaded(folder: Path) -> set[str]:
 
 @pytest.fixture
 def things(
-    scene_path: Path, tile_set: Path, model_path: Path, finished: Path, tmp_path: Path
+    scene_path: Path, tile_set: Path, model_path: Path, shared: Shared, tmp_path: Path
 ) -> dict[str, Path]:
     """What commands are given, by the words that stand for it."""
     aoi = tmp_path / "aoi.geojson"
     ring = "[[[9, 46.9], [9.01, 46.9], [9.01, 46.95], [9, 46.95], [9, 46.9]]]"
     aoi.write_text(f'{{"type": "Polygon", "coordinates": {ring}}}')
-    result = finished / "anomalies.gpkg"
+    result = finished(shared) / "anomalies.gpkg"
     return {"scene": scene_path, "tiles": tile_set, "model": model_path, "result": result, "aoi": aoi}
 
 

@@ -87,7 +87,8 @@ def test_the_smallest_region_in_pixels(area: float | None, pixels: int) -> None:
 
 
 @pytest.mark.parametrize("rule", [Far(0.5), Fdr(0.5), Top(3), Threshold(1.5)], ids=str)
-def test_no_pixel_of_a_region_lies_below_the_floor_of_its_rule(heat: Heatmap, rule: Rule) -> None:
+def test_no_pixel_of_a_region_lies_below_the_floor_of_its_rule(tmp_path: Path, rule: Rule) -> None:
+    heat = heat_of(tmp_path)
     found = selected(heat, rule)
     floor = rule.floor(CALIBRATION, GRID.pixel_area_m2, 4)
     assert found.found and 1.5 <= floor <= found.threshold
