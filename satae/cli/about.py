@@ -9,9 +9,11 @@ import typer
 
 from satae.cli.flags import Json
 from satae.cli.output import say
+from satae.console import Steps, printable
 
 
 def info(
+    context: typer.Context,
     path: Annotated[Path, typer.Argument(help="A scene, tile set, model or result.")],
     check: Annotated[bool, typer.Option("--check", help="Read every block.")] = False,
     as_json: Json = False,
@@ -19,7 +21,9 @@ def info(
     """Say what a file is."""
     from satae.cli.info import about
 
-    content = about(path, check=check)
+    steps: Steps = context.obj
+    with steps.stage(f"read {printable(path.name)}"):
+        content = about(path, check=check)
     width = max(len(key) for key in content)
     say(as_json, content, [f"{key:<{width}}  {_shown(value)}" for key, value in content.items()])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,26 @@ from satae.nn import normalize
 BANDS = 4  # for which weights and codes are counted
 
 
-def catalogue() -> list[dict[str, Any]]:
-    """Kind, name and first sentence of every recipe, architecture, objective and score; `measured` of architectures."""
-    found = [("architecture", name, models.MODELS.module(name)) for name in models.NAMES]
-    found += [("objective", name, objectives.OBJECTIVES.module(name)) for name in objectives.NAMES]
-    found += [("score", name, heads.SCORES.module(name)) for name in heads.NAMES]
-    told = [
-        {"kind": "recipe", "name": name, "about": _purpose(path)} for name, path in config.recipes().items()
-    ]
-    return told + [
-        {"kind": kind, "name": name, "about": (inspect.getdoc(thing) or "").splitlines()[0]}
-        | (measured(name) if kind == "architecture" else {})
-        for kind, name, thing in found
-    ]
+def catalogue(progress: Callable[[int], None] = lambda architectures: None) -> list[dict[str, Any]]:
+    """Kind, name and first sentence of every recipe, architecture, objective and score; `measured` of architectures.
+
+    `progress` is called with the number of architectures measured since it was called last.
+    """
+    rows = [_row("recipe", name, _purpose(path)) for name, path in config.recipes().items()]
+    for name in models.NAMES:
+        rows.append(_row("architecture", name, _first_line(models.MODELS.module(name))) | measured(name))
+        progress(1)
+    rows += [_row("objective", n, _first_line(objectives.OBJECTIVES.module(n))) for n in objectives.NAMES]
+    return rows + [_row("score", name, _first_line(heads.SCORES.module(name))) for name in heads.NAMES]
+
+
+def _row(kind: str, name: str, about: str) -> dict[str, Any]:
+    return {"kind": kind, "name": name, "about": about}
+
+
+def _first_line(thing: object) -> str:
+    """The first line of a docstring."""
+    return (inspect.getdoc(thing) or "").splitlines()[0]
 
 
 def _purpose(path: Path) -> str:

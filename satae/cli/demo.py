@@ -9,9 +9,10 @@ import typer
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder to work in.")] = Path("satae-demo"),
 ) -> None:
     """Run the three commands on a made-up scene with planted anomalies."""
     from satae.demo.run import run
 
-    run(out)
+    run(out, context.obj)

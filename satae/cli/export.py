@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 def export(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="RUN_OR_MODEL", help="runs/NAME or a model file.")],
     out: Annotated[
         Path | None,
@@ -41,7 +42,7 @@ def export(
     if out is not None:
         check_model_name(out)
     how = Options(flavor, precision, tuple(tilesets or ()), nodata, overwrite)
-    made = convert(source, out, how)
+    made = convert(source, out, how, steps=context.obj)
     found, cut = made.fidelity, made.tiling
     content = {
         "out": str(made.out), "source": str(made.source), "flavor": flavor, "precision": made.card.precision,

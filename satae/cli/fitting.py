@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from satae import config, models
+from satae.console import SILENT, Steps
 from satae.errors import ConfigError, TilesError
 from satae.inference import runtime
 from satae.scene.scene import Scene
@@ -20,7 +21,14 @@ from satae.training.run import train
 
 
 def fitted(
-    name: str, scenes: Sequence[Scene], folder: Path, *, size: int, device: str, workers: int
+    name: str,
+    scenes: Sequence[Scene],
+    folder: Path,
+    *,
+    size: int,
+    device: str,
+    workers: int,
+    steps: Steps = SILENT,
 ) -> Baseline:
     """The architecture `name` with its defaults, fitted to the scenes' own tiles.
 
@@ -38,10 +46,15 @@ def fitted(
         sets = own_tiles(scenes, folder)
         if sets is None:
             how = Cut(size=size, workers=workers)
-            sets = [cut(s, Path(place) / f"tiles-{i}", how) for i, s in enumerate(_distinct(scenes))]
+            sets = [_cut(s, Path(place) / f"tiles-{i}", how, steps) for i, s in enumerate(_distinct(scenes))]
         out = Path(place) / f"{name}.onnx"
-        train(sets, recipe, out, Path(place) / "run", device=device)
+        train(sets, recipe, out, Path(place) / "run", device=device, steps=steps)
         return Baseline(name, runtime.load(out, device, workers))
+
+
+def _cut(scene: Scene, target: Path, how: Cut, steps: Steps) -> TileSet:
+    with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px") as bar:
+        return cut(scene, target, how, bar.add)
 
 
 def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:

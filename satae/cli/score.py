@@ -93,7 +93,7 @@ def score(
         found = options.tiled_scenes(Path("tiles"), on_bad_tile=on_bad_tile)
     if baseline:
         check_target(out, overwrite=overwrite)  # before anything is fitted
-    other = _baseline(baseline, found, opened.card.tile, device, workers) if baseline else None
+    other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
         force_domain=force_domain, stac=model if stac else None, feedback=decided,
@@ -105,7 +105,7 @@ def score(
     exit_if_damaged((s.path, s.damage) for s in result.scenes)
 
 
-def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int) -> Baseline:
+def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int, steps: Steps) -> Baseline:
     """A model file, or an architecture that is fitted to the scenes."""
     if Path(name).suffix == ".onnx" or Path(name).is_file():
         from satae.scoring.baseline import opened
@@ -117,4 +117,5 @@ def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: i
         raise ConfigError(
             f"--baseline {name}: fitting a baseline needs torch, which is not installed; pass a model file"
         ) from error
-    return fitted(name, scenes, Path("tiles"), size=size, device=device, workers=workers)
+    below = steps.under(f"baseline {name}")
+    return fitted(name, scenes, Path("tiles"), size=size, device=device, workers=workers, steps=below)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from satae.console import Bar
 from satae.errors import ModelError
 from satae.inference.calibrate import FAR, SPECK, Calibration
 from satae.inference.card import Fidelity
@@ -30,12 +31,16 @@ Map = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
 
-def compared(sets: Sequence[TileSet], chosen: Split, model: Model, other: Model) -> Fidelity:
-    """How the map of `other` compares with that of `model`, whose calibration both go by."""
+def compared(
+    sets: Sequence[TileSet], chosen: Split, model: Model, other: Model, bar: Bar | None = None
+) -> Fidelity:
+    """How the map of `other` compares with that of `model`, whose calibration both go by; `bar` counts pixels."""
     calibration = model.card.calibration
     if calibration is None:
         raise ModelError(f"{model.name} is not calibrated; train it again")
-    before, after = ([*heldout.maps(sets, chosen, m, PIXELS)] for m in (model, other))
+    if bar is not None:
+        bar.total = 2 * min(PIXELS, len(chosen.calibrating) * sets[0].record.size ** 2)
+    before, after = (_maps(sets, chosen, m, bar) for m in (model, other))
     ours, theirs = (np.concatenate([m[np.isfinite(m)] for m in maps]) for maps in (before, after))
     level, regions = _level(before, calibration, sets[0].grid.pixel_area_m2)
     return Fidelity(
@@ -45,6 +50,15 @@ def compared(sets: Sequence[TileSet], chosen: Split, model: Model, other: Model)
         regions=regions,
         overlap=overlap(before, after, level),
     )
+
+
+def _maps(sets: Sequence[TileSet], chosen: Split, model: Model, bar: Bar | None) -> list[Map]:
+    maps: list[Map] = []
+    for scores in heldout.maps(sets, chosen, model, PIXELS):
+        maps.append(scores)
+        if bar is not None:
+            bar.add(float(np.isfinite(scores).sum()))
+    return maps
 
 
 def check(found: Fidelity, precision: str, name: str) -> None:

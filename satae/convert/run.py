@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from satae import config
+from satae.console import SILENT, Steps
 from satae.convert import deepness, fidelity, precision
 from satae.convert.deepness import Tiling
 from satae.convert.precision import PRECISIONS, Feed
@@ -72,7 +73,7 @@ class Result:
     tiling: Tiling | None
 
 
-def convert(source: Path, out: Path | None, options: Options) -> Result:
+def convert(source: Path, out: Path | None, options: Options, steps: Steps = SILENT) -> Result:
     """Write another form of a model, by default beside it, or raise and leave what is there.
 
     `source` is a model file, or the folder of the run that made it. Raises ModelError where that is not one, or loses
@@ -90,11 +91,12 @@ def convert(source: Path, out: Path | None, options: Options) -> Result:
     with locked(target):
         proto, made = onnx.load_from_string(content), model
         if options.precision != "fp32":
-            proto, made = _reduced(proto, model, options)
+            proto, made = _reduced(proto, model, options, steps)
         final, how = with_card(proto, made.card), None
         if options.flavor == "deepness":
-            final, how = deepness.wrapped(proto, made, options.nodata), deepness.tiling(made.card)
-        with staging(target) as folder:
+            with steps.stage("wrap for deepness"):
+                final, how = deepness.wrapped(proto, made, options.nodata), deepness.tiling(made.card)
+        with steps.stage("verify"), staging(target) as folder:
             draft = folder / target.name
             draft.write_bytes(final)
             runtime.open_session(draft.read_bytes(), target.name)
@@ -128,7 +130,9 @@ def _name(path: Path, options: Options) -> str:
     return "_".join([path.stem, *told]) + ".onnx"
 
 
-def _reduced(proto: onnx.ModelProto, model: Model, options: Options) -> tuple[onnx.ModelProto, Model]:
+def _reduced(
+    proto: onnx.ModelProto, model: Model, options: Options, steps: Steps
+) -> tuple[onnx.ModelProto, Model]:
     """The model in fewer bits, with what that costs in its card."""
     card, kind = model.card, options.precision
     if card.precision != "fp32":
@@ -136,10 +140,12 @@ def _reduced(proto: onnx.ModelProto, model: Model, options: Options) -> tuple[on
     sets = _measured_on(card, options.tilesets)
     train = config.checked(card.recipe).train
     chosen = split(sets, share=train.validation, block=train.block, seed=train.seed)
-    less = precision.reduced(proto, kind, _feeds(sets, chosen), model.name)
+    with steps.stage(f"make it {kind}"):
+        less = precision.reduced(proto, kind, _feeds(sets, chosen), model.name)
     card = card.model_copy(update={"precision": kind})
     made = runtime.from_bytes(with_card(less, card), model.name, "cpu")
-    found = fidelity.compared(sets, chosen, model, made)
+    with steps.stage("measure the loss", 0, "px") as bar:
+        found = fidelity.compared(sets, chosen, model, made, bar)
     fidelity.check(found, kind, model.name)
     return less, replace(made, card=card.model_copy(update={"fidelity": found}))
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
+from satae.console import SILENT, Steps
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.grid import Grid
@@ -27,7 +28,7 @@ OWN = "scene.tif"
 TOP = 20  # regions to report: more than are planted, for villages are out of place too
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, steps: Steps = SILENT) -> None:
     """Work in `folder`, which is made; what an earlier demo left there is replaced.
 
     Raises OutputError where the folder holds other things, SataeError as the commands do.
@@ -39,8 +40,9 @@ def run(folder: Path) -> None:
         raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
     if any(folder.iterdir()) and not (folder / OWN).exists():
         raise OutputError(f"{folder} is not empty and no earlier demo; choose another --out")
-    made = synthetic.scene()
-    write(made, folder / OWN)
+    with steps.stage("make a scene up"):
+        made = synthetic.scene()
+        write(made, folder / OWN)
     print(f"{folder / OWN}: {made.image.shape[1]} x {made.image.shape[2]} pixels, 4 bands, ", end="")
     print(f"{len(made.planted)} planted anomalies")
     _type(folder, "tile", OWN, "--overwrite")
@@ -48,7 +50,8 @@ def run(folder: Path) -> None:
     _type(folder, "score", "--out", "anomalies.gpkg", "--top", str(TOP), "--overwrite")
     regions = geopandas.read_file(folder / "anomalies.gpkg", layer="anomalies").sort_values("rank")
     _tell(folder, made, regions)
-    _draw(folder, made, regions)
+    with steps.stage("draw the overview"):
+        _draw(folder, made, regions)
     print(f"done in {time.monotonic() - started:.0f} s; look at {folder / 'overview.png'}, or in QGIS choose")
     print(f"  Project > Open From > GeoPackage..., {folder / 'anomalies.gpkg'}: all layers, styled")
 
