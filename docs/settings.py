@@ -17,6 +17,7 @@ What `satae train` does is a recipe: a YAML file that says which model is traine
 how its errors become a score. `python docs/settings.py` makes this page from the recipes in [configs](../configs).
 
     satae train                                           # chooses a recipe itself, see below
+    satae train --config areas                            # a recipe of satae, by its name
     satae train --config my.yaml                          # your own: what it leaves out is chosen as without it
     satae train --set train.epochs=60 --set model.params.width=32
 

@@ -1,4 +1,4 @@
-"""Unexpected edges: the squared gradient of the residual over that of the ground around.
+"""Unexpected edges count: the squared gradient of the residual over that of the ground around.
 
 The gradient difference of `gradient`, in units of its mean over a ring outside of the target: the outline of an
 object counts for more on calm ground than among roofs.

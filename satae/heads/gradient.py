@@ -1,4 +1,4 @@
-"""Squared difference of the spatial gradients of input and reconstruction, in standard deviations of each band.
+"""The squared difference of the gradients of input and reconstruction counts, each band in its own deviation.
 
 Edges that are missing, moved or made up; a wrong brightness that is smooth costs nothing (cf. the gradient
 difference loss of Mathieu et al. 2016).

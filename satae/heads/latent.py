@@ -1,4 +1,4 @@
-"""Squared Mahalanobis distance of the code from the codes of the sample: what is unlike in the latent space.
+"""The squared Mahalanobis distance of the code from the codes of the sample counts.
 
 Mean and covariance are fitted to the sample, as in Lee et al. (2018) with one class. The bands share the
 distance in proportion to their squared residuals.

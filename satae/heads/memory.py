@@ -1,4 +1,4 @@
-"""Distance to the k-th nearest in a bank of what the autoencoder made of the sample.
+"""The distance to the k-th nearest counts, in a bank of what the autoencoder made of the sample.
 
 Remembered are pixels, residuals, codes or surroundings, or several of them joined. A bank of features of
 good data is that of Roth et al. (2022), in the place of theirs the autoencoder's own.

@@ -1,4 +1,4 @@
-"""A contrast of a kind that the ground does not make: in the direction of bands in which contrasts vary least.
+"""The contrast with the surroundings counts, in the direction of bands in which the ground's own vary least.
 
 What differs from its surroundings mostly differs in brightness, and along with it in the ways that the materials of the
 scene differ from each other. The last principal component of these contrasts is a rule that they all keep, which

@@ -1,4 +1,4 @@
-"""Mean over the bands of the squared residual, in standard deviations of each band."""
+"""The mean squared error over the bands counts, in standard deviations of each band."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a pixel is from the boxes around it that are most like it; learns nothing.
+"""The distance of a pixel from the boxes around that are most like it counts; nothing is learned.
 
 Boxes in eight directions at three distances; the distance to the `nearest`-th is small on an edge, a road or a
 roof, which go on in some direction, and large on what stands alone.

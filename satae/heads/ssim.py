@@ -1,4 +1,4 @@
-"""One minus the structural similarity of input and reconstruction, a band at a time (Wang et al. 2004).
+"""One minus the structural similarity of input and reconstruction counts, a band at a time (Wang et al. 2004).
 
 Intensities are in units of the range between the 0.1 % and 99.9 % quantiles of each band over the sample, so that
 the range L of the paper is 1 and its constants are (0.01 L)^2 and (0.03 L)^2. The window is a square of

@@ -1,4 +1,4 @@
-"""How unlikely a pixel is given its surroundings, for models that predict a distribution (density)."""
+"""A pixel's negative log likelihood given its surroundings counts, for models of its distribution (density)."""
 
 from __future__ import annotations
 

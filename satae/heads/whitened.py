@@ -1,4 +1,4 @@
-"""Squared length of the whitened residual w = W r: a Mahalanobis distance with a shrunk covariance.
+"""The squared length of the whitened residual W r counts: a Mahalanobis distance with a shrunk covariance.
 
 Where the autoencoder sees the whitened space itself, that is the squared error there.
 """

@@ -1,4 +1,4 @@
-"""Annulus: a pixel against the mean of a ring around it, or of several; learns nothing.
+"""Local RX compares each pixel with the mean of a ring around it, or of several; it learns nothing.
 
 The inner side of a ring is a guard that keeps the target out of its own background, as in local RX
 (Molero et al. 2013).

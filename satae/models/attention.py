@@ -1,4 +1,4 @@
-"""Attention: a convolutional autoencoder that looks for what is alike around, for scenes that repeat themselves.
+"""A convolutional autoencoder attends to what is alike around, for scenes that repeat themselves.
 
 Before the code, each cell of 4 x 4 pixels attends to a window of cells around it (Ramachandran et al. 2019), and
 channels are gated by their means over such a window (Hu et al. 2018). Both windows are finite, and so is the reach.

@@ -1,4 +1,4 @@
-"""The plain convolutional autoencoder: under- or overcomplete, two halvings, a decoder of resize and convolution.
+"""The plain convolutional autoencoder compresses by two halvings and rebuilds by resize and convolution.
 
 Masci et al. (2011) with the decoder of Odena et al. (2016), which has no checkerboard. Its code holds
 `compression` times fewer numbers than its input, so it cannot copy; with a compression under 1 only penalties,

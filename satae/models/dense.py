@@ -1,4 +1,4 @@
-"""Dense: a dense code for a whole frame, the model of the literature for small pictures such as CIFAR-10.
+"""A dense autoencoder codes a whole frame at once, as in the literature on small pictures such as CIFAR-10.
 
 Three 3 x 3 convolutions with ReLU and 2 x 2 max pooling, a dense code, three transposed convolutions (Masci et al.
 2011). Each number of its code follows from all of a frame, so it knows layouts, and it has no finite receptive field:

@@ -1,4 +1,4 @@
-"""Density: a blind-spot autoencoder that predicts how a pixel is distributed, given what surrounds it.
+"""A blind-spot autoencoder predicts how each pixel is distributed, given what surrounds it.
 
 It sees rings, how much they vary, and boxes in eight directions around a guard; from its code it gives a
 mixture of Gaussians for the pixel inside (mixture density network, Bishop 1994). Where the surroundings are

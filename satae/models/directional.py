@@ -1,4 +1,4 @@
-"""Directional: a blind-spot autoencoder that sees boxes in eight directions around a guard, and rings.
+"""A blind-spot autoencoder predicts each pixel from boxes in eight directions around a guard, and from rings.
 
 What lies left and right of a pixel says where edges, roads and roofs go on; rings alone cannot. The boxes go
 through a bottleneck, the rings through a linear path; all are 1x1 convolutions.

@@ -1,4 +1,4 @@
-"""Masked: an inpainting autoencoder that predicts hidden blocks from what surrounds them.
+"""An inpainting autoencoder predicts hidden blocks from what surrounds them.
 
 Pathak et al. (2016), with blocks on a lattice as in Zavrtanik et al. (2021). Every pixel is predicted in that one
 of four passes in which its block is hidden, so a target that fits into a block cannot be copied; the network

@@ -1,7 +1,7 @@
-"""Memory: a pixel against a bank of pixels that were seen, the k-th nearest of which is its reconstruction.
+"""A k-nearest-neighbour detector compares each pixel with a bank of pixels that were seen; it learns nothing.
 
-A k-nearest-neighbour detector (Ramaswamy et al. 2000) with a bank of 1,000; it learns nothing. Weak whitening
-suits it: strong bands keep their weight.
+The k-th nearest of the bank is its reconstruction (Ramaswamy et al. 2000). Weak whitening suits it: strong bands keep
+their weight.
 """
 
 from __future__ import annotations

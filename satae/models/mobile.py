@@ -1,4 +1,4 @@
-"""Mobile: a wide convolutional autoencoder in a small file, of depthwise separable convolutions.
+"""A wide convolutional autoencoder makes a small file by depthwise separable convolutions (MobileNet).
 
 MobileNet (Howard et al. 2017). At equal width it has a sixth of the weights of conv and a fifth of its products; on a
 CPU, where memory is what such layers wait for, it takes about as long.

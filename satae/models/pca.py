@@ -1,4 +1,4 @@
-"""PCA: what the leading principal components leave over; the linear autoencoder of a given code size.
+"""Principal component analysis rebuilds each pixel from its leading components: the linear autoencoder.
 
 Bourlard and Kamp (1988) show that no linear autoencoder does better in mean squared error.
 """

@@ -1,4 +1,4 @@
-"""PCA of square blocks whose code and reconstruction are each corrected by a convolutional network.
+"""PCA codes square blocks, and convolutional networks correct the code and the reconstruction.
 
 The linear path is fitted in closed form and stays. Both corrections begin at zero, so training starts at the
 error of PCA, the best linear autoencoder of that code size (Bourlard and Kamp 1988), and can only be better.

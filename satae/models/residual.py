@@ -1,4 +1,4 @@
-"""Residual: a deeper convolutional autoencoder that sees further, for scenes with more texture than conv rebuilds.
+"""A deeper convolutional autoencoder sees further, for scenes with more texture than conv rebuilds.
 
 He et al. (2016) behind each halving and doubling.
 """

@@ -1,4 +1,4 @@
-"""Ring: a blind-spot autoencoder that predicts a pixel from the means of rings around it.
+"""A blind-spot autoencoder predicts each pixel from the means of rings around it.
 
 The pixel and its guard are never seen, so an anomaly that fits into the guard cannot be copied; blind spots are
 those of Krull et al. (2019), the rings those of local RX. A linear path and a bottleneck, all 1x1 convolutions.

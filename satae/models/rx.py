@@ -1,4 +1,4 @@
-"""RX: the distance from the mean of the sample in its full covariance; learns nothing.
+"""The RX detector measures each pixel's Mahalanobis distance from the mean of the sample; it learns nothing.
 
 Reed and Yu (1990). The reconstruction of every pixel is the mean, so the score head `whitened` on all
 components without shrinkage is the squared Mahalanobis distance.

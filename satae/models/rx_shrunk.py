@@ -1,4 +1,4 @@
-"""RX with a shrunk covariance over the leading components: steadier than RX, and learns nothing either.
+"""RX with a shrunk covariance over the leading components is steadier than RX; it learns nothing either.
 
 Ledoit and Wolf (2004) give the reason for the shrinkage; how strong it is stands in `input.ridge`. With `smooth`
 it measures the mean around a pixel in place of the pixel: for areas that are out of place, not objects.

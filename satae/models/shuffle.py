@@ -1,4 +1,4 @@
-"""Shuffle: a wide convolutional autoencoder in a small file, of units whose channels are interleaved.
+"""A wide convolutional autoencoder makes a small file by units whose channels are interleaved (ShuffleNet).
 
 ShuffleNet v2 (Ma et al. 2018): two branches of half the channels each. At equal width it has a sixth of the weights of
 conv and a quarter of its products, and takes about as long on a CPU.

@@ -1,4 +1,4 @@
-"""Skip: a U-Net for sharp edges, with skip connections too narrow and unreliable to carry an anomaly past the code.
+"""A U-Net keeps edges sharp, by skip connections too narrow and unreliable to carry an anomaly past the code.
 
 Ronneberger et al. (2015) for anomalies as in Collin and De Vleeschouwer (2021), who keep the skips from copying by
 noise. Here those from H/2 and H/4 pass a bottleneck of a few channels and are dropped at random while it trains.

@@ -1,4 +1,4 @@
-"""Variational: a convolutional autoencoder with a smooth code, for scores of the code (the head `latent`).
+"""A variational autoencoder learns a smooth code, for scores of the code (the head `latent`).
 
 Kingma and Welling (2014). The code is a distribution: the decoder sees mean + deviation * noise in training and the
 mean in use, so that scores are the same each time. The objective `kl` keeps it near a standard normal one.

@@ -1,4 +1,4 @@
-"""Binary cross-entropy, for inputs and outputs in [0, 1], less the entropy of the input.
+"""The binary cross-entropy of inputs and outputs in [0, 1] is lowered, less the entropy of the input.
 
 What is taken off does not depend on the output: gradients are those of the plain cross-entropy, and a perfect
 reconstruction costs nothing.

@@ -1,4 +1,4 @@
-"""Penalty: squared Frobenius norm of the Jacobian of the encoder (Rifai et al. 2011), estimated.
+"""Penalty: the squared Frobenius norm of the encoder's Jacobian, estimated, is kept small (Rifai et al. 2011).
 
 For v with independent signs, E |v^T J|^2 = |J|_F^2 (Hutchinson 1990): one vector-Jacobian product a probe in place
 of one for every number of the code.

@@ -1,4 +1,4 @@
-"""Squared difference of gradients: edges must be where they are in the input (Mathieu et al. 2016).
+"""The squared difference of gradients is lowered: edges must be where they are in the input (Mathieu et al. 2016).
 
 The gradient of a channel is the difference to the next pixel below and to the right, where both are valid.
 """

@@ -1,4 +1,4 @@
-"""Squared error up to `delta`, then linear: large errors pull less (Huber 1964)."""
+"""The error is squared up to `delta` and linear beyond, so that large errors pull less (Huber 1964)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Penalty: divergence of the code from a standard normal, for variational models (Kingma and Welling 2014).
+"""Penalty: the code of a variational model is drawn to a standard normal (Kingma and Welling 2014).
 
 In nats per number of the input: with `mse`, a weight of 2 s^2 gives the evidence bound of a decoder whose noise
 has the variance s^2.

@@ -1,4 +1,4 @@
-"""Mean absolute error over all channels."""
+"""The mean absolute error over all channels is lowered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mean squared error over all channels."""
+"""The mean squared error over all channels is lowered."""
 
 from __future__ import annotations
 

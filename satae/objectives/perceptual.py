@@ -1,4 +1,4 @@
-"""Distance of the codes of input and reconstruction, under an encoder that satae trained (Johnson et al. 2016).
+"""Input and reconstruction are compared by their codes under an encoder that satae trained (Johnson et al. 2016).
 
 The encoder is that of an earlier run, with its best weights; it does not learn here. Invalid pixels are 0 in both.
 """

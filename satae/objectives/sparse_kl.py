@@ -1,4 +1,4 @@
-"""Penalty: divergence of the activity of each number of the code from a small target (Ng 2011).
+"""Penalty: the activity of each number of the code is drawn to a small target (Ng 2011).
 
 The activity of a number is the mean of tanh |z| over the batch: 0 where it is always 0, near 1 where it is always
 large. The divergence is that of two Bernoulli distributions.

@@ -1,4 +1,4 @@
-"""Penalty: mean absolute value of the code, which leaves few of its numbers away from 0."""
+"""Penalty: the mean absolute value of the code is kept small, which leaves few of its numbers away from 0."""
 
 from __future__ import annotations
 

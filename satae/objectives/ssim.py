@@ -1,4 +1,4 @@
-"""One minus the structural similarity of input and reconstruction, a channel at a time (Wang et al. 2004).
+"""One minus the structural similarity of input and reconstruction is lowered, a channel at a time (Wang et al. 2004).
 
 Means, variances and covariance are those of the valid pixels in a square window, all of one weight.
 """

@@ -1,4 +1,4 @@
-"""Negative log density of the input a channel, for models that predict a distribution."""
+"""The negative log density of the input a channel is lowered, for models that predict a distribution."""
 
 from __future__ import annotations
 
