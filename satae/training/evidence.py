@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ from satae.training.patches import Patches
 
 PLANTED = 5, 16, 4.0  # side of a planted square and their distance, in pixels; its size in deviations
 NOISE = 0.5  # deviation of the noise that is added, in deviations
-PROBES = (1.0, -1.0, 4.0, -4.0, 16.0, -16.0)  # by which inputs are multiplied to see how far outputs reach
+PROBES = (-1.0, 4.0, -4.0, 16.0, -16.0)  # by which inputs are multiplied to see how far outputs reach
 MARGIN = 0.02  # of that reach: so far beyond it is within it
 
 
@@ -103,6 +103,20 @@ class Evidence:
         return json.dumps({k: v for k, v in told.items() if k not in ("recipe", "history")}, indent=1) + "\n"
 
 
+class Seen(NamedTuple):
+    """A batch of held-out tiles, x (N, K, H, W), `valid` and `chosen` (N, 1, H, W), and what the model makes of it."""
+
+    x: Tensor
+    valid: Tensor
+    chosen: Tensor
+    out: Output
+
+    @property
+    def rebuilt(self) -> Tensor:
+        """The reconstruction (N, K, H, W)."""
+        return self.out.reconstruction.float()
+
+
 def gather(
     model: nn.Module, recipe: Recipe, state: State, tiles: Tiles, learned: Sample, held_out: Sample
 ) -> Evidence:
@@ -112,21 +126,21 @@ def gather(
         return start
     model.eval()
     with torch.no_grad():
-        rival = _rival(model, learned)
-        found = _errors(model, held_out, _mean(learned), rival)
-        spread = _deviation(held_out)
+        seen, dead = _rebuilt(model, held_out)
+        found = _errors(model, seen, _mean(learned), _rival(model, learned))
+        unexplained = found["mse"] / max(found["variance"], 1e-12)
         return replace(
             start,
             **found,
             learned=True,
-            train_loss=_loss(model, recipe, learned),
-            val_loss=_loss(model, recipe, held_out),
+            train_loss=_loss(recipe, model, ((x, c, model(x, valid)) for x, valid, c in learned())),
+            val_loss=_loss(recipe, model, ((s.x, s.chosen, s.out) for s in seen)),
             mean_loss=_mean_loss(recipe, learned, held_out),
-            copied=_copied(model, held_out, spread, found["mse"] / max(found["variance"], 1e-12)),
+            copied=_copied(model, seen, _deviation(held_out), unexplained),
             denoised=_denoised(model, recipe, held_out),
-            reach=_reach(model, held_out),
-            dead=_dead(model, held_out),
-            **_codes(model, recipe, held_out),
+            reach=_reach(model, seen),
+            dead=dead,
+            **_codes(recipe, seen),
         )
 
 
@@ -171,14 +185,13 @@ def _deviation(sample: Sample) -> Tensor:
     return (total / count.clamp(min=1)).sqrt()[None, :, None, None]
 
 
-def _errors(model: nn.Module, held_out: Sample, mean: Tensor, rival: Patches | None) -> dict[str, Any]:
+def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches | None) -> dict[str, Any]:
     """Squared errors of the model, the mean and the PCA: over the patches that the PCA sees whole, else over all
     chosen pixels."""
     totals, count, numbers = torch.zeros(3, dtype=torch.float64), 0.0, 0
     stride = rival.stride if rival else 1
-    for x, valid, chosen in held_out():
-        rebuilt = model(x, valid).reconstruction.float()
-        x, rebuilt, chosen = (patches.whole(z, stride) for z in (x, rebuilt, chosen))
+    for s in seen:
+        x, rebuilt, chosen = (patches.whole(z, stride) for z in (s.x, s.rebuilt, s.chosen))
         if not x.numel():
             continue
         linear = rival.rebuilt(x) if rival else x
@@ -192,10 +205,10 @@ def _errors(model: nn.Module, held_out: Sample, mean: Tensor, rival: Patches | N
     return {"mse": mse, "variance": variance, "pca_mse": pca if rival else None, "code": code}
 
 
-def _loss(model: Callable[[Tensor, Tensor], Output], recipe: Recipe, sample: Sample) -> float:
-    """The loss of a recipe on tiles as they are, without the terms that only training has."""
+def _loss(recipe: Recipe, model: nn.Module | None, seen: Iterable[tuple[Tensor, Tensor, Output]]) -> float:
+    """The loss of a recipe on (x, chosen pixels, output) of tiles as they are, without the terms of training alone."""
     loss_of = Objective(recipe.objective, int(getattr(model, "code_size", 0)))
-    pairs = [(float(loss_of(model(x, valid), x, c)), float(c.sum())) for x, valid, c in sample()]
+    pairs = [(float(loss_of(out, x, chosen)), float(chosen.sum())) for x, chosen, out in seen]
     return sum(loss * n for loss, n in pairs) / max(1.0, sum(n for _, n in pairs))
 
 
@@ -204,19 +217,19 @@ def _mean_loss(recipe: Recipe, learned: Sample, held_out: Sample) -> float:
     if not reconstructs(recipe.objective.terms):
         return math.nan
     mean = _mean(learned)
-    return _loss(lambda x, valid: Output(mean.expand_as(x)), recipe, held_out)
+    return _loss(recipe, None, ((x, chosen, Output(mean.expand_as(x))) for x, _, chosen in held_out()))
 
 
-def _copied(model: nn.Module, held_out: Sample, spread: Tensor, unexplained: float) -> Copied:
+def _copied(model: nn.Module, seen: Sequence[Seen], spread: Tensor, unexplained: float) -> Copied:
     """How much of added noise, and of planted squares, comes out again."""
     rng = torch.Generator().manual_seed(0)
     lost = {"noise": 0.0, "planted": 0.0}
     given = {"noise": 1e-12, "planted": 1e-12}
-    for x, valid, chosen in held_out():
-        plain = model(x, valid).reconstruction.float()
+    for s in seen:
+        x, chosen = s.x, s.chosen
         noise = torch.randn(x.shape, generator=rng) * NOISE * spread.cpu()
         for name, extra in (("noise", noise.to(x)), ("planted", _squares(x, spread, rng))):
-            passed = model(x + extra, valid).reconstruction.float() - plain
+            passed = model(x + extra, s.valid).reconstruction.float() - s.rebuilt
             where = chosen * (extra != 0).any(dim=1, keepdim=True)
             lost[name] += float(((extra - passed) ** 2 * where).sum())
             given[name] += float((extra**2 * where).sum())
@@ -248,22 +261,23 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
     return Denoised(damage / max(count, 1.0), error / max(count, 1.0))
 
 
-def _reach(model: nn.Module, held_out: Sample) -> Reach:
-    """Least and largest output over inputs that are multiplied by PROBES."""
-    outputs = [model(x * k, valid).reconstruction.float() for x, valid, _ in held_out() for k in PROBES]
+def _reach(model: nn.Module, seen: Sequence[Seen]) -> Reach:
+    """Least and largest output over inputs as they are and multiplied by PROBES."""
+    outputs = [s.rebuilt for s in seen]
+    outputs += [model(s.x * k, s.valid).reconstruction.float() for s in seen for k in PROBES]
     low, high = (float(f(torch.stack([f(o) for o in outputs]))) for f in (torch.min, torch.max))
     margin = MARGIN * (high - low)
     beyond = pressed = count = 0.0
-    for x, valid, chosen in held_out():
-        rebuilt = model(x, valid).reconstruction.float()
-        beyond += float((((x < low - margin) | (x > high + margin)) * chosen).sum())
-        pressed += float((((rebuilt <= low + margin) | (rebuilt >= high - margin)) * chosen).sum())
-        count += float(chosen.sum()) * x.shape[1]
+    for s in seen:
+        beyond += float((((s.x < low - margin) | (s.x > high + margin)) * s.chosen).sum())
+        pressed += float((((s.rebuilt <= low + margin) | (s.rebuilt >= high - margin)) * s.chosen).sum())
+        count += float(s.chosen.sum()) * s.x.shape[1]
     return Reach(low, high, beyond / max(count, 1.0), pressed / max(count, 1.0))
 
 
-def _dead(model: nn.Module, held_out: Sample) -> dict[str, float]:
-    """The share of channels of each activation that are the same at every pixel of every tile."""
+def _rebuilt(model: nn.Module, held_out: Sample) -> tuple[list[Seen], dict[str, float]]:
+    """What the model makes of the sample, and the share of channels of each activation that are the same at every
+    pixel of every tile."""
     ends: dict[str, tuple[Tensor, Tensor]] = {}
 
     def watch(name: str) -> Callable[..., None]:
@@ -278,12 +292,13 @@ def _dead(model: nn.Module, held_out: Sample) -> dict[str, float]:
         return hook
 
     hooks = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if _activates(m)]
-    for x, valid, _ in held_out():
-        model(x, valid)
+    seen = [Seen(x, valid, chosen, model(x, valid)) for x, valid, chosen in held_out()]
     for hook in hooks:
         hook.remove()
     moved = {key: high - low for key, (low, high) in ends.items()}
-    return {key: float((m <= 1e-4 * m.max().clamp(min=1e-12)).float().mean()) for key, m in moved.items()}
+    return seen, {
+        key: float((m <= 1e-4 * m.max().clamp(min=1e-12)).float().mean()) for key, m in moved.items()
+    }
 
 
 def _activates(module: nn.Module) -> bool:
@@ -291,15 +306,14 @@ def _activates(module: nn.Module) -> bool:
     return type(module).__module__ == nn.ReLU.__module__ and not list(module.children())
 
 
-def _codes(model: nn.Module, recipe: Recipe, held_out: Sample) -> dict[str, Any]:
+def _codes(recipe: Recipe, seen: Sequence[Seen]) -> dict[str, Any]:
     """Nats in each number of a variational code; mean and deviation of an adversarial one."""
     terms = recipe.objective.terms
     if "kl" not in terms and "adversarial" not in terms:
         return {}
     nats, firsts, seconds, weights = [], [], [], []
-    for x, valid, chosen in held_out():
-        out = model(x, valid)
-        code = out.code.float()
+    for _, _, chosen, out in seen:
+        code = out.code.float()  # type: ignore[union-attr]
         firsts.append(in_cells(code, chosen))
         seconds.append(in_cells(code**2, chosen))
         weights.append(chosen.sum())

@@ -43,7 +43,7 @@ class Pixels:
 
     @torch.no_grad()
     def _drawn(self, batches: Any, where: Indices, most: int, stream: int) -> tuple[Tensor, Tensor, Indices]:
-        """An even random share of the chosen pixels of batches: x (K, n), surroundings (D, n), tiles (n, 2)."""
+        """An even random share of the chosen pixels of batches: x (n, K), surroundings (n, D), tiles (n, 2)."""
         sets = self.feed.sets
         total = sum(int(sets[s].valid[t].sum()) for s, t in where)
         rng = np.random.default_rng([self.feed.seed, stream])
@@ -61,11 +61,11 @@ class Pixels:
             xs.append(x[tile, :, row, col])
             seens.append(seen[tile, :, row, col])
             tiles.append(these[tile])
-        return torch.cat(xs).T.contiguous(), torch.cat(seens).T.contiguous(), np.concatenate(tiles)
+        return torch.cat(xs), torch.cat(seens), np.concatenate(tiles)
 
     def batches(self, where: Indices, epoch: int, at_least: int) -> list[Indices]:
         """Numbers of the drawn pixels, shuffled, in turn until there are `at_least` batches."""
-        count = self.x.shape[1]
+        count = len(self.x)
         size = min(self.pixels, count)
         wanted = max(count // size, at_least) * size
         rounds = [
@@ -81,7 +81,7 @@ class Pixels:
 
     def plain(self, where: Indices) -> Iterator[Batch]:
         """The held-out pixels."""
-        for which in torch.arange(self.check_x.shape[1]).split(65_536):
+        for which in torch.arange(len(self.check_x)).split(65_536):
             yield self._batch(self.check_x, self.check_seen, which)
 
     def tiles(self, which: Indices) -> list[str]:
@@ -91,4 +91,6 @@ class Pixels:
     def _batch(self, x: Tensor, seen: Tensor, which: Tensor) -> Batch:
         which = which.to(x.device)
         ones = torch.ones(1, 1, len(which), 1, device=x.device)
-        return x[:, which][None, ..., None], seen[:, which][None, ..., None], ones
+        # A row a pixel, for rows are gathered nine times as fast as columns; the batch has them as columns.
+        picked, around = (z.index_select(0, which).T.contiguous()[None, ..., None] for z in (x, seen))
+        return picked, around, ones
