@@ -48,8 +48,8 @@ DOORS = {
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
     "filelock": "publish",
-    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.output cli.review cli.score "
-    "cli.tile cli.train",
+    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
+    "cli.score cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server",
 }
