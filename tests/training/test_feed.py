@@ -220,7 +220,7 @@ def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch()
     tiles = make_tiles(toy(), valid)
     found, _ = drawn(tiles)
     count = sum(int(tiles.valid[t].sum()) for _, t in found.feed.chosen.train)
-    assert found.x.shape[1] == count
+    assert len(found.x) == count
     batches = found.batches(found.feed.chosen.train, 0, 1)
     order = np.concatenate(batches)
     assert (
@@ -235,9 +235,7 @@ def test_drawn_pixels_are_the_chosen_ones_of_training_tiles_each_once_an_epoch()
 
 def test_the_tiles_of_a_batch_of_pixels_are_those_they_come_from():
     found, _ = drawn(make_tiles(toy()))
-    assert sorted(found.tiles(np.arange(found.x.shape[1]))) == sorted(
-        found.feed.tiles(found.feed.chosen.train)
-    )
+    assert sorted(found.tiles(np.arange(len(found.x)))) == sorted(found.feed.tiles(found.feed.chosen.train))
 
 
 def test_of_too_many_pixels_an_even_share_is_drawn(monkeypatch):
@@ -246,7 +244,7 @@ def test_of_too_many_pixels_an_even_share_is_drawn(monkeypatch):
     monkeypatch.setattr("satae.training.pixels.DRAWN", 2_000)
     monkeypatch.setattr("satae.training.pixels.SPREAD", 1_000)
     part, _ = drawn(tiles)
-    assert part.x.shape[1] == pytest.approx(2_000, rel=0.1)
-    assert torch.allclose(part.x.mean(dim=1), whole.x.mean(dim=1), atol=0.1)
+    assert len(part.x) == pytest.approx(2_000, rel=0.1)
+    assert torch.allclose(part.x.mean(dim=0), whole.x.mean(dim=0), atol=0.1)
     counts = [len(part.tiles(np.array([i]))) for i in range(3)]
-    assert counts == [1, 1, 1] and len(part.tiles(np.arange(part.x.shape[1]))) == len(part.feed.chosen.train)
+    assert counts == [1, 1, 1] and len(part.tiles(np.arange(len(part.x)))) == len(part.feed.chosen.train)
