@@ -22,7 +22,7 @@ from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
 from satae.inference import runtime
 from satae.inference.scan import scan
-from satae.scene import raster
+from satae.scene import readers
 from satae.scene.describe import describe
 from satae.scene.scene import Limits, Scene
 from satae.tiles.cut import Cut, cut
@@ -234,14 +234,15 @@ def _listed(folder: Path, pattern: str, what: str) -> list[Path]:
 
 def _on_grid(path: Path, scene: Scene) -> tuple[Bools, Bools]:
     """(pixels over 0, pixels known) of a one-band raster on the grid of a scene; SceneError where it is not."""
-    with raster.reading(path) as dataset:
-        grid, window = raster.grid_of(path, dataset), scene.grid.window
-        if (grid.height, grid.width) != (window.height, window.width) or not _same_place(grid, scene.grid):
-            raise SceneError(
-                f"{path} ({grid.height} x {grid.width} pixels) is not on the grid of {scene.path} "
-                f"({window.height} x {window.width}); bring it there with `gdalwarp -te ... -ts ...`"
-            )
-        values, fill = raster.read(path, dataset, [1], window)[0], dataset.nodatavals[0]
+    source = readers.source(path)
+    grid, window = source.grid, scene.grid.window
+    if (grid.height, grid.width) != (window.height, window.width) or not _same_place(grid, scene.grid):
+        raise SceneError(
+            f"{path} ({grid.height} x {grid.width} pixels) is not on the grid of {scene.path} "
+            f"({window.height} x {window.width}); bring it there with `gdalwarp -te ... -ts ...`"
+        )
+    with readers.opened(source) as pixels:
+        values, fill = pixels.read([1], window)[0], source.bands[0].nodata
     known = np.isfinite(values)
     if fill is not None and fill != 0:
         known &= values != fill

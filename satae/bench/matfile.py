@@ -61,7 +61,7 @@ def to_geotiff(cube: npt.NDArray[Any], path: Path) -> None:
     bands, height, width = cube.shape
     grid = Grid(height, width, Affine.identity(), None)
     with raster.writing(path, grid, bands=bands, dtype=str(cube.dtype)) as out:
-        raster.write(out, cube, grid.window)
+        out.write(cube, grid.window)
 
 
 def _stored(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -19,7 +19,7 @@ from satae.console import SILENT, Steps
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import raster, readers
 from satae.training import figures
 
 ORIGIN = Affine(10, 0, 500_000, 0, -10, 5_200_000)  # 10 m pixels, on a meridian in UTM zone 32
@@ -61,8 +61,8 @@ def write(made: synthetic.Synthetic, path: Path) -> None:
     _, height, width = made.image.shape
     grid = Grid(height, width, ORIGIN, raster.wkt(CRS))
     with raster.writing(path, grid, bands=4, dtype="uint16", nodata=0) as out:
-        raster.write(out, made.image, grid.window)
-        raster.describe(out, synthetic.BANDS)
+        out.write(made.image, grid.window)
+        out.name(synthetic.BANDS)
 
 
 def _type(folder: Path, *words: str) -> None:
@@ -102,8 +102,9 @@ def _tell(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
 
 def _draw(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
     path = folder / "anomalies_heatmap.tif"
-    with raster.reading(path) as dataset:
-        heat = raster.read(path, dataset, [1], raster.grid_of(path, dataset).window)[0]
+    source = readers.source(path)
+    with readers.opened(source) as pixels:
+        heat = pixels.read([1], source.grid.window)[0]
     rings = []
     for polygon in regions.geometry:
         rings.append(_pixels(shapely.get_coordinates(shapely.get_parts(polygon)[0].exterior)))

@@ -25,8 +25,8 @@ from satae.errors import SceneError
 from satae.gis import qgis
 from satae.grid import Grid, Window
 from satae.review.store import Placer, known_crs
-from satae.scene import raster
-from satae.scene.raster import ColorInterp
+from satae.scene import readers
+from satae.scene.source import Pixels, Source
 
 SIDE = 256  # pixels of a tile
 READERS = 2  # tiles of one raster that are read at once
@@ -49,7 +49,7 @@ class Part:
     bands: list[int]
 
 
-Handles = list[tuple[Part, raster.Dataset]]
+Handles = list[tuple[Part, Pixels]]
 
 
 class Pyramid:
@@ -63,14 +63,10 @@ class Pyramid:
         self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
         for _ in range(READERS):
             self._idle.put(None)
-        grids = []
-        for part in parts:
-            with raster.reading(part.path) as dataset:
-                grids.append(raster.grid_of(part.path, dataset))
-                self.block: tuple[int, int] = dataset.block_shapes[0]
-                self.factors = [1, *raster.overviews(dataset)]
-        self.grid: Grid = grids[0]
-        if any(grid != self.grid for grid in grids):
+        self._sources = [readers.source(part.path) for part in parts]
+        self.block, self.factors = self._sources[-1].block, [1, *self._sources[-1].overviews]
+        self.grid: Grid = self._sources[0].grid
+        if any(source.grid != self.grid for source in self._sources):
             raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
 
     @property
@@ -131,7 +127,7 @@ class Pyramid:
         means = []
         with self._handles() as handles:
             for window in windows:
-                read = [raster.decimated(p.path, h, p.bands, window, shape) for p, h in handles]
+                read = [pixels.means(part.bands, window, shape) for part, pixels in handles]
                 image = np.concatenate([_real(i) for i, _ in read])
                 means.append((image, np.logical_and.reduce([v for _, v in read])))
         return means
@@ -163,7 +159,8 @@ class Pyramid:
         stack, handles = self._idle.get() or (ExitStack(), [])
         try:
             if not handles:
-                handles = [(part, stack.enter_context(raster.reading(part.path))) for part in self.parts]
+                files = [stack.enter_context(readers.opened(source)) for source in self._sources]
+                handles = list(zip(self.parts, files, strict=True))
             yield handles
         except BaseException:
             self._idle.put(None)
@@ -275,8 +272,7 @@ def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
     paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     if len(paths) > 1:
         return [Part(path, [1]) for path in (paths[2::-1] if len(paths) > 2 else paths[:1])]
-    with raster.reading(paths[0]) as dataset:
-        return [Part(paths[0], _shown(dataset))]
+    return [Part(paths[0], _shown(readers.source(paths[0])))]
 
 
 def _found(text: str, folder: Path) -> Path:
@@ -295,13 +291,13 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _shown(dataset: raster.Dataset) -> list[int]:
+def _shown(source: Source) -> list[int]:
     """Red, green and blue as the file declares them, else the first three as blue, green, red, else grey."""
-    kinds = list(dataset.colorinterp)
-    wanted = [ColorInterp.red, ColorInterp.green, ColorInterp.blue]
+    kinds = [band.colour for band in source.bands]
+    wanted = ["red", "green", "blue"]
     if all(kind in kinds for kind in wanted):
         return [kinds.index(kind) + 1 for kind in wanted]
-    others = [band for band, kind in enumerate(kinds, 1) if kind != ColorInterp.alpha]
+    others = [band for band, kind in enumerate(kinds, 1) if kind != "alpha"]
     return others[2::-1] if len(others) > 2 else others[:1] or [1]
 
 

@@ -5,40 +5,29 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
-from satae.scene import aoi, raster
+from satae.scene import aoi, readers
 from satae.scene.scene import SMALLEST, File, Limits, Scene
+from satae.scene.source import Band, Source
 from satae.scene.stream import Reader
-from satae.scene.tags import GDAL_NODATA, text_tags
 
 EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
 ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
 
+ALPHA, PALETTE = "alpha", "palette"  # colours of bands that are no measurements
+
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Band:
-    """What a file says of one of its bands."""
-
-    path: Path
-    index: int
-    name: str
-    dtype: str
-    block: tuple[int, int]
-    scale: float
-    offset: float
-    alpha: bool
-    palette: bool
+Offer = tuple[Source, Band]
 
 
 def describe(
@@ -51,56 +40,55 @@ def describe(
     satae can judge; logs a warning for what looks wrong but may be meant.
     """
     limits = limits or Limits()
-    grids, offered = [], []
     shared, owns = _stems(paths)
-    for path, own in zip(paths, owns, strict=True):
-        with raster.reading(path) as dataset:
-            grids.append(raster.grid_of(path, dataset))
-            offered += _bands_of(path, dataset, own)
-    _check_one_grid(paths, grids)
+    sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
+    _check_one_grid(sources)
+    offered = [(source, band) for source in sources for band in source.bands]
     used = _chosen(offered, bands)
-    _check_usable(grids[0], used)
+    grid, own = sources[0].grid, [band for _, band in used]
+    _check_usable(used)
     scene = Scene(
         name=shared,
-        files=tuple(_files(offered, used)),
-        grid=grids[0],
-        names=tuple(b.name for b in used),
-        dtype=str(np.result_type(*[b.dtype for b in used])),
-        block=used[0].block,
-        scales=tuple(b.scale for b in used),
-        offsets=tuple(b.offset for b in used),
+        files=tuple(_files(used)),
+        grid=grid,
+        names=tuple(b.name for b in own),
+        dtype=str(np.result_type(*[b.dtype for b in own])),
+        block=used[0][0].block,
+        scales=tuple(b.scale for b in own),
+        offsets=tuple(b.offset for b in own),
         limits=limits,
-        area=None if limits.aoi is None else aoi.polygons(limits.aoi, grids[0]),
+        area=None if limits.aoi is None else aoi.polygons(limits.aoi, grid),
+        mask=None if limits.mask is None else _mask(limits.mask, grid),
     )
+    for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
+        log.warning("%s", remark)
     _warn(scene, declared=len(offered))
     return scene
 
 
-def _bands_of(path: Path, dataset: raster.Dataset, own: str) -> list[_Band]:
-    """The bands of a file, by their description, else by number; `own` names the band of one in a stack."""
-    names = [text or f"band{i}" for i, text in enumerate(dataset.descriptions, 1)]
-    if dataset.count == 1 and own and not dataset.descriptions[0]:
-        names = [own]
-    return [
-        _Band(
-            path,
-            i,
-            names[i - 1],
-            dataset.dtypes[i - 1],
-            tuple(dataset.block_shapes[i - 1]),
-            dataset.scales[i - 1],
-            dataset.offsets[i - 1],
-            dataset.colorinterp[i - 1] == raster.ColorInterp.alpha,
-            dataset.colorinterp[i - 1] == raster.ColorInterp.palette,
+def _named(source: Source, own: str) -> Source:
+    """The source with a name for every band: its own, else its number; `own` names the band of one in a stack."""
+    alone = own if len(source.bands) == 1 else ""
+    bands = (replace(b, name=b.name or alone or f"band{b.index}") for b in source.bands)
+    return replace(source, bands=tuple(bands))
+
+
+def _mask(path: Path, grid: Grid) -> File:
+    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid."""
+    source = readers.source(path)
+    own = source.grid
+    if own != grid and (own.crs is None or grid.crs is None):
+        raise SceneError(
+            f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "
+            "without a CRS in both they cannot be matched; cut the mask to the scene's grid"
         )
-        for i in range(1, dataset.count + 1)
-    ]
+    return File(source, (1,), next((b.index for b in source.bands[1:] if b.colour == ALPHA), None))
 
 
-def _chosen(offered: list[_Band], bands: Sequence[int] | None) -> list[_Band]:
-    path = offered[0].path
+def _chosen(offered: list[Offer], bands: Sequence[int] | None) -> list[Offer]:
+    path = offered[0][0].path
     if bands is None:
-        return [b for b in offered if not b.alpha] or offered
+        return [o for o in offered if o[1].colour != ALPHA] or offered
     if not bands:
         raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4")
     if twice := [i for i in bands if bands.count(i) > 1]:
@@ -115,16 +103,17 @@ def _chosen(offered: list[_Band], bands: Sequence[int] | None) -> list[_Band]:
     return [offered[i - 1] for i in bands]
 
 
-def _files(offered: list[_Band], used: list[_Band]) -> Iterator[File]:
-    trusted = {path: _nodata_is_readable(path) for path in dict.fromkeys(b.path for b in used)}
-    for path, group in groupby(used, lambda b: b.path):
-        alpha = next((b.index for b in offered if b.path == path and b.alpha and b not in used), None)
-        yield File(path, tuple(b.index for b in group), alpha, trusted[path])
+def _files(used: list[Offer]) -> Iterator[File]:
+    for source, group in groupby(used, lambda offer: offer[0]):
+        taken = {band.index for other, band in used if other is source}
+        alpha = next((b.index for b in source.bands if b.colour == ALPHA and b.index not in taken), None)
+        yield File(source, tuple(band.index for _, band in group), alpha)
 
 
-def _check_one_grid(paths: Sequence[Path], grids: list[Grid]) -> None:
-    first = grids[0]
-    for path, grid in zip(paths[1:], grids[1:], strict=True):
+def _check_one_grid(sources: Sequence[Source]) -> None:
+    first = sources[0].grid
+    for source in sources[1:]:
+        grid = source.grid
         if grid == first:
             continue
         difference = "state different CRSs"
@@ -133,46 +122,24 @@ def _check_one_grid(paths: Sequence[Path], grids: list[Grid]) -> None:
         elif grid.transform != first.transform:
             difference = "differ in origin, pixel size or rotation"
         raise SceneError(
-            f"{path} and {paths[0]} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
+            f"{source.path} and {sources[0].path} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
         )
 
 
-def _check_usable(grid: Grid, used: list[_Band]) -> None:
-    path = used[0].path
+def _check_usable(used: list[Offer]) -> None:
+    path, grid = used[0][0].path, used[0][0].grid
     if min(grid.height, grid.width) < SMALLEST:
         raise SceneError(
             f"{path} has {grid.height} x {grid.width} pixels; the smallest scene is {SMALLEST} x {SMALLEST}"
         )
-    for band in used:
+    for _, band in used:
         if "complex" in band.dtype:
             raise SceneError(f"{path} band {band.index} is complex; export its magnitude to a GeoTIFF first")
-        if band.palette:
+        if band.colour == PALETTE:
             raise SceneError(
                 f"{path} band {band.index} holds palette indices, not measurements; expand it with "
                 "`gdal_translate -expand rgb`, or choose other bands with --bands"
             )
-
-
-def _nodata_is_readable(path: Path) -> bool:
-    """Whether GDAL's reading of the nodata tag can be trusted; GDAL takes a text that is no number for 0."""
-    text = text_tags(path).get(GDAL_NODATA)
-    try:
-        value = None if text is None else float(text)
-    except ValueError:
-        log.warning("%s declares nodata %r, which is no number; ignored: pass --nodata V", path, text)
-        return False
-    with raster.reading(path) as dataset:
-        kind = np.dtype(raster.numpy_dtype(dataset.dtypes[0]))
-        if value is not None and kind.kind in "iu" and not _fits(value, kind):
-            log.warning(
-                "%s declares nodata %s, which %s cannot hold; nothing is masked by it", path, text, kind
-            )
-    return True
-
-
-def _fits(value: float, kind: np.dtype[Any]) -> bool:
-    limits = np.iinfo(kind)
-    return np.isfinite(value) and value == int(value) and limits.min <= value <= limits.max
 
 
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
@@ -202,7 +169,7 @@ def _warn(scene: Scene, *, declared: int) -> None:
     middle = Window(scene.grid.height // 2, 0, 1, scene.grid.width)
     with scene.handles() as handles, scene.open() as reader:
         if scene.alpha is not None and not scene.limits.salvage:
-            levels = len(np.unique(raster.read(path, handles.handles[0], [scene.alpha], middle)))
+            levels = len(np.unique(handles.files[0].read([scene.alpha], middle)))
             if levels > ALPHA_LEVELS:
                 log.warning(
                     "%s band %d is marked as alpha but has %d values in one row; if it is data, pass --bands %s",

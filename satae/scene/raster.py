@@ -1,8 +1,8 @@
-"""The only door to rasterio: GeoTIFF in and out, with GDAL kept off the network and out of other files.
+"""The only door to rasterio: files in and out, with GDAL kept off the network and out of other files.
 
 Importing this module configures GDAL for the process, before rasterio is loaded: drivers that reach the
 network or other files are not registered, side files are neither read nor written, the block cache is
-small. What a scene means (bands, masks, nodata) is in `scene`.
+small. Which files are read is in `readers`, what a scene means (bands, masks, nodata) in `scene`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ os.environ["GML_DOWNLOAD_SCHEMA"] = "NO"
 os.environ["GDAL_CACHEMAX"] = "64"
 os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL prints what no handler takes, among it repeated errors
 
-import html
 import logging
 import math
 import threading
@@ -42,40 +41,20 @@ import rasterio.shutil
 import rasterio.windows
 import shapely
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene.tags import GDAL_METADATA, MAX_TEXT, text_tags
+from satae.scene.source import Band
 
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
 MAX_BLOCK_BYTES = 256 * 2**20
-NON_TIFF = (
-    (b"", "is empty"),
-    (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
-    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
-    (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
-    (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
-    (b"<html", "is a web page, not an image; the download may have failed"),
-    (b"<HTML", "is a web page, not an image; the download may have failed"),
-    (b"<?xml", "is XML, not an image"),
-    (b"\x1f\x8b", "is gzip; unpack it first"),
-    (b"PK\x03\x04", "is a zip archive; unpack it first"),
-    (b"\x00\x00\x00\x0cjP", "is JPEG 2000; convert it with `gdal_translate in.jp2 out.tif`"),
-    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
-    (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
-    (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
-)
-TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-
-__all__ = ["ColorInterp", "MaskFlags"]
 
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
-Dataset = Any  # rasterio.io.DatasetReader carries no types
 FILTERS = threading.Lock()  # held while Python's warning filters, which belong to the process, are swapped
 FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
 
@@ -99,62 +78,24 @@ def cause(error: BaseException) -> str:
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
-def check_file(path: Path) -> None:
-    """Raise SceneError where `path` is not a TIFF file on this machine, saying what it is instead."""
-    text = str(path)
-    if "://" in text or text.startswith(("/vsi", "<", "vrt:", "GTIFF_")) or ":/" in text:
-        raise SceneError(f"{text!r} is not a file on this machine; download the scene first")
-    try:
-        text.encode()
-        if path.is_dir():
-            raise SceneError(f"{path} is a folder; name the GeoTIFF files in it")
-        if not path.exists():
-            raise SceneError(f"{path} does not exist")
-        if not path.is_file():
-            raise SceneError(f"{path} is not a regular file")
-        with path.open("rb") as file:
-            head = file.read(64)
-    except OSError as error:
-        raise SceneError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeEncodeError as error:
-        raise SceneError(f"{path} has a name that is not UTF-8; rename it") from error
-    if head.startswith(TIFF_MAGIC):
-        return
-    for magic, meaning in NON_TIFF:
-        if head == magic or (magic and head.lstrip().startswith(magic)):
-            raise SceneError(f"{path} {meaning}")
-    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
-
-
 @contextmanager
-def reading(path: Path) -> Iterator[Dataset]:
-    """An open GeoTIFF, checked before any pixel is read.
+def opened(path: Path, driver: str) -> Iterator[Raster]:
+    """A file that the GDAL driver of that name reads, checked before any pixel is.
 
-    One handle belongs to one thread. Raises SceneError for what cannot be read, or would need more memory
-    than its size warrants.
+    Raises SceneError for what cannot be read, or would need more memory than its size warrants.
     """
-    check_file(path)
-    metadata = text_tags(path).get(GDAL_METADATA, "")
-    if len(metadata) > MAX_TEXT:
-        raise SceneError(
-            f"{path} holds more than {MAX_TEXT >> 20} MiB of metadata; clean it with `gdal_translate`"
-        )
-    plain = html.unescape(metadata).upper()
-    if "OVERVIEW_FILE" in plain or "/VSI" in plain:
-        raise SceneError(
-            f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`"
-        )
     try:
         with _unwarned():
-            dataset = rasterio.open(path, driver="GTiff", sharing=False)
+            dataset = rasterio.open(path, driver=driver, sharing=False)
     except FAILURES as error:
-        raise SceneError(f"{path} cannot be opened as a GeoTIFF: {cause(error)}") from error
+        kind = "a GeoTIFF" if driver == "GTiff" else driver
+        raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
-        yield dataset
+        yield Raster(path, driver, dataset)
 
 
-def _check_bounds(path: Path, dataset: Dataset) -> None:
+def _check_bounds(path: Path, dataset: Any) -> None:
     if dataset.count == 0:
         raise SceneError(f"{path} holds no image bands")
     if dataset.count > MAX_BANDS:
@@ -178,116 +119,145 @@ def numpy_dtype(name: str) -> str:
     return "complex64" if name == "complex_int16" else name
 
 
-def grid_of(path: Path, dataset: Dataset) -> Grid:
-    """Shape, affine and CRS as the file states them, nothing invented; no CRS without a position in it.
-
-    Raises SceneError where the affine is degenerate or the file is located only by ground control points or
-    by RPCs: its pixels have no map coordinates yet.
-    """
-    t: Affine = dataset.transform
-    numbers = tuple(t)[:6]
-    if not all(math.isfinite(v) for v in numbers) or t.determinant == 0:
-        raise SceneError(
-            f"{path} has an unusable pixel size or origin: {numbers}; repair it with `gdal_edit`"
-        )
-    if t.is_identity and dataset.crs is None:
-        fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
-        if dataset.gcps[0]:
-            raise SceneError(f"{path} is located by {len(dataset.gcps[0])} ground control points only; {fix}")
-        if dataset.rpcs is not None:
-            raise SceneError(f"{path} is located by RPCs only; {fix.replace('gdalwarp', 'gdalwarp -rpc')}")
-    crs = dataset.crs.to_wkt() if dataset.crs and not t.is_identity else None
-    return Grid(dataset.height, dataset.width, t, crs)
-
-
 def wkt(code: str) -> str:
     """The WKT of a CRS code such as EPSG:32632, as GDAL writes it."""
     return str(rasterio.crs.CRS.from_string(code).to_wkt())
 
 
-def read(path: Path, dataset: Dataset, bands: list[int], window: Window) -> npt.NDArray[Any]:
-    """Pixels (band, row, col) of a window inside the grid; DamageError names the first damaged block.
+class Raster:
+    """An open file: `source.Pixels`, and what the file says of itself.
 
-    After an error the handle must not be used again: GDAL may answer the next read with zeros.
+    One belongs to one thread. After an error it must not be used again: GDAL may answer the next read with zeros.
     """
-    return _decoded(path, dataset, window, lambda d, w: d.read(bands, window=_gdal(w)))
+
+    def __init__(self, path: Path, driver: str, dataset: Any) -> None:
+        self.path, self.driver = path, driver
+        self._dataset = dataset  # rasterio.io.DatasetReader carries no types
+
+    def grid(self) -> Grid:
+        """Shape, affine and CRS as the file states them, nothing invented; no CRS without a position in it.
+
+        Raises SceneError where the affine is degenerate or the file is located only by ground control points or
+        by RPCs: its pixels have no map coordinates yet.
+        """
+        path, dataset = self.path, self._dataset
+        t: Affine = dataset.transform
+        numbers = tuple(t)[:6]
+        if not all(math.isfinite(v) for v in numbers) or t.determinant == 0:
+            raise SceneError(
+                f"{path} has an unusable pixel size or origin: {numbers}; repair it with `gdal_edit`"
+            )
+        if t.is_identity and dataset.crs is None:
+            fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
+            if dataset.gcps[0]:
+                raise SceneError(
+                    f"{path} is located by {len(dataset.gcps[0])} ground control points only; {fix}"
+                )
+            if dataset.rpcs is not None:
+                raise SceneError(
+                    f"{path} is located by RPCs only; {fix.replace('gdalwarp', 'gdalwarp -rpc')}"
+                )
+        crs = dataset.crs.to_wkt() if dataset.crs and not t.is_identity else None
+        return Grid(dataset.height, dataset.width, t, crs)
+
+    def bands(self) -> tuple[Band, ...]:
+        """What the file says of each band; its nodata as GDAL understands it."""
+        d = self._dataset
+        facts = zip(
+            d.descriptions,
+            d.dtypes,
+            d.scales,
+            d.offsets,
+            d.nodatavals,
+            d.mask_flag_enums,
+            d.colorinterp,
+            strict=True,
+        )
+        return tuple(
+            Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name)
+            for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
+        )
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """(rows, cols) that are stored as one piece, of the first band."""
+        rows, cols = self._dataset.block_shapes[0]
+        return int(rows), int(cols)
+
+    @property
+    def overviews(self) -> tuple[int, ...]:
+        """By how much each overview of the first band is smaller than it."""
+        return tuple(int(factor) for factor in self._dataset.overviews(1))
+
+    def read(self, bands: Sequence[int], window: Window) -> npt.NDArray[Any]:
+        """See `Pixels`."""
+        return self._decoded(window, lambda d, w: d.read(list(bands), window=_gdal(w)))
+
+    def mask(self, band: int, window: Window) -> npt.NDArray[np.bool_]:
+        """See `Pixels`; GDAL heeds one of nodata, internal mask and alpha."""
+        return self._decoded(window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
+
+    def means(
+        self, bands: Sequence[int], window: Window, shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See `Pixels`; averaged from overviews where they are."""
+        chosen, size = list(bands), (len(bands), *shape)
+
+        def pixels(d: Any, w: Window) -> Any:
+            return d.read(chosen, window=_gdal(w), out_shape=size, resampling=Resampling.average)
+
+        def masks(d: Any, w: Window) -> Any:
+            return d.read_masks(chosen, window=_gdal(w), out_shape=size)
+
+        image = self._decoded(window, pixels)
+        valid = (self._decoded(window, masks) > 0).all(axis=0)
+        return image, valid & np.isfinite(image).all(axis=0)
+
+    @contextmanager
+    def on_grid(self, grid: Grid) -> Iterator[Raster]:
+        """The file as seen on another grid, nearest neighbour; both must have a CRS."""
+        with WarpedVRT(
+            self._dataset,
+            crs=grid.crs,
+            transform=grid.transform,
+            height=grid.height,
+            width=grid.width,
+            resampling=Resampling.nearest,
+        ) as warped:
+            yield Raster(self.path, self.driver, warped)
+
+    def _decoded(self, window: Window, get: Callable[[Any, Window], Any]) -> npt.NDArray[Any]:
+        try:
+            return np.asarray(get(self._dataset, window))
+        except FAILURES as error:
+            place, reason = window, cause(error)
+            if not isinstance(self._dataset, WarpedVRT):
+                place, reason = self._first_damage(window, get) or (place, reason)
+            raise DamageError(
+                f"{self.path} is damaged between rows {place.row} and {place.stop[0]}, columns {place.col} and "
+                f"{place.stop[1]} ({reason}); the file may be half copied"
+            ) from error
+
+    def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
+        """The first block in a window that a fresh handle cannot decode, and why."""
+        with opened(self.path, self.driver) as fresh:
+            dataset = fresh._dataset
+            for part in window.cells(fresh.block):
+                try:
+                    get(dataset, part)
+                except FAILURES as error:
+                    whole = Window(0, 0, dataset.height, dataset.width)
+                    return part.cell(fresh.block).clipped(whole), cause(error)
+        return None
 
 
-def read_mask(path: Path, dataset: Dataset, band: int, window: Window) -> npt.NDArray[np.bool_]:
-    """True where GDAL's own mask of the band (nodata, internal mask, alpha) says that the pixel is good."""
-    return _decoded(path, dataset, window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
-
-
-def decimated(
-    path: Path, dataset: Dataset, bands: list[int], window: Window, shape: tuple[int, int]
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """A window at a smaller `shape` (rows, cols) for show: (band, row, col) and where all bands are valid.
-
-    Pixels are averaged, from overviews where they are. Raises DamageError as `read` does.
-    """
-    size = (len(bands), *shape)
-
-    def pixels(d: Dataset, w: Window) -> Any:
-        return d.read(bands, window=_gdal(w), out_shape=size, resampling=Resampling.average)
-
-    def masks(d: Dataset, w: Window) -> Any:
-        return d.read_masks(bands, window=_gdal(w), out_shape=size)
-
-    image = _decoded(path, dataset, window, pixels)
-    valid = (_decoded(path, dataset, window, masks) > 0).all(axis=0)
-    return image, valid & np.isfinite(image).all(axis=0)
-
-
-def overviews(dataset: Dataset) -> list[int]:
-    """By how much each overview of the first band is smaller than it."""
-    return [int(factor) for factor in dataset.overviews(1)]
+def _has_mask(flags: Sequence[MaskFlags]) -> bool:
+    """Whether a band has a mask that is neither alpha nor made from nodata."""
+    return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
 def _gdal(window: Window) -> Any:
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
-
-
-def _decoded(
-    path: Path, dataset: Dataset, window: Window, get: Callable[[Dataset, Window], Any]
-) -> npt.NDArray[Any]:
-    try:
-        return np.asarray(get(dataset, window))
-    except FAILURES as error:
-        place, reason = window, cause(error)
-        if not isinstance(dataset, WarpedVRT):
-            place, reason = _first_damage(path, window, get) or (place, reason)
-        raise DamageError(
-            f"{path} is damaged between rows {place.row} and {place.stop[0]}, columns {place.col} and "
-            f"{place.stop[1]} ({reason}); the file may be half copied"
-        ) from error
-
-
-def _first_damage(
-    path: Path, window: Window, get: Callable[[Dataset, Window], Any]
-) -> tuple[Window, str] | None:
-    """The first block in a window that a fresh handle cannot decode, and why."""
-    with reading(path) as dataset:
-        for part in window.cells(dataset.block_shapes[0]):
-            try:
-                get(dataset, part)
-            except FAILURES as error:
-                whole = Window(0, 0, dataset.height, dataset.width)
-                return part.cell(dataset.block_shapes[0]).clipped(whole), cause(error)
-    return None
-
-
-@contextmanager
-def on_grid(dataset: Dataset, grid: Grid) -> Iterator[Dataset]:
-    """`dataset` as seen on another grid, nearest neighbour; both must have a CRS."""
-    with WarpedVRT(
-        dataset,
-        crs=grid.crs,
-        transform=grid.transform,
-        height=grid.height,
-        width=grid.width,
-        resampling=Resampling.nearest,
-    ) as warped:
-        yield warped
 
 
 def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np.bool_]:
@@ -312,7 +282,7 @@ def outlines(label: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArra
 @contextmanager
 def writing(
     path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None
-) -> Iterator[Dataset]:
+) -> Iterator[Output]:
     """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
 
     GDAL does not always say so: a full disk goes unnoticed. Read back what matters with `verify`.
@@ -328,26 +298,30 @@ def writing(
                 photometric="MINISBLACK", alpha="NO", sparse_ok=False, **layout,
             )  # fmt: skip
         with dataset:
-            yield dataset
+            yield Output(dataset)
     except FAILURES as error:
         raise OutputError(f"{path.name} could not be written: {cause(error)}") from error
 
 
-def write(dataset: Dataset, image: npt.NDArray[Any], window: Window) -> None:
-    """Put (band, row, col) pixels at a window of an open output."""
-    dataset.write(image, window=_gdal(window))
+class Output:
+    """An open GeoTIFF that is being written."""
 
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
 
-def write_mask(dataset: Dataset, valid: npt.NDArray[np.bool_]) -> None:
-    """Give an open output an internal mask."""
-    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-        dataset.write_mask(valid)
+    def write(self, image: npt.NDArray[Any], window: Window) -> None:
+        """Put (band, row, col) pixels at a window."""
+        self._dataset.write(image, window=_gdal(window))
 
+    def write_mask(self, valid: npt.NDArray[np.bool_]) -> None:
+        """Give the file an internal mask."""
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            self._dataset.write_mask(valid)
 
-def describe(dataset: Dataset, names: Sequence[str]) -> None:
-    """Name the bands of an open output."""
-    for i, name in enumerate(names, 1):
-        dataset.set_band_description(i, name)
+    def name(self, bands: Sequence[str]) -> None:
+        """Name the bands."""
+        for i, text in enumerate(bands, 1):
+            self._dataset.set_band_description(i, text)
 
 
 def to_cog(source: Path, target: Path) -> None:

@@ -1,4 +1,4 @@
-"""A scene: the chosen bands of one GeoTIFF, or of several on one grid, and which of their pixels count.
+"""A scene: the chosen bands of one file, or of several on one grid, and which of their pixels count.
 
 A pixel is valid where every used band is valid: declared nodata, internal mask, alpha that is not a chosen
 band, NaN and infinity all exclude it, as do an AOI and a mask raster. What lies outside the grid is invalid.
@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.errors import DamageError, SceneError
+from satae.errors import DamageError
 from satae.grid import Grid, Window
-from satae.scene import raster
+from satae.scene import raster, readers
+from satae.scene.source import Pixels, Source
 from satae.scene.stream import Reader
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
@@ -28,16 +29,16 @@ SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
 @dataclass(frozen=True)
 class File:
-    """One GeoTIFF of a scene and the 1-based bands that are used of it.
+    """One file of a scene and the 1-based bands that are used of it; `alpha` is the band that serves as a mask."""
 
-    `alpha` is the band that serves as a mask. `trust_nodata` is off where the nodata tag is no number, which
-    GDAL would take for 0.
-    """
-
-    path: Path
+    source: Source
     bands: tuple[int, ...]
     alpha: int | None = None
-    trust_nodata: bool = True
+
+    @property
+    def path(self) -> Path:
+        """Where the file lies."""
+        return self.source.path
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where the pixels are and what they mean; no pixel is held.
+    """Where the pixels are and what they mean: plain values that pickle; no pixel is held, and no file open.
 
     `scales` and `offsets` are the declared ones of each band, kept to compare with a model's; DN are never
     rescaled by them. `block` is the (rows, cols) that the first file stores as one piece.
@@ -73,6 +74,7 @@ class Scene:
     offsets: tuple[float, ...]
     limits: Limits
     area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
+    mask: File | None = None  # the mask raster, of which the first band counts
 
     @property
     def path(self) -> Path:
@@ -102,11 +104,9 @@ class Scene:
     def handles(self) -> Iterator[SceneReader]:
         """The same, strict about damage."""
         with ExitStack() as stack:
-            handles = [stack.enter_context(raster.reading(f.path)) for f in self.files]
-            mask = None
-            if self.limits.mask is not None:
-                mask = stack.enter_context(_mask_handle(self.limits.mask, self.grid))
-            yield SceneReader(self, handles, mask)
+            files = [stack.enter_context(readers.opened(f.source)) for f in self.files]
+            mask = None if self.mask is None else readers.opened(self.mask.source, self.grid)
+            yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of all files."""
@@ -150,29 +150,13 @@ class Survey:
         return self.scene.open(self._damage)
 
 
-@contextmanager
-def _mask_handle(path: Path, grid: Grid) -> Iterator[raster.Dataset]:
-    with raster.reading(path) as dataset:
-        own = raster.grid_of(path, dataset)
-        if own == grid:
-            yield dataset
-        elif own.crs is not None and grid.crs is not None:
-            with raster.on_grid(dataset, grid) as warped:
-                yield warped
-        else:
-            raise SceneError(
-                f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "
-                "without a CRS in both they cannot be matched; cut the mask to the scene's grid"
-            )
-
-
 @dataclass(frozen=True)
 class SceneReader:
-    """Open handles on a scene's files; see `Reader`."""
+    """Open files of a scene; see `Reader`."""
 
     scene: Scene
-    handles: list[raster.Dataset]
-    mask: raster.Dataset | None
+    files: list[Pixels]
+    mask: Pixels | None
     failures: list[DamageError] = field(default_factory=list)  # GDAL may give zeros after the first one
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -198,11 +182,11 @@ class SceneReader:
         rows, cols = inside.slices(window)
         band = 0
         good = self._usable(inside)
-        for file, handle in zip(scene.files, self.handles, strict=True):
-            part = raster.read(file.path, handle, list(file.bands), inside)
+        for file, pixels in zip(scene.files, self.files, strict=True):
+            part = pixels.read(file.bands, inside)
             image[band : band + len(part), rows, cols] = part
             band += len(part)
-            good &= _declared_valid(file, handle, part, inside)
+            good &= _declared_valid(file, pixels, part, inside)
         valid[rows, cols] = good & _meaningful(image[:, rows, cols], scene.limits.nodata)
         return image, valid
 
@@ -211,11 +195,10 @@ class SceneReader:
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
             good &= raster.burn(list(self.scene.area), window, self.scene.grid.transform)
-        if self.mask is not None and self.scene.limits.mask is not None:
-            path = self.scene.limits.mask
-            usable = raster.read(path, self.mask, [1], window)
+        if self.mask is not None and self.scene.mask is not None:
+            usable = self.mask.read(self.scene.mask.bands, window)
             good &= (usable[0] != 0) & ~np.isnan(usable[0])
-            good &= _declared_valid(File(path, (1,), _alpha_of(self.mask)), self.mask, usable, window)
+            good &= _declared_valid(self.scene.mask, self.mask, usable, window)
         return good
 
 
@@ -254,27 +237,19 @@ class Salvager:
 
 
 def _declared_valid(
-    file: File, handle: raster.Dataset, image: npt.NDArray[Any], window: Window
+    file: File, pixels: Pixels, image: npt.NDArray[Any], window: Window
 ) -> npt.NDArray[np.bool_]:
     """Where nodata, internal mask and alpha let a pixel count; GDAL alone would heed but one of them."""
     good = np.ones((window.height, window.width), bool)
-    flags = handle.mask_flag_enums[file.bands[0] - 1]
-    if raster.MaskFlags.per_dataset in flags and raster.MaskFlags.alpha not in flags:
-        good &= raster.read_mask(file.path, handle, file.bands[0], window)
+    used = [file.source.bands[band - 1] for band in file.bands]
+    if used[0].masked:
+        good &= pixels.mask(used[0].index, window)
     if file.alpha is not None:
-        good &= raster.read(file.path, handle, [file.alpha], window)[0] > 0
-    if file.trust_nodata:
-        for band, plane in zip(file.bands, image, strict=True):
-            nodata = handle.nodatavals[band - 1]
-            if nodata is not None:
-                good &= ~_is_fill(plane, nodata)
+        good &= pixels.read([file.alpha], window)[0] > 0
+    for band, plane in zip(used, image, strict=True):
+        if band.nodata is not None:
+            good &= ~_is_fill(plane, band.nodata)
     return good
-
-
-def _alpha_of(handle: raster.Dataset) -> int | None:
-    """The alpha band behind the first band."""
-    kinds = handle.colorinterp[1:]
-    return 2 + kinds.index(raster.ColorInterp.alpha) if raster.ColorInterp.alpha in kinds else None
 
 
 def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

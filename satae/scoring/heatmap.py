@@ -21,7 +21,7 @@ from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
 from satae.inference.scan import scan
 from satae.inference.tilepeaks import Maxima
-from satae.scene import raster
+from satae.scene import raster, readers
 from satae.scene.stream import Source
 
 SLAB_PIXELS = 2**18
@@ -64,7 +64,7 @@ def write(
         for window, scores in scan(scene, model, workers):
             tiles.add(window, scores)
             heat = _calibrated(calibration, scores)
-            raster.write(output, heat[None], window)
+            output.write(heat[None], window)
             checks[window] = zlib.crc32(heat.tobytes())
             seen(window, heat)
             progress(window.height * window.width)
@@ -83,9 +83,9 @@ def value(calibration: Calibration, raw: float) -> float:
 def windows(path: Path, wanted: Iterable[Window]) -> Iterator[tuple[Window, Map]]:
     """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
     try:
-        with raster.reading(path) as dataset:
+        with readers.opened(readers.source(path)) as pixels:
             for window in wanted:
-                yield window, raster.read(path, dataset, [1], window)[0]
+                yield window, pixels.read([1], window)[0]
     except SceneError as error:
         raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
 

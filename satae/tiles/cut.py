@@ -15,7 +15,7 @@ import shapely
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locked, publish, staging
-from satae.scene import raster
+from satae.scene import raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
@@ -104,8 +104,7 @@ def described_again(record: Record, *, salvage: bool = False) -> Scene:
     bands, before = [], 0
     for file in record.files:
         bands += [before + b for b in file.bands]
-        with raster.reading(Path(file.path)) as dataset:
-            before += dataset.count
+        before += len(readers.source(Path(file.path)).bands)
     return describe(paths, bands=bands, limits=limits)
 
 
@@ -257,18 +256,18 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
         grid = tiles.grid.part(window)
         path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
         with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
-            raster.write(out, tiles.images[i], grid.window)
-            raster.write_mask(out, tiles.valid[i])
-            raster.describe(out, tiles.record.bands)
+            out.write(tiles.images[i], grid.window)
+            out.write_mask(tiles.valid[i])
+            out.name(tiles.record.bands)
         if not _holds(path, tiles.images[i], tiles.valid[i], grid.window):
             raise OutputError(f"{path.name} could not be written whole; is the disk full?")
 
 
 def _holds(path: Path, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], window: Window) -> bool:
     try:
-        with raster.reading(path) as dataset:
-            pixels = raster.read(path, dataset, list(range(1, len(image) + 1)), window)
-            mask = raster.read_mask(path, dataset, 1, window)
+        with readers.opened(readers.source(path)) as file:
+            pixels = file.read(range(1, len(image) + 1), window)
+            mask = file.mask(1, window)
     except SceneError:
         return False
     return pixels.tobytes() == image.tobytes() and bool((mask == valid).all())

@@ -21,7 +21,12 @@ from satae import heads as scores
 from satae.config import HeadSettings, MapSettings, ObjectiveSettings
 from satae.detector import graph
 from satae.detector.fusion import Mapping
+from satae.errors import SceneError
 from satae.formats import Format
+from satae.grid import Window
+from satae.scene import readers
+from satae.scene.describe import describe
+from satae.tiles.cut import Cut, cut
 from satae.training import export
 
 TEXT = (Path(__file__).resolve().parents[2] / "CONTRIBUTING.md").read_text()
@@ -79,6 +84,24 @@ def test_the_objective_of_the_skeleton_is_a_term(monkeypatch):
     rebuilt, x = torch.randn(2, 3, 8, 8), torch.randn(2, 3, 8, 8)
     found = objectives.Objective(settings)(models.Output(rebuilt), x, torch.ones(2, 1, 8, 8))
     assert float(found) == pytest.approx(float(((rebuilt - x).abs() ** 3).mean()), rel=1e-5)
+
+
+def test_the_reader_of_the_skeleton_gives_scenes_and_tiles(monkeypatch, tmp_path):
+    added(monkeypatch, readers, "READERS", "arrays", block("Add a reader"))
+    image = np.random.default_rng(0).normal(5, 1, (3, 40, 50)).astype(np.float32)
+    image[1, 7, 9] = np.nan
+    np.save(tmp_path / "scene.npy", image)
+    scene = describe([tmp_path / "scene.npy"])
+    with scene.open() as reader:
+        pixels, valid = reader.read(scene.grid.window)
+    assert scene.names == ("band1", "band2", "band3") and np.array_equal(pixels, image, equal_nan=True)
+    assert not valid[7, 9] and valid.sum() == valid.size - 1
+    assert cut(scene, tmp_path / "tiles", Cut(size=16)).record.valid_pixels == 40 * 50 - 1
+    with readers.opened(scene.files[0].source) as opened:
+        assert opened.means([1, 3], Window(0, 0, 40, 50), (4, 5))[0].shape == (2, 4, 5)
+    np.save(tmp_path / "flat.npy", image[0])
+    with pytest.raises(SceneError, match="has 2 axes"):
+        describe([tmp_path / "flat.npy"])
 
 
 def test_the_format_of_the_skeleton_is_chosen_and_writes(monkeypatch, tmp_path):

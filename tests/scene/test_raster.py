@@ -28,14 +28,14 @@ from scenes import spoil
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene import raster
+from satae.scene import raster, readers
 
 PIXELS = np.arange(3 * 64 * 80, dtype="uint16").reshape(3, 64, 80)
 
 
 def refused(path: Path | str) -> str:
-    with pytest.raises(SceneError) as info, raster.reading(Path(path)) as dataset:
-        raster.grid_of(Path(path), dataset)
+    with pytest.raises(SceneError) as info:
+        readers.source(Path(path))
     text = str(info.value)
     assert "\n" not in text and not text.endswith(".") and len(text) < 400
     return text
@@ -100,7 +100,7 @@ def test_an_unreadable_file_is_named(make_scene) -> None:
 
 def test_drivers_that_reach_out_are_not_registered() -> None:
     script = (
-        "import json\nfrom satae import raster\nimport rasterio, pyogrio\n"
+        "import json\nfrom satae.scene import raster\nimport rasterio, pyogrio\n"
         "with rasterio.Env() as env: found = set(env.drivers())\n"
         "print(json.dumps(sorted(found | set(pyogrio.list_drivers()))))"
     )
@@ -137,6 +137,7 @@ def run_offline(script: str, *names: Path) -> str:
     }
     command = [sys.executable, "-c", script, *map(str, names)]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert "ImportError" not in done.stderr
     return done.stdout + done.stderr
 
 
@@ -160,7 +161,7 @@ def test_rasterio_alone_follows_overviews_to_a_server(make_scene, listener: sock
 def test_overviews_on_a_server_are_refused_without_a_connection(make_scene, listener: socket.socket) -> None:
     path = tempting(make_scene, listener)
     assert "refers to another file or server" in refused(path)
-    run_offline("from satae import raster\n" + OPEN, path)  # past the check, GDAL alone
+    run_offline("from satae.scene import raster\n" + OPEN, path)  # past the check, GDAL alone
     assert not connected(listener)
 
 
@@ -188,7 +189,7 @@ def test_vector_files_that_name_a_server_make_no_connection(tmp_path: Path, list
     }[kind]
     path = tmp_path / f"a.{kind}"
     path.write_text(text)
-    script = "import sys\nfrom satae import raster\nimport geopandas\nprint(geopandas.read_file(sys.argv[1]))"
+    script = "import sys\nfrom satae.scene import raster\nimport geopandas\nprint(geopandas.read_file(sys.argv[1]))"
     run_offline(script, path)
     assert not connected(listener)
 
@@ -249,15 +250,14 @@ def test_a_crs_without_a_position_is_not_passed_off_as_a_map(make_scene) -> None
     path = make_scene(PIXELS, transform=Affine(2, 0, 0, 0, 2, 0))
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         bare = make_scene(PIXELS, transform=Affine.identity())
-    with raster.reading(path) as dataset, raster.reading(bare) as other:
-        assert raster.grid_of(path, dataset).crs is not None
-        assert raster.grid_of(bare, other).crs is None
+    assert readers.source(path).grid.crs is not None
+    assert readers.source(bare).grid.crs is None
 
 
 def test_windows_equal_numpy_slices(make_scene) -> None:
     path = make_scene(PIXELS)
-    with raster.reading(path) as dataset:
-        found = raster.read(path, dataset, [3, 1], Window(7, 9, 20, 30))
+    with readers.opened(readers.source(path)) as pixels:
+        found = pixels.read([3, 1], Window(7, 9, 20, 30))
     assert (found == PIXELS[[2, 0], 7:27, 9:39]).all()
 
 
@@ -269,8 +269,8 @@ def damaged_block(make_scene, row: int, col: int) -> Path:
 
 def test_damage_names_the_first_block_that_cannot_be_decoded(make_scene) -> None:
     path = damaged_block(make_scene, 2, 3)
-    with raster.reading(path) as dataset, pytest.raises(DamageError) as info:
-        raster.read(path, dataset, [1], Window(10, 0, 100, 160))
+    with readers.opened(readers.source(path)) as pixels, pytest.raises(DamageError) as info:
+        pixels.read([1], Window(10, 0, 100, 160))
     assert "between rows 64 and 96, columns 96 and 128 (" in str(info.value)
     assert "previous exception" not in str(info.value)
 
@@ -295,11 +295,11 @@ def test_threads_that_burn_and_open_at_once_leave_the_warning_filters_alone(monk
 
     def work(i: int) -> None:
         if i % 3 == 2:
-            with raster.reading(path):
+            with readers.opened(source):
                 return
         assert raster.burn([0.005 * (1 + i % 2)], Window(0, 0, 8, 8), Affine.identity()).all()
 
-    path, filters = make_scene(PIXELS), list(warnings.filters)
+    source, filters = readers.source(make_scene(PIXELS)), list(warnings.filters)
     monkeypatch.setattr(rasterio.features, "rasterize", slow)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(work, range(24)))
@@ -318,9 +318,8 @@ def test_outlines_are_the_pixels_of_each_label() -> None:
 def test_no_written_band_is_taken_for_alpha(tmp_path: Path, bands: int) -> None:
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
     with raster.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
-        raster.write(out, np.ones((bands, 16, 16), "uint8"), grid.window)
-    with raster.reading(tmp_path / "a.tif") as dataset:
-        assert raster.ColorInterp.alpha not in dataset.colorinterp
+        out.write(np.ones((bands, 16, 16), "uint8"), grid.window)
+    assert "alpha" not in [band.colour for band in readers.source(tmp_path / "a.tif").bands]
 
 
 def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:

@@ -56,9 +56,9 @@ def result(
     image[:, :4] = 0  # nodata
     heat[:4] = np.nan
     with raster.writing(folder / "scene.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
-        raster.write(out, image, grid.window)
+        out.write(image, grid.window)
     with raster.writing(folder / "plain.tif", grid, nodata=np.nan) as out:
-        raster.write(out, heat[None], grid.window)
+        out.write(heat[None], grid.window)
     raster.to_cog(folder / "plain.tif", folder / "anomalies_heatmap.tif")
     (folder / "plain.tif").unlink()
     path = folder / "anomalies.gpkg"

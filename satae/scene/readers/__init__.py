@@ -1,0 +1,95 @@
+"""The kinds of files that scenes are read from, a file each; the first that matches reads.
+
+A file `NAME.py` here has three functions. `matches(path, head)`: whether it reads what lies there, by the name or the
+first HEAD bytes (none of a folder). `describe(path)`: a `Source`, with SceneError where it cannot be used; every pixel
+is checked for what it would cost before it is read. `open(source, grid)`: a context manager that gives `Pixels` of the
+caller's own, on the source's grid or, by nearest neighbour, on another. A source pickles, so what a product says beyond
+its bands (wavelengths, sampling distance, date, sensor, files and masks of its bands) is a value in it, with a default
+for those that do not know. `raster` holds the machinery for files that GDAL reads.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol, cast
+
+from satae.choices import Choices
+from satae.errors import SceneError
+from satae.grid import Grid
+from satae.scene.source import Pixels, Source
+
+HEAD = 64  # bytes of a file by which it is known
+OTHERS = (
+    (b"", "is empty"),
+    (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
+    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
+    (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
+    (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
+    (b"<html", "is a web page, not an image; the download may have failed"),
+    (b"<HTML", "is a web page, not an image; the download may have failed"),
+    (b"<?xml", "is XML, not an image"),
+    (b"\x1f\x8b", "is gzip; unpack it first"),
+    (b"PK\x03\x04", "is a zip archive; unpack it first"),
+    (b"\x00\x00\x00\x0cjP", "is JPEG 2000; convert it with `gdal_translate in.jp2 out.tif`"),
+    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
+    (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
+    (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
+)  # the start of files that nothing reads, and what to say of them
+
+
+class FileReader(Protocol):
+    """What a file of this folder offers; see above."""
+
+    def matches(self, path: Path, head: bytes) -> bool: ...
+    def describe(self, path: Path) -> Source: ...
+    def open(self, source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]: ...
+
+
+READERS = Choices.of(__name__, __path__, "reader", "reader")
+
+
+def source(path: Path) -> Source:
+    """What a file says of itself; SceneError where it is no file on this machine, or none that can be used."""
+    return _of(path).describe(path)
+
+
+def opened(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
+    """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
+    return _of(source.path).open(source, grid)
+
+
+def _of(path: Path) -> FileReader:
+    """The reader of a file; SceneError says what a file is that none reads."""
+    head = _head(path)
+    for name in READERS.names:
+        reader = cast(FileReader, READERS.module(name))
+        if reader.matches(path, head):
+            return reader
+    if path.is_dir():
+        raise SceneError(f"{path} is a folder; name the GeoTIFF files in it")
+    for magic, meaning in OTHERS:
+        if head == magic or (magic and head.lstrip().startswith(magic)):
+            raise SceneError(f"{path} {meaning}")
+    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a file, none of a folder; SceneError where it is neither, or not on this machine."""
+    text = str(path)
+    if "://" in text or text.startswith(("/vsi", "<", "vrt:", "GTIFF_")) or ":/" in text:
+        raise SceneError(f"{text!r} is not a file on this machine; download the scene first")
+    try:
+        text.encode()
+        if path.is_dir():
+            return b""
+        if not path.exists():
+            raise SceneError(f"{path} does not exist")
+        if not path.is_file():
+            raise SceneError(f"{path} is not a regular file")
+        with path.open("rb") as file:
+            return file.read(HEAD)
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeEncodeError as error:
+        raise SceneError(f"{path} has a name that is not UTF-8; rename it") from error

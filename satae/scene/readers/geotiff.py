@@ -1,0 +1,77 @@
+"""GeoTIFF, BigTIFF and COG: one file, all bands on one grid; what would lead GDAL to other files is refused."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from satae.errors import SceneError
+from satae.grid import Grid
+from satae.scene import raster
+from satae.scene.source import Pixels, Source
+from satae.scene.tags import GDAL_METADATA, GDAL_NODATA, MAX_TEXT, text_tags
+
+DRIVER = "GTiff"
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+def matches(path: Path, head: bytes) -> bool:
+    """Whether the file begins as TIFF and BigTIFF do, whatever its name."""
+    return head.startswith(MAGIC)
+
+
+def describe(path: Path) -> Source:
+    """Grid, bands and masks as the file states them; a nodata tag that is no number is left out, with a remark."""
+    tags = _harmless(path)
+    with raster.opened(path, DRIVER) as file:
+        found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
+    text = tags.get(GDAL_NODATA)
+    try:
+        value = None if text is None else float(text)
+    except ValueError:  # which GDAL takes for 0
+        remark = f"{path} declares nodata {text!r}, which is no number; ignored: pass --nodata V"
+        return replace(found, bands=tuple(replace(b, nodata=None) for b in found.bands), remarks=(remark,))
+    kind = np.dtype(raster.numpy_dtype(found.bands[0].dtype))
+    if value is not None and kind.kind in "iu" and not _fits(value, kind):
+        remark = f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it"
+        return replace(found, remarks=(remark,))
+    return found
+
+
+@contextmanager
+def open(source: Source, grid: Grid | None = None) -> Iterator[Pixels]:
+    """A handle of the caller's own."""
+    _harmless(source.path)
+    with raster.opened(source.path, DRIVER) as file:
+        if grid is None or grid == source.grid:
+            yield file
+        else:
+            with file.on_grid(grid) as warped:
+                yield warped
+
+
+def _harmless(path: Path) -> dict[int, str]:
+    """The text tags of a file; SceneError where they would cost much, or lead GDAL elsewhere."""
+    tags = text_tags(path)
+    metadata = tags.get(GDAL_METADATA, "")
+    if len(metadata) > MAX_TEXT:
+        raise SceneError(
+            f"{path} holds more than {MAX_TEXT >> 20} MiB of metadata; clean it with `gdal_translate`"
+        )
+    plain = html.unescape(metadata).upper()
+    if "OVERVIEW_FILE" in plain or "/VSI" in plain:
+        raise SceneError(
+            f"{path} refers to another file or server in its metadata; clean it with `gdal_translate`"
+        )
+    return tags
+
+
+def _fits(value: float, kind: np.dtype[Any]) -> bool:
+    limits = np.iinfo(kind)
+    return np.isfinite(value) and value == int(value) and limits.min <= value <= limits.max

@@ -1,0 +1,62 @@
+"""What a file says of itself, and how its pixels are asked for: plain values that name pixels and pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Grid, Window
+
+
+@dataclass(frozen=True)
+class Band:
+    """One band of a file: `index` counts from 1, `name` is empty where the file gives none.
+
+    A pixel is `nodata` where it equals that; `masked` bands have a mask beside nodata and alpha. `scale` and `offset`
+    are as declared, never applied. `colour` is what GDAL says that the band shows: red, alpha, palette, ...
+    """
+
+    index: int
+    name: str
+    dtype: str
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    masked: bool = False
+    colour: str = "undefined"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file whose pixels can be read: where they lie and what they are. No file is held open.
+
+    `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
+    `remarks` what the user should know where the file is used.
+    """
+
+    path: Path
+    grid: Grid
+    bands: tuple[Band, ...]
+    block: tuple[int, int]
+    overviews: tuple[int, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Pixels(Protocol):
+    """An open source. It belongs to one thread, and must not be used again after a read that failed."""
+
+    def read(self, bands: Sequence[int], window: Window) -> npt.NDArray[Any]:
+        """Pixels (band, row, col) of a window inside the grid; DamageError names the first damaged block."""
+
+    def mask(self, band: int, window: Window) -> npt.NDArray[np.bool_]:
+        """True where the file's own masks and nodata let pixels (row, col) of the band count."""
+
+    def means(
+        self, bands: Sequence[int], window: Window, shape: tuple[int, int]
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """A window at a smaller `shape` (rows, cols) for show: (band, row, col), and where all bands are valid."""
