@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 BEGUN := $(VENV)/.begun
 
 export NO_ALBUMENTATIONS_UPDATE = 1
-# A process a core and one thread each, up to 4; a file of tests stays in one process, whose fixtures they share.
-SPREAD := -n auto --maxprocesses 4 --dist loadfile
+# A process a core and one thread each, up to 4; who has done its tests takes half of those another has left.
+SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
 .PHONY: demo test check clean
 
@@ -19,6 +19,7 @@ test: $(READY)
 
 check: $(READY)
 	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy satae
 
 # BEGUN becomes READY when all is installed. Where it is still there, an install was cut short: start over.

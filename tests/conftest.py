@@ -142,6 +142,13 @@ def gpkg(tmp_path: Path, shared: Shared) -> Path:
     return shutil.copytree(finished(shared), tmp_path / "out") / "anomalies.gpkg"
 
 
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, which is the one that is worked in."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def _own_log() -> Iterator[None]:
     """The commands send satae's log to stderr; the tests after them want it back."""

@@ -59,11 +59,6 @@ class Time:
         self.seconds += seconds
 
 
-@pytest.fixture
-def time() -> Time:
-    return Time()
-
-
 def steps(time: Time, **how: object) -> Steps:
     """Steps that look at the time only when the work says something."""
     return Steps(now=time, beat=0, **how)  # type: ignore[arg-type]
@@ -76,7 +71,8 @@ def terminal(time: Time) -> Steps:
     return shown
 
 
-def test_a_stage_off_a_terminal_is_one_plain_line_at_the_end(capsys, time) -> None:
+def test_a_stage_off_a_terminal_is_one_plain_line_at_the_end(capsys) -> None:
+    time = Time()
     with steps(time).stage("tile x", 200, "px", brief=0) as bar:
         bar.add(50)
         bar.add(150)
@@ -85,7 +81,8 @@ def test_a_stage_off_a_terminal_is_one_plain_line_at_the_end(capsys, time) -> No
     assert err.startswith("tile x [####################] 100 %")
 
 
-def test_a_stage_on_a_terminal_rewrites_its_line(capsys, time) -> None:
+def test_a_stage_on_a_terminal_rewrites_its_line(capsys) -> None:
+    time = Time()
     with terminal(time).stage("tile x", 200, "px", brief=0) as bar:
         time.pass_(1)
         bar.update(50, "loss 1")
@@ -93,7 +90,8 @@ def test_a_stage_on_a_terminal_rewrites_its_line(capsys, time) -> None:
     assert "\r\x1b[2Ktile x [#####...............]  25 %" in err and "loss 1" in err and err.endswith("\n")
 
 
-def test_a_quiet_stage_says_nothing(capsys, time) -> None:
+def test_a_quiet_stage_says_nothing(capsys) -> None:
+    time = Time()
     with steps(time, quiet=True).stage("tile x", brief=0) as bar:
         time.pass_(100)
         bar.add(1)
@@ -103,7 +101,8 @@ def test_a_quiet_stage_says_nothing(capsys, time) -> None:
 
 
 @pytest.mark.parametrize("place", [steps, terminal])
-def test_a_stage_ends_without_a_claim_where_the_work_failed(capsys, time, place) -> None:
+def test_a_stage_ends_without_a_claim_where_the_work_failed(capsys, place) -> None:
+    time = Time()
     with pytest.raises(ValueError), place(time).stage("tile x", 200, "px", brief=0) as bar:
         time.pass_(30)
         bar.add(1)
@@ -111,7 +110,8 @@ def test_a_stage_ends_without_a_claim_where_the_work_failed(capsys, time, place)
     assert "100 %" not in capsys.readouterr().err
 
 
-def test_a_stage_leaves_a_line_only_where_it_took_two_seconds(capsys, time) -> None:
+def test_a_stage_leaves_a_line_only_where_it_took_two_seconds(capsys) -> None:
+    time = Time()
     every = steps(time)
     for name, seconds in (("export", 1.9), ("calibrate", 2.0)):
         with every.stage(name):
@@ -119,13 +119,15 @@ def test_a_stage_leaves_a_line_only_where_it_took_two_seconds(capsys, time) -> N
     assert capsys.readouterr().err == "calibrate  0:02 elapsed\n"
 
 
-def test_a_brief_stage_on_a_terminal_is_shown_and_taken_back(capsys, time) -> None:
+def test_a_brief_stage_on_a_terminal_is_shown_and_taken_back(capsys) -> None:
+    time = Time()
     with terminal(time).stage("export"):
         time.pass_(1)
     assert capsys.readouterr().err == "\r\x1b[2Kexport  0:00 elapsed\r\x1b[2K"
 
 
-def test_plain_lines_are_at_least_ten_seconds_apart(capsys, time) -> None:
+def test_plain_lines_are_at_least_ten_seconds_apart(capsys) -> None:
+    time = Time()
     with steps(time).stage("train", 100, "step") as bar:
         for _ in range(100):
             time.pass_(0.5)
@@ -135,7 +137,8 @@ def test_plain_lines_are_at_least_ten_seconds_apart(capsys, time) -> None:
     assert " 100 %" in lines[-1] and lines[-1].endswith("0:50 elapsed")
 
 
-def test_no_time_left_is_told_before_two_seconds_and_a_thousandth_of_the_work(time) -> None:
+def test_no_time_left_is_told_before_two_seconds_and_a_thousandth_of_the_work() -> None:
+    time = Time()
     with steps(time).stage("train", 10_000, "step") as bar:
         time.pass_(1.9)
         bar.update(500)
@@ -148,8 +151,9 @@ def test_no_time_left_is_told_before_two_seconds_and_a_thousandth_of_the_work(ti
         assert bar.left() is not None
 
 
-def test_the_time_left_follows_from_the_pace_of_late(time) -> None:
+def test_the_time_left_follows_from_the_pace_of_late() -> None:
     """A first step that takes a minute says nothing of the thousand that take a tenth of a second."""
+    time = Time()
     with steps(time).stage("train", 1000, "step") as bar:
         time.pass_(60)
         bar.update(1)
@@ -159,7 +163,8 @@ def test_the_time_left_follows_from_the_pace_of_late(time) -> None:
         assert bar.left() == pytest.approx(49.9, rel=0.02) and "0:50 left" in str(bar)
 
 
-def test_work_that_stands_still_has_more_and_more_time_left(time) -> None:
+def test_work_that_stands_still_has_more_and_more_time_left() -> None:
+    time = Time()
     with steps(time).stage("score", 100, "px") as bar:
         time.pass_(10)
         bar.update(50)
@@ -168,7 +173,8 @@ def test_work_that_stands_still_has_more_and_more_time_left(time) -> None:
         assert before is not None and (after := bar.left()) is not None and after > 5 * before
 
 
-def test_parts_of_something_else_are_named_after_it(capsys, time) -> None:
+def test_parts_of_something_else_are_named_after_it(capsys) -> None:
+    time = Time()
     with steps(time).under("baseline rx").stage("export"):
         time.pass_(5)
     assert capsys.readouterr().err.startswith("baseline rx: export  0:05")

@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -192,30 +192,30 @@ def test_a_file_size_limit_is_reported_and_keeps_old_outputs(
     assert contents(folder) == before and not list(folder.glob(".*"))
 
 
-@pytest.fixture
-def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+@contextmanager
+def mounted(place: Path, kilobytes: int) -> Iterator[Path]:
     """A file system of a few hundred kB."""
-    place = tmp_path / "disk"
     place.mkdir()
     mount = shutil.which("mount") or "mount"
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", f"size={request.param}k", "tmpfs", place], capture_output=True
-    )
-    if done.returncode:
+    size = f"size={kilobytes}k"
+    if subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", place], capture_output=True).returncode:
         pytest.skip("mounting a tmpfs is not permitted here")
-    yield place
-    subprocess.run(["umount", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", place], check=True)
 
 
-@pytest.mark.parametrize("disk", [16, 128, 300], indirect=True)
+@pytest.mark.parametrize("kilobytes", [16, 128, 300])
 def test_a_full_disk_is_reported_and_keeps_old_outputs(
-    disk: Path, scene_path: Path, model_path: Path
+    tmp_path: Path, scene_path: Path, model_path: Path, kilobytes: int
 ) -> None:
-    for name in OUTPUTS:
-        (disk / name).write_bytes(OLD)
-    failed(scored(disk, scene_path, model_path))
-    assert contents(disk) == {name: OLD for name in OUTPUTS}
-    assert not list(disk.glob(".*"))
+    with mounted(tmp_path / "disk", kilobytes) as disk:
+        for name in OUTPUTS:
+            (disk / name).write_bytes(OLD)
+        failed(scored(disk, scene_path, model_path))
+        assert contents(disk) == {name: OLD for name in OUTPUTS}
+        assert not list(disk.glob(".*"))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_any_work(

@@ -37,11 +37,6 @@ def typed(*words: object) -> Any:
     return result
 
 
-@pytest.fixture(autouse=True)
-def _folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def family(*changes: str, name: str = "dense") -> Family:
     (found,) = families.families([name], ["model.params.width=4", "model.params.code=6", *changes])
     return found
@@ -151,8 +146,8 @@ def test_refined_begins_at_pca_and_leaves_it_downwards() -> None:
     assert np.allclose(families.rebuild(found, learned), linear.rebuilt(learned, 6), atol=1e-3)
 
 
-def test_reconstruction_end_to_end(tmp_path: Path) -> None:
-    write_binary(archive := tmp_path / "cifar", batches(40))
+def test_reconstruction_end_to_end(here: Path) -> None:
+    write_binary(archive := here / "cifar", batches(40))
     words = ("--data", archive, "--families", "cifar10,conv", "--epochs", 1, "--limit", 60, "--out", "b")
     result = typed(*words, "--set", "train.min_steps=2", "--json")
     assert result.exit_code == 0, result.stderr
@@ -176,7 +171,7 @@ def test_reconstruction_end_to_end(tmp_path: Path) -> None:
     assert "exists; pass --overwrite" in typed(*words).stderr
 
 
-def test_one_class_end_to_end_from_a_python_archive() -> None:
+def test_one_class_end_to_end_from_a_python_archive(here: Path) -> None:
     write_python(Path("py"), batches(100))
     words = ("--data", "py", "--task", "one-class", "--families", "cifar10_restore,dense", "--epochs", 1)
     result = typed(*words, *SMALL, "--classes", "cat,7", "--seeds", "0,1", "--out", "b")
@@ -216,10 +211,8 @@ def test_one_class_end_to_end_from_a_python_archive() -> None:
         (["--data", "{0}", "--seeds", "1,1"], "--seeds 1,1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(
-    tmp_path: Path, words: list[str], message: str
-) -> None:
-    write_binary(archive := tmp_path / "cifar", batches(40))
+def test_what_makes_no_sense_is_refused_in_one_sentence(here: Path, words: list[str], message: str) -> None:
+    write_binary(archive := here / "cifar", batches(40))
     result = typed(*(word.format(archive) for word in words))
     assert (result.exit_code, result.stdout) == (2, "")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -227,7 +220,7 @@ def test_what_makes_no_sense_is_refused_in_one_sentence(
     assert list(Path().iterdir()) == [Path("cifar")]
 
 
-def test_a_hostile_archive_is_refused_and_leaves_nothing() -> None:
+def test_a_hostile_archive_is_refused_and_leaves_nothing(here: Path) -> None:
     write_python(Path("py"), batches(40))
     Path("py/data_batch_1").write_bytes(b"cos\nsystem\n(S'touch owned'\ntR.")
     result = typed("--data", "py", "--out", "b")

@@ -30,19 +30,22 @@ def digests(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, scene_path: Path, make_scene: MakeScene) -> Path:
-    """A folder of the user's own, which no command may touch."""
-    folder = tmp_path_factory.mktemp("inputs")
-    (folder / "scene.tif").write_bytes(scene_path.read_bytes())
-    make_scene(np.ones((1, 256, 320), "uint8"), name="mask.tif", folder=folder)
-    return folder
+def inputs_of(folder: Path) -> Path:
+    """The folder of the user's own beside that of the mission, which no command may touch."""
+    return folder.parent / "inputs"
 
 
 @pytest.fixture(scope="module")
-def mission(tmp_path_factory: pytest.TempPathFactory, inputs: Path) -> dict[str, Any]:
+def mission(
+    tmp_path_factory: pytest.TempPathFactory, scene_path: Path, make_scene: MakeScene
+) -> dict[str, Any]:
     """What the three commands say, and the folder where they were typed."""
-    folder = tmp_path_factory.mktemp("mission")
+    folder = tmp_path_factory.mktemp("mission") / "work"
+    inputs = inputs_of(folder)
+    for made in (folder, inputs):
+        made.mkdir()
+    (inputs / "scene.tif").write_bytes(scene_path.read_bytes())
+    make_scene(np.ones((1, 256, 320), "uint8"), name="mask.tif", folder=inputs)
     before = digests(inputs)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -118,7 +121,8 @@ def test_json_of_a_threshold_that_nothing_reaches_is_null(here: Path, tmp_path: 
         ("anomalies.gpkg", "result", {"anomalies", "review", "scenes"}),
     ],
 )
-def test_info_knows_the_four_kinds(here: Path, inputs: Path, name: str, kind: str, keys: set[str]) -> None:
+def test_info_knows_the_four_kinds(here: Path, name: str, kind: str, keys: set[str]) -> None:
+    inputs = inputs_of(here)
     path = (inputs if kind == "scene" else here) / name
     before = digests(path.parent)
     facts = told("info", path, "--check")
@@ -134,7 +138,8 @@ def test_info_of_a_name_with_odd_characters(here: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["cut.tif", "cut.gpkg", "cut.onnx", "missing.tif", "missing.gpkg", "."])
-def test_info_refuses_what_it_cannot_read(here: Path, inputs: Path, tmp_path: Path, name: str) -> None:
+def test_info_refuses_what_it_cannot_read(here: Path, tmp_path: Path, name: str) -> None:
+    inputs = inputs_of(here)
     source = {".tif": inputs / "scene.tif", ".gpkg": here / "anomalies.gpkg", ".onnx": here / "model.onnx"}
     if name.startswith("cut"):
         content = source[Path(name).suffix].read_bytes()
@@ -195,9 +200,8 @@ def test_help_loads_no_heavy_library() -> None:
         (["score", "--heatmap", "a.png", "--out", "b.gpkg"], "--heatmap a.png must end in .tif"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(
-    here: Path, inputs: Path, words: list[str], message: str
-) -> None:
+def test_what_makes_no_sense_is_refused_in_one_sentence(here: Path, words: list[str], message: str) -> None:
+    inputs = inputs_of(here)
     before = digests(here)
     assert message in refused(2, *(w.format(scene=inputs / "scene.tif") for w in words))
     assert digests(here) == before
@@ -208,7 +212,8 @@ def test_usage_errors_end_with_2(words: list[str]) -> None:
     assert typed(*words).exit_code == 2
 
 
-def test_existing_outputs_are_kept_without_overwrite(here: Path, inputs: Path) -> None:
+def test_existing_outputs_are_kept_without_overwrite(here: Path) -> None:
+    inputs = inputs_of(here)
     before = digests(here)
     assert "exists; pass --overwrite" in refused(3, "tile", inputs / "scene.tif")
     assert "exists; pass --overwrite" in refused(3, "train")
@@ -227,7 +232,8 @@ def test_overwrite_replaces_a_result_with_an_equal_one(here: Path, monkeypatch: 
     ].tolist() == ["2023-11-14T22:13:20Z"]
 
 
-def test_masks_and_areas_are_read_and_left_alone(here: Path, inputs: Path, tmp_path: Path) -> None:
+def test_masks_and_areas_are_read_and_left_alone(here: Path, tmp_path: Path) -> None:
+    inputs = inputs_of(here)
     before = digests(inputs)
     words = ("--mask", inputs / "mask.tif", "--top", 2, "--out", tmp_path / "a.gpkg")
     assert told("score", inputs / "scene.tif", *words)["anomalies"] == 2
@@ -235,8 +241,9 @@ def test_masks_and_areas_are_read_and_left_alone(here: Path, inputs: Path, tmp_p
 
 
 def test_several_scenes_and_stacked_bands_are_scored(
-    here: Path, inputs: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, tmp_path: Path
+    here: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, tmp_path: Path
 ) -> None:
+    inputs = inputs_of(here)
     twice = (inputs / "scene.tif", inputs / "scene.tif", "--top", 1)
     found = told("score", *twice, "--out", tmp_path / "two.gpkg")
     assert [s["scene"] for s in found["scenes"]] == ["scene", "scene-2"] and len(found["threshold"]) == 2
@@ -245,7 +252,8 @@ def test_several_scenes_and_stacked_bands_are_scored(
     assert stacked["threshold"] == found["threshold"][0]
 
 
-def test_damaged_blocks_stop_or_are_masked_with_exit_4(here: Path, inputs: Path, tmp_path: Path) -> None:
+def test_damaged_blocks_stop_or_are_masked_with_exit_4(here: Path, tmp_path: Path) -> None:
+    inputs = inputs_of(here)
     cut = tmp_path / "cut.tif"
     cut.write_bytes((inputs / "scene.tif").read_bytes()[:-20_000])
     assert "is damaged" in refused(2, "score", cut, "--out", tmp_path / "a.gpkg")

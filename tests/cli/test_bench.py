@@ -28,21 +28,17 @@ def typed(*words: object) -> Any:
     return result
 
 
-@pytest.fixture(autouse=True)
-def _rx_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """One fast method, and a folder of its own."""
+def rx_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One fast method."""
     monkeypatch.setattr(contest, "Contest", functools.partial(contest.Contest, classics=()))
-    monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory, make_scene: MakeScene) -> Path:
+def inputs_of(make_scene: MakeScene) -> Path:
     """A scene as `.mat` and as GeoTIFF, with truth."""
-    folder = tmp_path_factory.mktemp("inputs")
     cube, truth = np.random.default_rng(0).random((3, 48, 48)), np.zeros((48, 48), "uint8")
     truth[20:23, 20:23] = 1
+    folder = make_scene(cube, name="a.tif").parent
     scipy.io.savemat(folder / "a.mat", {"data": cube.transpose(1, 2, 0), "map": truth})
-    make_scene(cube, name="a.tif", folder=folder)
     make_scene(truth[None], name="a_shipmask.tif", folder=folder)
     return folder
 
@@ -55,7 +51,11 @@ def test_every_kind_has_help_with_an_example_and_is_documented(kind: str) -> Non
         assert re.search(rf"\bsatae bench {kind}\b", (Path(__file__).parents[2] / document).read_text())
 
 
-def test_table_goes_to_stdout_and_names_the_folder(inputs: Path) -> None:
+def test_table_goes_to_stdout_and_names_the_folder(
+    here: Path, monkeypatch: pytest.MonkeyPatch, make_scene: MakeScene
+) -> None:
+    rx_alone(monkeypatch)
+    inputs = inputs_of(make_scene)
     result = typed("ships", inputs, *RX, "--out", "b")
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
@@ -64,7 +64,11 @@ def test_table_goes_to_stdout_and_names_the_folder(inputs: Path) -> None:
     assert "exists; pass --overwrite" in typed("ships", inputs, *RX, "--out", "b").stderr
 
 
-def test_json_is_the_one_thing_on_stdout(inputs: Path) -> None:
+def test_json_is_the_one_thing_on_stdout(
+    here: Path, monkeypatch: pytest.MonkeyPatch, make_scene: MakeScene
+) -> None:
+    rx_alone(monkeypatch)
+    inputs = inputs_of(make_scene)
     words = ("masks", inputs / "a.tif", "--truth", inputs / "a_shipmask.tif", *RX, "--bands", "1-2", "--json")
     said = json.loads(typed(*words).stdout)
     assert (said["kind"], said["methods"], said["out"]) == ("masks", ["rx"], "bench")
@@ -90,7 +94,11 @@ def test_json_is_the_one_thing_on_stdout(inputs: Path) -> None:
         (["inject", "{0}/a.tif", "--shares", "2"], "--shares 2 must lie between 0 and 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_sentence(inputs: Path, words: list[str], message: str) -> None:
+def test_what_makes_no_sense_is_refused_in_one_sentence(
+    here: Path, monkeypatch: pytest.MonkeyPatch, make_scene: MakeScene, words: list[str], message: str
+) -> None:
+    rx_alone(monkeypatch)
+    inputs = inputs_of(make_scene)
     result = typed(*(word.format(inputs) for word in words))
     assert (result.exit_code, result.stdout) == (2, "")
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]

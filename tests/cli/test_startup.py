@@ -54,8 +54,7 @@ def loaded(folder: Path) -> set[str]:
     return set((folder / "loaded").read_text().split())
 
 
-@pytest.fixture
-def things(
+def things_of(
     scene_path: Path, tile_set: Path, model_path: Path, shared: Shared, tmp_path: Path
 ) -> dict[str, Path]:
     """What commands are given, by the words that stand for it."""
@@ -67,7 +66,10 @@ def things(
 
 
 @pytest.mark.parametrize("line", MAY_LOAD)
-def test_a_command_loads_what_it_uses_and_no_more(line: str, tmp_path: Path, things: dict[str, Path]) -> None:
+def test_a_command_loads_what_it_uses_and_no_more(
+    line: str, tmp_path: Path, scene_path: Path, tile_set: Path, model_path: Path, shared: Shared
+) -> None:
+    things = things_of(scene_path, tile_set, model_path, shared, tmp_path)
     with start(tmp_path, *(word.format_map(things) for word in line.split())) as command:
         _, error = command.communicate(timeout=300)
     assert command.returncode == 0, error

@@ -14,13 +14,7 @@ from satae.tiles import store
 from satae.training import export
 
 
-@pytest.fixture(scope="module")
-def proto(model_path):
-    return onnx.load(model_path)
-
-
-@pytest.fixture(scope="module")
-def sample(tile_set):
+def sample_of(tile_set):
     """Tiles as the model takes them."""
     opened = store.load(tile_set)
     return [
@@ -38,7 +32,9 @@ def types(proto: onnx.ModelProto, start: str) -> set[int]:
     return {i.data_type for i in proto.graph.initializer if i.name.startswith(start)}
 
 
-def test_half_precision_is_that_of_the_network_alone(proto, sample):
+def test_half_precision_is_that_of_the_network_alone(model_path, tile_set):
+    proto = onnx.load(model_path)
+    sample = sample_of(tile_set)
     half = precision.reduced(proto, "fp16", [], "it")
     assert types(half, "model.") == {TensorProto.FLOAT16}
     assert types(half, "input.") == types(half, "heads.") == {TensorProto.FLOAT}
@@ -49,7 +45,9 @@ def test_half_precision_is_that_of_the_network_alone(proto, sample):
     assert 0 < np.abs(ours - theirs).max() < 0.01 * ours.max()
 
 
-def test_dn_beyond_half_precision_pass(proto, sample):
+def test_dn_beyond_half_precision_pass(model_path, tile_set):
+    proto = onnx.load(model_path)
+    sample = sample_of(tile_set)
     half = precision.reduced(proto, "fp16", [], "it")
     low = {k: v.copy() for k, v in sample[0].items()}
     low["image"][:, :, :8] = 60_000.0  # 60,001 would be the same in half precision, 70,000 infinite
@@ -62,7 +60,9 @@ def test_dn_beyond_half_precision_pass(proto, sample):
     assert not np.array_equal(scored(half, sample[0]), scored(half, apart))
 
 
-def test_integers_are_in_the_layers_between_the_first_and_the_last(proto, sample):
+def test_integers_are_in_the_layers_between_the_first_and_the_last(model_path, tile_set):
+    proto = onnx.load(model_path)
+    sample = sample_of(tile_set)
     less = precision.reduced(proto, "int8", sample, "it")
     made = {o: n for n in less.graph.node for o in n.output}
     layers = [n for n in less.graph.node if n.op_type == "Conv" and n.input[1].startswith("model.")]
@@ -77,7 +77,9 @@ def test_integers_are_in_the_layers_between_the_first_and_the_last(proto, sample
     assert 0.95 < stats.spearmanr(ours, theirs).statistic < 1
 
 
-def test_norms_are_folded_into_convolutions(proto, sample):
+def test_norms_are_folded_into_convolutions(model_path, tile_set):
+    proto = onnx.load(model_path)
+    sample = sample_of(tile_set)
     assert "BatchNormalization" in {n.op_type for n in proto.graph.node}
     for kind in ("fp16", "int8"):
         less = precision.reduced(proto, kind, sample, "it")

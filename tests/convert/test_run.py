@@ -23,8 +23,7 @@ from satae.tiles import store
 from satae.training import run as training
 
 
-@pytest.fixture
-def here(model_path, tile_set, tmp_path, monkeypatch) -> Path:
+def folder_of(model_path, tile_set, tmp_path, monkeypatch) -> Path:
     """A working folder with model.onnx, runs/model and tiles/land."""
     shutil.copy(model_path, tmp_path)
     shutil.copytree(model_path.parent / "runs", tmp_path / "runs")
@@ -37,7 +36,8 @@ def left(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_half_precision_is_measured_and_remembered(here, scene_path):
+def test_half_precision_is_measured_and_remembered(model_path, tile_set, tmp_path, monkeypatch, scene_path):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     made = convert.convert(Path("runs/model"), None, Options(precision="fp16"))
     assert made.out == Path("model_fp16.onnx") and made.tiling is None
     model = runtime.load(made.out, "cpu")
@@ -51,7 +51,10 @@ def test_half_precision_is_measured_and_remembered(here, scene_path):
     assert result.out.exists() and result.scenes[0].verdict.domain == "same"
 
 
-def test_integers_are_scored_by_the_command_as_any_model(here, scene_path):
+def test_integers_are_scored_by_the_command_as_any_model(
+    model_path, tile_set, tmp_path, monkeypatch, scene_path
+):
+    folder_of(model_path, tile_set, tmp_path, monkeypatch)
     done = CliRunner().invoke(app, ["export", "model.onnx", "--precision", "int8"])
     assert done.exit_code == 0, done.stderr
     assert "held-out pixels: rank correlation of the map " in done.stdout
@@ -64,7 +67,8 @@ def test_integers_are_scored_by_the_command_as_any_model(here, scene_path):
         convert.convert(Path("model_int8.onnx"), None, Options(precision="fp16"))
 
 
-def test_a_model_that_loses_too_much_is_not_written(here, monkeypatch):
+def test_a_model_that_loses_too_much_is_not_written(model_path, tile_set, tmp_path, monkeypatch):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     monkeypatch.setattr(fidelity, "LEAST_RANK", 1.1)
     before = left(here)
     done = CliRunner().invoke(app, ["export", "runs/model", "--precision", "fp16"])
@@ -75,7 +79,8 @@ def test_a_model_that_loses_too_much_is_not_written(here, monkeypatch):
     assert left(here) == before
 
 
-def test_the_flavor_can_be_in_fewer_bits(here):
+def test_the_flavor_can_be_in_fewer_bits(model_path, tile_set, tmp_path, monkeypatch):
+    folder_of(model_path, tile_set, tmp_path, monkeypatch)
     options = Options("deepness", "fp16", nodata=0.0)
     made = convert.convert(Path("model.onnx"), None, options)
     assert made.out == Path("model_deepness_fp16.onnx")
@@ -86,7 +91,8 @@ def test_the_flavor_can_be_in_fewer_bits(here):
         runtime.load(made.out, "cpu")
 
 
-def test_an_older_file_is_replaced_only_when_asked(here):
+def test_an_older_file_is_replaced_only_when_asked(model_path, tile_set, tmp_path, monkeypatch):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     out = here / "other.onnx"
     out.write_bytes(b"precious")
     with pytest.raises(OutputError, match="--overwrite"):
@@ -97,14 +103,16 @@ def test_an_older_file_is_replaced_only_when_asked(here):
     assert left(here) == ["model.onnx", "other.onnx", "runs", "tiles"]
 
 
-def test_the_model_itself_is_never_replaced(here):
+def test_the_model_itself_is_never_replaced(model_path, tile_set, tmp_path, monkeypatch):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     before = Path("model.onnx").read_bytes()
     with pytest.raises(ConfigError, match="is the model itself"):
         convert.convert(Path("runs/model"), here / "model.onnx", Options("deepness", overwrite=True))
     assert Path("model.onnx").read_bytes() == before
 
 
-def test_a_run_is_known_by_its_recipe(here):
+def test_a_run_is_known_by_its_recipe(model_path, tile_set, tmp_path, monkeypatch):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     assert convert.model_file(Path("runs/model")) == Path("model.onnx")
     assert convert.model_file(Path("model.onnx")) == Path("model.onnx")
     (here / "runs" / "model" / "config.yaml").write_text("model: {name: conv}\n")
@@ -117,7 +125,8 @@ def test_a_run_is_known_by_its_recipe(here):
         convert.model_file(Path("tiles"))
 
 
-def test_the_loss_is_measured_on_what_was_learned_from(here):
+def test_the_loss_is_measured_on_what_was_learned_from(model_path, tile_set, tmp_path, monkeypatch):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     (here / "tiles" / "land").rename(here / "elsewhere")
     with pytest.raises(TilesError, match="no tile set of land in tiles"):
         convert.convert(Path("model.onnx"), None, Options(precision="fp16"))
@@ -143,7 +152,10 @@ def test_options_that_make_no_sense_are_refused(options, fault):
         Options(**options)
 
 
-def test_a_closed_form_is_exported_to_the_plugin_but_not_in_fewer_bits(here):
+def test_a_closed_form_is_exported_to_the_plugin_but_not_in_fewer_bits(
+    model_path, tile_set, tmp_path, monkeypatch
+):
+    here = folder_of(model_path, tile_set, tmp_path, monkeypatch)
     sets = [store.load(Path("tiles/land"))]
     recipe = config.load(None, ["model.name=rx"])
     training.train(sets, recipe, here / "rx.onnx", here / "runs" / "rx", device="cpu")

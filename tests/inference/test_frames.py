@@ -165,19 +165,20 @@ def test_an_emptier_frame_counts_less():
 SMALL = ["model.name=dense", "model.params.size=16", "model.params.width=4", "model.params.code=8"]
 
 
-@pytest.fixture(scope="module")
-def dense(shared: Shared, tile_set: Path) -> runtime.Model:
+def dense_of(shared: Shared, tile_set: Path) -> runtime.Model:
     folder = shared.trained(tile_set, *SMALL, "train.epochs=1", "train.min_steps=4")
     return runtime.load(folder / "model.onnx", "cpu", threads=1)
 
 
-def test_a_dense_model_says_how_it_is_blended(dense: runtime.Model):
+def test_a_dense_model_says_how_it_is_blended(shared: Shared, tile_set: Path):
+    dense = dense_of(shared, tile_set)
     card = dense.card
     assert (card.frame, card.stride, card.halo) == (16, 8, 8) and card.code_size == 8
     assert card.calibration is not None and card.calibration.pixels > 0
 
 
-def test_a_scene_is_scored_as_single_frames_blended_by_hand(dense: runtime.Model, scene: Scene):
+def test_a_scene_is_scored_as_single_frames_blended_by_hand(shared: Shared, tile_set: Path, scene: Scene):
+    dense = dense_of(shared, tile_set)
     alone = dataclasses.replace(dense, card=dense.card.model_copy(update={"frame": 0}))
     with scene.open() as reader:
         image, valid = reader.read(scene.grid.window)
@@ -198,8 +199,9 @@ def test_a_scene_is_scored_as_single_frames_blended_by_hand(dense: runtime.Model
 
 
 def test_one_and_four_workers_and_any_strips_give_equal_bytes(
-    dense: runtime.Model, scene: Scene, monkeypatch
+    shared: Shared, tile_set: Path, scene: Scene, monkeypatch
 ):
+    dense = dense_of(shared, tile_set)
     one, four = (list(scan(scene, dense, n)) for n in (1, 4))
     assert [m.tobytes() for _, m in one] == [m.tobytes() for _, m in four]
     whole = stitched(scene, dense)
@@ -208,7 +210,8 @@ def test_one_and_four_workers_and_any_strips_give_equal_bytes(
     assert stitched(scene, dense).tobytes() == whole.tobytes()
 
 
-def test_why_and_score_see_the_same_error(dense: runtime.Model, scene: Scene):
+def test_why_and_score_see_the_same_error(shared: Shared, tile_set: Path, scene: Scene):
+    dense = dense_of(shared, tile_set)
     with scene.open() as reader:
         image, valid = reader.read(scene.grid.window)
     error, rebuilt = dense.explained(image[None], valid[None])
@@ -223,7 +226,8 @@ def test_tiles_that_frames_do_not_fill_are_refused(tile_set: Path, tmp_path: Pat
         training.train([store.load(tile_set)], recipe, tmp_path / "m.onnx", tmp_path / "run", device="cpu")
 
 
-def test_a_card_whose_frames_do_not_fit_is_refused(dense: runtime.Model):
+def test_a_card_whose_frames_do_not_fit_is_refused(shared: Shared, tile_set: Path):
+    dense = dense_of(shared, tile_set)
     values = dense.card.model_dump() | {"halo": 4}
     with pytest.raises(ValueError, match="frames of 16 pixels are not 8 apart and 4 shared"):
         type(dense.card).model_validate(values)

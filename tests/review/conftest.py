@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Open, Page
-
-from satae.review.server import Server, ready
-from satae.review.store import Review
+from browsing import Open, Page, serving
 
 CHROMIUM = os.environ.get("SATAE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = (
@@ -39,35 +36,13 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[[Path], Server]]:
-    stops: list[Callable[[], None]] = []
-
-    def start(path: Path) -> Server:
-        opened = Review(path)
-        server = ready(opened, ("ship", "roof", "cloud"))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-
-        def stop() -> None:
-            server.stop()
-            thread.join()
-            opened.close()
-
-        stops.append(stop)
-        return server
-
-    yield start
-    for stop in stops:
-        stop()
-
-
-@pytest.fixture
-def enter(browser: Any, serve: Callable[[Path], Server]) -> Iterator[Open]:
+def enter(browser: Any) -> Iterator[Open]:
     """Open the page of a result; a fault in it or a request to elsewhere fails the test."""
     context = browser.new_context(viewport={"width": 1366, "height": 768}, reduced_motion="reduce")
     context.set_default_timeout(15_000)
     faults: list[str] = []
     links: list[str] = []
+    servers = ExitStack()
 
     def look(page: Page) -> None:
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -78,7 +53,7 @@ def enter(browser: Any, serve: Callable[[Path], Server]) -> Iterator[Open]:
 
     def start(path: Path | None, size: tuple[int, int] = (1366, 768)) -> Page:
         if path is not None:
-            server = serve(path)
+            server = servers.enter_context(serving(path))
             links.append(f"http://127.0.0.1:{server.keys.port}/")
             start.link = server.keys.link  # type: ignore[attr-defined]
         page = context.new_page()
@@ -89,6 +64,7 @@ def enter(browser: Any, serve: Callable[[Path], Server]) -> Iterator[Open]:
         return page
 
     start.faults = faults  # type: ignore[attr-defined]
-    yield start
-    context.close()
+    with servers:
+        yield start
+        context.close()
     assert faults == []

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import Open, eventually, expected, press, rank, said
+from browsing import Open, eventually, expected, press, rank, said, serving
 from results import HOSTILE, change, opinions, result
 
 
@@ -230,15 +230,15 @@ def test_without_rasters_there_are_outlines(enter: Open, gpkg: Path, missing: li
     eventually(lambda: opinions(gpkg)[0][0], "accepted")
 
 
-def test_a_server_that_ended_is_told(enter: Open, gpkg: Path, browser: Any, serve: Any) -> None:
-    server = serve(gpkg)
-    context = browser.new_context()
-    page = context.new_page()
-    page.goto(server.keys.link)
-    page.wait_for_selector("html[data-ready]")
-    server.stop()
-    page.wait_for_timeout(1000)
-    press(page, "a")
-    said(page, "satae review cannot be reached")
-    expected(page, "#row-1").to_have_attribute("data-status", "unreviewed")
-    context.close()
+def test_a_server_that_ended_is_told(enter: Open, gpkg: Path, browser: Any) -> None:
+    with serving(gpkg) as server:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(server.keys.link)
+        page.wait_for_selector("html[data-ready]")
+        server.stop()
+        page.wait_for_timeout(1000)
+        press(page, "a")
+        said(page, "satae review cannot be reached")
+        expected(page, "#row-1").to_have_attribute("data-status", "unreviewed")
+        context.close()

@@ -36,14 +36,14 @@ def rx_file(shared: Shared, tile_set: Path) -> Path:
     )
 
 
-@pytest.fixture(scope="module")
-def other(shared: Shared, tile_set: Path) -> Baseline:
+def other_of(shared: Shared, tile_set: Path) -> Baseline:
     return baseline.opened(rx_file(shared, tile_set), "cpu", 1)
 
 
 def test_p_is_that_of_the_largest_score_when_the_baseline_scores_alone(
-    scene: Scene, model: runtime.Model, other: Baseline, tmp_path: Path
+    scene: Scene, model: runtime.Model, shared: Shared, tile_set: Path, tmp_path: Path
 ) -> None:
+    other = other_of(shared, tile_set)
     frame = layer(run(tmp_path, model, scene, rule=RULE, baseline=other))
     alone = heat(run(tmp_path, other.model, scene, name="alone.gpkg", rule=Threshold(50.0)))
     calibration = other.model.card.calibration
@@ -74,8 +74,9 @@ def test_agreement_counts_what_is_as_rare_as_the_weakest_of_the_model() -> None:
 
 
 def test_a_region_over_several_cells_gets_the_largest_of_all(
-    scene: Scene, other: Baseline, landscape: synthetic.Synthetic
+    scene: Scene, shared: Shared, tile_set: Path, landscape: synthetic.Synthetic
 ) -> None:
+    other = other_of(shared, tile_set)
     small = Baseline("rx", replace(other.model, card=other.model.card.model_copy(update={"core": 32})))
     polygon = shapely.MultiPolygon([shapely.box(100, 40, 230, 170)])
     found: list[Any] = [type("Region", (), {"polygon": polygon})()]
@@ -84,8 +85,9 @@ def test_a_region_over_several_cells_gets_the_largest_of_all(
 
 
 def test_an_uncalibrated_baseline_and_one_that_does_not_fit_are_refused(
-    scene: Scene, model: runtime.Model, other: Baseline, make_scene: MakeScene, tmp_path: Path
+    scene: Scene, model: runtime.Model, shared: Shared, tile_set: Path, make_scene: MakeScene, tmp_path: Path
 ) -> None:
+    other = other_of(shared, tile_set)
     bare = replace(model, card=model.card.model_copy(update={"calibration": None}))
     with pytest.raises(ModelError, match="is not calibrated; train it again"):
         Baseline("bare", bare)
@@ -96,15 +98,17 @@ def test_an_uncalibrated_baseline_and_one_that_does_not_fit_are_refused(
 
 
 def test_a_named_baseline_is_what_train_would_make_of_the_scenes_tiles(
-    scene: Scene, tile_set: Path, other: Baseline
+    scene: Scene, tile_set: Path, shared: Shared
 ) -> None:
+    other = other_of(shared, tile_set)
     made = fitting.fitted("rx_shrunk", [scene], tile_set.parent, size=32, device="cpu", workers=1)
     assert made.name == "rx_shrunk" and made.model.card.calibration == other.model.card.calibration
 
 
 def test_without_tiles_they_are_cut_and_removed(
-    scene: Scene, other: Baseline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, shared: Shared, tile_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    other = other_of(shared, tile_set)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     made = fitting.fitted("rx_shrunk", [scene, scene], tmp_path / "none", size=32, device="cpu", workers=1)
     assert made.model.card.calibration == other.model.card.calibration

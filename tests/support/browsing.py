@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from satae.review.server import Server, ready
+from satae.review.store import Review
 
 Page = Any
 Open = Callable[..., Page]
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[Server]:
+    """The review of a result, served by a thread of its own."""
+    opened = Review(path)
+    server = ready(opened, ("ship", "roof", "cloud"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+        thread.join()
+        opened.close()
 
 
 def press(page: Page, keys: str) -> None:

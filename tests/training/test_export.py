@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,8 @@ def exported(request: pytest.FixtureRequest) -> tuple[Detector, onnx.ModelProto]
     return found, export.to_onnx(found, BANDS)
 
 
-@pytest.fixture(scope="module")
-def plain() -> tuple[Detector, bytes]:
+@cache
+def plain_of() -> tuple[Detector, bytes]:
     found = made("conv", ("mse", {}))
     return found, export.to_onnx(found, BANDS).SerializeToString(deterministic=True)
 
@@ -134,7 +135,8 @@ def test_nothing_of_this_machine_is_in_the_graph(exported):
     assert b".py" not in content
 
 
-def test_the_same_weights_give_the_same_bytes(plain):
+def test_the_same_weights_give_the_same_bytes():
+    plain = plain_of()
     again = export.to_onnx(made("conv", ("mse", {})), BANDS)
     assert again.SerializeToString(deterministic=True) == plain[1]
 
@@ -147,12 +149,14 @@ def test_parity_is_measured(exported):
     assert found.rank_correlation > 0.99999
 
 
-def test_another_graph_fails_parity(plain):
+def test_another_graph_fails_parity():
+    plain = plain_of()
     with pytest.raises(ModelError, match=r"^the exported model differs from torch by .*it was not written$"):
         export.parity(made("conv", ("mse", {}), seed=1), plain[1], *batch(4, SIZE, SIZE))
 
 
-def test_a_graph_that_gives_no_numbers_fails_parity(plain):
+def test_a_graph_that_gives_no_numbers_fails_parity():
+    plain = plain_of()
     detector = made("conv", ("mse", {}))
     for weight in detector.parameters():
         weight.data.fill_(torch.nan)
