@@ -22,16 +22,15 @@ import shapely
 
 from satae.errors import ConfigError, OutputError
 from satae.formats import Writer
-from satae.gis import layers
-from satae.gis.layers import ANOMALY_COLUMNS, SceneLayer
-from satae.gis.qgisform import REVIEW_STATUSES
+from satae.gis.columns import LAYERS, REVIEW_STATUSES, kinds
+from satae.gis.layers import SceneLayer, polygons_of, store
 from satae.grid import Grid
 from satae.publish import SIDE_FILES
 
 UNREVIEWED, ACCEPTED, REJECTED = REVIEW_STATUSES
 REGIONS, BEFORE = "anomalies", "reviewed_before"  # layers
 GPKG = ".gpkg"
-REVIEW = [name for name in ANOMALY_COLUMNS if name.startswith("review_")]
+REVIEW = [name for name in LAYERS[REGIONS] if name.startswith("review_")]
 LEAST = 0.3  # intersection over union at which a region is the same one, outlined anew
 Bools = npt.NDArray[np.bool_]
 
@@ -40,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decisions:
-    """Reviewed regions: `frame` has ANOMALY_COLUMNS and polygons, numbered from 0, in the CRS of their file."""
+    """Reviewed regions: `frame` has the columns of the layer and polygons, numbered from 0, in their file's CRS."""
 
     path: Path
     frame: Any
@@ -111,9 +110,9 @@ def _layers(path: Path) -> list[Any]:
 
 
 def _reviewed(frame: Any) -> Any:
-    """The reviewed rows of a layer with all of ANOMALY_COLUMNS; numbers that it lacks are NaN, texts empty."""
-    table = pd.DataFrame(frame).reindex(columns=list(ANOMALY_COLUMNS))
-    texts = [name for name, kind in ANOMALY_COLUMNS.items() if kind == "str"]
+    """The reviewed rows of a layer with all of its columns; numbers that it lacks are NaN, texts empty."""
+    table = pd.DataFrame(frame).reindex(columns=list(LAYERS[REGIONS]))
+    texts = [name for name, column in LAYERS[REGIONS].items() if column.python is str]
     table[texts] = table[texts].astype(object).where(table[texts].notna(), "")
     table["review_status"] = table["review_status"].replace("", UNREVIEWED)
     told = (table["review_status"] != UNREVIEWED) | (table[REVIEW[1:]] != "").any(axis=1)
@@ -136,55 +135,58 @@ def matched(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LEAST) 
     return sorted(pairs.items())
 
 
-def carry(sources: Sequence[Decisions], scenes: Sequence[SceneLayer]) -> list[Carried]:
-    """Give the rows of `scenes` the decisions on their regions; of several sources the first has its way.
+def carry(
+    sources: Sequence[Decisions], scenes: Sequence[SceneLayer]
+) -> tuple[list[SceneLayer], list[Carried]]:
+    """The scenes with the decisions on their regions; of several sources the first has its way.
 
-    Rows that no decision is on are unreviewed afterwards.
+    Regions that no decision is on are unreviewed.
     """
-    for s in scenes:
-        for row in s.anomalies:
-            row |= dict.fromkeys(REVIEW, "") | {"review_status": UNREVIEWED}
-    taken: set[int] = set()
-    return [_carried(decisions, scenes, taken) for decisions in sources]
+    bare: dict[str, Any] = dict.fromkeys(REVIEW, "") | {"review_status": UNREVIEWED}
+    fresh = [replace(s, regions=[replace(region, **bare) for region in s.regions]) for s in scenes]
+    taken: set[tuple[int, int]] = set()
+    return fresh, [_carried(decisions, fresh, taken) for decisions in sources]
 
 
-def _carried(decisions: Decisions, scenes: Sequence[SceneLayer], taken: set[int]) -> Carried:
-    """The same of one source; `taken` has the identities of rows that are settled, and is added to."""
+def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[int, int]]) -> Carried:
+    """The same of one source, in place; `taken` has the (scene, region) that are settled, and is added to."""
     found: list[int] = []
-    for s in scenes:
+    for number, s in enumerate(scenes):
         if (decisions.frame.crs is None) != (s.grid.crs is None):
             continue
-        free = [i for i, row in enumerate(s.anomalies) if id(row) not in taken]
-        numbers, polygons = decisions.on(s.scene["scene"], s.grid)
-        for old, new in matched(polygons, s.polygons[free]):
-            row = s.anomalies[free[new]]
-            row |= decisions.frame.loc[numbers[old], REVIEW].to_dict()
-            taken.add(id(row))
+        regions = list(s.regions)
+        free = [i for i in range(len(regions)) if (number, i) not in taken]
+        numbers, polygons = decisions.on(s.scene.scene, s.grid)
+        for old, new in matched(polygons, polygons_of([regions[i] for i in free])):
+            said = decisions.frame.loc[numbers[old], REVIEW].to_dict()
+            regions[free[new]] = replace(regions[free[new]], **said)
+            taken.add((number, free[new]))
             found.append(int(numbers[old]))
+        scenes[number] = replace(s, regions=regions)
     return Carried(len(found), decisions.frame.drop(index=found))
 
 
 def write_over(
     write: Writer, draft: Path, out: Path, scenes: Sequence[SceneLayer], created: str, also: Decisions | None
-) -> Carried | None:
+) -> tuple[list[SceneLayer], Carried | None]:
     """Write layers that will replace `out` to `draft`, with the decisions on it, then those of `also`.
 
     Reviewed regions that the new result does not have are kept in a layer of their own, which is read again the
     next time; a format of one layer has them in a GeoPackage beside it (`beside`), whose draft lies beside
-    `draft`. Where `out` was reviewed further in the meantime it is done again. Gives what became of the decisions
-    in `out`, None where that is no earlier result.
+    `draft`. Where `out` was reviewed further in the meantime it is done again. Gives the layers with the decisions,
+    and what became of those in `out`, None where that is no earlier result.
     """
     while True:
         stamp, own = _stamp(out), _earlier(out)
         stale = also is not None and also.path.resolve() == out.resolve()  # what was read of it before
-        carried = carry([d for d in (own, None if stale else also) if d is not None], scenes)
-        write(draft, out.name, scenes, created)
+        layers, carried = carry([d for d in (own, None if stale else also) if d is not None], scenes)
+        write(draft, out.name, layers, created)
         holder = draft if out.suffix.lower() == GPKG else beside(draft)
         if own is not None and (len(carried[0].lost) or (holder != draft and beside(out).exists())):
             keep(holder, holder.name, carried[0].lost, created)
         if _stamp(out) == stamp:
             place = f"layer {BEFORE}" if holder == draft else holder.name
-            return replace(carried[0], place=place) if own is not None else None
+            return layers, replace(carried[0], place=place) if own is not None else None
         for path in (draft, beside(draft)):
             path.unlink(missing_ok=True)
 
@@ -231,8 +233,8 @@ def keep(path: Path, name: str, lost: Any, created: str) -> None:
     moment = datetime.fromisoformat(created).strftime("%Y-%m-%dT%H:%M:%S.000Z")
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
     try:
-        layers.store(
-            lost.astype(ANOMALY_COLUMNS), path, name=name, driver="GPKG", layer=BEFORE, kind="MultiPolygon",
+        store(
+            lost.astype(kinds(REGIONS)), path, name=name, driver="GPKG", layer=BEFORE, kind="MultiPolygon",
             layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
             dataset_options={} if path.exists() else {"VERSION": "1.3"},
         )  # fmt: skip

@@ -10,8 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from scipy import special, stats
 from scipy.spatial import distance
 
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
-from satae.gis.layers import ranked
+from satae.gis.columns import Region
 
 STRENGTH = 2.0  # prior deviation of the log-odds
 LENGTH = 1.0  # root mean square difference of signatures, in deviations, over which decisions carry
@@ -38,25 +37,30 @@ class Preferred:
     moved: int
 
 
-def prefer(rows: Sequence[dict[str, Any]], decisions: Decisions) -> Preferred:
-    """Set the feedback of rows of the anomalies layer, by which `layers.ranked` moves them.
+def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region], Preferred]:
+    """The regions, in their order, with the feedback by which `columns.ranked` moves them.
 
     Decisions of another number of bands, or of a version without signatures, are not used.
     """
     judged = decisions.frame[decisions.are(ACCEPTED) | decisions.are(REJECTED)]
-    wanted = _parsed([row["signature"] for row in rows])
+    wanted = _parsed([region.signature for region in regions])
     length = max(map(len, wanted), default=0)
     known = _parsed(judged["signature"])
     usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
     accepted = np.asarray(judged["review_status"] == ACCEPTED, bool)[usable]
-    before = ranked([rows])
-    if len(accepted) and rows:
+    moved = list(regions)
+    if len(accepted) and regions:
         decided = np.array([k for k, good in zip(known, usable, strict=True) if good])
-        for row, value in zip(rows, odds(decided, accepted, np.array(wanted)), strict=True):
-            row["feedback"] = float(value)
-    moved = sum(one is not other for one, other in zip(before, ranked([rows]), strict=True))
+        values = odds(decided, accepted, np.array(wanted))
+        moved = [replace(r, feedback=float(value)) for r, value in zip(regions, values, strict=True)]
     count = int(accepted.sum())
-    return Preferred(count, len(accepted) - count, len(judged) - len(accepted), moved)
+    changed = sum(one != other for one, other in zip(_order(regions), _order(moved), strict=True))
+    return moved, Preferred(count, len(accepted) - count, len(judged) - len(accepted), changed)
+
+
+def _order(regions: Sequence[Region]) -> list[int]:
+    """The numbers of regions in the order of their ranks."""
+    return sorted(range(len(regions)), key=lambda i: regions[i].key)
 
 
 def _parsed(texts: Iterable[str]) -> list[list[float]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +17,22 @@ import pyproj
 import shapely
 
 from satae.errors import ConfigError, OutputError
+from satae.gis.columns import Footprint, Region, Tiles, kinds, ranked, values
 from satae.grid import Grid
 
 CHUNK = 50_000  # tile rows held at once
-ANOMALY_COLUMNS = {
-    "anomaly_id": "str", "rank": "int32", "scene": "str", "score": "float64", "p_value": "float64",
-    "peak": "float64", "mean": "float64", "area_m2": "float64", "pixels": "int64", "top_band": "str",
-    "band_shares": "str", "spectral_share": "float64", "baseline": "str", "baseline_score": "float64",
-    "baseline_p": "float64", "feedback": "float64", "signature": "str", "chip": "str", "review_status": "str",
-    "review_label": "str", "review_note": "str",
-}  # fmt: skip
-TILE_COLUMNS = {
-    "scene": "str", "row": "int32", "col": "int32", "score": "float64", "p_value": "float64",
-    "valid_fraction": "float64",
-}  # fmt: skip
-SCENE_COLUMNS = {
-    "scene": "str", "path": "str", "crs": "str", "gsd_m": "float64", "bands": "str",
-    "valid_fraction": "float64", "anomalies": "int64", "threshold": "float64", "rule": "str",
-    "domain": "str", "domain_note": "str", "model_sha256": "str", "satae_version": "str", "provider": "str",
-    "created": "str",
-}  # fmt: skip
-COLUMNS = {"anomalies": ANOMALY_COLUMNS, "tiles": TILE_COLUMNS, "scenes": SCENE_COLUMNS}
 
 
 @dataclass(frozen=True)
 class SceneLayer:
-    """What one scene puts into the layers.
-
-    `anomalies` and `scene` are rows as named in ANOMALY_COLUMNS and SCENE_COLUMNS; `polygons` belong to
-    `anomalies`, in map coordinates. `tiles` gives columns as in TILE_COLUMNS, `corners` (n, 4, 2) the tiles'
-    map coordinates. `heatmap` is the file name beside the result, `maximum` its largest value.
-    """
+    """What one scene puts into the layers; `heatmap` is the file beside the result, `maximum` its largest value."""
 
     grid: Grid
-    anomalies: list[dict[str, Any]]
-    polygons: npt.NDArray[Any]
-    tiles: dict[str, npt.NDArray[Any]]
-    corners: npt.NDArray[np.float64]
-    scene: dict[str, Any]
+    regions: Sequence[Region]
+    tiles: Tiles
+    scene: Footprint
     heatmap: str
     maximum: float
-
-
-def ranked(rows: Iterable[Iterable[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The rows of several scenes in the order of their ranks: by score, moved by feedback where there is some."""
-
-    def key(row: dict[str, Any]) -> tuple[float, float, str]:
-        feedback = row["feedback"]
-        return -(row["score"] + (0.0 if math.isnan(feedback) else feedback)), -row["peak"], row["anomaly_id"]
-
-    return sorted((row for scene in rows for row in scene), key=key)
 
 
 def common_crs(grids: Sequence[Grid]) -> str | None:
@@ -83,15 +48,23 @@ def common_crs(grids: Sequence[Grid]) -> str | None:
     return pyproj.CRS.from_epsg(4326).to_wkt()
 
 
+def with_ranks(scenes: Sequence[SceneLayer]) -> list[SceneLayer]:
+    """The layers with the rank of each region among those of all scenes."""
+    order = ranked(region for s in scenes for region in s.regions)
+    ranks = {id(region): rank for rank, region in enumerate(order, 1)}
+    return [replace(s, regions=[replace(r, rank=ranks[id(r)]) for r in s.regions]) for s in scenes]
+
+
 def anomalies(scenes: Sequence[SceneLayer]) -> Any:
     """The anomalies of all scenes by rank, which is filled in, as a GeoDataFrame in the common CRS.
 
     Raises OutputError, as those below do, where a geometry is not finite or not valid.
     """
-    for rank, row in enumerate(ranked(s.anomalies for s in scenes), 1):
-        row["rank"] = rank
     crs = common_crs([s.grid for s in scenes])
-    frames = [_frame("anomalies", s.anomalies, s.polygons, crs, s.grid) for s in scenes]
+    frames = []
+    for s in with_ranks(scenes):
+        rows = [values(region) for region in s.regions]
+        frames.append(_frame("anomalies", rows, polygons_of(s.regions), crs, s.grid))
     return geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs).sort_values("rank")
 
 
@@ -99,22 +72,30 @@ def tiles(scenes: Sequence[SceneLayer]) -> Iterator[Any]:
     """The tiles of all scenes, so many rows at once, at least one frame a scene."""
     crs = common_crs([s.grid for s in scenes])
     for s in scenes:
-        for start in range(0, max(1, len(s.corners)), CHUNK):
+        for start in range(0, max(1, len(s.tiles.corners)), CHUNK):
             part = slice(start, start + CHUNK)
-            data = {name: values[part] for name, values in s.tiles.items()}
-            yield _frame("tiles", data, shapely.polygons(s.corners[part]), crs, s.grid)
+            data = {name: numbers[part] for name, numbers in values(s.tiles).items()}
+            yield _frame("tiles", data, shapely.polygons(s.tiles.corners[part]), crs, s.grid)
 
 
 def footprints(scenes: Sequence[SceneLayer]) -> Iterator[Any]:
     """The outline of each scene, a frame each."""
     crs = common_crs([s.grid for s in scenes])
     for s in scenes:
-        yield _frame("scenes", [s.scene], np.array([shapely.Polygon(s.grid.footprint())]), crs, s.grid)
+        outline = np.array([shapely.Polygon(s.grid.footprint())])
+        yield _frame("scenes", [values(s.scene)], outline, crs, s.grid)
+
+
+def polygons_of(regions: Sequence[Region]) -> npt.NDArray[Any]:
+    """Where regions lie, in map coordinates (n)."""
+    out = np.empty(len(regions), object)
+    out[:] = [region.polygon for region in regions]
+    return out
 
 
 def _frame(layer: str, data: Any, geometry: npt.NDArray[Any], crs: str | None, scene: Grid) -> Any:
-    columns = COLUMNS[layer]
-    table = pd.DataFrame(data, columns=list(columns)).astype(columns)
+    types = kinds(layer)
+    table = pd.DataFrame(data, columns=list(types)).astype(types)
     shapes = geopandas.GeoSeries(geometry, crs=scene.crs)
     frame = geopandas.GeoDataFrame(table, geometry=shapes, crs=scene.crs)
     frame = frame if scene.crs == crs else frame.to_crs(crs)

@@ -20,7 +20,6 @@ from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
 
 from satae.gis import qgisform
-from satae.gis.qgisform import REVIEW_STATUSES as REVIEW_STATUSES
 from satae.gis.qgisxml import add, data_defined, document, option
 
 VERSION = "3.22.0"

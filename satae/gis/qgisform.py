@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
+from satae.gis.columns import REVIEW_STATUSES
 from satae.gis.qgisxml import Value, add, option
-
-REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
 
 FORM = {
     "review": "review_status review_label review_note",

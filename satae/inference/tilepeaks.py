@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Grid, Window
-from satae.inference.calibrate import Calibration
 
 
 @dataclass
@@ -40,24 +38,15 @@ class Maxima:
             np.add.reduceat(valid, rows, axis=0, dtype=np.int64), cols, axis=1
         )
 
-    def columns(self, scene: str, calibration: Calibration) -> tuple[dict[str, Any], npt.NDArray[np.float64]]:
-        """Columns of the tiles layer and corners (n, 4, 2) of tiles with a valid pixel."""
-        row, col = np.nonzero(self.count)
+    def corners(
+        self, row: npt.NDArray[np.int64], col: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Map coordinates (n, 4, 2) of tiles, counted in tiles, and how many pixels of the grid each holds."""
         top, left = row * self.size, col * self.size
         bottom = np.minimum(top + self.size, self.grid.height)
         right = np.minimum(left + self.size, self.grid.width)
-        exponent = calibration.tile.exponent(self.peak[row, col])
-        share = self.count[row, col] / ((bottom - top) * (right - left))
-        data = {
-            "scene": np.full(len(row), scene, object),
-            "row": row,
-            "col": col,
-            "score": exponent,
-            "p_value": 10.0**-exponent,
-            "valid_fraction": share,
-        }
         ring = np.stack([[top, bottom, bottom, top], [left, left, right, right]])
-        return data, self.grid.xy(ring[0], ring[1]).transpose(1, 0, 2)
+        return self.grid.xy(ring[0], ring[1]).transpose(1, 0, 2), np.asarray((bottom - top) * (right - left))
 
 
 def _cuts(start: int, stop: int, size: int) -> list[int]:

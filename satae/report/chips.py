@@ -9,7 +9,10 @@ import json
 import os
 import re
 import shutil
+import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +37,48 @@ CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
 Picture = npt.NDArray[np.uint8]
 
 
-def draw(look: Look, heat: npt.NDArray[np.float32], fitted: Normalization, maximum: float) -> Picture:
-    """Three panels (row, col, 3) in OpenCV's order of colours; the region's outline lies just outside it.
+def panels(
+    look: Look, heat: npt.NDArray[np.float32], fitted: Normalization, maximum: float
+) -> npt.NDArray[np.uint8]:
+    """What a chip is drawn from (side, side, 10): scene, expectation and heatmap in colour, and the region.
 
     `heat` (row, col) is the heatmap in the look's window, coloured from 0 to the end of the ramp that QGIS
     draws it with. Pixels that do not count are grey.
     """
-    scale = max(1, PANEL // look.window.height)
-    panels = [
+    shown = [
         composite(look.image, fitted),
         composite(look.expected, fitted),
         _coloured(heat, qgis.ramp_top(maximum)),
     ]
-    inside = _enlarged(look.inside.astype(np.uint8), scale)
+    for panel in shown:
+        panel[~look.valid] = GREY
+    return np.concatenate([*shown, look.inside.astype(np.uint8)[..., None]], axis=2)
+
+
+def draw(kept: npt.NDArray[np.uint8]) -> Picture:
+    """A chip (row, col, 3) of `panels`, in OpenCV's order of colours; the outline lies just outside the region."""
+    scale = max(1, PANEL // len(kept))
+    inside = _enlarged(kept[..., -1], scale)
     ring = (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0)
     shown: list[npt.NDArray[Any]] = []
-    for panel in panels:
-        panel[~look.valid] = GREY
-        large = _enlarged(panel, scale)
+    for first in (0, 3, 6):
+        large = _enlarged(kept[..., first : first + 3], scale)
         large[ring] = OUTLINE
         shown += [large, np.full((len(large), GAP, 3), 255, np.uint8)]
     return np.concatenate(shown[:-1], axis=1)
+
+
+@contextmanager
+def keeping(path: Path) -> Iterator[Callable[[int, npt.NDArray[np.uint8]], None]]:
+    """A function that adds the panels of a region, by its number, to an archive that `numpy.load` reads."""
+    with zipfile.ZipFile(path, "w") as archive:
+
+        def keep(number: int, kept: npt.NDArray[np.uint8]) -> None:
+            entry = zipfile.ZipInfo(f"{number}.npy")  # dated 1980, so that the bytes repeat
+            with archive.open(entry, "w") as file:
+                np.lib.format.write_array(file, kept, allow_pickle=False)
+
+        yield keep
 
 
 def composite(dn: npt.NDArray[Any], fitted: Normalization) -> Picture:

@@ -28,6 +28,16 @@ BANDS = 3
 Ints = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Picture:
+    """A finished overview: PNGs of the scene and of its heatmap, (rows, cols) cells of `step` x `step` pixels."""
+
+    step: int
+    shape: tuple[int, int]
+    scene: bytes
+    heat: bytes
+
+
 class Overview:
     """A picture of at most `side` cells a row or column, each of `step` x `step` pixels.
 
@@ -73,6 +83,10 @@ class Overview:
     def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:
         """Take in a window of the heatmap, NaN where not scored."""
         self.heat.add(window, heat)
+
+    def picture(self, fitted: Normalization) -> Picture:
+        """What was seen so far."""
+        return Picture(self.step, self.shape, self.scene_png(fitted), self.heat_png())
 
     def scene_png(self, fitted: Normalization) -> bytes:
         """The scene, coloured as chips are, grey where no pixel counts."""

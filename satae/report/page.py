@@ -13,7 +13,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 import shapely
@@ -22,13 +21,13 @@ import satae
 from satae.console import counted, printable
 from satae.errors import OutputError
 from satae.gis import qgis
-from satae.gis.layers import SceneLayer, ranked
+from satae.gis.columns import REVIEW_STATUSES, Region
+from satae.gis.layers import SceneLayer
 from satae.grid import Grid, crs_name
 from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
-from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
-from satae.report.overview import Overview
+from satae.report.overview import Picture
 
 MAP = 1000  # units of the longer side of a drawn scene
 CELLS = 1000  # of the longer side of a single overview; several share the area of one
@@ -49,15 +48,15 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Chapter:
-    """A scene in the report: its rows in the layers, its regions in pixels and in their order, its picture.
+    """A scene in the report: its rows in the layers, the files that it is made of, its picture.
 
     `threshold` is in the unit of the heatmap and may be infinite, `smallest` a region in pixels; `remarks` are
     sentences for people.
     """
 
     layer: SceneLayer
-    found: Sequence[Anomaly]
-    overview: Overview
+    files: Sequence[Path]
+    view: Picture
     threshold: float
     smallest: int
     remarks: Sequence[str]
@@ -102,12 +101,10 @@ def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, aske
     _add(head, "title", f"{out.name}: anomalies")
     _add(head, "style").text = style
     body = _add(page, "body")
-    rows = ranked(c.layer.anomalies for c in chapters)
-    ranks = {row["anomaly_id"]: rank for rank, row in enumerate(rows, 1)}
     _opening(body, out, chapters)
     for chapter in chapters[:PICTURES]:
-        _scene(body, chapter, model.card, ranks)
-    _regions(body, rows, chapters, out, chips)
+        _scene(body, chapter)
+    _regions(body, chapters, out, chips)
     _thresholds(body, chapters, model.card, asked)
     _provenance(body, chapters, model)
     text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
@@ -132,24 +129,24 @@ def _data(png: bytes) -> str:
 
 
 def _opening(body: Element, out: Path, chapters: Sequence[Chapter]) -> None:
-    total = sum(len(c.layer.anomalies) for c in chapters)
+    total = sum(len(c.layer.regions) for c in chapters)
     _add(body, "h1", out.name)
     where = f"{counted(total, 'region')} in {counted(len(chapters), 'scene')}"
     scene = chapters[0].layer.scene
-    _add(body, "p", f"{where} out of place · {scene['rule']} · {scene['created']}", kind="muted")
+    _add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
     _add(body, "p", ABOUT)
 
 
-def _scene(body: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -> None:
+def _scene(body: Element, chapter: Chapter) -> None:
     row, grid = chapter.layer.scene, chapter.layer.grid
-    _add(body, "h2", row["scene"])
+    _add(body, "h2", row.scene)
     for remark in chapter.remarks:
         _add(body, "p", remark, kind="note")
     at = "" if math.isinf(chapter.threshold) else f", {chapter.threshold:.3g} or more in the heatmap"
     _add(
         body,
         "p",
-        f"{counted(len(chapter.found), 'region')}{at}; {row['valid_fraction']:.1%} of the scene scored",
+        f"{counted(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
     )
     figure = _add(body, "figure")
     tools = _add(figure, "div", kind="tools")
@@ -162,46 +159,45 @@ def _scene(body: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -
         for kind in ("casing", f"region c{i}"):
             _add(mark, "rect", x="2", y="2", width="6", height="6", kind=kind)
         mark.tail = label.partition(",")[0]
-    _map(figure, chapter, card, ranks)
-    names = row["bands"].split(",")
+    _map(figure, chapter)
+    names = row.bands.split(",")
     shown = ", ".join(names[:3]) + " as blue, green and red" if len(names) > 2 else f"{names[0]} in grey"
     size = f"{grid.height:,} x {grid.width:,} pixels, {crs_name(grid.crs) or NO_CRS}"
     _add(figure, "figcaption", f"Bands {shown}; grey is not scored. {size}. Numbers are ranks.")
 
 
-def _map(figure: Element, chapter: Chapter, card: Card, ranks: dict[str, int]) -> None:
+def _map(figure: Element, chapter: Chapter) -> None:
     """The scene, over it its heatmap, over that the regions with the ranks of those that are listed."""
-    view, grid = chapter.overview, chapter.layer.grid
+    view, grid = chapter.view, chapter.layer.grid
     unit = MAP / max(grid.height, grid.width)
     box = f"0 0 {grid.width * unit:.1f} {grid.height * unit:.1f}"
     kind = "map narrow" if grid.height > grid.width else "map"
-    label = f"{chapter.layer.scene['scene']} with its heatmap and regions"
+    label = f"{chapter.layer.scene.scene} with its heatmap and regions"
     drawn = _add(figure, "svg", viewBox=box, kind=kind, role="group", aria_label=label)
     height, width = (cells * view.step * unit for cells in view.shape)
     size = {"width": f"{width:.1f}", "height": f"{height:.1f}", "preserveAspectRatio": "none"}
     sharp = "whole" if view.step == 1 else "sampled"
-    for name, png in (("scene", view.scene_png(card.normalization)), ("heat", view.heat_png())):
+    for name, png in (("scene", view.scene), ("heat", view.heat)):
         SubElement(drawn, "image", size | {"href": _data(png), "class": f"{name} {sharp}"})
     regions = _add(drawn, "g", kind="regions")
-    found = zip(chapter.layer.anomalies, chapter.found, strict=True)
-    for row, anomaly in sorted(found, key=lambda pair: -ranks[pair[0]["anomaly_id"]]):
-        rank = ranks[row["anomaly_id"]]
+    for region in sorted(chapter.layer.regions, key=lambda region: -region.rank):
+        rank = region.rank
         if rank > OUTLINED:
             continue
         holder = regions
         if rank <= LISTED:
             holder = _add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}")
-        step = next(i for i, (_, upper, _, _, _) in enumerate(qgis.CLASSES) if row["score"] < upper)
-        _outline(holder, anomaly, grid, step, str(rank) if rank <= LISTED else "")
+        step = next(i for i, (_, upper, _, _, _) in enumerate(qgis.CLASSES) if region.score < upper)
+        _outline(holder, region, grid, step, str(rank) if rank <= LISTED else "")
 
 
-def _outline(holder: Element, anomaly: Anomaly, grid: Grid, step: int, label: str) -> None:
+def _outline(holder: Element, region: Region, grid: Grid, step: int, label: str) -> None:
     """A region, in a dark casing, as a ring around it where it would hardly be seen."""
     unit = MAP / max(grid.height, grid.width)
     width, height = grid.width * unit, grid.height * unit
-    left, top, right, bottom = (v * unit for v in anomaly.polygon.bounds)
+    left, top, right, bottom = (v * unit for v in region.outline.bounds)
     extent = max(right - left, bottom - top)
-    parts = shapely.get_parts(shapely.simplify(anomaly.polygon, 0.5 / unit))
+    parts = shapely.get_parts(shapely.simplify(region.outline, 0.5 / unit))
     seen = parts[shapely.length(parts) * unit > SPECK] if extent >= SMALLEST else []
     for kind in ("casing", f"region c{step}"):
         if len(seen):
@@ -221,60 +217,52 @@ def _outline(holder: Element, anomaly: Anomaly, grid: Grid, step: int, label: st
 # --- the regions
 
 
-def _regions(
-    body: Element, rows: Sequence[dict[str, Any]], chapters: Sequence[Chapter], out: Path, chips: Path
-) -> None:
+def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path) -> None:
     _add(body, "h2", "Regions")
-    if not rows:
+    every = [(region, chapter.layer.grid) for chapter in chapters for region in chapter.layer.regions]
+    if not every:
         _add(body, "p", "No region is reported.")
         return
-    first = rows[:LISTED]
-    shown = f"The first {len(first)} of {len(rows):,}; all are" if len(rows) > len(first) else "All are also"
+    first = sorted(every, key=lambda found: found[0].rank)[:LISTED]
+    shown = (
+        f"The first {len(first)} of {len(every):,}; all are" if len(every) > len(first) else "All are also"
+    )
     _add(
         body,
         "p",
-        f"{shown} in {out.name}. Pictures show, from left to right, the scene, what the model expected",
+        f"{shown} in {out.name}. Pictures show, from left to right, the scene, what the model expected there, "
+        "and the heatmap.",
     )
-    body[-1].text = f"{body[-1].text} there, and the heatmap."
-    places = {
-        row["anomaly_id"]: _place(chapter.layer.grid, anomaly)
-        for chapter in chapters
-        for row, anomaly in zip(chapter.layer.anomalies, chapter.found, strict=True)
-    }
     listed = _add(body, "ol", kind="regions-list")
-    for rank, row in enumerate(first, 1):
-        item = _add(listed, "li", id=f"rank-{rank}")
-        _add(
-            item,
-            "h3",
-            f"{rank} · score {row['score']:.2f}" + (f" · {row['scene']}" if len(chapters) > 1 else ""),
-        )
-        if row["chip"]:
-            alt = f"rank {rank}: scene, expectation and heatmap"
-            picture = _data((chips / row["chip"]).read_bytes())
+    for region, grid in first:
+        item = _add(listed, "li", id=f"rank-{region.rank}")
+        where = f" · {region.scene}" if len(chapters) > 1 else ""
+        _add(item, "h3", f"{region.rank} · score {region.score:.2f}{where}")
+        if region.chip:
+            alt = f"rank {region.rank}: scene, expectation and heatmap"
+            picture = _data((chips / region.chip).read_bytes())
             _add(item, "img", kind="chip", alt=alt, width="588", height="192", src=picture, loading="lazy")
-        _facts(item, _numbers(row, places[row["anomaly_id"]]))
-        _shares(item[-1], row)
+        _facts(item, _numbers(region, _place(grid, region)))
+        _shares(item[-1], region)
 
 
-def _numbers(row: dict[str, Any], place: str) -> dict[str, str]:
+def _numbers(region: Region, place: str) -> dict[str, str]:
     """What is known of a region, by what it is called."""
-    facts = {"p-value": _p(row["score"])}
-    area = row["area_m2"]
-    known = f"{area:,.0f} m², " if math.isfinite(area) else ""
-    facts["area"] = f"{known}{counted(row['pixels'], 'pixel')}"
+    facts = {"p-value": _p(region.score)}
+    known = f"{region.area_m2:,.0f} m², " if math.isfinite(region.area_m2) else ""
+    facts["area"] = f"{known}{counted(region.pixels, 'pixel')}"
     facts["peak"] = place
-    if math.isfinite(row["spectral_share"]):
-        share = row["spectral_share"]
+    if math.isfinite(region.spectral_share):
+        share = region.spectral_share
         facts["it differs in"] = f"{share:.0%} colour, {1 - share:.0%} texture or outline"
-    if row["baseline"]:
-        opinion = row["baseline_score"]
-        facts[f"baseline {row['baseline']}"] = f"score {opinion:.2f}, p-value {_p(opinion)}"
-    if row["review_status"] != qgis.REVIEW_STATUSES[0]:
-        said = row["review_status"], row.get("review_label"), row["review_note"]
+    if region.baseline:
+        opinion = region.baseline_score
+        facts[f"baseline {region.baseline}"] = f"score {opinion:.2f}, p-value {_p(opinion)}"
+    if region.review_status != REVIEW_STATUSES[0]:
+        said = region.review_status, region.review_label, region.review_note
         facts["review"] = " · ".join(filter(None, said))
-    if not math.isnan(row.get("feedback", math.nan)):
-        facts["feedback"] = f"{row['feedback']:+.2f} on the score, for its rank"
+    if not math.isnan(region.feedback):
+        facts["feedback"] = f"{region.feedback:+.2f} on the score, for its rank"
     return facts
 
 
@@ -284,17 +272,17 @@ def _p(exponent: float) -> str:
     return f"{10 ** (whole - exponent):.1f}e-{whole}" if exponent > 3 else f"{10**-exponent:.2g}"
 
 
-def _place(grid: Grid, anomaly: Anomaly) -> str:
-    pixel = f"row {anomaly.row}, column {anomaly.col}"
+def _place(grid: Grid, region: Region) -> str:
+    pixel = f"row {region.row}, column {region.col}"
     if not grid.located:
         return pixel
-    lon, lat = grid.lonlat(grid.xy(anomaly.row + 0.5, anomaly.col + 0.5))
+    lon, lat = grid.lonlat(grid.xy(region.row + 0.5, region.col + 0.5))
     return f"{lat:.5f}, {lon:.5f} (latitude, longitude); {pixel}"
 
 
-def _shares(facts: Element, row: dict[str, Any]) -> None:
+def _shares(facts: Element, region: Region) -> None:
     """The bands that add most to the error, as bars."""
-    shares = json.loads(row["band_shares"])
+    shares = json.loads(region.band_shares)
     if not shares:
         return
     _add(facts, "dt", "bands")
@@ -329,7 +317,7 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
         "p-value larger, never smaller",
     }
     for chapter in chapters[:PICTURES]:
-        name = chapter.layer.scene["scene"]
+        name = chapter.layer.scene.scene
         facts[f"false alarms, {name}"] = _least(calibration, chapter)
     _facts(body, facts)
 
@@ -355,21 +343,17 @@ def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> Non
         "model": f"{model.name}, {card.architecture}, score {card.score}",
         "model sha256": model.sha256,
         "trained": f"{card.created} with satae {card.satae_version} on {learned}",
-        "satae": row["satae_version"],
-        "scored by": row["provider"],
-        "created": row["created"],
+        "satae": row.satae_version,
+        "scored by": row.provider,
+        "created": row.created,
     }
     for chapter in chapters[:NAMED]:
         scene = chapter.layer.scene
-        gsd = f", {scene['gsd_m']:.4g} m a pixel" if math.isfinite(scene["gsd_m"]) else ""
-        files = ", ".join(
-            f.path.name for f in chapter.overview.scene.files
-        )  # no folders: a page is passed on
-        what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene['bands']}"
-        kind = (
-            f"; domain {scene['domain']}" if scene["domain"] else "; too small to tell whether it is foreign"
-        )
-        facts[f"scene {scene['scene']}"] = what + kind
+        gsd = f", {scene.gsd_m:.4g} m a pixel" if math.isfinite(scene.gsd_m) else ""
+        files = ", ".join(path.name for path in chapter.files)  # no folders: a page is passed on
+        what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene.bands}"
+        kind = f"; domain {scene.domain}" if scene.domain else "; too small to tell whether it is foreign"
+        facts[f"scene {scene.scene}"] = what + kind
     if len(chapters) > NAMED:
         facts["scenes not listed"] = f"{len(chapters) - NAMED:,}"
     _facts(body, facts)

@@ -21,6 +21,7 @@ from satae import __version__
 from satae.errors import ConfigError
 from satae.formats import geojson
 from satae.gis import layers
+from satae.gis.columns import values
 from satae.gis.layers import SceneLayer
 from satae.inference.card import Card
 from satae.inference.runtime import Model
@@ -67,7 +68,7 @@ def write(
     """
     of_result, of_model = targets(out)
     derived = [
-        _link(_href(path, out.parent), GEOTIFF, f"scene {layer.scene['scene']}")
+        _link(_href(path, out.parent), GEOTIFF, f"scene {layer.scene.scene}")
         for layer, paths in zip(scenes, sources, strict=True)
         for path in paths
     ]
@@ -91,8 +92,8 @@ def retire(out: Path) -> None:
 
 def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str, Any]:
     """The Item of a result, without links. Its time is that of scoring: a GeoTIFF does not say when it was taken."""
-    created = scenes[0].scene["created"]
-    rows = [{key: _plain(value) for key, value in s.scene.items()} for s in scenes]
+    created = scenes[0].scene.created
+    rows = [{key: _plain(value) for key, value in values(s.scene).items()} for s in scenes]
     names = ", ".join(row["scene"] for row in rows)
     properties = {
         "datetime": created,
@@ -106,7 +107,7 @@ def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str
     }
     assets = {"anomalies": {"href": f"./{quote(out.name)}", "type": media_type, "roles": ["data"]}}
     for s in scenes:
-        key = "heatmap" if len(scenes) == 1 else f"heatmap_{s.scene['scene']}"
+        key = "heatmap" if len(scenes) == 1 else f"heatmap_{s.scene.scene}"
         about = {"href": f"./{quote(s.heatmap)}", "type": COG, "roles": ["data"], "data_type": "float32"}
         title = "-log10 of the tail probability of each pixel, NaN where not scored"
         assets[key] = about | {"title": title} | _projection(s)

@@ -24,7 +24,7 @@ import pyproj
 import shapely
 
 from satae.errors import OutputError, ResultError
-from satae.gis.qgis import REVIEW_STATUSES
+from satae.gis.columns import LAYERS, REVIEW_STATUSES
 
 Row = dict[str, Any]
 Columns = dict[str, type]
@@ -34,15 +34,12 @@ PATIENCE = 3.0  # seconds to wait for another program's transaction to end
 LONGEST_NOTE = 2000
 LONGEST_LABEL = 40
 NEEDED = ("fid", "geom", "anomaly_id", "rank", "scene", "score", "review_status", "review_note")
-MEASURED: Columns = {
-    "fid": int, "anomaly_id": str, "rank": int, "scene": str, "score": float, "p_value": float, "peak": float,
-    "mean": float, "area_m2": float, "pixels": int, "top_band": str, "band_shares": str,
-    "spectral_share": float, "baseline": str, "baseline_score": float, "baseline_p": float, "chip": str,
-}  # fmt: skip
+UNSHOWN = ("feedback", "signature", "review_status", "review_label", "review_note")
+MEASURED: Columns = {"fid": int} | {n: c.python for n, c in LAYERS["anomalies"].items() if n not in UNSHOWN}
 TOLD: Columns = {
-    "scene": str, "path": str, "crs": str, "gsd_m": float, "bands": str, "threshold": float, "rule": str,
-    "domain": str, "domain_note": str,
-}  # fmt: skip
+    name: LAYERS["scenes"][name].python
+    for name in ("scene", "path", "crs", "gsd_m", "bands", "threshold", "rule", "domain", "domain_note")
+}
 ENVELOPES = (0, 32, 48, 48, 64)  # bytes behind the header of a GeoPackage geometry, by kind
 READ = (
     "SELECT fid, coalesce(review_status, 'unreviewed'), coalesce(review_label, ''), coalesce(review_note, '')"

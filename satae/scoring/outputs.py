@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from satae.publish import check_target, publish
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
+from satae.scoring.record import How
 from satae.scoring.rule import Far, Rule
 
 
@@ -37,6 +38,20 @@ class Options:
     force_domain: bool = False
     stac: Path | None = None
     feedback: Decisions | None = None
+
+    def how(self, side: int) -> How:
+        """What of it concerns each scene alone; `side` is that of its overview, in cells."""
+        return How(
+            rule=self.rule,
+            min_area_m2=self.min_area_m2,
+            workers=self.workers,
+            created=self.created,
+            chips=self.chips,
+            reorder=self.feedback is not None,
+            baseline=self.baseline,
+            force_domain=self.force_domain,
+            side=side,
+        )
 
 
 def unique(names: Sequence[str]) -> list[str]:
@@ -84,13 +99,19 @@ def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
 
 
 def put_in_place(
-    folder: Path, drawn: Path, out: Path, targets: Sequence[Path], options: Options, *, pictured: bool
+    folder: Path,
+    drawn: Path,
+    out: Path,
+    heatmaps: Iterable[tuple[Path, Path]],
+    options: Options,
+    *,
+    pictured: bool,
 ) -> None:
-    """Put drafts in their places: heatmaps and all else that the layer file refers to before it."""
+    """Put drafts in their places: (draft, target) of heatmaps and all else that the layer file refers to first."""
     pictures, report = chips.folder_of(out), page.path_of(out)
-    for target in targets:
-        publish(folder / target.with_suffix(".qml").name, target.with_suffix(".qml"))
-        publish(folder / target.name, target)
+    for draft, target in heatmaps:
+        publish(draft.with_suffix(".qml"), target.with_suffix(".qml"))
+        publish(draft, target)
     if (drawn / pictures.name).exists():
         publish(drawn / pictures.name, pictures)
     publish(folder / report.name, report)

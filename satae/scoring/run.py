@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-import satae
 from satae import formats
-from satae.decisions import decisions, preference, signature
-from satae.decisions.decisions import Carried
+from satae.decisions import decisions, preference
+from satae.decisions.decisions import Carried, Decisions
 from satae.decisions.preference import Preferred
-from satae.errors import ModelError
-from satae.gis import qgis
-from satae.gis.layers import SceneLayer, common_crs, ranked
+from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
-from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
 from satae.publish import check_target, locked, staging, sweep
-from satae.report import chips, reasons, stac
+from satae.report import chips, stac
 from satae.report import page as report
-from satae.report.overview import Overview
 from satae.scene.scene import Scene
-from satae.scoring import baseline, domain, heatmap, outputs, selection
+from satae.scoring import outputs
 from satae.scoring.domain import Verdict, check_fit
-from satae.scoring.heatmap import Heatmap
 from satae.scoring.outputs import Options
-from satae.scoring.selection import Field, Selection
-
-Progress = Callable[[int], None]
-HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
+from satae.scoring.record import HEATMAP, Progress, SceneRecord, calibration_of, score_scene
 
 
 @dataclass(frozen=True)
@@ -78,21 +63,6 @@ class Result:
     carried: Carried | None = None
 
 
-@dataclass
-class _Scored:
-    """A scene with its heatmap and regions; `rows` of the anomalies layer are filled in as more is known."""
-
-    scene: Scene
-    name: str
-    heat: Heatmap
-    selected: Selection
-    verdict: Verdict
-    overview: Overview
-    rows: list[dict[str, Any]]
-    polygons: npt.NDArray[Any] = field(repr=False)
-    agrees: int | None = None
-
-
 def score(
     scenes: Sequence[Scene],
     model: Model,
@@ -106,203 +76,116 @@ def score(
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
-    calibration = model.card.calibration
-    if calibration is None:
-        raise ModelError(f"{model.name} is not calibrated; train it again")
-    crs = common_crs([s.grid for s in scenes])
-    form = formats.chosen(out, crs)
-    names, pictures = outputs.unique([s.name for s in scenes]), chips.folder_of(out)
-    targets, page = outputs.heatmap_targets(out, names, options.heatmap), report.path_of(out)
-    outputs.check_targets(scenes, out, targets, options)
+    calibration_of(model)
+    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
+    formats.chosen(out, crs)
+    outputs.check_targets(scenes, out, outputs.heatmap_targets(out, names, options.heatmap), options)
     decisions.check(out, crs)
     for scene in scenes:
         check_fit(scene, model)
         if options.baseline is not None:
             check_fit(scene, options.baseline.model)
-    with ExitStack() as stack:
-        stack.enter_context(locked(out))
-        sweep(pictures)
-        folder, drawn = stack.enter_context(staging(out)), stack.enter_context(staging(pictures))
-        size = report.cells(len(scenes))
-        scored = [
-            _score_scene(
-                Overview(scene, size), name, model, calibration, folder / target.name, options, progress
-            )
-            for scene, name, target in zip(scenes, names, targets, strict=True)
-        ]
-        every = [row for s in scored for row in s.rows]
-        preferred = preference.prefer(every, options.feedback) if options.feedback is not None else None
-        _explain(scored, model, options, drawn / pictures.name)
-        layers = [_layer(s, model, options) for s in scored]
-        draft = folder / out.name
-        carried = decisions.write_over(form.write, draft, out, layers, options.created, options.feedback)
-        results = [_result(s, target, options) for s, target in zip(scored, targets, strict=True)]
-        chapters = [_chapter(*of, options) for of in zip(scored, layers, results, strict=True)]
+    how, records = options.how(report.cells(len(scenes))), []
+    with locked(out), staging(out) as folder:
+        sweep(chips.folder_of(out))
+        for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
+            place = folder / str(number)
+            place.mkdir()
+            records.append(score_scene(scene, model, place, how, name=name, progress=progress))
+        return assemble(records, model, out, options)
+
+
+def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
+    """Publish scenes that were scored as one result: ranks, chips, decisions, report and STAC over all of them.
+
+    `out` must be locked by the caller, and the folders of the records must be on its file system; heatmaps are
+    moved from there.
+    """
+    page, pictures = report.path_of(out), chips.folder_of(out)
+    targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
+    layers = [replace(r.layer, heatmap=t.name) for r, t in zip(records, targets, strict=True)]
+    form = formats.chosen(out, common_crs([s.grid for s in layers]))
+    with staging(out) as folder, staging(pictures) as drawn:
+        layers, preferred = _preferred(layers, options.feedback)
+        layers = _pictured(with_ranks(layers), records, drawn / pictures.name, options.chips)
+        layers, carried = decisions.write_over(
+            form.write, folder / out.name, out, layers, options.created, options.feedback
+        )
+        chapters = [_chapter(*of) for of in zip(records, layers, strict=True)]
         report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
         if options.stac is not None:
-            files = [[f.path for f in s.files] for s in scenes]
-            kind = form.media_type
             stac.write(
-                folder, out, layers, sources=files, media_type=kind, model=model, model_path=options.stac
-            )
+                folder, out, layers, sources=[r.files for r in records], media_type=form.media_type, model=model,
+                model_path=options.stac,
+            )  # fmt: skip
         check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
-        outputs.put_in_place(folder, drawn, out, targets, options, pictured=any(r["chip"] for r in every))
-    used = options.baseline.name if options.baseline else None
-    count = sum(row["chip"] is not None for row in every)
-    item, drawn_to = stac.targets(out)[0] if options.stac else None, pictures if count else None
-    return Result(out, page, results, model.provider, drawn_to, count, used, item, preferred, carried)
-
-
-def _score_scene(
-    overview: Overview,
-    name: str,
-    model: Model,
-    calibration: Calibration,
-    draft: Path,
-    options: Options,
-    progress: Progress,
-) -> _Scored:
-    """Write the scene's heatmap and style to `draft` and select its regions."""
-    scene = overview.scene
-    verdict = domain.judged(scene, model)
-    heat = heatmap.write(overview, model, calibration, draft, options.workers, progress, overview.add)
-    draft.with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
-    if verdict.foreign and not options.force_domain and not options.rule.foreign:
-        selected = Selection([], math.inf, "")
-    else:
-        smallest = selection.min_pixels(scene.grid, options.min_area_m2)
-        selected = options.rule.select(Field(heat, scene.grid, calibration, smallest))
-    polygons = scene.grid.polygons(np.array([a.polygon for a in selected.found], dtype=object))
-    rows = _rows(name, scene, calibration, selected, polygons)
-    for row, text in zip(rows, signature.signatures(scene, selected.found), strict=True):
-        row["signature"] = text
-    return _Scored(scene, name, heat, selected, verdict, overview, rows, polygons)
-
-
-def _rows(
-    name: str, scene: Scene, calibration: Calibration, selected: Selection, polygons: npt.NDArray[Any]
-) -> list[dict[str, Any]]:
-    """Rows of the anomalies layer without what `_explain` adds and the rank."""
-    found = selected.found
-    exponents = calibration.region.exponent([a.peak for a in found])
-    areas = scene.grid.area_m2(polygons)
-    return [
-        {
-            "anomaly_id": f"{name}-r{a.row}-c{a.col}",
-            "rank": 0,
-            "scene": name,
-            "score": float(exponent),
-            "p_value": float(10.0**-exponent),
-            "peak": a.peak,
-            "mean": a.mean,
-            "area_m2": float(area),
-            "pixels": a.pixels,
-            "baseline": None,
-            "baseline_score": math.nan,
-            "baseline_p": math.nan,
-            "feedback": math.nan,
-            "chip": None,
-            "review_status": qgis.REVIEW_STATUSES[0],
-            "review_label": "",
-            "review_note": "",
-        }
-        for a, exponent, area in zip(found, exponents, areas, strict=True)
-    ]
-
-
-def _explain(scored: Sequence[_Scored], model: Model, options: Options, drawn: Path) -> None:
-    """Fill in why regions were reported and what the baseline says, and draw chips to the folder `drawn`."""
-    shown = {row["anomaly_id"] for row in ranked(s.rows for s in scored)[: options.chips]}
-    if shown:
-        drawn.mkdir()
-    for s in scored:
-        _measure(s, model, shown, drawn)
-        if options.baseline is not None:
-            _compare(s, options.baseline, options.workers)
-    if shown:
-        chips.seal(drawn)
-
-
-def _measure(s: _Scored, model: Model, shown: set[str], drawn: Path) -> None:
-    """Look at each region once."""
-    fitted = model.card.normalization
-    spread = np.array(fitted.high) - np.array(fitted.low)
-    looks = reasons.looks(s.scene, model, s.selected.found)
-    for row, look in zip(s.rows, looks, strict=True):
-        errors = reasons.band_errors(look)
-        row["top_band"] = s.scene.names[int(errors.argmax())]
-        row["band_shares"] = reasons.band_shares(errors, s.scene.names)
-        row["spectral_share"] = reasons.spectral_share(look, spread)
-        if row["anomaly_id"] in shown:
-            name = chips.file_name(row["anomaly_id"])
-            heat = heatmap.around(s.heat.path, s.scene.grid, look.window)
-            chips.write(drawn / name, chips.draw(look, heat, fitted, s.heat.maximum))
-            row["chip"] = f"{drawn.name}/{name}"
-
-
-def _compare(s: _Scored, other: baseline.Baseline, workers: int) -> None:
-    exponents = baseline.exponents(s.scene, other, s.selected.found, workers)
-    s.agrees = baseline.agreement([r["score"] for r in s.rows], exponents)
-    for row, exponent in zip(s.rows, exponents, strict=True):
-        row |= {
-            "baseline": other.name,
-            "baseline_score": float(exponent),
-            "baseline_p": float(10.0**-exponent),
-        }
-
-
-def _layer(s: _Scored, model: Model, options: Options) -> SceneLayer:
-    """What the scene puts into the layers."""
-    assert model.card.calibration is not None
-    data, corners = s.heat.tiles.columns(s.name, model.card.calibration)
-    threshold, gsd = s.selected.threshold, s.scene.grid.gsd_m
-    footprint = {
-        "scene": s.name,
-        "path": ";".join(str(f.path) for f in s.scene.files),
-        "crs": s.scene.grid.crs or "",
-        "gsd_m": gsd if gsd is not None else math.nan,
-        "bands": ",".join(s.scene.names),
-        "valid_fraction": s.heat.valid / s.scene.grid.pixels,
-        "anomalies": len(s.rows),
-        "threshold": threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
-        "rule": str(options.rule),
-        "domain": s.verdict.domain,
-        "domain_note": s.verdict.note,
-        "model_sha256": model.sha256,
-        "satae_version": satae.__version__,
-        "provider": model.provider,
-        "created": options.created,
-    }
-    return SceneLayer(
-        s.scene.grid, s.rows, s.polygons, data, corners, footprint, s.heat.path.name, s.heat.maximum
+        count = sum(region.chip is not None for s in layers for region in s.regions)
+        heatmaps = [r.folder / HEATMAP for r in records]
+        outputs.put_in_place(
+            folder, drawn, out, zip(heatmaps, targets, strict=True), options, pictured=count > 0
+        )
+    return Result(
+        out,
+        page,
+        [_result(*of) for of in zip(records, targets, strict=True)],
+        model.provider,
+        pictures if count else None,
+        count,
+        options.baseline.name if options.baseline else None,
+        stac.targets(out)[0] if options.stac else None,
+        preferred,
+        carried,
     )
 
 
-def _chapter(s: _Scored, layer: SceneLayer, result: SceneResult, options: Options) -> report.Chapter:
+def _preferred(
+    layers: list[SceneLayer], feedback: Decisions | None
+) -> tuple[list[SceneLayer], Preferred | None]:
+    """The layers with what earlier decisions say of their regions."""
+    if feedback is None:
+        return layers, None
+    moved, preferred = preference.prefer([region for s in layers for region in s.regions], feedback)
+    rest = iter(moved)
+    return [replace(s, regions=[next(rest) for _ in s.regions]) for s in layers], preferred
+
+
+def _pictured(
+    layers: Sequence[SceneLayer], records: Sequence[SceneRecord], drawn: Path, number: int
+) -> list[SceneLayer]:
+    """The layers with the names of chips, which are drawn to a folder, for the first `number` regions."""
+    if not any(region.rank <= number for s in layers for region in s.regions):
+        return list(layers)
+    drawn.mkdir()
+    out = []
+    for s, record in zip(layers, records, strict=True):
+        regions = []
+        for i, region in enumerate(s.regions):
+            if region.rank <= number:
+                name = chips.file_name(region.anomaly_id)
+                chips.write(drawn / name, chips.draw(record.look(i)))
+                region = replace(region, chip=f"{drawn.name}/{name}")
+            regions.append(region)
+        out.append(replace(s, regions=regions))
+    chips.seal(drawn)
+    return out
+
+
+def _chapter(record: SceneRecord, layer: SceneLayer) -> report.Chapter:
     """What the report says of the scene."""
-    smallest = selection.min_pixels(s.scene.grid, options.min_area_m2)
-    found = s.selected
-    return report.Chapter(layer, found.found, s.overview, found.threshold, smallest, result.remarks)
+    return report.Chapter(layer, record.files, record.view, record.threshold, record.smallest, record.remarks)
 
 
-def _result(s: _Scored, target: Path, options: Options) -> SceneResult:
-    remarks, note = [s.selected.remark], s.verdict.note
-    if not s.heat.valid:
-        remarks = ["no pixel is valid, so none was scored"]
-    elif s.verdict.foreign:
-        held = not (options.force_domain or options.rule.foreign)
-        remarks.append(f"foreign to the model: {note}" + (f"; {HELD}" if held else ""))
-    elif note:
-        remarks.append(f"{note}; something may be missed, so train on it too")
+def _result(record: SceneRecord, target: Path) -> SceneResult:
+    scene = record.layer.scene
     return SceneResult(
-        s.name,
-        str(s.scene.path),
+        record.name,
+        str(record.files[0]),
         target,
-        len(s.rows),
-        s.selected.threshold,
-        s.heat.valid / s.scene.grid.pixels,
-        s.verdict,
-        [r for r in remarks if r],
-        s.agrees,
-        s.overview.survey.damage,
+        scene.anomalies,
+        record.threshold,
+        scene.valid_fraction,
+        record.verdict,
+        list(record.remarks),
+        record.agrees,
+        record.damage,
     )

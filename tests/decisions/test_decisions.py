@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 from results import JUDGED, review
-from rows import grid, layer
+from rows import changed, grid, layer
 
 from satae import formats
 from satae.decisions import decisions
@@ -31,7 +31,8 @@ def boxes(*corners: tuple[float, float, float, float]) -> np.ndarray:
 def scene_of(*corners: tuple[float, float, float, float], name: str = "north", **kind: Any) -> SceneLayer:
     """A layer with regions at these pixels (left, top, right, bottom)."""
     made = layer(grid(**kind), name, scores=tuple(9.0 - i for i in range(len(corners))))
-    made.polygons[:] = made.grid.polygons(boxes(*corners)) if corners else made.polygons
+    for number, polygon in enumerate(made.grid.polygons(boxes(*corners)) if corners else ()):
+        made = changed(made, number, polygon=polygon)
     return made
 
 
@@ -41,7 +42,7 @@ def write(path: Path, *scenes: SceneLayer) -> Path:
 
 
 def reviews(scene: SceneLayer) -> list[tuple[str, str, str]]:
-    return [(r["review_status"], r["review_label"], r["review_note"]) for r in scene.anomalies]
+    return [(r.review_status, r.review_label, r.review_note) for r in scene.regions]
 
 
 UNTOUCHED = ("unreviewed", "", "")
@@ -80,7 +81,7 @@ def test_status_label_and_note_move_to_the_same_region_of_the_same_scene(
     assert len(read) == 1
     again = scene_of((5, 6, 14, 16), (29, 30, 40, 40), crs=crs)
     elsewhere = scene_of((30, 30, 40, 40), name="south", crs=crs)
-    (carried,) = carry([read], [elsewhere, again])
+    (elsewhere, again), (carried,) = carry([read], [elsewhere, again])
     assert (reviews(again), reviews(elsewhere)) == ([UNTOUCHED, ASKED], [UNTOUCHED])
     assert carried.rows == 1 and len(carried.lost) == 0
 
@@ -90,8 +91,8 @@ def test_a_result_in_another_crs_is_laid_over_the_scene(tmp_path: Path) -> None:
     path = write(tmp_path / "out.gpkg", *both)
     review(path, "south-0")
     assert geopandas.read_file(path, layer="anomalies").crs == "EPSG:4326"
-    carry([decisions.read(path)], both)
-    assert [reviews(s) for s in both] == [[UNTOUCHED], [ASKED]]
+    found, _ = carry([decisions.read(path)], both)
+    assert [reviews(s) for s in found] == [[UNTOUCHED], [ASKED]]
 
 
 @pytest.mark.parametrize(
@@ -111,12 +112,15 @@ def test_the_first_source_has_its_way_and_the_second_what_is_left(tmp_path: Path
     for number in (0, 1):
         review(two, f"north-{number}", review_status="rejected")
     new = scene_of((4, 6, 14, 16), (30, 30, 40, 40))
-    carried = carry([decisions.read(one), decisions.read(two)], [new])
+    (new,), carried = carry([decisions.read(one), decisions.read(two)], [new])
     assert reviews(new) == [ASKED, ("rejected", "", "")]
     assert [c.rows for c in carried] == [1, 1]
 
 
-def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> decisions.Carried | None:
+Over = tuple[list[SceneLayer], decisions.Carried | None]
+
+
+def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> Over:
     draft = path.parent / "draft" / path.name
     draft.parent.mkdir(exist_ok=True)
     done = decisions.write_over(formats.FORMATS[path.suffix].write, draft, path, scenes, CREATED, also)
@@ -129,7 +133,7 @@ def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> deci
 def test_what_is_not_found_again_is_kept_and_comes_back_when_it_is(tmp_path: Path) -> None:
     path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), (30, 30, 40, 40)))
     review(path, "north-1")
-    gone = over(path, scene_of((4, 6, 14, 16)))
+    _, gone = over(path, scene_of((4, 6, 14, 16)))
     assert gone is not None and (gone.rows, len(gone.lost)) == (0, 1) and "reviewed_before" in gone.place
     kept = geopandas.read_file(path, layer="reviewed_before")
     assert kept[["anomaly_id", *JUDGED]].to_numpy().tolist() == [["north-1", *JUDGED.values()]]
@@ -138,8 +142,7 @@ def test_what_is_not_found_again_is_kept_and_comes_back_when_it_is(tmp_path: Pat
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     over(path, scene_of((4, 6, 14, 16)))
     assert len(geopandas.read_file(path, layer="reviewed_before")) == 1  # however often it is not found
-    back = scene_of((30, 30, 40, 40))
-    found = over(path, back)
+    (back,), found = over(path, scene_of((30, 30, 40, 40)))
     assert found is not None and found.rows == 1 and reviews(back) == [ASKED]
     assert "reviewed_before" not in geopandas.list_layers(path)["name"].tolist()
 
@@ -170,13 +173,12 @@ def test_a_format_of_one_layer_keeps_them_in_a_file_beside(tmp_path: Path, suffi
     if suffix == ".parquet":
         pytest.importorskip("pyarrow")
     path, first = tmp_path / f"out{suffix}", scene_of((4, 6, 14, 16), (30, 30, 40, 40))
-    first.anomalies[1] |= JUDGED
+    first = changed(first, 1, **JUDGED)
     formats.FORMATS[suffix].write(path, path.name, [first], CREATED)
-    gone = over(path, scene_of((4, 6, 14, 16)))
+    _, gone = over(path, scene_of((4, 6, 14, 16)))
     assert gone is not None and gone.place == "out_reviewed_before.gpkg"
     assert decisions.read(path).frame["anomaly_id"].tolist() == ["north-1"]
-    back = scene_of((30, 30, 40, 40))
-    over(path, back)
+    (back,), _ = over(path, scene_of((30, 30, 40, 40)))
     assert reviews(back) == [ASKED]
     assert len(geopandas.read_file(decisions.beside(path))) == 0 and len(decisions.read(path)) == 1
 
@@ -198,7 +200,7 @@ def test_a_decision_made_while_the_layers_are_written_is_not_lost(tmp_path: Path
         calls.append(draft)
 
     (tmp_path / "draft").mkdir()
-    carried = decisions.write_over(slow, tmp_path / "draft" / "out.gpkg", path, [new], CREATED, None)
+    (new,), carried = decisions.write_over(slow, tmp_path / "draft" / "out.gpkg", path, [new], CREATED, None)
     assert len(calls) == 2 and carried is not None and carried.rows == 1
     assert decisions.read(tmp_path / "draft" / "out.gpkg").frame["review_label"].tolist() == ["ship"]
 
@@ -209,7 +211,7 @@ def test_a_decision_that_was_undone_while_its_scene_was_scored_stays_undone(tmp_
     before = decisions.read(path)
     review(path, "north-0", review_status="unreviewed", review_label="", review_note="")
     new = scene_of((4, 6, 14, 16))
-    over(path, new, also=before)
+    (new,), _ = over(path, new, also=before)
     assert reviews(new) == [UNTOUCHED]
 
 
@@ -217,7 +219,7 @@ def test_what_is_no_result_is_replaced_with_a_word(tmp_path: Path, caplog: pytes
     path = tmp_path / "out.gpkg"
     path.write_bytes(b"not a database" * 100)
     decisions.check(path, None)
-    assert over(path, scene_of((4, 6, 14, 16))) is None
+    assert over(path, scene_of((4, 6, 14, 16)))[1] is None
     assert "no decision in it is carried over" in caplog.text
     assert len(geopandas.read_file(path, layer="anomalies")) == 1
 

@@ -4,68 +4,69 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
+from rows import grid, layer
 from scipy import optimize, special, stats
 
 from satae.decisions import preference
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
 from satae.decisions.preference import normal_scores, odds, prefer
-from satae.gis.layers import ANOMALY_COLUMNS, ranked
+from satae.gis.columns import LAYERS, Region, ranked
 
 RNG = np.random.default_rng(0)
 WIDTH = 6
 
 
-def regions(count: int = 40) -> list[dict[str, Any]]:
-    """Rows whose scores fall by a tenth, in two kinds: the even ones look bright, the odd ones dark."""
+def regions(count: int = 40) -> list[Region]:
+    """Regions whose scores fall by a tenth, in two kinds: the even ones look bright, the odd ones dark."""
     looks = (
         np.random.default_rng(0).normal(size=(count, WIDTH)) * 0.1
         + np.where(np.arange(count) % 2, -1, 1)[:, None]
     )
+    (like,) = layer(grid()).regions
     return [
-        {"anomaly_id": f"r{i}", "score": 6 - 0.1 * i, "peak": 1.0, "feedback": math.nan,
-         "signature": json.dumps(look.tolist())}
+        replace(like, anomaly_id=f"r{i}", score=6 - 0.1 * i, peak=1.0, signature=json.dumps(look.tolist()))
         for i, look in enumerate(looks)
-    ]  # fmt: skip
+    ]
 
 
-def decided(rows: list[dict[str, Any]], **statuses: str) -> Decisions:
+def decided(rows: list[Region], **statuses: str) -> Decisions:
     """Decisions on regions that look exactly as these rows do."""
-    chosen = {row["anomaly_id"]: row for row in rows}
+    chosen = {row.anomaly_id: row for row in rows}
     table = [
-        {"signature": chosen[name]["signature"], "review_status": status} for name, status in statuses.items()
+        {"signature": chosen[name].signature, "review_status": status} for name, status in statuses.items()
     ]
     frame = geopandas.GeoDataFrame(
-        table, columns=list(ANOMALY_COLUMNS), geometry=[shapely.box(0, 0, 1, 1)] * len(table)
+        table, columns=list(LAYERS["anomalies"]), geometry=[shapely.box(0, 0, 1, 1)] * len(table)
     )
     return Decisions(Path("reviewed.gpkg"), frame)
 
 
-def order(rows: list[dict[str, Any]]) -> list[str]:
-    return [row["anomaly_id"] for row in ranked([rows])]
+def order(rows: list[Region]) -> list[str]:
+    return [row.anomaly_id for row in ranked(rows)]
 
 
 def test_without_decisions_the_ranks_are_those_of_the_score() -> None:
     rows = regions()
     before = order(rows)
-    told = prefer(rows, decided(rows))
+    rows, told = prefer(rows, decided(rows))
     assert order(rows) == before == [f"r{i}" for i in range(40)]
     assert (told.accepted, told.rejected, told.unusable, told.moved) == (0, 0, 0, 0)
-    assert all(math.isnan(row["feedback"]) for row in rows)
+    assert all(math.isnan(row.feedback) for row in rows)
 
 
 @pytest.mark.parametrize("status", [ACCEPTED, REJECTED])
 def test_what_looks_like_an_accepted_region_rises_and_like_a_rejected_one_falls(status: str) -> None:
     rows = regions()
     before = order(rows)
-    told = prefer(rows, decided(rows, r20=status))
-    feedback = {row["anomaly_id"]: row["feedback"] for row in rows}
+    rows, told = prefer(rows, decided(rows, r20=status))
+    feedback = {row.anomaly_id: row.feedback for row in rows}
     sign = 1 if status == ACCEPTED else -1
     alike, unlike = ([sign * feedback[f"r{i}"] for i in range(k, 40, 2)] for k in (0, 1))
     assert min(alike) > 0 and np.mean(alike) > 2 * np.abs(unlike).mean()
@@ -77,27 +78,27 @@ def test_what_looks_like_an_accepted_region_rises_and_like_a_rejected_one_falls(
 
 def test_nobody_disappears_and_no_score_changes() -> None:
     rows = regions()
-    scores = {row["anomaly_id"]: row["score"] for row in rows}
-    prefer(rows, decided(rows, r0=REJECTED, r2=REJECTED, r1=ACCEPTED, r3=ACCEPTED))
+    scores = {row.anomaly_id: row.score for row in rows}
+    rows, _ = prefer(rows, decided(rows, r0=REJECTED, r2=REJECTED, r1=ACCEPTED, r3=ACCEPTED))
     assert sorted(order(rows)) == sorted(scores)
-    assert {row["anomaly_id"]: row["score"] for row in rows} == scores
+    assert {row.anomaly_id: row.score for row in rows} == scores
     assert order(rows) != list(scores)
 
 
 def test_a_decision_and_its_opposite_on_one_look_move_nothing() -> None:
     rows = regions(8)
     twice = decided(rows, r0=ACCEPTED, r1=ACCEPTED, r2=REJECTED, r3=REJECTED)
-    twice.frame["signature"] = rows[0]["signature"]
-    prefer(rows, twice)
-    assert np.allclose([row["feedback"] for row in rows], 0, atol=1e-9)
+    twice.frame["signature"] = rows[0].signature
+    rows, _ = prefer(rows, twice)
+    assert np.allclose([row.feedback for row in rows], 0, atol=1e-9)
 
 
 def test_more_decisions_of_a_kind_move_more_but_never_without_bound() -> None:
     rows = regions()
     fall = []
     for count in (1, 3, 10, 20):
-        prefer(rows, decided(rows, **{f"r{2 * i}": REJECTED for i in range(count)}, r1=ACCEPTED))
-        fall.append(-rows[0]["feedback"])
+        found, _ = prefer(rows, decided(rows, **{f"r{2 * i}": REJECTED for i in range(count)}, r1=ACCEPTED))
+        fall.append(-found[0].feedback)
     assert fall == sorted(fall) and fall[0] > 0
     assert fall[-1] < 3 * preference.STRENGTH / math.log(10)
 
@@ -105,14 +106,14 @@ def test_more_decisions_of_a_kind_move_more_but_never_without_bound() -> None:
 def test_decisions_without_a_signature_of_this_kind_are_counted_and_not_used() -> None:
     rows = regions()
     made = decided(rows, r0=REJECTED, r1=REJECTED, r2=REJECTED, r3=ACCEPTED, r4=ACCEPTED)
-    made.frame["signature"] = ["", "[1, 2]", '{"a": 1}', "[NaN, 1, 1, 1, 1, 1]", rows[4]["signature"]]
-    told = prefer(rows, made)
+    made.frame["signature"] = ["", "[1, 2]", '{"a": 1}', "[NaN, 1, 1, 1, 1, 1]", rows[4].signature]
+    rows, told = prefer(rows, made)
     assert (told.accepted, told.rejected, told.unusable) == (1, 0, 4)
-    assert rows[4]["feedback"] > 0
+    assert rows[4].feedback > 0
 
 
 def test_a_result_without_regions_takes_any_decision() -> None:
-    assert prefer([], decided(regions(), r0=REJECTED)).moved == 0
+    assert prefer([], decided(regions(), r0=REJECTED))[1].moved == 0
 
 
 def test_only_the_order_of_each_number_matters() -> None:

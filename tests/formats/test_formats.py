@@ -15,13 +15,14 @@ import pytest
 import shapely
 from affine import Affine
 from pandas.testing import assert_frame_equal
-from rows import COLUMNS, CREATED, SQUARE, grid, layer
+from rows import COLUMNS, CREATED, SQUARE, changed, grid, layer
 
 from satae import formats
 from satae.cli import info
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.formats import FORMATS, geojson
-from satae.gis.layers import ANOMALY_COLUMNS, SceneLayer
+from satae.gis.columns import kinds, values
+from satae.gis.layers import SceneLayer, polygons_of, with_ranks
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
@@ -50,12 +51,14 @@ def rich() -> SceneLayer:
     """Three anomalies: full and empty columns, a hole, parts, text of all kinds, numbers of all sizes."""
     given = layer(grid(), scores=(3.0, 26.19213303859875, 5.0))
     full = {"baseline": "rx", "baseline_score": 2.5, "baseline_p": 1e-300, "chip": "out_chips/é.png"}
-    given.anomalies[1] |= full | {"review_note": HOSTILE, "review_label": "Schiff", "scene": "Zürich & co"}
-    given.anomalies[1] |= {"pixels": 2**40, "peak": 1 / 3, "review_status": "accepted"}
-    given.anomalies[2] |= {"area_m2": np.nan}
+    full |= {"review_note": HOSTILE, "review_label": "Schiff", "scene": "Zürich & co"}
+    full |= {"pixels": 2**40, "peak": 1 / 3, "review_status": "accepted"}
+    given = changed(changed(given, 1, **full), 2, area_m2=np.nan)
     holed = shapely.Polygon([(0, 0), (0, 5), (5, 5), (5, 0)], [[(1, 1), (2, 1), (2, 2), (1, 2)]])
     shapes = [SQUARE, shapely.MultiPolygon([holed, shapely.box(5, 5, 6, 6)]), shapely.MultiPolygon([holed])]
-    return replace(given, polygons=given.grid.polygons(np.array(shapes, dtype=object)))
+    for number, polygon in enumerate(given.grid.polygons(np.array(shapes, dtype=object))):
+        given = changed(given, number, polygon=polygon)
+    return given
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -63,11 +66,12 @@ def test_every_column_and_geometry_comes_back(tmp_path: Path, suffix: str) -> No
     given = rich()
     found = read(write(tmp_path, suffix, given))
     order = [1, 2, 0]
-    rows = pd.DataFrame(given.anomalies, columns=list(ANOMALY_COLUMNS)).iloc[order].reset_index(drop=True)
+    regions = with_ranks([given])[0].regions
+    rows = pd.DataFrame([values(regions[i]) for i in order])
     assert rows["rank"].tolist() == [1, 2, 3]
     plain = pd.DataFrame(found.drop(columns="geometry"))
     assert_frame_equal(plain, rows, check_dtype=False, check_exact=True, check_column_type=False)
-    expected = geopandas.GeoSeries(given.polygons[order], crs="EPSG:32632")
+    expected = geopandas.GeoSeries(polygons_of(given.regions)[order], crs="EPSG:32632")
     exact = 0.0
     if suffix in PLACED:
         expected, exact = expected.to_crs("EPSG:4326"), 1e-9
@@ -86,8 +90,8 @@ def test_an_empty_result_keeps_its_columns_and_crs(tmp_path: Path, suffix: str, 
     found = read(path)
     assert len(found) == 0 and found.crs == crs
     assert list(found.columns) == [*COLUMNS["anomalies"].split(), "geometry"]
-    kinds = {name: found[name].dtype.kind for name, kind in ANOMALY_COLUMNS.items() if kind != "str"}
-    assert kinds == {name: np.dtype(kind).kind for name, kind in ANOMALY_COLUMNS.items() if kind != "str"}
+    seen = {name: found[name].dtype.kind for name, kind in kinds("anomalies").items() if kind != "str"}
+    assert seen == {name: np.dtype(kind).kind for name, kind in kinds("anomalies").items() if kind != "str"}
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -212,7 +216,7 @@ def test_geojson_is_cut_at_the_antimeridian(tmp_path: Path, crs: str) -> None:
 def test_geojson_keeps_the_corners_of_small_pixels(tmp_path: Path) -> None:
     small = grid("EPSG:32632", Affine(0.02, 0, 500_000, 0, -0.02, 5_200_000))
     found = read(write(tmp_path, ".geojson", layer(small))).to_crs("EPSG:32632").geometry[0]
-    assert shapely.hausdorff_distance(found, layer(small).polygons[0]) < 0.001
+    assert shapely.hausdorff_distance(found, layer(small).regions[0].polygon) < 0.001
 
 
 def test_geoparquet_says_where_its_rows_lie(tmp_path: Path) -> None:

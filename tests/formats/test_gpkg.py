@@ -16,7 +16,7 @@ import rasterio.features
 import shapely
 from affine import Affine
 from pyproj import Transformer
-from rows import COLUMNS, CREATED, grid, layer
+from rows import COLUMNS, CREATED, changed, grid, layer
 
 from satae.errors import ConfigError, OutputError
 from satae.formats import gpkg
@@ -91,21 +91,16 @@ def test_an_empty_result_has_its_layers_columns_and_crs(tmp_path: Path, crs: str
 
 
 def test_missing_numbers_are_null(tmp_path: Path) -> None:
-    given = layer(grid(None))
-    given.anomalies[0]["area_m2"] = given.scene["gsd_m"] = given.scene["threshold"] = float("nan")
+    given = changed(layer(grid(None)), 0, area_m2=np.nan)
+    given = replace(given, scene=replace(given.scene, gsd_m=np.nan, threshold=np.nan))
     path = written(tmp_path, given)
     assert query(path, "SELECT area_m2 FROM anomalies") == [(None,)]
     assert query(path, "SELECT gsd_m, threshold FROM scenes") == [(None, None)]
 
 
 def test_what_was_not_asked_for_is_null_and_not_text(tmp_path: Path) -> None:
-    asked = layer(grid(), scores=(4.0, 3.0))
-    asked.anomalies[0] |= {
-        "baseline": "rx",
-        "baseline_score": 2.0,
-        "baseline_p": 0.01,
-        "chip": "out_chips/é.png",
-    }
+    told: dict[str, Any] = {"baseline": "rx", "baseline_score": 2.0, "baseline_p": 0.01}
+    asked = changed(layer(grid(), scores=(4.0, 3.0)), 0, **told, chip="out_chips/é.png")
     path = written(tmp_path, asked)
     found = query(path, "SELECT baseline, baseline_score, baseline_p, chip FROM anomalies ORDER BY rank")
     assert found == [("rx", 2.0, 0.01, "out_chips/é.png"), (None, None, None, None)]
@@ -154,7 +149,7 @@ def test_scenes_with_and_without_crs_do_not_mix() -> None:
     ids=["bow tie", "infinite", "empty"],
 )
 def test_what_is_no_polygon_is_not_written(tmp_path: Path, shape: Any) -> None:
-    given = replace(layer(grid()), polygons=np.array([shape], dtype=object))
+    given = changed(layer(grid()), 0, polygon=shape)
     with pytest.raises(OutputError, match="layer anomalies would hold geometries"):
         written(tmp_path, given)
 

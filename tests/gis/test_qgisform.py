@@ -13,7 +13,7 @@ import pytest
 from inqgis import UTM, needs_qgis, probe, results, rows
 
 from satae.gis import qgisform
-from satae.gis.layers import ANOMALY_COLUMNS
+from satae.gis.columns import LAYERS
 
 HOSTILE = "<img src='x' onerror='alert(1)'> & \"[% 1 + 1 %]\""
 ODD = 'moved #1, 100% & "it\'s" <here>'
@@ -92,7 +92,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_form_has_a_place_for_every_column_that_people_read() -> None:
     shown = " ".join(qgisform.FORM.values()).split()
-    assert sorted([*shown, "signature"]) == sorted(ANOMALY_COLUMNS)
+    assert sorted([*shown, "signature"]) == sorted(LAYERS["anomalies"])
 
 
 @needs_qgis

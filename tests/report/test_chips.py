@@ -35,7 +35,7 @@ def test_each_panel_shows_its_pixels_by_nearest_neighbour() -> None:
     image = RNG.integers(0, 1500, (4, 48, 48)).astype("uint16")
     inside = np.zeros((48, 48), bool)
     values = RNG.uniform(0, 8, (48, 48)).astype("float32")
-    picture = chips.draw(look(image, 600, inside), values, fitted(4), 6.0)
+    picture = chips.draw(chips.panels(look(image, 600, inside), values, fitted(4), 6.0))
     assert picture.shape == (192, 588, 3) and picture.dtype == np.uint8
     inferno = colormaps["inferno"](np.clip(values / 6, 0, 1))[..., :3] * 255
     for row, col in RNG.integers(0, 48, (50, 2)):
@@ -50,7 +50,9 @@ def test_each_panel_shows_its_pixels_by_nearest_neighbour() -> None:
 def test_the_outline_runs_just_outside_the_region() -> None:
     inside = np.zeros((32, 32), bool)
     inside[10:14, 20:23] = True
-    picture = chips.draw(look(np.zeros((3, 32, 32)), 0, inside), np.zeros((32, 32), "float32"), fitted(3), 5)
+    picture = chips.draw(
+        chips.panels(look(np.zeros((3, 32, 32)), 0, inside), np.zeros((32, 32), "float32"), fitted(3), 5)
+    )
     for panel in PANELS:
         drawn = (picture[:, panel] == chips.OUTLINE).all(axis=2)
         rows, cols = np.nonzero(drawn)
@@ -64,7 +66,7 @@ def test_pixels_that_do_not_count_are_grey() -> None:
     one = Look(
         one.window, np.where(valid, one.expected, np.nan), valid, one.expected, one.error, ~valid & False
     )
-    picture = chips.draw(one, np.where(valid, 2.0, np.nan).astype("float32"), fitted(1), 4)
+    picture = chips.draw(chips.panels(one, np.where(valid, 2.0, np.nan).astype("float32"), fitted(1), 4))
     for panel in PANELS:
         small = picture[:, panel][::3, ::3]
         assert (small[~valid] == chips.GREY).all()

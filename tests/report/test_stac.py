@@ -203,7 +203,7 @@ def of(*scenes: SceneLayer) -> dict[str, Any]:
 
 def test_a_scene_without_crs_gives_an_item_without_geometry() -> None:
     given = layer(grid(None))
-    given.scene["threshold"] = float("nan")
+    given = replace(given, scene=replace(given.scene, threshold=float("nan")))
     found = of(given)
     assert found["geometry"] is None and "bbox" not in found
     assert found["properties"]["satae:scenes"][0]["threshold"] is None

@@ -16,7 +16,7 @@ from scenes import UTM
 from shared import Shared
 
 from satae.formats import gpkg
-from satae.gis import layers
+from satae.gis import columns, layers
 from satae.grid import Grid
 from satae.report import chips
 from satae.scene import raster
@@ -42,17 +42,17 @@ def result(
     rng = np.random.default_rng(0)
     image = rng.integers(500, 1500, (4, side, side)).astype(np.uint16)
     heat = rng.random((side, side), np.float32)
-    shapes, rows = [], []
+    regions = []
     (folder / "anomalies_chips").mkdir(parents=True)
     for i, (row, col) in enumerate(places(number, side)):
         inside = slice(row, row + SIDE), slice(col, col + SIDE)
         image[:, *inside] += 3000
         heat[inside] = 9 - i % 7
-        shapes.append(shapely.MultiPolygon([shapely.box(col, row, col + SIDE, row + SIDE)]))
+        outline = shapely.MultiPolygon([shapely.box(col, row, col + SIDE, row + SIDE)])
         chip = f"anomalies_chips/{i}.png" if i < min(number - 1, 20) else None
         if chip:
             chips.write(folder / chip, rng.integers(0, 255, (192, 588, 3)).astype(np.uint8))
-        rows.append(region(i, chip))
+        regions.append(region(i, chip, grid, outline))
     image[:, :4] = 0  # nodata
     heat[:4] = np.nan
     with raster.writing(folder / "scene.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
@@ -62,18 +62,11 @@ def result(
     raster.to_cog(folder / "plain.tif", folder / "anomalies_heatmap.tif")
     (folder / "plain.tif").unlink()
     path = folder / "anomalies.gpkg"
-    polygons = grid.polygons(np.array(shapes, dtype=object))
-    corners = grid.footprint()[None, :4]
-    tiles = {
-        "scene": np.array(["scene"], object),
-        "row": np.zeros(1),
-        "col": np.zeros(1),
-        "score": np.ones(1),
-    }
-    tiles |= {"p_value": np.ones(1), "valid_fraction": np.ones(1)}
-    made = layers.SceneLayer(
-        grid, rows, polygons, tiles, corners, scene(grid, number), "anomalies_heatmap.tif", 9
-    )
+    tiles = columns.Tiles(
+        scene=np.array(["scene"], object), row=np.zeros(1), col=np.zeros(1), score=np.ones(1), p_value=np.ones(1),
+        valid_fraction=np.ones(1), corners=grid.footprint()[None, :4],
+    )  # fmt: skip
+    made = layers.SceneLayer(grid, regions, tiles, scene(grid, number), "anomalies_heatmap.tif", 9)
     gpkg.write(path, path.name, [made], CREATED)
     return path
 
@@ -83,26 +76,25 @@ def finished(shared: Shared) -> Path:
     return shared.made("finished", lambda folder: result(folder / "out")) / "out"
 
 
-def region(i: int, chip: str | None) -> dict[str, Any]:
+def region(i: int, chip: str | None, grid: Grid, outline: Any) -> columns.Region:
     """A row of the layer anomalies; scores fall and areas rise with the rank."""
     score = 9.0 - i / 10
-    return {
-        "anomaly_id": f"scene-{i}", "rank": 0, "scene": "scene", "score": score, "p_value": 10**-score,
-        "peak": 20.0 - i, "mean": 10.0, "area_m2": 1000.0 * (i + 1), "pixels": SIDE**2, "top_band": "red",
-        "band_shares": '{"red": 0.6, "nir": 0.4}', "spectral_share": 0.7, "baseline": "rx_shrunk",
-        "baseline_score": 2.0, "baseline_p": 0.01, "feedback": 0.0, "signature": "", "chip": chip,
-        "review_status": "unreviewed",
-        "review_label": "", "review_note": "",
-    }  # fmt: skip
+    (polygon,) = grid.polygons(np.array([outline], dtype=object))
+    return columns.Region(
+        anomaly_id=f"scene-{i}", scene="scene", score=score, p_value=10**-score, peak=20.0 - i, mean=10.0,
+        area_m2=1000.0 * (i + 1), pixels=SIDE**2, top_band="red", band_shares='{"red": 0.6, "nir": 0.4}',
+        spectral_share=0.7, baseline="rx_shrunk", baseline_score=2.0, baseline_p=0.01, feedback=0.0, signature="",
+        chip=chip, polygon=polygon, outline=outline,
+    )  # fmt: skip
 
 
-def scene(grid: Grid, number: int) -> dict[str, Any]:
+def scene(grid: Grid, number: int) -> columns.Footprint:
     """The row of the layer scenes."""
-    return {
-        "scene": "scene", "path": "scene.tif", "crs": grid.crs or "", "gsd_m": 10.0, "bands": "blue,green,red,nir",
-        "valid_fraction": 1.0, "anomalies": number, "threshold": 3.5, "rule": "far 10", "domain": None,
-        "domain_note": "", "model_sha256": "ab", "satae_version": "0", "provider": "CPU", "created": CREATED,
-    }  # fmt: skip
+    return columns.Footprint(
+        scene="scene", path="scene.tif", crs=grid.crs or "", gsd_m=10.0, bands="blue,green,red,nir",
+        valid_fraction=1.0, anomalies=number, threshold=3.5, rule="far 10", domain=None, domain_note="",
+        model_sha256="ab", satae_version="0", provider="CPU", created=CREATED,
+    )  # fmt: skip
 
 
 def opinions(path: Path) -> list[tuple[Any, ...]]:

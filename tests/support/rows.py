@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import shapely
 from affine import Affine
 from pyproj import CRS
 from scenes import UTM
 
+from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
 from satae.grid import Grid
 
@@ -27,12 +31,13 @@ def grid(crs: str | None = "EPSG:32632", transform: Affine = UTM, side: int = 64
 
 
 def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), tiles: int = 4) -> SceneLayer:
-    rows = [
-        {"anomaly_id": f"{name}-{i}", "rank": 0, "scene": name, "score": s, "p_value": 10**-s, "peak": s, "mean": s,
-         "area_m2": 1200.0, "pixels": 12, "top_band": "red", "band_shares": '{"red": 1.0}',
-         "spectral_share": 0.5, "baseline": None, "baseline_score": np.nan, "baseline_p": np.nan, "feedback": np.nan,
-         "signature": "[]", "chip": None,
-         "review_status": "unreviewed", "review_label": "", "review_note": ""}
+    (polygon,) = on.polygons(np.array([SQUARE], dtype=object))
+    regions = [
+        Region(
+            anomaly_id=f"{name}-{i}", scene=name, score=s, p_value=10**-s, peak=s, mean=s, area_m2=1200.0, pixels=12,
+            top_band="red", band_shares='{"red": 1.0}', spectral_share=0.5, signature="[]", polygon=polygon,
+            outline=SQUARE,
+        )
         for i, s in enumerate(scores)
     ]  # fmt: skip
     corner = np.arange(tiles) * 8
@@ -40,12 +45,19 @@ def layer(on: Grid, name: str = "north", scores: tuple[float, ...] = (4.0,), til
         np.stack([corner, corner, corner + 8, corner + 8]),
         np.stack([corner, corner + 8] * 2)[[0, 1, 1, 0]],
     )
-    data = {"scene": np.full(tiles, name, object), "row": corner, "col": corner, "score": np.ones(tiles)}
-    data |= {"p_value": np.full(tiles, 0.1), "valid_fraction": np.ones(tiles)}
-    scene = {"scene": name, "path": f"{name}.tif", "crs": on.crs or "", "gsd_m": 10.0, "bands": "red,nir",
-             "valid_fraction": 1.0, "anomalies": len(rows), "threshold": 3.5, "rule": "far 10", "domain": None,
-             "domain_note": "", "model_sha256": "ab",
-             "satae_version": "0", "provider": "CPU", "created": CREATED}  # fmt: skip
-    polygons = on.polygons(np.array([SQUARE] * len(rows), dtype=object))
-    corners = on.xy(row, col).transpose(1, 0, 2)
-    return SceneLayer(on, rows, polygons, data, corners, scene, f"{name}_heatmap.tif", 5.0)
+    data = Tiles(
+        scene=np.full(tiles, name, object), row=corner, col=corner, score=np.ones(tiles), p_value=np.full(tiles, 0.1),
+        valid_fraction=np.ones(tiles), corners=on.xy(row, col).transpose(1, 0, 2),
+    )  # fmt: skip
+    scene = Footprint(
+        scene=name, path=f"{name}.tif", crs=on.crs or "", gsd_m=10.0, bands="red,nir", valid_fraction=1.0,
+        anomalies=len(regions), threshold=3.5, rule="far 10", domain=None, domain_note="", model_sha256="ab",
+        satae_version="0", provider="CPU", created=CREATED,
+    )  # fmt: skip
+    return SceneLayer(on, regions, data, scene, f"{name}_heatmap.tif", 5.0)
+
+
+def changed(made: SceneLayer, number: int, **values: Any) -> SceneLayer:
+    """A layer of which one region has other values."""
+    regions = [replace(r, **values) if i == number else r for i, r in enumerate(made.regions)]
+    return replace(made, regions=regions)

@@ -1,0 +1,268 @@
+"""One scene in, one finished folder and one plain record out: the unit of work of `satae score`.
+
+What only all scenes together can say (ranks, decisions carried over, report, STAC) is in `run.assemble`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import satae
+from satae.decisions import signature
+from satae.errors import ModelError
+from satae.gis import qgis
+from satae.gis.columns import Footprint, Region, Tiles
+from satae.gis.layers import SceneLayer
+from satae.grid import Window
+from satae.inference.calibrate import Calibration
+from satae.inference.regions import Anomaly
+from satae.inference.runtime import Model
+from satae.report import chips, reasons
+from satae.report.overview import Overview, Picture
+from satae.scene.scene import Scene
+from satae.scoring import baseline, domain, heatmap, selection
+from satae.scoring.baseline import Baseline
+from satae.scoring.domain import Verdict
+from satae.scoring.heatmap import Heatmap
+from satae.scoring.rule import Rule
+from satae.scoring.selection import Field, Selection
+
+HEATMAP, LOOKS = "heatmap.tif", "looks.npz"  # in the folder of a scene; the heatmap's style lies beside it
+HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """How each scene is scored, whatever comes of the others; `Options` says what the fields mean.
+
+    Pictures of the first `chips` regions are kept, of all where feedback may `reorder` them. `side` is the
+    longer side of the overview, in cells.
+    """
+
+    rule: Rule
+    min_area_m2: float | None = None
+    workers: int = 2
+    created: str = "1970-01-01T00:00:00Z"
+    chips: int = 100
+    reorder: bool = False
+    baseline: Baseline | None = None
+    force_domain: bool = False
+    side: int = 1000
+
+
+@dataclass(frozen=True)
+class SceneRecord:
+    """What came of one scene, as plain values; `folder` holds its heatmap, style and looks.
+
+    `threshold` is in the unit of the heatmap, infinite where nothing was reported; `smallest` a region in
+    pixels. `valid` pixels were scored. `remarks` are sentences for people, `agrees` is the number of regions
+    that the baseline agrees on, None where there is none. `damage` are the blocks that were masked because they
+    cannot be decoded.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    layer: SceneLayer
+    view: Picture
+    threshold: float
+    smallest: int
+    verdict: Verdict
+    remarks: tuple[str, ...]
+    agrees: int | None
+    damage: tuple[Window, ...]
+
+    @property
+    def name(self) -> str:
+        """The scene's, as no other of the result has it."""
+        return self.layer.scene.scene
+
+    def look(self, number: int) -> npt.NDArray[np.uint8]:
+        """The panels of a chip (side, side, 10) of the region of that number, where they were kept."""
+        with np.load(self.folder / LOOKS) as kept:
+            return np.asarray(kept[str(number)], np.uint8)
+
+
+def score_scene(
+    scene: Scene,
+    model: Model,
+    folder: Path,
+    how: How,
+    *,
+    name: str = "",
+    progress: Progress = lambda pixels: None,
+) -> SceneRecord:
+    """Score a scene, which the result calls `name`, into a folder that is there and empty.
+
+    The folder is finished when this returns and never changed afterwards; the same arguments give the same
+    folder and record. `progress` is called with the number of pixels scored. Raises ModelError where the model
+    is not calibrated or the scene does not fit it, SceneError where it is damaged, OutputError where the folder
+    cannot be written.
+    """
+    calibration = calibration_of(model)
+    overview, name = Overview(scene, how.side), name or scene.name
+    verdict = domain.judged(scene, model)
+    heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, progress, overview.add)
+    (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
+    smallest, held = selection.min_pixels(scene.grid, how.min_area_m2), _held(verdict, how)
+    selected = Selection([], math.inf, "")
+    if not held:
+        selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
+    regions = _regions(name, scene, model, heat, selected.found, folder, how)
+    layer = SceneLayer(
+        scene.grid,
+        regions,
+        _tiles(name, heat, calibration),
+        _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
+        HEATMAP,
+        heat.maximum,
+    )
+    agrees = None
+    if how.baseline is not None:
+        opinions = np.array([r.baseline_score for r in regions])
+        agrees = baseline.agreement([r.score for r in regions], opinions)
+    return SceneRecord(
+        folder,
+        tuple(f.path for f in scene.files),
+        layer,
+        overview.picture(model.card.normalization),
+        selected.threshold,
+        smallest,
+        verdict,
+        _remarks(heat, verdict, selected.remark, held=held),
+        agrees,
+        overview.survey.damage,
+    )
+
+
+def calibration_of(model: Model) -> Calibration:
+    """What a model's scores mean; ModelError where nobody knows."""
+    if model.card.calibration is None:
+        raise ModelError(f"{model.name} is not calibrated; train it again")
+    return model.card.calibration
+
+
+def _held(verdict: Verdict, how: How) -> bool:
+    """Whether the regions of a scene are held back: they would be the scene itself."""
+    return verdict.foreign and not how.force_domain and not how.rule.foreign
+
+
+def _regions(
+    name: str, scene: Scene, model: Model, heat: Heatmap, found: Sequence[Anomaly], folder: Path, how: How
+) -> list[Region]:
+    """Everything that is known of each region but what other scenes and people say; keeps looks in `folder`."""
+    calibration = calibration_of(model)
+    polygons = scene.grid.polygons(np.array([a.polygon for a in found], dtype=object))
+    areas, exponents = scene.grid.area_m2(polygons), calibration.region.exponent([a.peak for a in found])
+    other = how.baseline
+    opinions = np.full(len(found), math.nan)
+    if other is not None:
+        opinions = baseline.exponents(scene, other, found, how.workers)
+    fitted = model.card.normalization
+    spread = np.array(fitted.high) - np.array(fitted.low)
+    texts, regions = signature.signatures(scene, found), []
+    kept = _kept(found, exponents, how)
+    with chips.keeping(folder / LOOKS) as keep:
+        for i, (anomaly, look) in enumerate(zip(found, reasons.looks(scene, model, found), strict=True)):
+            errors, exponent, opinion = reasons.band_errors(look), float(exponents[i]), float(opinions[i])
+            regions.append(
+                Region(
+                    anomaly_id=f"{name}-r{anomaly.row}-c{anomaly.col}",
+                    scene=name,
+                    score=exponent,
+                    p_value=float(10.0**-exponent),
+                    peak=anomaly.peak,
+                    mean=anomaly.mean,
+                    area_m2=float(areas[i]),
+                    pixels=anomaly.pixels,
+                    top_band=scene.names[int(errors.argmax())],
+                    band_shares=reasons.band_shares(errors, scene.names),
+                    spectral_share=reasons.spectral_share(look, spread),
+                    baseline=other.name if other is not None else None,
+                    baseline_score=opinion,
+                    baseline_p=float(10.0**-opinion),
+                    signature=texts[i],
+                    polygon=polygons[i],
+                    outline=anomaly.polygon,
+                    row=anomaly.row,
+                    col=anomaly.col,
+                )
+            )
+            if i in kept:
+                values = heatmap.around(heat.path, scene.grid, look.window)
+                keep(i, chips.panels(look, values, fitted, heat.maximum))
+    return regions
+
+
+def _kept(found: Sequence[Anomaly], exponents: npt.NDArray[np.float64], how: How) -> set[int]:
+    """The numbers of the regions that may be among the first `chips` of the result."""
+    order = sorted(
+        range(len(found)), key=lambda i: (-exponents[i], -found[i].peak, f"r{found[i].row}-c{found[i].col}")
+    )
+    return set(order if how.reorder and how.chips else order[: how.chips])
+
+
+def _tiles(name: str, heat: Heatmap, calibration: Calibration) -> Tiles:
+    """The tiles that hold a valid pixel."""
+    peaks = heat.tiles
+    row, col = np.nonzero(peaks.count)
+    exponent = calibration.tile.exponent(peaks.peak[row, col])
+    corners, pixels = peaks.corners(row, col)
+    return Tiles(
+        scene=np.full(len(row), name, object),
+        row=row,
+        col=col,
+        score=exponent,
+        p_value=10.0**-exponent,
+        valid_fraction=peaks.count[row, col] / pixels,
+        corners=corners,
+    )
+
+
+def _footprint(
+    name: str,
+    scene: Scene,
+    model: Model,
+    heat: Heatmap,
+    verdict: Verdict,
+    threshold: float,
+    count: int,
+    how: How,
+) -> Footprint:
+    gsd = scene.grid.gsd_m
+    return Footprint(
+        scene=name,
+        path=";".join(str(f.path) for f in scene.files),
+        crs=scene.grid.crs or "",
+        gsd_m=gsd if gsd is not None else math.nan,
+        bands=",".join(scene.names),
+        valid_fraction=heat.valid / scene.grid.pixels,
+        anomalies=count,
+        threshold=threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
+        rule=str(how.rule),
+        domain=verdict.domain,
+        domain_note=verdict.note,
+        model_sha256=model.sha256,
+        satae_version=satae.__version__,
+        provider=model.provider,
+        created=how.created,
+    )
+
+
+def _remarks(heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:
+    """What the user should know."""
+    if not heat.valid:
+        return ("no pixel is valid, so none was scored",)
+    said = [remark]
+    if verdict.foreign:
+        said.append(f"foreign to the model: {verdict.note}" + (f"; {HELD}" if held else ""))
+    elif verdict.note:
+        said.append(f"{verdict.note}; something may be missed, so train on it too")
+    return tuple(r for r in said if r)
