@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -86,6 +86,10 @@ class Grid:
     width: int
     transform: Affine
     crs: str | None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The four values alone: what PROJ made of them belongs to this process."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     @property
     def window(self) -> Window:

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,20 @@ Array = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """The file of a model and how it was opened."""
+
+    path: Path
+    device: str
+    threads: int
+
+
+@dataclass(frozen=True)
 class Model:
     """An open session. `provider` is the one that really took; `device` its short name.
 
-    A model that sees one frame at a time is blended (`blend`), from the first pixel of an image on.
+    A model that sees one frame at a time is blended (`frames`), from the first pixel of an image on. One that comes
+    from a file is pickled by path and hash, and opened again where it arrives.
     """
 
     session: Any
@@ -41,6 +51,14 @@ class Model:
     provider: str
     sha256: str
     name: str
+    origin: Origin | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.origin is None:
+            raise ModelError(
+                f"{self.name} was not opened from a file and cannot be handed to another process"
+            )
+        return _reopened, (self.origin, self.sha256)
 
     @property
     def device(self) -> str:
@@ -100,7 +118,16 @@ def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
-    return from_bytes(content, path.name, device, threads)
+    origin = Origin(path.absolute(), device, threads)
+    return replace(from_bytes(content, path.name, device, threads), origin=origin)
+
+
+def _reopened(origin: Origin, sha256: str) -> Model:
+    """A model that was pickled; ModelError where its file is another one by now."""
+    model = load(origin.path, origin.device, origin.threads)
+    if model.sha256 != sha256:
+        raise ModelError(f"{origin.path} was replaced since it was opened; start again")
+    return model
 
 
 def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0) -> Model:

@@ -60,7 +60,7 @@ def test_rows_come_back_as_they_went_in(tmp_path: Path) -> None:
     frame = geopandas.read_file(written(tmp_path, given), layer="anomalies")
     assert frame["anomaly_id"].tolist() == ["north-1", "north-0"] and frame["rank"].tolist() == [1, 2]
     assert frame["score"].tolist() == [5, 3] and frame.crs == "EPSG:32632"
-    assert all(shapely.equals_exact(g, given.polygons[0], 0, normalize=True) for g in frame.geometry)
+    assert all(shapely.equals_exact(g, given.regions[0].polygon, 0, normalize=True) for g in frame.geometry)
     assert frame.geometry[0].area == 1200
 
 

@@ -1,0 +1,93 @@
+"""One scene in, one folder and one plain record out: in this process, in another one, and put together later."""
+
+import hashlib
+import multiprocessing
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scored import layer, run
+
+from satae.errors import ModelError
+from satae.gis.columns import LAYERS, Region, values
+from satae.inference import runtime
+from satae.publish import locked
+from satae.scene.scene import Scene
+from satae.scoring.outputs import Options
+from satae.scoring.record import How, SceneRecord, score_scene
+from satae.scoring.rule import Top
+from satae.scoring.run import assemble
+
+HOW = How(rule=Top(5), workers=1, chips=3)
+
+
+@pytest.fixture(scope="module")
+def record(scene: Scene, model: runtime.Model, tmp_path_factory: pytest.TempPathFactory) -> SceneRecord:
+    return score_scene(scene, model, tmp_path_factory.mktemp("one"), HOW)
+
+
+def told(record: SceneRecord) -> list[object]:
+    """All that a record says, comparable, and the bytes in its folder; not where that is."""
+    regions = [repr(values(r)) + r.polygon.wkt + r.outline.wkt for r in record.layer.regions]
+    tiles = [v.tolist() for v in values(record.layer.tiles).values()]
+    files = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in record.folder.iterdir()}
+    rest = record.view, record.threshold, record.smallest, record.verdict, record.remarks, record.damage
+    return [regions, tiles, record.layer.scene, record.layer.grid, record.files, files, *rest]
+
+
+def test_a_record_survives_pickling(record: SceneRecord) -> None:
+    assert len(record.layer.regions) == 5
+    assert told(pickle.loads(pickle.dumps(record))) == told(record)
+
+
+def test_a_scene_scored_in_a_spawned_process_gives_the_same_folder_and_record(
+    scene: Scene, model: runtime.Model, record: SceneRecord, tmp_path: Path
+) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(score_scene, scene, model, tmp_path, HOW).result()
+    assert found.folder == tmp_path and told(found) == told(record)
+
+
+def test_records_are_put_together_as_the_command_does(
+    scene: Scene, model: runtime.Model, tmp_path: Path
+) -> None:
+    at_once = run(tmp_path, model, scene, scene, name="a.gpkg", rule=Top(4), chips=3)
+    records = []
+    for name in ("land", "land-2"):
+        (tmp_path / name).mkdir()
+        how = Options(Top(4), workers=1, chips=3).how(500)
+        records.append(score_scene(scene, model, tmp_path / name, how, name=name))
+    with locked(tmp_path / "b.gpkg"):
+        later = assemble(records, model, tmp_path / "b.gpkg", Options(Top(4), chips=3))
+    one, other = (layer(r).drop(columns="chip") for r in (at_once, later))
+    assert one.equals(other) and later.drawn == 3
+    for mine, theirs in zip(at_once.scenes, later.scenes, strict=True):
+        assert mine.heatmap.read_bytes() == theirs.heatmap.read_bytes()
+
+
+def test_looks_are_kept_for_chips_and_for_all_where_feedback_may_move_ranks(
+    scene: Scene, model: runtime.Model, record: SceneRecord, tmp_path: Path
+) -> None:
+    assert [record.look(i).shape[2] for i in range(3)] == [10] * 3
+    with pytest.raises(KeyError):
+        record.look(3)
+    moved = score_scene(scene, model, tmp_path, How(rule=Top(5), workers=1, chips=1, reorder=True))
+    assert all(np.array_equal(moved.look(i), record.look(i)) for i in range(3)) and moved.look(4).size
+
+
+def test_a_model_is_pickled_by_path_and_hash(model_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_path.read_bytes())
+    content = pickle.dumps(runtime.load(path, "cpu", 1))
+    assert len(content) < 1000 and pickle.loads(content).card == runtime.load(path, "cpu", 1).card
+    path.write_bytes(path.read_bytes() + bytes(2))
+    with pytest.raises(ModelError):
+        pickle.loads(content)
+    with pytest.raises(ModelError, match="was not opened from a file"):
+        pickle.dumps(runtime.from_bytes(model_path.read_bytes(), "made", "cpu", 1))
+
+
+def test_every_field_of_a_region_is_a_column_or_says_where_it_lies() -> None:
+    assert set(Region.__dataclass_fields__) - set(LAYERS["anomalies"]) == {"polygon", "outline", "row", "col"}
