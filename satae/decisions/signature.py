@@ -17,7 +17,7 @@ import numpy.typing as npt
 from satae.grid import Window
 from satae.inference.inside import inside
 from satae.inference.regions import Anomaly
-from satae.scene.scene import Scene
+from satae.scene.stream import Source
 
 GROUPS = 8  # of neighbouring bands that are averaged, at the most
 RING = (2, 10)  # pixels from a region at which its surroundings begin and end
@@ -25,7 +25,7 @@ LARGEST = 512  # pixels a side; a larger region is seen around its peak
 Bools = npt.NDArray[np.bool_]
 
 
-def signatures(scene: Scene, found: Sequence[Anomaly]) -> list[str]:
+def signatures(scene: Source, found: Sequence[Anomaly]) -> list[str]:
     """One signature a region as JSON, at one read each."""
     texts = []
     with scene.open() as reader:

@@ -2,12 +2,14 @@
 
 That one would see the whole grid and a halo of invalid pixels around it. Each window is read with the
 model's halo and cropped; windows lie on a fixed lattice, so that the result does not depend on how the work
-is shared out. The halo of a model that sees one frame at a time is what its frames overlap by (see `blend`).
+is shared out. The halo of a model that sees one frame at a time is what its frames overlap by (see `frames`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +21,29 @@ from satae.scene.stream import Source, ahead, strips
 BATCH = {"cpu": 1, "cuda": 16}
 
 Map = npt.NDArray[np.float32]
+Infer = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_]], tuple[Map, ...]]
+"""images (n, B, H, W) and which pixels count (n, H, W) -> outputs (n, ..., H, W)."""
 
 
 def core_of(model: Model) -> int:
     """Side of the lattice, that is of what one inference yields: a multiple of the model's stride."""
     return -(-model.card.core // model.card.stride) * model.card.stride
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A window inside the grid as it was read and inferred, once.
+
+    `image`, `error` (what each band adds) and `expected` are (band, row, col), the first in stored DN and the last
+    two without meaning where not valid; `valid` and `scores` are (row, col), the latter NaN where not valid.
+    """
+
+    window: Window
+    image: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    scores: Map
+    error: Map
+    expected: Map
 
 
 def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Window, Map]]:
@@ -38,24 +58,58 @@ def scan_windows(
     source: Source, model: Model, windows: Iterable[Window], workers: int = 2
 ) -> Iterator[tuple[Window, Map]]:
     """The same for chosen windows; their first pixels must be multiples of the model's stride."""
+
+    def infer(images: npt.NDArray[Any], valids: npt.NDArray[np.bool_]) -> tuple[Map, ...]:
+        return (model.anomaly_map(images, valids),)
+
+    for window, _, valid, outputs in _inferred(source, model, windows, workers, infer):
+        yield window, outputs[0] if outputs else _nothing(valid)
+
+
+def look(source: Source, model: Model, workers: int = 2) -> Iterator[Seen]:
+    """The strips of `scan` with all that one reading and one inference have to say of them."""
+    windows = strips(source, core_of(model), model.card.halo)
+    for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explained):
+        if not outputs:
+            outputs = [_nothing(valid), *np.zeros((2, *image.shape), np.float32)]
+        yield Seen(window, image, valid, *outputs)
+
+
+def _nothing(valid: npt.NDArray[np.bool_]) -> Map:
+    return np.full(valid.shape, np.nan, np.float32)
+
+
+def _inferred(
+    source: Source, model: Model, windows: Iterable[Window], workers: int, infer: Infer
+) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_], list[Map]]]:
+    """The part of each window in the grid: pixels, which count, outputs (..., row, col); none where no pixel counts.
+
+    Outputs are NaN in cells without a valid pixel.
+    """
     halo, wanted = model.card.halo, list(windows)
     whole = [_whole(window, model) for window in wanted]
     for asked, (window, image, valid) in zip(wanted, ahead(source, whole, halo, workers), strict=True):
         inside = asked.within(source.grid.window)
         if inside is None:
             continue
-        out = np.full((window.height, window.width), np.nan, np.float32)
+        outputs: list[Map] = []
         for group in _grouped(_cells(window, valid, model), BATCH[model.device]):
             frames = [cell.grown(halo).slices(window.grown(halo)) for cell in group]
-            maps = model.anomaly_map(
+            found = infer(
                 np.stack([image[:, rows, cols] for rows, cols in frames]),
                 np.stack([valid[rows, cols] for rows, cols in frames]),
             )
-            for cell, scores in zip(group, maps, strict=True):
+            if not outputs:
+                size = window.height, window.width
+                outputs = [np.full((*part.shape[1:-2], *size), np.nan, np.float32) for part in found]
+            for i, cell in enumerate(group):
                 rows, cols = cell.slices(window)
-                out[rows, cols] = scores[halo : halo + cell.height, halo : halo + cell.width]
-        rows, cols = inside.slices(window)
-        yield inside, out[rows, cols]
+                core = slice(halo, halo + cell.height), slice(halo, halo + cell.width)
+                for out, part in zip(outputs, found, strict=True):
+                    out[..., rows, cols] = part[i, ..., *core]
+        rows, cols = inside.slices(window.grown(halo))
+        here = inside.slices(window)
+        yield inside, image[:, rows, cols], valid[rows, cols], [out[..., *here] for out in outputs]
 
 
 def _whole(window: Window, model: Model) -> Window:

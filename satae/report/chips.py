@@ -30,6 +30,7 @@ PANEL = 192  # pixels a side that a panel is scaled up to
 GAP = 6
 GREY = 128
 GAMMA = 0.7
+BANDS = 3  # that are shown
 OUTLINE = (255, 223, 127)  # blue, green, red, as OpenCV has it
 LONGEST_NAME = 120
 BY_PRODUCTS = (".aux.xml",)  # what GDAL and QGIS leave beside a picture that was opened
@@ -86,7 +87,7 @@ def composite(dn: npt.NDArray[Any], fitted: Normalization) -> Picture:
 
     Stretched from the 0.1 % to the 99.9 % quantile of the training sample, never by the chip's own.
     """
-    bands = [0, 1, 2] if len(dn) >= 3 else [0, 0, 0]
+    bands = list(range(BANDS)) if len(dn) >= BANDS else [0] * BANDS
     low, high = (np.array(v)[bands][:, None, None] for v in (fitted.low, fitted.high))
     shown = np.clip((dn[bands].astype(np.float64) - low) / (high - low), 0, 1) ** GAMMA
     picture: Picture = np.rint(255 * np.nan_to_num(shown)).astype(np.uint8).transpose(1, 2, 0).copy()

@@ -24,7 +24,6 @@ from satae.scene.scene import Scene, Survey
 from satae.scene.stream import Reader
 
 SAMPLES = 2  # pixels a row and column of a cell that are averaged
-BANDS = 3
 Ints = npt.NDArray[np.int64]
 
 
@@ -55,7 +54,7 @@ class Overview:
             _places(cells, self.step, length)
             for cells, length in zip(self.shape, (grid.height, grid.width), strict=True)
         )
-        bands = min(BANDS, len(scene.names))
+        bands = min(chips.BANDS, len(scene.names))
         self.known = np.zeros((len(self.rows), len(self.cols)), bool)
         self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
 

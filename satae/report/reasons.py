@@ -1,7 +1,7 @@
 """Why a region was reported: its pixels beside what the model expected, measured band by band.
 
-`looks` reads each region once; `band_shares` and `spectral_share` say what its error consists of, and `chips`
-draws it. It explains a score and makes none.
+`looks` takes each region from pixels that were read and inferred before; `band_shares` and `spectral_share` say
+what its error consists of, and `chips` draws it. It explains a score and makes none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,6 @@ import numpy.typing as npt
 from satae.grid import Window
 from satae.inference.inside import inside
 from satae.inference.regions import Anomaly
-from satae.inference.runtime import Model
-from satae.scene.scene import Scene
 
 SIDES = (32, 48, 64, 96, 192)  # of windows, in pixels: divisors of a chip's panel
 CONTEXT = 1.5  # window over region
@@ -31,9 +29,10 @@ Floats = npt.NDArray[np.float64]
 class Look:
     """A region in its surroundings.
 
-    `image` and `expected` (band, row, col) are stored and reconstructed DN, `error` (band, row, col) what
-    each band adds; `valid` and `inside` (row, col) say which pixels count, and which of them the region holds.
-    A region too large for a window is seen around its peak.
+    `image` and `expected` (band, row, col) are stored and reconstructed DN, `error` (band, row, col) what each band
+    adds; the last two are known in the region, and around it only of the bands that are shown. `valid` and `inside`
+    (row, col) say which pixels count, and which of them the region holds. A region too large for a window is seen
+    around its peak.
     """
 
     window: Window
@@ -44,18 +43,23 @@ class Look:
     inside: npt.NDArray[np.bool_]
 
 
-def looks(scene: Scene, model: Model, found: Sequence[Anomaly]) -> Iterator[Look]:
-    """One look a region, in order, at one read and one inference each."""
-    halo = model.card.halo
-    with scene.open() as reader:
-        for anomaly in found:
-            window = frame(anomaly, model.card.stride)
-            image, valid = reader.read(window.grown(halo))
-            rows, cols = window.slices(window.grown(halo))
-            error, expected = (o[0, :, rows, cols] for o in model.explained(image[None], valid[None]))
-            seen = valid[rows, cols]
-            held = inside(anomaly.polygon, window) & seen
-            yield Look(window, image[:, rows, cols], seen, expected, error, held)
+class Pixels(Protocol):
+    """Pixels of a scene that were read and inferred before; windows may reach beyond it."""
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Image (band, row, col) in DN and which pixels count (row, col)."""
+
+    def explained(self, window: Window) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """What each band adds to the error, and what was expected in DN (band, row, col)."""
+
+
+def looks(pixels: Pixels, stride: int, found: Sequence[Anomaly]) -> Iterator[Look]:
+    """One look a region, in order; windows begin at multiples of `stride`."""
+    for anomaly in found:
+        window = frame(anomaly, stride)
+        image, valid = pixels.read(window)
+        error, expected = pixels.explained(window)
+        yield Look(window, image, valid, expected, error, inside(anomaly.polygon, window) & valid)
 
 
 def frame(anomaly: Anomaly, stride: int) -> Window:

@@ -20,7 +20,7 @@ from satae.inference.inside import inside
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import core_of, scan_windows
-from satae.scene.scene import Scene
+from satae.scene.stream import Source
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,7 +42,7 @@ def opened(path: Path, device: str, threads: int) -> Baseline:
     return Baseline(path.stem, runtime.load(path, device, threads))
 
 
-def exponents(scene: Scene, baseline: Baseline, found: Sequence[Anomaly], workers: int) -> Floats:
+def exponents(scene: Source, baseline: Baseline, found: Sequence[Anomaly], workers: int) -> Floats:
     """-log10 p of each region: its largest raw score under the baseline, as the peak of a region of its own.
 
     Only the cells of the scene's lattice that hold a region are scored, each once, so that the scores are

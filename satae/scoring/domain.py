@@ -16,8 +16,9 @@ from satae.errors import ModelError
 from satae.grid import Grid, Window
 from satae.inference.card import check_bands, check_gsd
 from satae.inference.runtime import Model
-from satae.inference.scan import scan_windows
 from satae.scene.scene import Scene
+from satae.scene.stream import Source
+from satae.scoring.kept import Kept
 
 SIDE = 7  # windows a row and column of the sample, at the most
 LARGEST = 256  # pixels a side of a window
@@ -62,7 +63,7 @@ def check_fit(scene: Scene, model: Model) -> None:
             )
 
 
-def judged(scene: Scene, model: Model) -> Verdict:
+def judged(kept: Kept, model: Model) -> Verdict:
     """The verdict on a scene from windows that are spread over it.
 
     Foreign where half of them are strange: their peak is one that 1 in 20 held-out tiles of training has,
@@ -71,8 +72,8 @@ def judged(scene: Scene, model: Model) -> Verdict:
     ordinary, that is a note and no more: nothing is flooded, but something may be missed.
     """
     side = min(model.card.tile, LARGEST)
-    windows = _windows(scene.grid, side, model.card.stride)
-    pixels = _pixels(scene, windows)
+    windows = _windows(kept.grid, side, model.card.stride)
+    pixels = _pixels(kept, windows)
     usable = [i for i, p in enumerate(pixels) if len(p) >= side**2 / 2]
     usable = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, WINDOWS).astype(int)) if usable]
     if len(usable) < FEWEST:
@@ -80,7 +81,7 @@ def judged(scene: Scene, model: Model) -> Verdict:
     found = np.concatenate([pixels[i] for i in usable])
     normal = model.card.normalization
     outside = ((found < normal.low) | (found > normal.high)).any(axis=1).mean()
-    strange = _strange(scene, model, [windows[i] for i in usable])
+    strange = _strange(kept, model, [windows[i] for i in usable])
     foreign, reasons = strange >= STRANGE * len(usable), []
     if foreign:
         reasons.append(f"{strange} of {len(usable)} sampled tiles score as hardly any of training does")
@@ -100,7 +101,7 @@ def _windows(grid: Grid, size: int, stride: int, side: int = SIDE) -> list[Windo
     return [Window(row, col, size, size) for row in starts[0] for col in starts[1]]
 
 
-def _pixels(scene: Scene, windows: Sequence[Window]) -> list[Floats]:
+def _pixels(scene: Source, windows: Sequence[Window]) -> list[Floats]:
     """Valid pixels (n, B) of each window."""
     found = []
     with scene.open() as reader:
@@ -110,11 +111,12 @@ def _pixels(scene: Scene, windows: Sequence[Window]) -> list[Floats]:
     return found
 
 
-def _strange(scene: Scene, model: Model, windows: Sequence[Window]) -> int:
+def _strange(kept: Kept, model: Model, windows: Sequence[Window]) -> int:
     """How many windows have a rare peak and a crowd of rare pixels."""
     calibration, count = model.card.calibration, 0
     assert calibration is not None
-    for _, scores in scan_windows(scene, model, windows, workers=1):
+    for window in windows:
+        scores = kept.scores(window)
         values = scores[np.isfinite(scores)]
         crowd = (calibration.pixel.p(values) <= RARE_PIXEL).mean()
         count += bool(calibration.tile.p(values.max()) <= RARE_PEAK and crowd >= CROWD)

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.errors import OutputError, SceneError
-from satae.grid import Grid, Window
+from satae.grid import Window
 from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
-from satae.inference.scan import scan
+from satae.inference.scan import Seen, look
 from satae.inference.tilepeaks import Maxima
 from satae.scene import raster, readers
 from satae.scene.stream import Source
@@ -27,7 +27,7 @@ from satae.scene.stream import Source
 SLAB_PIXELS = 2**18
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
-Seen = Callable[[Window, Map], None]
+Keep = Callable[[Seen, Map], None]
 
 
 @dataclass(frozen=True)
@@ -51,22 +51,23 @@ def write(
     path: Path,
     workers: int,
     progress: Progress,
-    seen: Seen = lambda window, heat: None,
+    keep: Keep = lambda seen, heat: None,
 ) -> Heatmap:
     """Score a scene to a COG; OutputError where what can be read back is not what was written.
 
-    `progress` is called with the pixels of each window, `seen` with the window and its heatmap.
+    `progress` is called with the pixels of each window, `keep` with what was seen and its heatmap.
     """
     tiles = Maxima(scene.grid, model.card.tile)
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
     with raster.writing(plain, scene.grid, nodata=math.nan) as output:
-        for window, scores in scan(scene, model, workers):
-            tiles.add(window, scores)
-            heat = _calibrated(calibration, scores)
+        for seen in look(scene, model, workers):
+            window = seen.window
+            tiles.add(window, seen.scores)
+            heat = calibrated(calibration, seen.scores)
             output.write(heat[None], window)
             checks[window] = zlib.crc32(heat.tobytes())
-            seen(window, heat)
+            keep(seen, heat)
             progress(window.height * window.width)
     raster.to_cog(plain, path)
     plain.unlink()
@@ -90,16 +91,8 @@ def windows(path: Path, wanted: Iterable[Window]) -> Iterator[tuple[Window, Map]
         raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
 
 
-def around(path: Path, grid: Grid, window: Window) -> Map:
-    """The heatmap in a window that may reach beyond the grid, NaN there."""
-    out = np.full((window.height, window.width), np.nan, np.float32)
-    for inside, values in windows(path, [window.clipped(grid.window)]):
-        out[inside.slices(window)] = values
-    return out
-
-
-def _calibrated(calibration: Calibration, scores: Map) -> Map:
-    """Calibrated scores, NaN where `scores` is; computed in slabs, for it takes ten times the memory."""
+def calibrated(calibration: Calibration, scores: Map) -> Map:
+    """The heatmap of raw scores (row, col), NaN where they are; in slabs, for it takes ten times the memory."""
     heat = np.full(scores.shape, np.nan, np.float32)
     rows = max(1, SLAB_PIXELS // scores.shape[1])
     for row in range(0, len(scores), rows):

@@ -23,6 +23,7 @@ from satae.grid import Window
 from satae.inference.calibrate import Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
+from satae.inference.scan import Seen
 from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene.scene import Scene
@@ -30,6 +31,7 @@ from satae.scoring import baseline, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
 from satae.scoring.domain import Verdict
 from satae.scoring.heatmap import Heatmap
+from satae.scoring.kept import Kept
 from satae.scoring.rule import Rule
 from satae.scoring.selection import Field, Selection
 
@@ -108,14 +110,23 @@ def score_scene(
     """
     calibration = calibration_of(model)
     overview, name = Overview(scene, how.side), name or scene.name
-    verdict = domain.judged(scene, model)
-    heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, progress, overview.add)
+    smallest = selection.min_pixels(scene.grid, how.min_area_m2)
+    floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
+    kept = Kept(scene, folder, floor, chips.BANDS if how.chips else 0)
+
+    def keep(seen: Seen, heat: npt.NDArray[np.float32]) -> None:
+        overview.add(seen.window, heat)
+        kept.add(seen, heat)
+
+    heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, progress, keep)
+    verdict = domain.judged(kept, model)
     (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
-    smallest, held = selection.min_pixels(scene.grid, how.min_area_m2), _held(verdict, how)
+    held = _held(verdict, how)
     selected = Selection([], math.inf, "")
     if not held:
         selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
-    regions = _regions(name, scene, model, heat, selected.found, folder, how)
+    regions = _regions(name, kept, model, heat, selected.found, folder, how)
+    kept.drop()
     layer = SceneLayer(
         scene.grid,
         regions,
@@ -155,22 +166,24 @@ def _held(verdict: Verdict, how: How) -> bool:
 
 
 def _regions(
-    name: str, scene: Scene, model: Model, heat: Heatmap, found: Sequence[Anomaly], folder: Path, how: How
+    name: str, kept: Kept, model: Model, heat: Heatmap, found: Sequence[Anomaly], folder: Path, how: How
 ) -> list[Region]:
     """Everything that is known of each region but what other scenes and people say; keeps looks in `folder`."""
-    calibration = calibration_of(model)
+    calibration, scene = calibration_of(model), kept.scene
     polygons = scene.grid.polygons(np.array([a.polygon for a in found], dtype=object))
     areas, exponents = scene.grid.area_m2(polygons), calibration.region.exponent([a.peak for a in found])
     other = how.baseline
     opinions = np.full(len(found), math.nan)
     if other is not None:
-        opinions = baseline.exponents(scene, other, found, how.workers)
+        opinions = baseline.exponents(kept, other, found, how.workers)
     fitted = model.card.normalization
     spread = np.array(fitted.high) - np.array(fitted.low)
-    texts, regions = signature.signatures(scene, found), []
-    kept = _kept(found, exponents, how)
+    texts, regions = signature.signatures(kept, found), []
+    wanted = _pictured(found, exponents, how)
     with chips.keeping(folder / LOOKS) as keep:
-        for i, (anomaly, look) in enumerate(zip(found, reasons.looks(scene, model, found), strict=True)):
+        for i, (anomaly, look) in enumerate(
+            zip(found, reasons.looks(kept, model.card.stride, found), strict=True)
+        ):
             errors, exponent, opinion = reasons.band_errors(look), float(exponents[i]), float(opinions[i])
             regions.append(
                 Region(
@@ -195,13 +208,13 @@ def _regions(
                     col=anomaly.col,
                 )
             )
-            if i in kept:
-                values = heatmap.around(heat.path, scene.grid, look.window)
+            if i in wanted:
+                values = heatmap.calibrated(calibration, kept.scores(look.window))
                 keep(i, chips.panels(look, values, fitted, heat.maximum))
     return regions
 
 
-def _kept(found: Sequence[Anomaly], exponents: npt.NDArray[np.float64], how: How) -> set[int]:
+def _pictured(found: Sequence[Anomaly], exponents: npt.NDArray[np.float64], how: How) -> set[int]:
     """The numbers of the regions that may be among the first `chips` of the result."""
     order = sorted(
         range(len(found)), key=lambda i: (-exponents[i], -found[i].peak, f"r{found[i].row}-c{found[i].col}")

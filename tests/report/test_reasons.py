@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import shapely
 from looks import look
-from maps import Memory
+from maps import Memory, passed
 
 from satae.demo import synthetic
 from satae.grid import Window
 from satae.inference import runtime
 from satae.inference.regions import Anomaly
 from satae.report import reasons
-from satae.scene.describe import describe
+from satae.scene.scene import Scene
 
 RNG = np.random.default_rng(0)
 ONES = np.ones(3)
@@ -116,20 +116,23 @@ class Halved:
 
     halo: int = 4
 
+    device: str = "cpu"
+
     @property
     def card(self) -> Any:
-        return SimpleNamespace(halo=self.halo, stride=4)
+        return SimpleNamespace(halo=self.halo, stride=4, core=32, frame=0)
 
-    def explained(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def explained(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pair = image * np.arange(1, 4)[:, None, None], image / 2
         error, expected = (np.where(valid[:, None], o, 0).astype(np.float32) for o in pair)
-        return error, expected
+        return np.where(valid, error.sum(axis=1), np.float32(np.nan)), error, expected
 
 
-def test_looks_are_the_pixels_themselves() -> None:
+def test_looks_are_the_pixels_themselves(tmp_path: Path) -> None:
     image, valid = RNG.integers(1, 99, (3, 80, 90)).astype("uint16"), RNG.random((80, 90)) > 0.1
     found = [region((10, 20, 14, 29)), region((0, 80, 5, 90)), region((60, 0, 80, 2))]
-    seen = list(reasons.looks(Memory(image, valid), Halved(), found))  # type: ignore[arg-type]
+    kept = passed(Memory(image, valid), Halved(), tmp_path)
+    seen = list(reasons.looks(kept, 4, found))
     assert len(seen) == 3
     for anomaly, one in zip(found, seen, strict=True):
         left, top, right, bottom = map(int, anomaly.polygon.bounds)
@@ -142,15 +145,15 @@ def test_looks_are_the_pixels_themselves() -> None:
 
 
 def test_a_look_agrees_with_one_inference_over_the_whole_scene(
-    scene_path: Path, model_path: Path, landscape: synthetic.Synthetic
+    scene: Scene, model: runtime.Model, landscape: synthetic.Synthetic, tmp_path: Path
 ) -> None:
-    model = runtime.load(model_path, "cpu", 1)
     margin = 4 * model.card.halo
     image = np.pad(landscape.image, ((0, 0), (margin, margin), (margin, margin)))[None]
     valid = np.pad(landscape.valid, margin)[None]
     outputs = model.reconstruction(image, valid)[0], model.band_error(image, valid)[0]
     whole = [o[:, margin:-margin, margin:-margin] for o in outputs]
-    for one in reasons.looks(describe([scene_path]), model, [region((100, 150, 110, 163))]):
+    kept = passed(scene, model, tmp_path)
+    for one in reasons.looks(kept, model.card.stride, [region((100, 150, 110, 163))]):
         rows, cols = one.window.slices(Window(0, 0, 256, 320))
         assert one.inside.sum() == landscape.valid[100:110, 150:163].sum() > 0
         assert np.allclose(one.expected, whole[0][:, rows, cols], rtol=1e-4, atol=0.1)

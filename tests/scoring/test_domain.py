@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from affine import Affine
+from maps import passed
 from scenes import MakeScene
 from scored import heat, layer, run
 from typer.testing import CliRunner
@@ -33,20 +34,29 @@ def foreign_scene(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Scen
     return describe([make_scene(noisy(landscape.image, landscape.valid), name="foreign.tif", nodata=0)])
 
 
-def test_the_training_scene_is_of_its_own_kind(scene_path: Path, model: runtime.Model) -> None:
-    assert shift.judged(describe([scene_path]), model) == shift.Verdict("same", "")
+def judged(scene: Scene, model: runtime.Model, folder: Path) -> shift.Verdict:
+    """The verdict on a scene after a scan of it."""
+    return shift.judged(passed(scene, model, folder), model)
 
 
-def test_another_scene_of_the_same_kind_is_not_foreign(make_scene: MakeScene, model: runtime.Model) -> None:
+def test_the_training_scene_is_of_its_own_kind(
+    scene_path: Path, model: runtime.Model, tmp_path: Path
+) -> None:
+    assert judged(describe([scene_path]), model, tmp_path) == shift.Verdict("same", "")
+
+
+def test_another_scene_of_the_same_kind_is_not_foreign(
+    make_scene: MakeScene, model: runtime.Model, tmp_path: Path
+) -> None:
     other = synthetic.scene(height=256, width=256, seed=7)
-    assert shift.judged(describe([make_scene(other.image, nodata=0)]), model).domain == "same"
+    assert judged(describe([make_scene(other.image, nodata=0)]), model, tmp_path).domain == "same"
 
 
 def test_a_scene_of_the_same_dn_in_another_order_is_foreign(
     make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model
 ) -> None:
     foreign = foreign_scene(make_scene, landscape)
-    verdict = shift.judged(foreign, model)
+    verdict = judged(foreign, model, tmp_path)
     assert verdict.foreign and verdict.note.startswith(
         "25 of 25 sampled tiles score as hardly any of training"
     )
@@ -63,27 +73,27 @@ def test_a_few_odd_objects_in_every_tile_do_not_make_a_scene_foreign(
     scene = describe([make_scene(np.where(landscape.valid, image, 0), nodata=0)])
     tiles = layer(run(tmp_path, model, scene), "tiles")
     assert (tiles["p_value"] <= 0.05).mean() > 0.8  # so that the peaks alone would have said otherwise
-    assert shift.judged(scene, model).domain == "same"
+    assert judged(scene, model, tmp_path).domain == "same"
 
 
 def test_values_that_were_never_seen_are_noted(
-    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model
+    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model, tmp_path: Path
 ) -> None:
     low = np.array(model.card.normalization.low)
     image = landscape.image.astype(float)
     image[3] = low[3] * 0.8 + image[3] * 1e-3  # a dead band just below the range
     scene = describe([make_scene(np.where(landscape.valid, image, 0).astype("uint16"), nodata=0)])
-    note = shift.judged(scene, model).note
+    note = judged(scene, model, tmp_path).note
     assert "100% of the sampled pixels lie outside the range that was learned" in note
     assert f"; {model.card.bands[3].name} has a median of" in note
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (40, 50), (64, 64)])
 def test_a_scene_of_few_tiles_is_not_judged(
-    shape: tuple[int, int], make_scene: MakeScene, model: runtime.Model
+    shape: tuple[int, int], make_scene: MakeScene, model: runtime.Model, tmp_path: Path
 ) -> None:
     image = np.random.default_rng(0).integers(500, 900, (4, *shape)).astype("uint16")
-    assert shift.judged(describe([make_scene(image)]), model) == shift.Verdict()
+    assert judged(describe([make_scene(image)]), model, tmp_path) == shift.Verdict()
 
 
 def test_an_older_card_without_a_domain_still_judges(

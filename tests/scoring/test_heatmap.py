@@ -37,17 +37,6 @@ def test_its_maximum_and_valid_pixels_are_those_of_the_file(
     assert [p.name for p in written.path.parent.iterdir()] == ["h.tif"]
 
 
-@pytest.mark.parametrize("window", [Window(-10, -20, 40, 50), Window(240, 300, 30, 40), Window(5, 6, 7, 8)])
-def test_a_window_may_reach_beyond_the_grid(
-    window: Window, model: runtime.Model, tmp_path: Path, scene: Scene
-) -> None:
-    written = write(scene, model, tmp_path)
-    padded = np.pad(whole(written), 60, constant_values=np.nan)
-    rows, cols = slice(window.row + 60, window.stop[0] + 60), slice(window.col + 60, window.stop[1] + 60)
-    found = heatmap.around(written.path, scene.grid, window)
-    assert np.array_equal(found, padded[rows, cols], equal_nan=True)
-
-
 def test_a_file_that_cannot_be_read_back_is_an_output_error(
     scene: Scene, model: runtime.Model, tmp_path: Path
 ) -> None:

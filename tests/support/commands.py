@@ -67,4 +67,4 @@ def started(folder: Path, *words: object, ready: Callable[[], bool]) -> subproce
 
 
 def halfway(folder: Path) -> Callable[[], bool]:
-    return lambda: any(p.stat().st_size for p in folder.glob(".satae-*/*.plain.tif"))
+    return lambda: any(p.stat().st_size for p in folder.glob(".satae-*/**/*.plain.tif"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +14,7 @@ from affine import Affine
 
 from satae.grid import Grid, Window
 from satae.inference import scan
+from satae.scoring.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,14 @@ class Memory:
     valid: np.ndarray
     block: tuple[int, int] = (16, 16)
     pixel_bytes: int = 4
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"b{i + 1}" for i in range(len(self.image)))
+
+    @property
+    def dtype(self) -> str:
+        return str(self.image.dtype)
 
     @property
     def grid(self) -> Grid:
@@ -40,6 +50,14 @@ class Memory:
             here, there = inside.slices(window), inside.slices(self.grid.window)
             image[:, *here], valid[here] = self.image[:, *there], self.valid[there]
         return image, valid
+
+
+def passed(source: Any, model: Any, folder: Path, floor: float = 0.0, shown: int = 3) -> Kept:
+    """What is kept of a source after a scan; the floor is in raw scores."""
+    kept = Kept(source, folder, floor, shown)
+    for seen in scan.look(source, model, 1):
+        kept.add(seen, seen.scores)
+    return kept
 
 
 def stitched(source: Any, model: Any, workers: int = 2) -> np.ndarray:

@@ -1,0 +1,147 @@
+"""What later steps need of a scene's pixels, kept in scratch files while they pass by: none is read or inferred again.
+
+A scan hands in what it saw, window by window; signatures, reasons, chips, the judgement of the domain and a second
+model take it from here. The files lie beside the drafts and are gone when a scene is finished.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Grid, Window
+from satae.inference.scan import Seen
+from satae.scene.scene import Scene
+
+GAP = 32  # pixels that are written along with those before and behind them, rather than left out
+Map = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """Records (row, col) of a grid in a file, written and read in windows; zero where nothing was written.
+
+    What is never written takes no room where the file system knows holes.
+    """
+
+    path: Path
+    grid: Grid
+    dtype: np.dtype[Any]
+
+    def write(self, window: Window, records: npt.NDArray[Any], wanted: Bools) -> None:
+        """Put down the records of a window inside the grid where `wanted` is True, and perhaps some beside them."""
+        with self.path.open("r+b" if self.path.exists() else "w+b", buffering=0) as file:
+            for row in np.flatnonzero(wanted.any(axis=1)):
+                cols = np.flatnonzero(wanted[row])
+                for run in np.split(cols, np.flatnonzero(np.diff(cols) > GAP) + 1):
+                    file.seek(self._offset(window.row + int(row), window.col + int(run[0])))
+                    file.write(records[row, run[0] : run[-1] + 1].tobytes())
+
+    def read(self, window: Window) -> npt.NDArray[Any]:
+        """The records of a window, which may reach beyond the grid."""
+        out = np.zeros((window.height, window.width), self.dtype)
+        inside = window.within(self.grid.window)
+        if inside is None or not self.path.exists():
+            return out
+        rows, cols = inside.slices(window)
+        with self.path.open("rb", buffering=0) as file:
+            for number, line in enumerate(out[rows, cols]):
+                file.seek(self._offset(inside.row + number, inside.col))
+                found = file.read(line.nbytes)
+                whole = (
+                    len(found) // self.dtype.itemsize
+                )  # the file ends with the last record that was written
+                line[:whole] = np.frombuffer(found, self.dtype, whole)
+        return out
+
+    def _offset(self, row: int, col: int) -> int:
+        return (row * self.grid.width + col) * self.dtype.itemsize
+
+
+class Kept:
+    """The pixels of one scene as a scan saw them: a `Source`, as the scene is, that decodes nothing.
+
+    Of every valid pixel its DN are kept, its raw score, and what was expected of the first `shown` bands; of those
+    whose heat is `floor` or more, all that was expected and what each band adds to the error. That is the size of
+    the scene uncompressed and 5 + 4 `shown` bytes a pixel, and up to 8 bytes a band where the floor is low.
+    """
+
+    def __init__(self, scene: Scene, folder: Path, floor: float, shown: int) -> None:
+        self.scene, self.floor = scene, np.float32(floor)
+        bands, self.shown = len(scene.names), min(shown, len(scene.names))
+        of_pixel = [
+            ("image", scene.dtype, (bands,)),
+            ("expected", np.float32, (self.shown,)),
+            ("score", np.float32),
+            ("valid", np.bool_),
+        ]
+        of_error = [("error", np.float32, (bands,)), ("expected", np.float32, (bands,))]
+        self._pixels = Scratch(folder / "pixels", scene.grid, np.dtype(of_pixel))
+        self._errors = Scratch(folder / "errors", scene.grid, np.dtype(of_error))
+
+    def add(self, seen: Seen, heat: Map) -> None:
+        """Take in a window of the scan with its heatmap (row, col)."""
+        records = np.zeros(seen.valid.shape, self._pixels.dtype)
+        records["image"] = np.moveaxis(seen.image, 0, -1)
+        records["expected"] = np.moveaxis(seen.expected[: self.shown], 0, -1)
+        records["score"], records["valid"] = seen.scores, seen.valid
+        self._pixels.write(seen.window, records, seen.valid)
+        with np.errstate(invalid="ignore"):
+            high = heat >= self.floor
+        if high.any():
+            reasons = np.zeros(high.shape, self._errors.dtype)
+            reasons["error"] = np.moveaxis(seen.error, 0, -1)
+            reasons["expected"] = np.moveaxis(seen.expected, 0, -1)
+            self._errors.write(seen.window, reasons, high)
+
+    def read(self, window: Window) -> tuple[npt.NDArray[Any], Bools]:
+        """Image (band, row, col) and `valid` (row, col), as the scene's own reader gives them."""
+        found = self._pixels.read(window)
+        return np.ascontiguousarray(np.moveaxis(found["image"], -1, 0)), np.ascontiguousarray(found["valid"])
+
+    def scores(self, window: Window) -> Map:
+        """Raw scores (row, col), NaN where not valid or off the grid."""
+        found = self._pixels.read(window)
+        return np.where(found["valid"], found["score"], np.float32(np.nan))
+
+    def explained(self, window: Window) -> tuple[Map, Map]:
+        """What each band adds to the error and what was expected (band, row, col).
+
+        Below the floor errors are 0, and only the first `shown` bands of what was expected are known.
+        """
+        found = self._errors.read(window)
+        error, expected = (np.ascontiguousarray(np.moveaxis(found[n], -1, 0)) for n in ("error", "expected"))
+        expected[: self.shown] = np.moveaxis(self._pixels.read(window)["expected"], -1, 0)
+        return error, expected
+
+    def drop(self) -> None:
+        """Remove the files."""
+        for scratch in (self._pixels, self._errors):
+            scratch.path.unlink(missing_ok=True)
+
+    @property
+    def grid(self) -> Grid:
+        """The scene's own."""
+        return self.scene.grid
+
+    @property
+    def block(self) -> tuple[int, int]:
+        """The scene's own."""
+        return self.scene.block
+
+    @property
+    def pixel_bytes(self) -> int:
+        """The scene's own."""
+        return self.scene.pixel_bytes
+
+    @contextmanager
+    def open(self) -> Iterator[Kept]:
+        """Itself: any number of threads may read."""
+        yield self
