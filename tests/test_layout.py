@@ -173,6 +173,14 @@ def test_rooms_import_what_their_arrows_allow_and_no_arrow_is_idle():
     assert [f"{a} -> {b}" for a, b in drawn if a in GROUND and b not in [*GROUND, "satae"]] == []
 
 
+def test_a_walk_of_one_scene_through_score_enters_nine_rooms_at_most():
+    rooms, todo = set(), ["scoring"]
+    while todo:
+        rooms.add(name := todo.pop())
+        todo += set(ARROWS[name].split()) - rooms
+    assert len({"cli", *rooms}) <= 9, rooms
+
+
 def test_no_module_imports_itself_in_a_circle():
     below = {name: {b for a, b in EDGES if a == name} for name, _ in EDGES}
     done: set[str] = set()

@@ -49,7 +49,9 @@ def score(
     fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
     far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
     top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
-    threshold: Annotated[float | None, typer.Option(help="Heatmap value (-log10 p) to report from.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Heat, -log10 p of a pixel, to report from.")
+    ] = None,
     min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
     chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
     baseline: Annotated[

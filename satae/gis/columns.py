@@ -15,6 +15,12 @@ import numpy.typing as npt
 
 REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
 WORDS = {"str": "text", "int32": "integer", "int64": "integer", "float64": "real"}
+ALIASES = {
+    "area_m2": "area, m²",
+    "p_value": "p-value",
+    "baseline_p": "baseline p-value",
+    "anomaly_id": "name",
+}
 PYTHON: dict[str, type] = {"text": str, "integer": int, "real": float}
 
 
@@ -22,8 +28,14 @@ PYTHON: dict[str, type] = {"text": str, "integer": int, "real": float}
 class Column:
     """A column of a layer: its type as pandas has it, and what it means, in a sentence without a full stop."""
 
+    name: str
     kind: str
     meaning: str
+
+    @property
+    def alias(self) -> str:
+        """The name for people, without underscores."""
+        return ALIASES.get(self.name, self.name.replace("_", " "))
 
     @property
     def word(self) -> str:
@@ -38,7 +50,7 @@ class Column:
 
 def column(kind: str, meaning: str, default: Any = MISSING) -> Any:
     """A field of a row that is a column of its layer."""
-    return field(default=default, metadata={"column": Column(kind, meaning)})
+    return field(default=default, metadata={"column": (kind, meaning)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +152,7 @@ class Footprint:
 
 def columns_of(row: type) -> dict[str, Column]:
     """The columns of a kind of row by name, in their order."""
-    return {f.name: f.metadata["column"] for f in fields(row) if "column" in f.metadata}
+    return {f.name: Column(f.name, *f.metadata["column"]) for f in fields(row) if "column" in f.metadata}
 
 
 LAYERS = {"anomalies": columns_of(Region), "tiles": columns_of(Tiles), "scenes": columns_of(Footprint)}

@@ -52,7 +52,7 @@ class Crs:
 
 @dataclass(frozen=True)
 class Heatmap:
-    """A raster of scores: its file name beside the GeoPackage, its largest score, and its own CRS."""
+    """A raster of heat: its file name beside the GeoPackage, its largest value, and its own CRS."""
 
     file: str
     maximum: float

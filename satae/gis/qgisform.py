@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
-from satae.gis.columns import REVIEW_STATUSES
+from satae.gis.columns import LAYERS, REVIEW_STATUSES
 from satae.gis.qgisxml import Value, add, option
 
 FORM = {
@@ -48,6 +48,9 @@ def fill(parent: Element) -> None:
     _widget(widgets, "chip", "ExternalResource", PICTURE)
     _widget(widgets, "rank", "TextEdit", {"IsMultiline": False, "UseHtml": False})  # not a grey spin box
     _widget(widgets, "band_shares", "TextEdit", {"IsMultiline": True, "UseHtml": False})
+    aliases = add(parent, "aliases")
+    for index, column in enumerate(LAYERS["anomalies"].values()):
+        add(aliases, "alias", {"field": column.name, "index": str(index), "name": column.alias})
     add(parent, "attributetableconfig", {"sortExpression": '"rank"', "sortOrder": "0"})
     add(parent, "editorlayout", text="tablayout")
     form, editable = add(parent, "attributeEditorForm"), add(parent, "editable")

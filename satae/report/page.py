@@ -41,7 +41,8 @@ NO_CRS = "no CRS"
 POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 ABOUT = (
     "The score of a region is −log10 of its p-value among the candidate regions of ground that was held out: "
-    "2 is reached by 1 in 100 of them. The heatmap says the same of single pixels, so its values are larger. "
+    "2 is reached by 1 in 100 of them. Heat, which the heatmap shows and thresholds are in, says the same of single "
+    "pixels among pixels, so its values are larger. "
     "Both say how unusual a place is, not what is there; that is for you to judge."
 )
 
@@ -50,7 +51,7 @@ ABOUT = (
 class Chapter:
     """A scene in the report: its rows in the layers, the files that it is made of, its picture.
 
-    `threshold` is in the unit of the heatmap and may be infinite, `smallest` a region in pixels; `remarks` are
+    `threshold` is heat and may be infinite, `smallest` a region in pixels; `remarks` are
     sentences for people.
     """
 
@@ -142,7 +143,7 @@ def _scene(body: Element, chapter: Chapter) -> None:
     _add(body, "h2", row.scene)
     for remark in chapter.remarks:
         _add(body, "p", remark, kind="note")
-    at = "" if math.isinf(chapter.threshold) else f", {chapter.threshold:.3g} or more in the heatmap"
+    at = "" if math.isinf(chapter.threshold) else f" where heat reaches {chapter.threshold:.3g}"
     _add(
         body,
         "p",

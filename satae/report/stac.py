@@ -109,7 +109,7 @@ def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str
     for s in scenes:
         key = "heatmap" if len(scenes) == 1 else f"heatmap_{s.scene.scene}"
         about = {"href": f"./{quote(s.heatmap)}", "type": COG, "roles": ["data"], "data_type": "float32"}
-        title = "-log10 of the tail probability of each pixel, NaN where not scored"
+        title = "heat: -log10 of the tail probability of each pixel, NaN where not scored"
         assets[key] = about | {"title": title} | _projection(s)
     return _item(out.stem, [PROJECTION, PROCESSING], _footprint(scenes), properties, assets)
 

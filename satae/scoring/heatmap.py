@@ -1,6 +1,6 @@
-"""The heatmap of a scene: the calibrated score of every pixel as a COG, verified, and read back in windows.
+"""The heatmap of a scene: the heat of every pixel as a COG, verified, and read back in windows.
 
-Calibrated means -log10 of the tail probability under the model's calibration sample; NaN where not scored.
+Heat is -log10 of the tail probability under the model's calibration sample; NaN where not scored.
 Which regions of it are reported is settled in `selection`.
 """
 

@@ -64,7 +64,7 @@ class How:
 class SceneRecord:
     """What came of one scene, as plain values; `folder` holds its heatmap, style and looks.
 
-    `threshold` is in the unit of the heatmap, infinite where nothing was reported; `smallest` a region in
+    `threshold` is heat, infinite where nothing was reported; `smallest` a region in
     pixels. `valid` pixels were scored. `remarks` are sentences for people, `agrees` is the number of regions
     that the baseline agrees on, None where there is none. `damage` are the blocks that were masked because they
     cannot be decoded.

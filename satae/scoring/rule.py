@@ -35,7 +35,7 @@ class Rule(Protocol):
         """What is reported, for people."""
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
-        """The value of the heatmap below which no pixel of any region lies; known before a scene is."""
+        """The heat below which no pixel of any region lies; known before a scene is."""
 
     def select(self, field: Field) -> Selection:
         """The regions that are asked for; ConfigError where a fixed level gives too many."""
@@ -58,7 +58,7 @@ class Far:
     def sentence(self) -> str:
         """What is reported, for people."""
         return (
-            "Regions are reported from the heatmap value on at which background alone is expected to give "
+            "Regions are reported from the heat on at which background alone is expected to give "
             f"{self.rate:g} false alarms per 100 km² (per 10 megapixels where pixels have no known size)."
         )
 
@@ -179,7 +179,7 @@ class Top:
 
 @dataclass(frozen=True)
 class Threshold:
-    """What reaches a fixed `level` of the heatmap."""
+    """What reaches a fixed `level` of heat."""
 
     level: float
     foreign: ClassVar[bool] = False
@@ -193,7 +193,7 @@ class Threshold:
     @property
     def sentence(self) -> str:
         """What is reported, for people."""
-        return f"Regions are where the heatmap reaches a fixed value of {self.level:g}."
+        return f"Regions are where heat reaches a fixed value of {self.level:g}."
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
         """The level itself."""

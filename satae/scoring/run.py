@@ -27,7 +27,7 @@ from satae.scoring.record import HEATMAP, Progress, SceneRecord, calibration_of,
 class SceneResult:
     """What came of one scene.
 
-    `threshold` is in the unit of the heatmap, `remarks` are sentences for people, `agrees` is the number of
+    `threshold` is heat, `remarks` are sentences for people, `agrees` is the number of
     regions that the baseline agrees on, None where there is no baseline. `damage` are the blocks that were masked
     because they cannot be decoded.
     """

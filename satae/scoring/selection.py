@@ -19,7 +19,7 @@ STEP = 0.25  # of the heatmap, by which the level of candidates is raised where 
 
 @dataclass(frozen=True)
 class Selection:
-    """Regions by falling peak (raw, as is their mean); `threshold` is in the unit of the heatmap.
+    """Regions by falling peak (raw, as is their mean); `threshold` is heat.
 
     It is infinite where nothing was asked for or nothing was significant. `remark` is empty, or says what
     the request lacks support for.

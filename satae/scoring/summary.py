@@ -34,7 +34,7 @@ def lines(result: Result, rule: str) -> list[str]:
         said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
         held = s.threshold == math.inf
-        at = "" if held else f" at {s.threshold:.3g} or more"
+        at = "" if held else f" from a heat of {s.threshold:.3g} on"
         said.append(
             f"{s.heatmap}: {counted(s.anomalies, 'anomaly')}{at}, {s.valid_fraction:.1%} of {s.name} scored"
         )

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from xml.etree.ElementTree import Element
 
 import cv2
 import numpy as np
@@ -93,6 +94,14 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_the_form_has_a_place_for_every_column_that_people_read() -> None:
     shown = " ".join(qgisform.FORM.values()).split()
     assert sorted([*shown, "signature"]) == sorted(LAYERS["anomalies"])
+
+
+def test_every_column_has_a_plain_name_in_qgis() -> None:
+    root = Element("qgis")
+    qgisform.fill(root)
+    names = {a.get("field"): a.get("name") for a in root.iter("alias")}
+    assert list(names) == list(LAYERS["anomalies"])
+    assert names["area_m2"] == "area, m²" and not any("_" in str(name) for name in names.values())
 
 
 @needs_qgis

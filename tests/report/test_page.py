@@ -200,7 +200,7 @@ def test_it_says_how_the_result_came_about(made: tuple[Any, Page], model: runtim
         (Far(2000.0), "expected to give 2000 false alarms per 100 km²"),
         (Fdr(0.3), "a share of 0.3 of them is expected to be false"),
         (Top(2), "The 2 highest regions of each scene were asked for"),
-        (Threshold(3.5), "the heatmap reaches a fixed value of 3.5"),
+        (Threshold(3.5), "heat reaches a fixed value of 3.5"),
     ],
     ids=str,
 )

@@ -53,7 +53,7 @@ def test_another_scene_of_the_same_kind_is_not_foreign(
 
 
 def test_a_scene_of_the_same_dn_in_another_order_is_foreign(
-    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model
+    make_scene: MakeScene, landscape: synthetic.Synthetic, model: runtime.Model, tmp_path: Path
 ) -> None:
     foreign = foreign_scene(make_scene, landscape)
     verdict = judged(foreign, model, tmp_path)

@@ -33,7 +33,7 @@ def test_lines_name_all_that_was_written_and_how_far_the_baseline_agrees() -> No
     lines = summary.lines(result(*scenes, baseline="rx", drawn=1), "far 10")
     assert lines == [
         "out.gpkg: 3 anomalies in 2 scenes (far 10, CPU)",
-        "a_heatmap.tif: 3 anomalies at 3.5 or more, 50.0% of a scored",
+        "a_heatmap.tif: 3 anomalies from a heat of 3.5 on, 50.0% of a scored",
         "b_heatmap.tif: 0 anomalies, 50.0% of b scored",
         "out_chips: 1 chip",
         "out.html: report, opens in any browser",
