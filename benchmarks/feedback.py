@@ -28,7 +28,7 @@ from satae import config
 from satae.bench import contest
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
 from satae.decisions.preference import prefer
-from satae.gis.layers import ranked
+from satae.gis.columns import LAYERS, Region, ranked
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
@@ -59,10 +59,11 @@ def judged(frame: Any, ships: Path, port: str) -> np.ndarray:
 
 def compare(frame: Any, hits: np.ndarray, first: int, then: int) -> tuple[float, float, int]:
     """(precision before, after, how many changed rank) of the regions of a port by rank."""
-    frame = frame.assign(review_status=np.where(hits, ACCEPTED, REJECTED), hit=hits)
-    rows = frame.drop(columns="geometry").to_dict("records")
-    told = prefer(rows, Decisions(Path("judged"), frame.head(first)))
-    after = [row["hit"] for row in ranked([rows]) if row["rank"] > first]
+    frame = frame.assign(review_status=np.where(hits, ACCEPTED, REJECTED))
+    rows = frame[list(LAYERS["anomalies"])].to_dict("records")
+    regions = [Region(**row, polygon=None) for row in rows]
+    moved, told = prefer(regions, Decisions(Path("judged"), frame.head(first)))
+    after = [hits[region.rank - 1] for region in ranked(moved) if region.rank > first]
     return float(hits[first : first + then].mean()), float(np.mean(after[:then])), told.moved
 
 

@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Window
-from satae.inference.inside import inside
-from satae.inference.regions import Anomaly
+from satae.inference.regions import Anomaly, inside
 from satae.scene.stream import Source
 
 GROUPS = 8  # of neighbouring bands that are averaged, at the most

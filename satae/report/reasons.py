@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Window
-from satae.inference.inside import inside
-from satae.inference.regions import Anomaly
+from satae.inference.regions import Anomaly, inside
 
 SIDES = (32, 48, 64, 96, 192)  # of windows, in pixels: divisors of a chip's panel
 CONTEXT = 1.5  # window over region

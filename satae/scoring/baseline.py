@@ -16,8 +16,7 @@ import numpy.typing as npt
 from satae.errors import ModelError
 from satae.grid import Window
 from satae.inference import runtime
-from satae.inference.inside import inside
-from satae.inference.regions import Anomaly
+from satae.inference.regions import Anomaly, inside
 from satae.inference.runtime import Model
 from satae.inference.scan import core_of, scan_windows
 from satae.scene.stream import Source

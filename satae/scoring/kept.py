@@ -37,7 +37,7 @@ class Scratch:
 
     def write(self, window: Window, records: npt.NDArray[Any], wanted: Bools) -> None:
         """Put down the records of a window inside the grid where `wanted` is True, and perhaps some beside them."""
-        with self.path.open("r+b" if self.path.exists() else "w+b", buffering=0) as file:
+        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
             for row in np.flatnonzero(wanted.any(axis=1)):
                 cols = np.flatnonzero(wanted[row])
                 for run in np.split(cols, np.flatnonzero(np.diff(cols) > GAP) + 1):

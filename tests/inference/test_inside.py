@@ -8,8 +8,7 @@ from affine import Affine
 from scipy import ndimage
 
 from satae.grid import Window
-from satae.inference.inside import inside
-from satae.inference.regions import regions
+from satae.inference.regions import inside, regions
 
 
 def blobs(seed: int, shape: tuple[int, int] = (40, 53)) -> np.ndarray:
