@@ -1,7 +1,5 @@
 """The command `satae info`: a file in, what it is out."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,10 +1,9 @@
 """The program `satae`: its commands, the options of all of them, and how it ends.
 
-Results go to stdout, progress and warnings to stderr. Heavy imports live inside the commands, so that
-`--help` answers at once.
+Results go to stdout, progress and warnings to stderr. `--help` answers at once: heavy imports live inside the
+commands, and their modules do without `from __future__ import annotations`, for typer would compile the text of every
+annotation at every start.
 """
-
-from __future__ import annotations
 
 import signal
 from typing import Annotated

@@ -3,8 +3,6 @@
 Each makes a job, which `_do` does under a bar; heavy imports live inside.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -136,7 +134,7 @@ def masks(
     contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
     numbers, pairs = band_numbers(bands), list(zip(scenes, truth, strict=True))
 
-    def cases(_: Path) -> list[Case]:
+    def cases(_: Path) -> "list[Case]":
         return [raster_case(scene, mask, numbers, mask_suffix, evaluate_in) for scene, mask in pairs]
 
     _do(context, "masks", _job("masks", cases, contest, far, out, overwrite), as_json)
@@ -242,7 +240,7 @@ def _contest(
     library: bool,
     device: str,
     workers: int,
-) -> Contest:
+) -> "Contest":
     """The recipe and what it is called in the table: its file, else its architecture, else `default`."""
     check_device(device)
     from satae import config as recipes
@@ -258,8 +256,8 @@ def _contest(
 
 def _job(
     kind: str,
-    cases: Callable[[Path], list[Case]],
-    contest: Contest,
+    cases: "Callable[[Path], list[Case]]",
+    contest: "Contest",
     far: float,
     out: Path,
     overwrite: bool,

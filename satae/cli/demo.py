@@ -1,7 +1,5 @@
 """The command `satae demo`: a folder out, in which the three commands were run on a made-up scene."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The command `satae export`: a model into one for another program, or in fewer bits."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,7 +50,7 @@ def export(
     say(as_json, content, _lines(made))
 
 
-def _lines(made: Result) -> list[str]:
+def _lines(made: "Result") -> list[str]:
     card, found, cut = made.card, made.fidelity, made.tiling
     sizes = f"{made.size} bytes ({made.source}: {made.source_size})"
     lines = [f"{made.out}: {card.architecture} as {card.precision}, {sizes}"]

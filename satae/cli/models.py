@@ -1,7 +1,5 @@
 """The command `satae models`: what a recipe can name."""
 
-from __future__ import annotations
-
 import typer
 
 from satae.cli.flags import Json

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,8 @@ NAMED = 20  # damaged blocks, at the most
 def say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
     """Print the result: the content as JSON for scripts, or the lines for people."""
     if as_json:
+        import json
+
         typer.echo(json.dumps(content, indent=1, allow_nan=False))
     else:
         typer.echo(printable("\n".join(lines)))

@@ -1,7 +1,5 @@
 """The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -48,7 +46,7 @@ def review(
         opened.close()
 
 
-def _summary(review: Review) -> str:
+def _summary(review: "Review") -> str:
     """How far the review is."""
     _, entries = review.changes(0)
     counts = Counter(entry.opinion.status for entry in entries.values())

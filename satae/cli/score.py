@@ -1,7 +1,5 @@
 """The command `satae score`: scenes and a model into layers, heatmaps, chips and a report."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,7 +105,9 @@ def score(
     exit_if_damaged((s.path, s.damage) for s in result.scenes)
 
 
-def _baseline(name: str, scenes: list[Scene], size: int, device: str, workers: int, steps: Steps) -> Baseline:
+def _baseline(
+    name: str, scenes: "list[Scene]", size: int, device: str, workers: int, steps: Steps
+) -> "Baseline":
     """A model file, or an architecture that is fitted to the scenes."""
     if Path(name).suffix == ".onnx" or Path(name).is_file():
         from satae.scoring.baseline import opened

@@ -1,7 +1,5 @@
 """The command `satae tile`: scenes into tile sets."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +59,7 @@ def tile(
     exit_if_damaged((str(s.path), tiles.damage) for s, tiles in zip(found, cuts, strict=True))
 
 
-def _row(tiles: TileSet) -> dict[str, Any]:
+def _row(tiles: "TileSet") -> dict[str, Any]:
     record = tiles.record
     return {
         "path": str(tiles.path), "scene": record.scene, "tiles": len(tiles), "bands": len(record.bands),

@@ -1,7 +1,5 @@
 """The command `satae train`: tile sets into a model file."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -86,7 +84,7 @@ def train(
     )
 
 
-def _lines(result: Result) -> list[str]:
+def _lines(result: "Result") -> list[str]:
     card, losses = result.card, result.card.metrics
     return [
         f"{result.model}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs "

@@ -10,6 +10,8 @@ import pytest
 from results import finished
 from shared import Shared
 
+from satae.cli import app
+
 HEAVY = [
     "numpy", "rasterio", "shapely", "pyproj", "pyogrio", "geopandas", "pandas", "pyarrow", "scipy", "cv2", "torch",
     "onnxruntime", "onnx", "albumentations", "matplotlib", "yaml", "fastapi",
@@ -90,3 +92,11 @@ def test_what_lists_and_what_demonstrates_loads_no_frames_before_it_must(tmp_pat
     program = f"import sys, satae.cli.catalogue\nprint(*(n for n in {HEAVY} if n in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= set(["numpy", "scipy", "torch", "yaml"])
+
+
+def test_options_of_commands_are_no_text_that_typer_would_compile_at_every_start() -> None:
+    """With it `satae --help` costs 1.7 times what `import typer` does, without it 1.3."""
+    commands = [*app.app.registered_commands, *app.bench.registered_commands]
+    assert len(commands) > 10
+    given = [(c.callback.__name__, a) for c in commands for a in c.callback.__annotations__.values()]  # type: ignore[union-attr]
+    assert [(name, text) for name, text in given if isinstance(text, str)] == []
