@@ -16,8 +16,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
 from pathlib import PurePath
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
+
+import numpy as np
+import numpy.typing as npt
 
 from satae.gis import qgisform
 from satae.gis.qgisxml import add, data_defined, document, option
@@ -69,6 +73,14 @@ def layer_style(layer: str) -> str:
 def ramp_top(maximum: float) -> float:
     """Where the colours of a heatmap end: low, plain noise would glow, high, an extreme would dim all others."""
     return TOPS[0] if math.isnan(maximum) else min(max(maximum, TOPS[0]), TOPS[1])
+
+
+def heat_colours(heat: npt.NDArray[Any], top: float) -> npt.NDArray[np.uint8]:
+    """Heat (...) as `heatmap_style` draws it where the ramp ends at `top`: blue, green, red and opacity (..., 4)."""
+    steps = np.linspace(CLEAR_BELOW, top, len(HEAT))
+    colours = [(*bytes.fromhex(colour[1:])[::-1], alpha) for colour, alpha in zip(HEAT, OPACITY, strict=True)]
+    channels = [np.interp(heat, steps, channel) for channel in np.array(colours, float).T]
+    return np.asarray(np.rint(np.stack(channels, axis=-1)), np.uint8)
 
 
 def heatmap_style(maximum: float) -> str:

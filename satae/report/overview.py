@@ -105,11 +105,7 @@ class Overview:
         """The heatmap in the colours that QGIS shows it in, clear where it is low or absent."""
         peak = self.heat.peak.astype(np.float64)
         peak[~np.isfinite(peak)] = 0
-        stops = np.linspace(qgis.CLEAR_BELOW, qgis.ramp_top(float(peak.max())), len(qgis.HEAT))
-        colours = [bytes.fromhex(colour[1:])[::-1] for colour in qgis.HEAT]
-        channels = np.array([(*c, alpha) for c, alpha in zip(colours, qgis.OPACITY, strict=True)], float)
-        shown = np.stack([np.interp(peak, stops, channel) for channel in channels.T], axis=-1)
-        return _png(np.rint(shown).astype(np.uint8))
+        return _png(qgis.heat_colours(peak, qgis.ramp_top(float(peak.max()))))
 
 
 @dataclass(frozen=True)

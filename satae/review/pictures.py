@@ -215,7 +215,7 @@ class View:
         if self.heat is None:
             return None
         with self._lock:
-            colours = _colours(self.top)
+            colours = qgis.heat_colours(np.linspace(0, self.top, 256), self.top)
         return _png(self.heat.tile(level, row, col), lambda heat: _coloured(heat[0], self.top, colours))
 
     def placer(self, crs: pyproj.CRS | None) -> Placer:
@@ -324,16 +324,6 @@ def _composite(dn: Floats, low: Floats, high: Floats) -> npt.NDArray[np.uint8]:
     level = np.clip((dn - low) / (high - low), 0, 1) ** GAMMA
     red, green, blue = level if len(level) == 3 else [level[0]] * 3
     return np.asarray(np.rint(255 * np.stack([blue, green, red, np.ones_like(red)], axis=-1)), np.uint8)
-
-
-def _colours(top: float) -> npt.NDArray[np.uint8]:
-    """256 colours of the heatmap from 0 to `top`, as its style for QGIS has them."""
-    steps = np.linspace(qgis.CLEAR_BELOW, top, len(qgis.HEAT))
-    stops = np.array([[*bytes.fromhex(colour[1:])][::-1] for colour in qgis.HEAT], float)
-    values = np.linspace(0, top, 256)
-    channels = [np.interp(values, steps, stops[:, i]) for i in range(3)]
-    opacity = np.interp(values, [0, *steps], [0, *qgis.OPACITY])
-    return np.asarray(np.rint(np.stack([*channels, opacity], axis=-1)), np.uint8)
 
 
 def _coloured(heat: Floats, top: float, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
