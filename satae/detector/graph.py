@@ -6,6 +6,7 @@ its first half.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from satae.models import Sample
 from satae.nn.normalize import Normalizer
 
 FILL = 9  # side of the neighbourhood, in pixels
+KEPT_BYTES = 256 * 2**20  # of what the heads look at, while heads and map are fitted
 SETTLED_PIXELS = 2_000_000  # of the training sample, from which the constants of the map are taken
 
 
@@ -121,27 +123,49 @@ class Detector(nn.Module):
 
     @torch.no_grad()
     def settle(self, sample: Sample) -> None:
-        """Fit the heads, then the constants of the map, to the training sample."""
+        """Fit the heads, then the constants of the map, to the training sample.
 
-        def views() -> Iterator[tuple[View, Tensor]]:
-            for x, valid, chosen in sample():
-                yield self.view(x, valid), chosen
-
+        The model runs over the sample once: what the heads look at is kept, as far as KEPT_BYTES allow.
+        """
         self.eval()
-        for head in self.heads:
-            fit: Callable[[Views], None] | None = getattr(head, "fit", None)
-            if fit is not None:
-                fit(views)
+        found: list[Callable[[Views], None] | None] = [getattr(head, "fit", None) for head in self.heads]
+        fits = [fit for fit in found if fit is not None]
+        passes = len(fits) + (not self.mapping.plain)
+        views = _Kept(sample, self.view, KEPT_BYTES if passes > 1 else 0)
+        for fit in fits:
+            fit(views)
         if self.mapping.plain:
             return
         errors, pixels = [], 0
         for view, chosen in views():
-            found = torch.cat([head(view).sum(dim=1, keepdim=True) for head in self.heads], dim=1)
-            errors.append((found, view.valid, chosen))
+            parts = [head(view).sum(dim=1, keepdim=True) for head in self.heads]
+            errors.append((torch.cat(parts, dim=1), view.valid, chosen))
             pixels += int(chosen.sum())
             if pixels >= SETTLED_PIXELS:
                 break
         self.mapping.fit(errors)
+
+
+class _Kept:
+    """Passes over a sample, the first views of which are kept for the passes that follow."""
+
+    def __init__(self, sample: Sample, look: Callable[[Tensor, Tensor], View], room: int) -> None:
+        self.sample, self.look = sample, look
+        self.kept: list[tuple[View, Tensor]] = []
+        self.room, self.all = room, False  # bytes; whether all that there is was kept
+
+    def __call__(self) -> Iterator[tuple[View, Tensor]]:
+        known = [*self.kept]
+        yield from known
+        if self.all:
+            return
+        for x, valid, chosen in itertools.islice(self.sample(), len(known), None):
+            view = self.look(x, valid)
+            self.room -= sum(part.nbytes for part in (*view, chosen) if part is not None)
+            if self.room >= 0:
+                self.kept.append((view, chosen))
+            yield view, chosen
+        self.all = self.room >= 0
 
 
 LARGEST_REACH = 256

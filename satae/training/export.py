@@ -53,17 +53,18 @@ def _free(made: torch.Tensor) -> list[int | str]:
 def parity(
     detector: Detector, content: bytes, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
 ) -> Parity:
-    """Compare torch and ONNX Runtime (CPU) on tiles (N, B, H, W), and on a piece of the first in another shape.
+    """Compare torch and ONNX Runtime (CPU) on each of the tiles (N, B, H, W), and on pieces of two.
 
     Raises ModelError where they differ by more than PARITY of the score's range.
     """
     session = runtime.open_session(content, "the exported model")
-    ours, theirs = _scores(detector, session, image, valid)
+    pairs = [_scores(detector, session, image[i : i + 1], valid[i : i + 1]) for i in range(len(image))]
+    ours, theirs = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    rows, cols = (max(1, side * 5 // 8 - 1) for side in valid.shape[1:])
+    pairs.append(_scores(detector, session, image[:2, :, :rows, :cols], valid[:2, :rows, :cols]))
+    largest = float(np.max([np.abs(one - other).max(initial=0) for one, other in pairs]))
     span, varies = float(np.ptp(ours)) or 1.0, bool(np.ptp(ours))
     rank = float(stats.spearmanr(ours, theirs).statistic) if varies else 1.0
-    rows, cols = (max(1, side * 5 // 8 - 1) for side in valid.shape[1:])
-    piece = _scores(detector, session, image[:1, :, :rows, :cols], valid[:1, :rows, :cols])
-    largest = float(np.max([np.abs(one - other).max(initial=0) for one, other in ((ours, theirs), piece)]))
     if not largest / span <= PARITY:
         raise ModelError(
             f"the exported model differs from torch by {largest:.3g} ({largest / span:.1e} of the score's "

@@ -102,14 +102,17 @@ class Feed:
         masks = np.where(rim, np.minimum(masks, 1), masks)
         return self._placed(torch.from_numpy(varied), masks)
 
-    def plain(self, where: npt.NDArray[np.int64], *, hide: bool = False) -> Iterator[Batch]:
+    def plain(
+        self, where: npt.NDArray[np.int64], *, hide: bool = False, batch: int | None = None
+    ) -> Iterator[Batch]:
         """All the given tiles in order, as they are; with `hide`, without what held-out tiles hold."""
-        for start in range(0, len(where), self.batch):
-            yield self._placed(*self._read(where[start : start + self.batch], hide=hide))
+        size = batch or self.batch
+        for start in range(0, len(where), size):
+            yield self._placed(*self._read(where[start : start + size], hide=hide))
 
     def sample(self) -> Iterator[Batch]:
-        """Training tiles as they are, in the same order each time: all, or about SAMPLE_PIXELS of them."""
-        return self.plain(self.some(self.chosen.train, SAMPLE_PIXELS), hide=True)
+        """Training tiles as they are, one by one, in the same order each time: all, or about SAMPLE_PIXELS of them."""
+        return self.plain(self.some(self.chosen.train, SAMPLE_PIXELS), hide=True, batch=1)
 
     def some(self, where: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
         """Tiles of about so many pixels in all, evenly drawn, in order; all where there are fewer."""

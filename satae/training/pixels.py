@@ -52,15 +52,17 @@ class Pixels:
         tiles: list[Indices] = []
         share = 1.0
         for these, (x, valid, chosen) in batches:
-            seen = self.model.surroundings(x, valid)  # type: ignore[operator]
-            if not xs:
-                room = DRAWN_BYTES // 4 // (x.shape[1] + seen.shape[1])
-                share = min(1.0, min(most, room) / max(total, 1))
             good = chosen[:, 0].cpu().numpy() > 0.5
-            tile, row, col = np.nonzero(good & (rng.random(good.shape) < share))
-            xs.append(x[tile, :, row, col])
-            seens.append(seen[tile, :, row, col])
-            tiles.append(these[tile])
+            drawn = rng.random(good.shape)
+            for i, origin in enumerate(these):  # one by one: surroundings of a whole batch would fill the memory
+                seen = self.model.surroundings(x[i : i + 1], valid[i : i + 1])  # type: ignore[operator]
+                if not xs:
+                    room = DRAWN_BYTES // 4 // (x.shape[1] + seen.shape[1])
+                    share = min(1.0, min(most, room) / max(total, 1))
+                row, col = np.nonzero(good[i] & (drawn[i] < share))
+                xs.append(x[i, :, row, col].T)
+                seens.append(seen[0, :, row, col].T)
+                tiles.append(np.broadcast_to(origin, (len(row), 2)))
         return torch.cat(xs), torch.cat(seens), np.concatenate(tiles)
 
     def batches(self, where: Indices, epoch: int, at_least: int) -> list[Indices]:

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 import pytest
 import torch
-from detectors import BANDS, EVERY_HEAD, NETS, Named, detector, fitted, head_of, image, mask, pixels
+from detectors import BANDS, EVERY_HEAD, NETS, Named, detector, fitted, head_of, image, mask, net_of, pixels
 
 from satae import models
 from satae.config import MapSettings
@@ -299,6 +299,33 @@ def test_settling_is_repeatable_and_looks_at_chosen_pixels_alone():
 
     one, *others = settled(0), settled(0), settled(1)
     assert all(torch.equal(one[key], other[key]) for other in others for key in other)
+
+
+FITTED = [("edges", {}), ("minor", {}), ("memory", {}), ("latent", {})]
+
+
+def settled(room: int, monkeypatch: pytest.MonkeyPatch, *heads: Named) -> tuple[list[torch.Tensor], int]:
+    """Constants of a detector that was settled on three tiles with room for so many bytes, and how often it ran."""
+    monkeypatch.setattr(graph, "KEPT_BYTES", room)
+    made = fitted()
+    found = Detector(
+        made, net_of("conv"), [head_of(h, made) for h in heads], Mapping(MapSettings(), len(heads))
+    )
+    runs: list[int] = []
+    found.model.register_forward_hook(lambda *_: runs.append(1))
+    tiles = [(image(1, 24, 24, seed=i), mask(1, 24, 24, seed=i)) for i in range(3)]
+    found.settle(lambda: ((found.input(dn, valid), valid, valid) for dn, valid in tiles))
+    return [*found.state_dict().values()], len(runs)
+
+
+def test_the_model_runs_once_over_the_sample_whatever_the_heads(monkeypatch: pytest.MonkeyPatch):
+    kept, once = settled(2**30, monkeypatch, *FITTED)
+    assert once == 3
+    again, often = settled(0, monkeypatch, *FITTED)
+    assert often == 3 * (len(FITTED) + 1)
+    part, between = settled(50_000, monkeypatch, *FITTED)
+    assert once < between < often
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(kept, again, part, strict=True))
 
 
 @pytest.mark.parametrize("logarithmic", [False, True])
