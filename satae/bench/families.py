@@ -137,12 +137,11 @@ def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lam
     order = np.random.default_rng([cfg.seed, 7]).permutation(len(pixels))
     held_out, train = np.split(order, [max(1, round(cfg.validation * len(pixels)))])
     started = time.perf_counter()
-    closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
-    if closed is not None:
-        closed(lambda: source.sample(train))
+    if isinstance(model, models.ClosedForm):
+        model.fit(lambda: source.sample(train))
     state = State()
     if any(p.requires_grad for p in model.parameters()):
-        loss_of = Objective(recipe.objective, int(model.code_size)).to(device)
+        loss_of = Objective(recipe.objective, models.Traits.of(model).code_size).to(device)
         forward = _Restoring(model) if recipe.images.restore else None
         _check_restored(family, loss_of)
         task = Task(model, source, train, held_out, recipe, loss_of, device, forward, alike=True)

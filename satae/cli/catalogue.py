@@ -57,7 +57,7 @@ def measured(name: str) -> dict[str, Any]:
     pixel is felt, in pixels, measured as at export; None where the model sees `frame` pixels a side at once.
     """
     model = models.build(name, BANDS, {}).eval()
-    stride, frame = int(model.stride), int(getattr(model, "frame", 0))  # type: ignore[arg-type]
+    traits = models.Traits.of(model)
     pixels = np.random.default_rng(0).normal(size=(1000, BANDS))
     normalizer = normalize.fit(pixels, whitened=True)
     plain = heads.head(HeadSettings(name="mse"), normalizer)
@@ -65,10 +65,10 @@ def measured(name: str) -> dict[str, Any]:
     return {
         "params": models.resolved(name, {}),
         "weights": sum(p.numel() for p in model.parameters()),
-        "code": model.code_size,
-        "patch": stride,
-        "reach": None if frame else graph.reach(detector, BANDS, stride),
-        "frame": frame or None,
+        "code": traits.code_size,
+        "patch": traits.stride,
+        "reach": None if traits.frame else graph.reach(detector, BANDS, traits.stride),
+        "frame": traits.frame or None,
     }
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,12 +17,12 @@ from torch.nn import functional as F
 
 from satae.detector.fusion import Mapping
 from satae.errors import ModelError
-from satae.heads import Linear, View, Views
-from satae.models import Sample
+from satae.heads import Fitted, Linear, View
+from satae.models import Sample, Traits
 from satae.nn.normalize import Normalizer
 
 FILL = 9  # side of the neighbourhood, in pixels
-KEPT_BYTES = 256 * 2**20  # of what the heads look at, while heads and map are fitted
+KEPT_BYTES = 512 * 2**20  # of what the heads look at, while heads and map are fitted
 SETTLED_PIXELS = 2_000_000  # of the training sample, from which the constants of the map are taken
 
 
@@ -85,20 +86,28 @@ def at_pixels(code: Tensor, stride: int, height: int, width: int) -> Tensor:
     return cells.reshape(n, d, rows * stride, cols * stride)[..., :height, :width]
 
 
-class Detector(nn.Module):
-    """(image (N, B, H, W) in DN, valid (N, 1, H, W)) -> (anomaly_map, pred_score, band_error, reconstruction).
+class Scores(NamedTuple):
+    """What a detector makes of an image. All are 0 where invalid.
 
-    `anomaly_map` (N, 1, H, W): the score of each pixel, 0 where invalid. `pred_score` (N): its maximum.
-    `band_error` (N, B, H, W): what each band adds to the error before the map's steps, each head's in units of
-    its median; where there are no such steps it sums to the map. `reconstruction` (N, B, H, W): what the
-    autoencoder made of the image, in DN. All are 0 where invalid.
+    `anomaly_map` (N, 1, H, W): the score of each pixel. `pred_score` (N): its maximum. `band_error` (N, B, H, W):
+    what each band adds to the error before the map's steps, each head's in units of its median; where there are no
+    such steps it sums to the map. `reconstruction` (N, B, H, W): what the autoencoder made of the image, in DN.
     """
+
+    anomaly_map: Tensor
+    pred_score: Tensor
+    band_error: Tensor
+    reconstruction: Tensor
+
+
+class Detector(nn.Module):
+    """Image (N, B, H, W) in DN and `valid` (N, 1, H, W) to `Scores`."""
 
     def __init__(
         self, normalizer: Normalizer, model: nn.Module, heads: Sequence[nn.Module], mapping: Mapping
     ) -> None:
         super().__init__()
-        self.input, self.model = Input(normalizer), model
+        self.input, self.model, self.traits = Input(normalizer), model, Traits.of(model)
         self.heads, self.mapping = nn.ModuleList(heads), mapping
 
     def view(self, x: Tensor, valid: Tensor) -> View:
@@ -106,10 +115,10 @@ class Detector(nn.Module):
         out = self.model(x, valid)
         code = out.code
         if code is not None:
-            code = at_pixels(code, int(self.model.stride), *x.shape[-2:])  # type: ignore[arg-type]
+            code = at_pixels(code, self.traits.stride, *x.shape[-2:])
         return View(x, valid, out.reconstruction, code, out.surprise)
 
-    def forward(self, image: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, valid: Tensor) -> Scores:
         view = self.view(self.input(image, valid), valid)
         contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
         scores = self.mapping(contributions.sum(dim=2), valid)
@@ -119,7 +128,7 @@ class Detector(nn.Module):
         anomaly_map, band_error, rebuilt = (
             torch.where(good, z, torch.zeros_like(z)) for z in (scores, band_error, rebuilt)
         )
-        return anomaly_map, anomaly_map.amax(dim=(1, 2, 3)), band_error, rebuilt
+        return Scores(anomaly_map, anomaly_map.amax(dim=(1, 2, 3)), band_error, rebuilt)
 
     @torch.no_grad()
     def settle(self, sample: Sample) -> None:
@@ -128,12 +137,11 @@ class Detector(nn.Module):
         The model runs over the sample once: what the heads look at is kept, as far as KEPT_BYTES allow.
         """
         self.eval()
-        found: list[Callable[[Views], None] | None] = [getattr(head, "fit", None) for head in self.heads]
-        fits = [fit for fit in found if fit is not None]
-        passes = len(fits) + (not self.mapping.plain)
+        fitted = [head for head in self.heads if isinstance(head, Fitted)]
+        passes = len(fitted) + (not self.mapping.plain)
         views = _Kept(sample, self.view, KEPT_BYTES if passes > 1 else 0)
-        for fit in fits:
-            fit(views)
+        for head in fitted:
+            head.fit(views)
         if self.mapping.plain:
             return
         errors, pixels = [], 0
@@ -204,6 +212,6 @@ def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
     cols[..., 1 - place % 2 :: 2] = 0
     felt = 0
     for valid in (every, rows, cols):
-        hit = torch.nonzero(torch.isnan(detector(image, valid)[0][0, 0]))
+        hit = torch.nonzero(torch.isnan(detector(image, valid).anomaly_map[0, 0]))
         felt = max(felt, int((hit - place).abs().max()))
     return felt

@@ -13,7 +13,7 @@ A module with a method `fit(views)` is fitted to the training sample after the a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,15 @@ class View(NamedTuple):
 
 Views = Callable[[], Iterator[tuple[View, Tensor]]]
 """Starts a pass over the training sample: views, and which pixels (N, 1, H, W) are to be fitted to."""
+
+
+@runtime_checkable
+class Fitted(Protocol):
+    """A head that is fitted to the training sample after the autoencoder."""
+
+    def fit(self, views: Views) -> None:
+        """Settle its numbers."""
+        ...
 
 
 class Linear(nn.Module):

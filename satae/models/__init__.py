@@ -28,7 +28,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -58,6 +59,57 @@ class Output(NamedTuple):
     code: Tensor | None = None
     surprise: Tensor | None = None
     log_variance: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a module says of itself, an architecture or a head, read once; the top of this file says what each means."""
+
+    stride: int = 1
+    code_size: int = 0
+    context: int = 0
+    frame: int = 0
+    cells: int = 0
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Traits:
+        """The attributes of those names; what it does not say is as here."""
+        names = (field.name for field in dataclasses.fields(cls))
+        return cls(**{name: int(getattr(module, name)) for name in names if hasattr(module, name)})
+
+
+@runtime_checkable
+class Architecture(Protocol):
+    """A torch module that maps x (N, C, H, W) and `valid` (N, 1, H, W) to an `Output`."""
+
+    stride: int
+    code_size: int
+
+    def __call__(self, x: Tensor, valid: Tensor) -> Output:
+        """What it makes of x."""
+        ...
+
+
+@runtime_checkable
+class BlindSpot(Protocol):
+    """What is learned from single pixels: forward(x, valid) = predict(x, surroundings(x, valid))."""
+
+    def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
+        """Fixed numbers (N, D, H, W) about what surrounds each pixel."""
+        ...
+
+    def predict(self, x: Tensor, seen: Tensor) -> Output:
+        """What it makes of pixels, from those numbers."""
+        ...
+
+
+@runtime_checkable
+class ClosedForm(Protocol):
+    """What is fitted in closed form before any gradient step."""
+
+    def fit(self, pixels: Sample) -> None:
+        """Settle what does not come from gradients."""
+        ...
 
 
 def resolved(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

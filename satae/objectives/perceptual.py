@@ -48,7 +48,7 @@ class Perceptual:
             goal = code_of(model(one, batch.valid), "perceptual")
         found = code_of(model(other, batch.valid), "perceptual")
         apart = ((found - goal) ** 2).mean(dim=1, keepdim=True) / goal.var(unbiased=False).clamp(min=1e-6)
-        stride = int(model.stride)  # type: ignore[arg-type]
+        stride = models.Traits.of(model).stride
         spread = apart.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         return spread[..., : batch.x.shape[2], : batch.x.shape[3]]
 

@@ -12,7 +12,7 @@ from satae import models
 from satae.config import Recipe
 from satae.inference.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.tiles.store import TileSet
-from satae.training.lattice import Lattice
+from satae.training.export import Lattice
 from satae.training.learned import learned
 from satae.training.loop import Trained
 
@@ -43,7 +43,7 @@ def card(
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,
         **dataclasses.asdict(places),
-        code_size=int(model.code_size),  # type: ignore[arg-type]
+        code_size=models.Traits.of(model).code_size,
         normalization=Normalization(
             space=recipe.input.space,
             stretch="log" if n.logarithmic else "linear",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.config import CorruptSettings, Recipe
-from satae.models import MODELS, Output, Sample
+from satae.models import MODELS, BlindSpot, Output, Sample, Traits
 from satae.nn.checkpoint import Epoch, State
 from satae.objectives import Objective, in_cells, reconstructs
 from satae.objectives.kl import divergence
@@ -164,9 +164,8 @@ def _settings(recipe: Recipe) -> dict[str, str]:
 
 def _rival(model: nn.Module, learned: Sample) -> Patches | None:
     """The PCA of the same code; None for what predicts a pixel from others, or has no code."""
-    if hasattr(model, "predict"):
-        return None
-    return patches.fit(learned, int(model.stride), int(model.code_size))  # type: ignore[arg-type]
+    traits = Traits.of(model)
+    return None if isinstance(model, BlindSpot) else patches.fit(learned, traits.stride, traits.code_size)
 
 
 def _mean(sample: Sample) -> Tensor:
@@ -189,7 +188,7 @@ def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches
     """Squared errors of the model, the mean and the PCA: over the patches that the PCA sees whole, else over all
     chosen pixels."""
     totals, count, numbers = torch.zeros(3, dtype=torch.float64), 0.0, 0
-    stride = rival.stride if rival else 1
+    traits, stride = Traits.of(model), rival.stride if rival else 1
     for s in seen:
         x, rebuilt, chosen = (patches.whole(z, stride) for z in (s.x, s.rebuilt, s.chosen))
         if not x.numel():
@@ -199,15 +198,19 @@ def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches
         kept = kept.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         each = [((other - x) ** 2 * kept).sum().double() for other in (rebuilt, mean, linear)]
         totals, count = totals + torch.stack(each), count + float(kept.sum()) * x.shape[1]
-        numbers = x.shape[1] * int(model.stride) ** 2  # type: ignore[arg-type]
+        numbers = x.shape[1] * traits.stride**2
     mse, variance, pca = (totals / max(count, 1.0)).tolist()
-    code = int(model.code_size), numbers  # type: ignore[arg-type]
-    return {"mse": mse, "variance": variance, "pca_mse": pca if rival else None, "code": code}
+    return {
+        "mse": mse,
+        "variance": variance,
+        "pca_mse": pca if rival else None,
+        "code": (traits.code_size, numbers),
+    }
 
 
 def _loss(recipe: Recipe, model: nn.Module | None, seen: Iterable[tuple[Tensor, Tensor, Output]]) -> float:
     """The loss of a recipe on (x, chosen pixels, output) of tiles as they are, without the terms of training alone."""
-    loss_of = Objective(recipe.objective, int(getattr(model, "code_size", 0)))
+    loss_of = Objective(recipe.objective, Traits.of(model).code_size if model else 0)
     pairs = [(float(loss_of(out, x, chosen)), float(chosen.sum())) for x, chosen, out in seen]
     return sum(loss * n for loss, n in pairs) / max(1.0, sum(n for _, n in pairs))
 

@@ -1,7 +1,9 @@
-"""Model, score and card as one ONNX file, compared with torch before it is believed."""
+"""Model, score and card as one ONNX file, compared with torch before it is believed; and where it is to be run."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,18 +12,56 @@ import onnx
 import torch
 from scipy import stats
 
-from satae.detector.graph import Detector
+from satae.detector.graph import Detector, reach
 from satae.errors import ModelError
-from satae.inference import runtime
+from satae.inference import frames, runtime
 from satae.inference.card import KEY, Card, Parity
+from satae.models import Traits
 from satae.training.tracing import Trace
 from satae.training.translation import TRANSLATIONS
 
 OUTPUTS = ("anomaly_map", "pred_score", "band_error", "reconstruction")
+CORE = 256  # pixels a side that one inference yields
+CELLS = 24_000_000  # numbers that one step of the graph may hold; about 100 MB
 EXAMPLE = 2, 40, 48  # tiles, rows and columns that the detector is run on to be written down
 OPSET = 18
 IR_VERSION = 9  # what ONNX Runtime 1.17 reads
 PARITY = 1e-4  # of the score's range
+
+
+@dataclass(frozen=True)
+class Lattice:
+    """The fields of those names of a model card, in pixels."""
+
+    stride: int
+    halo: int
+    core: int
+    frame: int = 0
+
+    @property
+    def context(self) -> int:
+        """Pixels around a tile that its scores follow from; a frame has nothing around it."""
+        return 0 if self.frame else self.halo
+
+
+def lattice_of(detector: Detector, bands: int) -> Lattice:
+    """The halo is the reach of the whole graph, as a multiple of the stride.
+
+    That of a model that sees one frame at a time is what its frames overlap by, and the stride how far they
+    are apart. Raises ModelError as `graph.reach`.
+    """
+    frame, stride = detector.traits.frame, detector.traits.stride
+    if frame:
+        step = frame // frames.OVERLAP
+        return Lattice(step, frame - step, CORE, frame)
+    halo = -(-reach(detector, bands, stride) // stride) * stride
+    return Lattice(stride, halo, core(detector))
+
+
+def core(detector: Detector) -> int:
+    """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
+    cells = max(traits.cells for traits in (detector.traits, *map(Traits.of, detector.heads)))
+    return CORE if not cells else max(32, min(CORE, math.isqrt(CELLS // cells) // 32 * 32))
 
 
 def to_onnx(detector: Detector, bands: int) -> onnx.ModelProto:

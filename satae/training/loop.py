@@ -24,6 +24,7 @@ from satae import models, objectives
 from satae.config import CorruptSettings, Recipe
 from satae.detector.graph import Input
 from satae.errors import ConfigError, DeviceError, DivergedError
+from satae.models import BlindSpot, ClosedForm, Traits
 from satae.nn import checkpoint, normalize
 from satae.nn.checkpoint import CHECKPOINT, Epoch, Memory, State
 from satae.nn.normalize import Normalizer
@@ -164,7 +165,7 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
 
 def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
     """ConfigError where the recipe asks for whole tiles and the architecture learns from single pixels."""
-    if not hasattr(model, "predict"):
+    if not isinstance(model, BlindSpot):
         return
     needs = [f"objective = {name!r}" for name in loss_of.whole]
     needs += ["corrupt"] * (recipe.corrupt != CorruptSettings())
@@ -208,17 +209,16 @@ def fit(
     torch.manual_seed(cfg.seed)
     torch.set_rng_state(planned.drawn)  # whatever was tried with the model since
     model = planned.model.train().to(device)
-    loss_of = Objective(recipe.objective, int(model.code_size)).to(device)  # type: ignore[arg-type]
-    feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=getattr(model, "context", 0))
-    closed: Callable[[models.Sample], None] | None = getattr(model, "fit", None)
-    if closed is not None:
-        closed(feed.sample)
+    traits = Traits.of(model)
+    loss_of = Objective(recipe.objective, traits.code_size).to(device)
+    feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=traits.context)
+    if isinstance(model, ClosedForm):
+        model.fit(feed.sample)
     if not any(p.requires_grad for p in model.parameters()):
         return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
-    learned = Pixels(feed, model, cfg.pixels) if hasattr(model, "predict") else None
-    task = Task(model, learned or feed, chosen.train, chosen.held_out, recipe, loss_of, device)
-    if learned is not None:
-        task = replace(task, forward=model.predict)  # type: ignore[arg-type]
+    task = Task(model, feed, chosen.train, chosen.held_out, recipe, loss_of, device)
+    if isinstance(model, BlindSpot):
+        task = replace(task, source=Pixels(feed, model, cfg.pixels), forward=model.predict)
     state = descend(task, run, _identity(sets, recipe), report=report)
     return Trained(model.cpu().eval(), normalizer, chosen, state)
 

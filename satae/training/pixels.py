@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from satae.models import BlindSpot
 from satae.training.feed import Batch, Feed
 
 DRAWN_BYTES = 384 * 2**20  # of pixels and surroundings
@@ -30,7 +31,7 @@ class Pixels:
     A batch is x (1, K, n, 1), what surrounds each pixel (1, D, n, 1), and ones (1, 1, n, 1).
     """
 
-    def __init__(self, feed: Feed, model: nn.Module, pixels: int) -> None:
+    def __init__(self, feed: Feed, model: BlindSpot, pixels: int) -> None:
         self.feed, self.model, self.pixels = feed, model, pixels
         train = feed.some(feed.chosen.train, SPREAD * DRAWN)
         batches = enumerate(feed.batches(train, 0, 1))
@@ -54,8 +55,10 @@ class Pixels:
         for these, (x, valid, chosen) in batches:
             good = chosen[:, 0].cpu().numpy() > 0.5
             drawn = rng.random(good.shape)
-            for i, origin in enumerate(these):  # one by one: surroundings of a whole batch would fill the memory
-                seen = self.model.surroundings(x[i : i + 1], valid[i : i + 1])  # type: ignore[operator]
+            for i, origin in enumerate(
+                these
+            ):  # one by one: surroundings of a whole batch would fill the memory
+                seen = self.model.surroundings(x[i : i + 1], valid[i : i + 1])
                 if not xs:
                     room = DRAWN_BYTES // 4 // (x.shape[1] + seen.shape[1])
                     share = min(1.0, min(most, room) / max(total, 1))

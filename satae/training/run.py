@@ -25,9 +25,8 @@ from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.objectives import Objective
 from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
 from satae.tiles.store import TileSet
-from satae.training import calibration, cards, diagnosis, export, presets, shown
+from satae.training import calibration, cards, diagnosis, export, heap, presets, shown
 from satae.training.calibration import Block
-from satae.training.lattice import lattice_of
 from satae.training.loop import Plan, Report, Trained, device_named, fit, plan
 
 CONFIG = "config.yaml"
@@ -119,14 +118,14 @@ def _try(sets: Sequence[TileSet], planned: Plan, detector: graph.Detector) -> No
     """ConfigError where the loss or a head needs what the architecture does not give, or it does not fit tiles."""
     recipe, model = planned.recipe, planned.model
     side = recipe.augment.crop or sets[0].record.size
-    if side % (frame := int(getattr(model, "frame", 1))):
+    if side % (frame := max(1, detector.traits.frame)):
         raise ConfigError(
             f"{recipe.model.name} sees frames of {frame} pixels and what it learns from has {side} a side; set "
             "model.params.size or augment.crop so that one divides the other, or cut with another --size"
         )
     detector.eval()
     x, valid = _some_tiles(sets, planned)
-    loss_of = Objective(recipe.objective, int(model.code_size))  # type: ignore[arg-type]
+    loss_of = Objective(recipe.objective, detector.traits.code_size)
     with torch.set_grad_enabled(loss_of.differentiates):
         entered = x.clone().requires_grad_(loss_of.differentiates)
         loss_of(model(entered, valid), x, valid, 1.0, entered)
@@ -193,6 +192,7 @@ def _fitted(
             write_bytes(run / shown.DIAGNOSIS, said.encode())
             raise
         bar.total = bar.done  # where it ended early
+    heap.trim()
     return trained
 
 
@@ -211,9 +211,10 @@ def _exported(
     """The detector, its heads and map fitted to the training sample, as ONNX; and its card, not calibrated yet."""
     record = sets[0].record
     with steps.stage("measure the reach"):
-        places = lattice_of(detector, len(record.bands))
+        places = export.lattice_of(detector, len(record.bands))
     with steps.stage("fit scores and map"):
         detector.settle(shown.feed(sets, recipe, trained, context=places.context).sample)
+        heap.trim()
     with steps.stage("export to ONNX"):
         proto = export.to_onnx(detector, len(record.bands))
     with steps.stage("compare with torch"):

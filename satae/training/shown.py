@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from satae import models
 from satae.config import Recipe
 from satae.detector import graph
 from satae.publish import publish, staging
@@ -55,7 +56,7 @@ def document(
 
 def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> Evidence:
     """What the run shows on some of its tiles."""
-    tiles = feed(sets, recipe, trained, context=int(getattr(trained.model, "context", 0)))
+    tiles = feed(sets, recipe, trained, context=models.Traits.of(trained.model).context)
     learned, held_out = (tiles.some(where, LOOKED) for where in (trained.split.train, trained.split.held_out))
     return gather(
         trained.model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,14 +16,16 @@ from detectors import BANDS, HEADS, Named, detector, image, mask
 
 import satae
 from satae import config, models
+from satae.detector import graph
 from satae.detector.graph import Detector
 from satae.errors import ModelError
 from satae.inference import runtime
 from satae.inference.card import KEY
+from satae.models import Traits
 from satae.tiles import store
 from satae.training import export
 from satae.training import run as training
-from satae.training.export import PARITY
+from satae.training.export import PARITY, Lattice, lattice_of
 
 SIZE = 32
 NAMES = ["anomaly_map", "pred_score", "band_error", "reconstruction"]
@@ -196,3 +199,40 @@ def test_a_trained_model_is_one_checked_file_with_nothing_of_this_machine(model_
         Path.cwd(),
     ):
         assert str(path).encode() not in content
+
+
+# where inferences lie: by the measured reach, by the memory that a pixel needs, or by frames
+
+
+class Part(torch.nn.Module):
+    """Something that keeps so many numbers a pixel."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__()
+        self.cells = cells
+
+
+def test_a_graph_that_needs_much_memory_a_pixel_yields_less_at_once():
+    sides = [
+        export.core(SimpleNamespace(traits=Traits(cells=n), heads=[Part(0)])) for n in (0, 1, 1_000, 10**9)
+    ]
+    assert sides == [256, 256, 128, 32]
+    assert export.core(SimpleNamespace(traits=Traits(), heads=[Part(5), Part(1_000)])) == 128
+
+
+@pytest.mark.parametrize("net", models.NAMES)
+def test_the_halo_is_the_reach_up_to_the_stride_or_what_frames_share(net: str):
+    found = detector(net)
+    made, stride = lattice_of(found, BANDS), found.traits.stride
+    if found.traits.frame:
+        assert made == Lattice(stride // 2, stride // 2, 256, stride) and made.context == 0
+        return
+    reach = graph.reach(found, BANDS, stride)
+    assert made.stride == stride and made.frame == 0 and made.context == made.halo
+    assert 0 <= made.halo - reach < stride and made.halo % stride == 0
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_frames_overlap_by_half(size: int):
+    found = SimpleNamespace(traits=Traits(stride=size, frame=size))
+    assert lattice_of(found, BANDS) == Lattice(size // 2, size // 2, 256, size)

@@ -29,7 +29,7 @@ from satae.errors import (
 from satae.inference import runtime
 from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.tiles import store
-from satae.training import lattice, loop, presets, shown
+from satae.training import export, loop, presets, shown
 from satae.training import run as training
 from satae.training.calibration import Block
 
@@ -251,7 +251,7 @@ def test_a_model_with_several_heads_and_steps_is_whole(tile_set, tmp_path):
     done = train(tmp_path, tile_set, *changes, "score=[whitened, {name: memory, params: {size: 50}}, latent]")
     card = runtime.load(tmp_path / "model.onnx", "cpu").card
     assert card.score == "whitened + memory + latent" and card.architecture == "ring"
-    assert card.halo >= 16 + 8 and card.core == lattice.CORE and card.calibration is not None
+    assert card.halo >= 16 + 8 and card.core == export.CORE and card.calibration is not None
     assert card.parity.share_of_range < 1e-4 and done.card.recipe == card.recipe
 
 
