@@ -55,6 +55,11 @@ class Fitted(Protocol):
         ...
 
 
+def cells(head: nn.Module) -> int:
+    """Numbers a pixel that one step of a head keeps in memory at once; 0 where those are not many."""
+    return int(getattr(head, "cells", 0))
+
+
 class Linear(nn.Module):
     """A fixed matrix (out, in) applied to the channels of every pixel."""
 

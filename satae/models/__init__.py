@@ -63,7 +63,7 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True)
 class Traits:
-    """What a module says of itself, an architecture or a head, read once; the top of this file says what each means."""
+    """What an architecture says of itself, read once; the top of this file says what each means."""
 
     stride: int = 1
     code_size: int = 0

@@ -12,11 +12,11 @@ import onnx
 import torch
 from scipy import stats
 
+from satae import heads
 from satae.detector.graph import Detector, reach
 from satae.errors import ModelError
 from satae.inference import frames, runtime
 from satae.inference.card import KEY, Card, Parity
-from satae.models import Traits
 from satae.training.tracing import Trace
 from satae.training.translation import TRANSLATIONS
 
@@ -60,8 +60,8 @@ def lattice_of(detector: Detector, bands: int) -> Lattice:
 
 def core(detector: Detector) -> int:
     """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
-    cells = max(traits.cells for traits in (detector.traits, *map(Traits.of, detector.heads)))
-    return CORE if not cells else max(32, min(CORE, math.isqrt(CELLS // cells) // 32 * 32))
+    most = max(detector.traits.cells, *map(heads.cells, detector.heads))
+    return CORE if not most else max(32, min(CORE, math.isqrt(CELLS // most) // 32 * 32))
 
 
 def to_onnx(detector: Detector, bands: int) -> onnx.ModelProto:
