@@ -104,9 +104,9 @@ def score_scene(
     """Score a scene, which the result calls `name`, into a folder that is there and empty.
 
     The folder is finished when this returns and never changed afterwards; the same arguments give the same
-    folder and record. `progress` is called with the number of pixels scored. Raises ModelError where the model
-    is not calibrated or the scene does not fit it, SceneError where it is damaged, OutputError where the folder
-    cannot be written.
+    folder and record. `progress` is called with the number of pixels scored. Whether the scene fits the model
+    at all is checked before, for all scenes of a result (`domain.check_fit`). Raises ModelError where the model is
+    not calibrated, SceneError where the scene is damaged, OutputError where the folder cannot be written.
     """
     calibration = calibration_of(model)
     overview, name = Overview(scene, how.side), name or scene.name
