@@ -52,6 +52,7 @@ from satae.scene.source import Band
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
 MAX_BLOCK_BYTES = 256 * 2**20
+PASSING_BYTES = 4 * 2**20  # of GDAL's cache where no block is read twice
 
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
@@ -93,6 +94,13 @@ def opened(path: Path, driver: str) -> Iterator[Raster]:
     with dataset:
         _check_bounds(path, dataset)
         yield Raster(path, driver, dataset)
+
+
+@contextmanager
+def once_through() -> Iterator[None]:
+    """While files are read block after block and none comes again: GDAL keeps few of them, in the whole process."""
+    with rasterio.Env(GDAL_CACHEMAX=PASSING_BYTES):
+        yield
 
 
 def _check_bounds(path: Path, dataset: Any) -> None:

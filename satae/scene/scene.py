@@ -174,21 +174,26 @@ class SceneReader:
 
     def _read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         scene = self.scene
+        inside = window.within(scene.grid.window)
+        if inside == window:
+            return self._inside(window)
         image = np.zeros((len(scene.names), window.height, window.width), scene.dtype)
         valid = np.zeros((window.height, window.width), bool)
-        inside = window.within(scene.grid.window)
-        if inside is None:
-            return image, valid
-        rows, cols = inside.slices(window)
-        band = 0
-        good = self._usable(inside)
-        for file, pixels in zip(scene.files, self.files, strict=True):
-            part = pixels.read(file.bands, inside)
-            image[band : band + len(part), rows, cols] = part
-            band += len(part)
-            good &= _declared_valid(file, pixels, part, inside)
-        valid[rows, cols] = good & _meaningful(image[:, rows, cols], scene.limits.nodata)
+        if inside is not None:
+            rows, cols = inside.slices(window)
+            image[:, rows, cols], valid[rows, cols] = self._inside(inside)
         return image, valid
+
+    def _inside(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """The same for a window inside the grid."""
+        scene, parts = self.scene, []
+        good = self._usable(window)
+        for file, pixels in zip(scene.files, self.files, strict=True):
+            part = pixels.read(file.bands, window)
+            good &= _declared_valid(file, pixels, part, window)
+            parts.append(part.astype(scene.dtype, copy=False))
+        image = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return image, good & _meaningful(image, scene.limits.nodata)
 
     def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""

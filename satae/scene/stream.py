@@ -88,14 +88,20 @@ def ahead(
             for window in windows:
                 waiting.append((window, pool.submit(read, window)))
                 if len(waiting) > workers:
-                    done, future = waiting.popleft()
-                    yield done, *future.result()
+                    yield _taken(waiting)
             while waiting:
-                done, future = waiting.popleft()
-                yield done, *future.result()
+                yield _taken(waiting)
         finally:
             for _, future in waiting:
                 future.cancel()
+
+
+def _taken(
+    waiting: deque[tuple[Window, Future[Any]]],
+) -> tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """The first window with its pixels, which nothing here holds any longer."""
+    window, future = waiting.popleft()
+    return window, *future.result()
 
 
 def _upto(size: int, step: int) -> int:

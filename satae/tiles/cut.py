@@ -115,7 +115,7 @@ def _write_arrays(
     index: list[tuple[int, int]] = []
     images = _Growing(folder / "tiles.npy", scene.dtype, (len(scene.names), size, size))
     valids = _Growing(folder / "valid.npy", "bool", (size, size))
-    with images, valids:
+    with images, valids, raster.once_through():
         for window, image, valid in _kept(survey, how, counts, progress):
             index.append((window.row, window.col))
             images.append(image)
@@ -136,16 +136,22 @@ def _kept(
             rows, cols = window.slices(frame)
             good = valid[rows, cols]
             inside = window.clipped(scene.grid.window)
-            count = int(good.sum())
+            count = int(np.count_nonzero(good))
             if count == 0 or count < how.min_valid * inside.height * inside.width:
                 counts.left_out += 1
                 counts.left_out_pixels += count
                 continue
             counts.valid_pixels += count
-            yield window, np.where(good, image[:, rows, cols], 0), good
+            yield window, _blanked(image[:, rows, cols], good, count), good
         progress(
             min(strip.height, scene.grid.height - strip.row) * min(strip.width, scene.grid.width - strip.col)
         )
+        del image, valid  # before the next strip is waited for
+
+
+def _blanked(image: npt.NDArray[Any], good: npt.NDArray[np.bool_], count: int) -> npt.NDArray[Any]:
+    """A copy of pixels, of which `count` are good, with zeros in place of the others."""
+    return image.copy() if count == good.size else np.where(good, image, image.dtype.type(0))
 
 
 def _tiles_from(strip: Window, grid: Grid, how: Cut) -> Iterator[Window]:
@@ -222,12 +228,13 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
     crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
     head = {"type": "FeatureCollection"} | ({} if grid.located else {"crs": crs})
     yield json.dumps(head)[:-1] + ', "features": ['
-    for i in range(len(tiles)):
-        window = tiles.window(i)
+    rings = grid.lonlat(np.stack([grid.footprint(tiles.window(i)) for i in range(len(tiles))]))
+    for i, ring in enumerate(rings):
+        row, col = tiles.index[i].tolist()
         feature = {
             "type": "Feature",
-            "properties": {"tile": i, "row": window.row, "col": window.col},
-            "geometry": _outline(grid.lonlat(grid.footprint(window)), wraps=grid.located),
+            "properties": {"tile": i, "row": row, "col": col},
+            "geometry": _outline(ring, wraps=grid.located),
         }
         yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
     yield "]}"
@@ -237,11 +244,12 @@ def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | 
     """A ring as GeoJSON; None where it has no finite coordinates."""
     if not np.isfinite(ring).all():
         return None
-    shape = shapely.Polygon(ring)
-    if wraps and np.ptp(ring[:, 0]) > 180:  # it crosses the antimeridian, not the whole world
-        shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
-        halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]
-        shape = shapely.MultiPolygon([halves[0], shapely.transform(halves[1], lambda xy: xy - [360, 0])])
+    if not wraps or np.ptp(ring[:, 0]) <= 180:
+        return {"type": "Polygon", "coordinates": [ring.tolist()]}
+    # it crosses the antimeridian, not the whole world
+    shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
+    halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]
+    shape = shapely.MultiPolygon([halves[0], shapely.transform(halves[1], lambda xy: xy - [360, 0])])
     return dict(json.loads(shapely.to_geojson(shape)))
 
 

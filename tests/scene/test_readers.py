@@ -13,7 +13,7 @@ from affine import Affine
 
 from satae.errors import SceneError
 from satae.grid import Window
-from satae.scene import readers
+from satae.scene import raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 
@@ -79,3 +79,15 @@ def test_a_source_whose_file_went_is_refused_in_one_sentence(make_scene) -> None
     path.unlink()
     with pytest.raises(SceneError, match="does not exist"):
         readers.opened(source)
+
+
+def test_a_file_read_once_through_leaves_little_in_the_cache_of_gdal(make_scene) -> None:
+    def limit() -> int:
+        with rasterio.Env():
+            return int(rasterio.env.get_gdal_config("GDAL_CACHEMAX"))
+
+    source, before = readers.source(make_scene(PIXELS)), limit()
+    with raster.once_through(), readers.opened(source) as pixels:
+        assert limit() == raster.PASSING_BYTES < before
+        assert (pixels.read([1, 2, 3], source.grid.window) == PIXELS).all()
+    assert limit() == before
