@@ -26,13 +26,15 @@ WINDOWS = [Window(-10, -20, 40, 50), Window(240, 300, 30, 40), Window(5, 6, 7, 8
 CORE = 32  # pixels a side of what one inference yields in these tests
 
 
-@pytest.fixture
-def kept(scene: Scene, model: runtime.Model, tmp_path: Path) -> Kept:
+def kept_of(scene: Scene, model: runtime.Model, tmp_path: Path) -> Kept:
     return passed(scene, model, tmp_path, floor=3.0)
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-def test_pixels_are_those_that_the_scene_gives(window: Window, kept: Kept, scene: Scene) -> None:
+def test_pixels_are_those_that_the_scene_gives(
+    window: Window, model: runtime.Model, tmp_path: Path, scene: Scene
+) -> None:
+    kept = kept_of(scene, model, tmp_path)
     with scene.open() as reader:
         image, valid = reader.read(window)
     found, good = kept.read(window)
@@ -42,8 +44,9 @@ def test_pixels_are_those_that_the_scene_gives(window: Window, kept: Kept, scene
 
 @pytest.mark.parametrize("window", WINDOWS[:3], ids=str)
 def test_scores_errors_and_expectations_are_those_of_the_scan(
-    window: Window, kept: Kept, scene: Scene, model: runtime.Model
+    window: Window, tmp_path: Path, scene: Scene, model: runtime.Model
 ) -> None:
+    kept = kept_of(scene, model, tmp_path)
     inside = window.clipped(scene.grid.window)
     (seen,) = look(scene, model, 1)
     there, here = inside.slices(seen.window), inside.slices(window)
@@ -94,8 +97,7 @@ def counted_reads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
         yield windows
 
 
-@pytest.fixture
-def small(model: runtime.Model, monkeypatch: pytest.MonkeyPatch) -> runtime.Model:
+def small_of(model: runtime.Model, monkeypatch: pytest.MonkeyPatch) -> runtime.Model:
     """The model in small cores, so that a scene has many, read in many strips; it counts what it infers."""
     monkeypatch.setattr("satae.scene.stream.STRIP_BYTES", 200_000)
     card = model.card.model_copy(update={"core": CORE})
@@ -103,10 +105,14 @@ def small(model: runtime.Model, monkeypatch: pytest.MonkeyPatch) -> runtime.Mode
 
 
 def test_no_pixel_is_decoded_or_inferred_twice(
-    scene: Scene, small: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    scene: Scene,
+    model: runtime.Model,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     landscape: synthetic.Synthetic,
-) -> None:  # fmt: skip
+) -> None:
     """Of what a reader is asked for the halo is taken off, as context; so it is of what is inferred."""
+    small = small_of(model, monkeypatch)
     with counted_reads(scene, monkeypatch) as windows:
         record = score_scene(scene, small, tmp_path, How(rule=Top(100), workers=1, chips=100))
     assert len(record.layer.regions) > 30 and len(windows) > 3 and record.look(30).size
@@ -123,9 +129,10 @@ def test_no_pixel_is_decoded_or_inferred_twice(
 
 
 def test_before_the_scan_the_command_reads_nine_small_windows_and_no_more(
-    scene: Scene, small: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that a scene which cannot be judged is refused before minutes of work."""
+    small = small_of(model, monkeypatch)
     with counted_reads(scene, monkeypatch) as windows:
         result = run(tmp_path, small, scene, rule=Top(100))
     assert len(layer(result)) == result.drawn > 30
@@ -141,8 +148,9 @@ def test_before_the_scan_the_command_reads_nine_small_windows_and_no_more(
 
 
 def test_the_sample_of_the_domain_is_not_read_again(
-    scene: Scene, model: runtime.Model, kept: Kept, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    kept = kept_of(scene, model, tmp_path)
     with counted_reads(scene, monkeypatch) as windows:
         assert domain.judged(kept, model).domain == "same"
     assert windows == []

@@ -23,9 +23,9 @@ from satae.scoring.run import assemble
 HOW = How(rule=Top(5), workers=1, chips=3)
 
 
-@pytest.fixture(scope="module")
-def record(scene: Scene, model: runtime.Model, tmp_path_factory: pytest.TempPathFactory) -> SceneRecord:
-    return score_scene(scene, model, tmp_path_factory.mktemp("one"), HOW)
+def record_of(scene: Scene, model: runtime.Model, tmp_path: Path) -> SceneRecord:
+    (tmp_path / "one").mkdir()
+    return score_scene(scene, model, tmp_path / "one", HOW)
 
 
 def told(record: SceneRecord) -> list[object]:
@@ -37,17 +37,20 @@ def told(record: SceneRecord) -> list[object]:
     return [regions, tiles, record.layer.scene, record.layer.grid, record.files, files, *rest]
 
 
-def test_a_record_survives_pickling(record: SceneRecord) -> None:
+def test_a_record_survives_pickling(scene: Scene, model: runtime.Model, tmp_path: Path) -> None:
+    record = record_of(scene, model, tmp_path)
     assert len(record.layer.regions) == 5
     assert told(pickle.loads(pickle.dumps(record))) == told(record)
 
 
 def test_a_scene_scored_in_a_spawned_process_gives_the_same_folder_and_record(
-    scene: Scene, model: runtime.Model, record: SceneRecord, tmp_path: Path
+    scene: Scene, model: runtime.Model, tmp_path: Path
 ) -> None:
+    record = record_of(scene, model, tmp_path)
+    (tmp_path / "other").mkdir()
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        found = pool.submit(score_scene, scene, model, tmp_path, HOW).result()
-    assert found.folder == tmp_path and told(found) == told(record)
+        found = pool.submit(score_scene, scene, model, tmp_path / "other", HOW).result()
+    assert found.folder == tmp_path / "other" and told(found) == told(record)
 
 
 def test_records_are_put_together_as_the_command_does(
@@ -68,12 +71,14 @@ def test_records_are_put_together_as_the_command_does(
 
 
 def test_looks_are_kept_for_chips_and_for_all_where_feedback_may_move_ranks(
-    scene: Scene, model: runtime.Model, record: SceneRecord, tmp_path: Path
+    scene: Scene, model: runtime.Model, tmp_path: Path
 ) -> None:
+    record = record_of(scene, model, tmp_path)
     assert [record.look(i).shape[2] for i in range(3)] == [10] * 3
     with pytest.raises(KeyError):
         record.look(3)
-    moved = score_scene(scene, model, tmp_path, How(rule=Top(5), workers=1, chips=1, reorder=True))
+    (tmp_path / "moved").mkdir()
+    moved = score_scene(scene, model, tmp_path / "moved", How(rule=Top(5), workers=1, chips=1, reorder=True))
     assert all(np.array_equal(moved.look(i), record.look(i)) for i in range(3)) and moved.look(4).size
 
 
