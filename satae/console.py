@@ -150,7 +150,8 @@ class Steps:
 
     def _print(self, bar: Bar) -> None:
         with self.lock:
-            self._write(f"\r\x1b[2K{bar}" if self.live else f"{bar}\n")
+            line = printable(str(bar))  # its title may be that of a file
+            self._write(f"\r\x1b[2K{line}" if self.live else f"{line}\n")
 
     def _write(self, text: str) -> None:
         sys.stderr.write(text)

@@ -173,6 +173,12 @@ def test_work_that_stands_still_has_more_and_more_time_left() -> None:
         assert before is not None and (after := bar.left()) is not None and after > 5 * before
 
 
+def test_a_title_cannot_smuggle_control_characters_into_the_terminal(capsys) -> None:
+    with steps(Time()).stage("tile \x1b[2Jscene", brief=0):
+        pass
+    assert capsys.readouterr().err == "tile \\x1b[2Jscene  0:00 elapsed\n"
+
+
 def test_parts_of_something_else_are_named_after_it(capsys) -> None:
     time = Time()
     with steps(time).under("baseline rx").stage("export"):

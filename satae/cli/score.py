@@ -98,8 +98,7 @@ def score(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
         force_domain=force_domain, stac=model if stac else None, feedback=decided,
     )  # fmt: skip
-    with steps.stage("score", sum(s.grid.pixels for s in found), "px", brief=0) as bar:
-        result = scoring.score(found, opened, out, how, bar.add)
+    result = scoring.score(found, opened, out, how, steps)
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
     exit_if_damaged((s.path, s.damage) for s in result.scenes)

@@ -6,7 +6,7 @@ What only all scenes together can say (ranks, decisions carried over, report, ST
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
+from satae.console import SILENT, Bar, Steps
 from satae.decisions import signature
 from satae.errors import ModelError
 from satae.gis import qgis
@@ -37,8 +38,6 @@ from satae.scoring.selection import Field, Selection
 
 HEATMAP, LOOKS = "heatmap.tif", "looks.npz"  # in the folder of a scene; the heatmap's style lies beside it
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
-
-Progress = Callable[[int], None]
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,14 @@ def score_scene(
     how: How,
     *,
     name: str = "",
-    progress: Progress = lambda pixels: None,
+    steps: Steps = SILENT,
 ) -> SceneRecord:
     """Score a scene, which the result calls `name`, into a folder that is there and empty.
 
     The folder is finished when this returns and never changed afterwards; the same arguments give the same
-    folder and record. `progress` is called with the number of pixels scored. Whether the scene fits the model
-    at all is checked before, for all scenes of a result (`domain.check_fit`). Raises ModelError where the model is
-    not calibrated, SceneError where the scene is damaged, OutputError where the folder cannot be written.
+    folder and record. `steps` are told how far it is. Whether the scene fits the model at all is checked before,
+    for all scenes of a result (`domain.check_fit`). Raises ModelError where the model is not calibrated, SceneError
+    where the scene is damaged, OutputError where the folder cannot be written.
     """
     calibration = calibration_of(model)
     overview, name = Overview(scene, how.side), name or scene.name
@@ -118,14 +117,18 @@ def score_scene(
         overview.add(seen.window, heat)
         kept.add(seen, heat)
 
-    heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, progress, keep)
-    verdict = domain.judged(kept, model)
+    with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
+        heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
+    with steps.stage(f"compare {name} with training"):
+        verdict = domain.judged(kept, model)
     (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
     held = _held(verdict, how)
     selected = Selection([], math.inf, "")
     if not held:
-        selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
-    regions = _regions(name, kept, model, heat, selected.found, folder, how)
+        with steps.stage(f"find regions of {name}"):
+            selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
+    with steps.stage(f"look at regions of {name}", len(selected.found), "region") as bar:
+        regions = _regions(name, kept, model, heat, selected.found, folder, how, bar)
     kept.drop()
     layer = SceneLayer(
         scene.grid,
@@ -166,9 +169,19 @@ def _held(verdict: Verdict, how: How) -> bool:
 
 
 def _regions(
-    name: str, kept: Kept, model: Model, heat: Heatmap, found: Sequence[Anomaly], folder: Path, how: How
+    name: str,
+    kept: Kept,
+    model: Model,
+    heat: Heatmap,
+    found: Sequence[Anomaly],
+    folder: Path,
+    how: How,
+    bar: Bar,
 ) -> list[Region]:
-    """Everything that is known of each region but what other scenes and people say; keeps looks in `folder`."""
+    """Everything that is known of each region but what other scenes and people say; keeps looks in `folder`.
+
+    `bar` counts regions.
+    """
     calibration, scene = calibration_of(model), kept.scene
     polygons = scene.grid.polygons(np.array([a.polygon for a in found], dtype=object))
     areas, exponents = scene.grid.area_m2(polygons), calibration.region.exponent([a.peak for a in found])
@@ -211,6 +224,7 @@ def _regions(
             if i in wanted:
                 values = heatmap.calibrated(calibration, kept.scores(look.window))
                 keep(i, chips.panels(look, values, fitted, heat.maximum))
+            bar.add(1)
     return regions
 
 

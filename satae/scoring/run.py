@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from satae import formats
+from satae.console import SILENT, Steps
 from satae.decisions import decisions, preference
 from satae.decisions.decisions import Carried, Decisions
 from satae.decisions.preference import Preferred
@@ -20,7 +21,7 @@ from satae.scene.scene import Scene
 from satae.scoring import outputs
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
-from satae.scoring.record import HEATMAP, Progress, SceneRecord, calibration_of, score_scene
+from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,11 @@ def score(
     model: Model,
     out: Path,
     options: Options,
-    progress: Progress = lambda pixels: None,
+    steps: Steps = SILENT,
 ) -> Result:
     """Score scenes and publish the layers to `out`, the rest beside it; all or nothing is written.
 
-    `progress` is called with the number of pixels scored. Raises ModelError where a scene does not fit the
+    `steps` are told how far it is. Raises ModelError where a scene does not fit the
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
@@ -81,18 +82,21 @@ def score(
     formats.chosen(out, crs)
     outputs.check_targets(scenes, out, outputs.heatmap_targets(out, names, options.heatmap), options)
     decisions.check(out, crs)
-    for scene in scenes:
-        check_fit(scene, model)
-        if options.baseline is not None:
-            check_fit(scene, options.baseline.model)
+    with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
+        for scene in scenes:
+            check_fit(scene, model)
+            if options.baseline is not None:
+                check_fit(scene, options.baseline.model)
+            bar.add(1)
     how, records = options.how(report.cells(len(scenes))), []
     with locked(out), staging(out) as folder:
         sweep(chips.folder_of(out))
         for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
             place = folder / str(number)
             place.mkdir()
-            records.append(score_scene(scene, model, place, how, name=name, progress=progress))
-        return assemble(records, model, out, options)
+            records.append(score_scene(scene, model, place, how, name=name, steps=steps))
+        with steps.stage("write layers, chips and report"):
+            return assemble(records, model, out, options)
 
 
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scored import layer, run
+from told import Told
 
 from satae.errors import ModelError
 from satae.gis.columns import LAYERS, Region, values
@@ -96,3 +97,13 @@ def test_a_model_is_pickled_by_path_and_hash(model_path: Path, tmp_path: Path) -
 
 def test_every_field_of_a_region_is_a_column_or_says_where_it_lies() -> None:
     assert set(Region.__dataclass_fields__) - set(LAYERS["anomalies"]) == {"polygon", "outline", "row", "col"}
+
+
+def test_every_part_of_the_work_has_a_line(scene, model, tmp_path: Path) -> None:
+    steps = Told()
+    record = score_scene(scene, model, tmp_path, HOW, name="here", steps=steps)
+    found = len(record.layer.regions)
+    assert steps.told == [
+        ("score here", scene.grid.pixels, scene.grid.pixels), ("compare here with training", 0, 0),
+        ("find regions of here", 0, 0), ("look at regions of here", found, found),
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ import torch
 import yaml
 from commands import SATAE, typed
 from scenes import make_tiles
+from told import Told
 
 from satae import config
 from satae.errors import (
@@ -330,3 +331,14 @@ def test_a_plan_that_was_tried_is_fitted_as_if_it_were_new(tile_set, tmp_path):
         fitted = loop.fit(sets, planned, run, device=torch.device("cpu"))
         weights.append({key: value.clone() for key, value in fitted.model.state_dict().items()})
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+def test_every_part_of_the_work_has_a_line(tile_set, tmp_path):
+    steps = Told()
+    train(tmp_path, tile_set, steps=steps)
+    assert [title for title, _, _ in steps.told] == [
+        "look at the tiles", "train", "measure the reach", "fit scores and map", "export to ONNX",
+        "compare with torch", "calibrate", "diagnose", "verify",
+    ]  # fmt: skip
+    total, done = next(told[1:] for told in steps.told if told[0] == "calibrate")
+    assert done == total > 0
