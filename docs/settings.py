@@ -41,7 +41,7 @@ TABLE = ["| setting | default | meaning |", "|---|---|---|"]
 
 def cell(text: str) -> str:
     """Text that a table can hold."""
-    return text.replace("|", "\\\\|")
+    return text.replace("|", "\\|")
 
 
 def settings(lines: list[str]) -> Iterator[str]:
