@@ -43,6 +43,7 @@ class Edges(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         found: Tensor = self.gradient(view)
+        # one number a pixel (N, 1, H, W): how rough the ground is outside of the target
         around = rings(found.sum(dim=1, keepdim=True), view.valid, [self.ring])[0]
         return found / (around.clamp(min=0) + self.usual)
 

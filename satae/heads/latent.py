@@ -47,6 +47,7 @@ class LatentDistance(nn.Module):
             raise ConfigError(
                 "score = 'latent': the architecture has no code; conv, pca, ring and others have"
             )
+        # (N, D, H, W) at every pixel, whatever the stride of the code
         away = view.code - self.mean
         fitted = self.whitening.shape[1] == away.shape[1]
         z = F.conv2d(away, self.whitening) if fitted else away

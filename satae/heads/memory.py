@@ -74,6 +74,7 @@ class MemoryDistance(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         features = [z * self.scales[i] for i, z in enumerate(self.parts(view))]
+        # (N, D, H, W), each part in its own unit
         joined = torch.cat(features, dim=1)
         if (
             self.bank.vectors.shape[1] != joined.shape[1]

@@ -49,6 +49,7 @@ class MinorContrast(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         parts = self.weight * self._contrast(view.x, view.valid)
+        # one number a pixel (N, 1, H, W), often near 0 by chance: averaged over those next to it
         square = parts.sum(dim=1, keepdim=True) ** 2
         known = torch.where(view.valid > 0.5, square, torch.zeros_like(square))
         return apportioned(means(known, view.valid, NEAR, 0, square), parts**2)

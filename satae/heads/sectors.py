@@ -45,8 +45,10 @@ class Sectors(nn.Module):
     def forward(self, view: View) -> Tensor:
         boxes = self.params.boxes()
         far, side = boxes[-1][1], boxes[-1][0]
+        # the mean of the square that holds all boxes (N, C, H, W) stands in where none of a direction is valid
         around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
         squares = torch.cat([self._squares(view, *box, around) for box in boxes], dim=1)  # (N, 24, H, W)
+        # not the nearest: one like box is chance, three are a road
         nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
         return apportioned(felt(nearest, squares), self.to_bands(view.x - around) ** 2)
 

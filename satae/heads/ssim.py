@@ -51,6 +51,7 @@ class StructuralDissimilarity(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         a, b = (self._intensity(z, view.valid) for z in (view.x, view.reconstruction))
+        # means, variances and covariance over the window, band by band: (N, B, H, W) each
         mean_a, mean_b = self._mean(a, view.valid), self._mean(b, view.valid)
         var_a = (self._mean(a * a, view.valid) - mean_a * mean_a).clamp(min=0)
         var_b = (self._mean(b * b, view.valid) - mean_b * mean_b).clamp(min=0)

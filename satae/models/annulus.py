@@ -56,6 +56,7 @@ class Annulus(nn.Module):
         around = rings(x, valid, self.sides)
         if self.combine == "mean":
             return Output(x - self._mean_residual(x, around), torch.cat(around, dim=1))
+        # ring by ring, the one nearest to the pixel (N, 1, H, W) takes the place of the best so far
         best = around[0]
         for other in around[1:]:
             closer = ((x - other) ** 2).sum(1, keepdim=True) < ((x - best) ** 2).sum(1, keepdim=True)
@@ -64,9 +65,11 @@ class Annulus(nn.Module):
 
     def _mean_residual(self, x: Tensor, around: list[Tensor]) -> Tensor:
         """The mean residual, as long as the geometric mean of all distances says."""
+        # the sample's mean, 0, counts as one more ring; squares are (N, 1, H, W)
         residuals = [x, *(x - mean for mean in around)]
         squares = [(r**2).sum(dim=1, keepdim=True).clamp(min=1e-12) for r in residuals]
         geometric = torch.stack([torch.log(s) for s in squares]).mean(dim=0).exp()
+        # the direction is that of the mean residual, the length the geometric mean: one near ring makes it short
         mean = torch.stack(residuals).mean(dim=0)
         length = (mean**2).sum(dim=1, keepdim=True).clamp(min=1e-12)
         return mean * torch.sqrt(geometric / length)

@@ -84,12 +84,13 @@ class ConvAutoencoder(nn.Module):
         self.bound = BOUNDS[params.output]()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
-        code = self.encoder(x)
+        code = self.encoder(x)  # (N, K, H/4, W/4), rounded up
         return Output(self.decoded(code, *x.shape[-2:]), code)
 
     def decoded(self, code: Tensor, height: int, width: int) -> Tensor:
         """The reconstruction (N, C, H, W) from a code."""
-        z = self.expand(code)
+        z = self.expand(code)  # (N, 2 w, H/4, W/4)
+        # resized to the sizes of the input's own halves, so that any H and W come out again, odd ones too
         z = self.at_half(F.interpolate(z, size=((height + 1) // 2, (width + 1) // 2), mode="nearest"))
         z = self.at_full(F.interpolate(z, size=(height, width), mode="nearest"))
         out: Tensor = self.bound(self.output(z))

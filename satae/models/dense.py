@@ -78,10 +78,13 @@ class DenseAutoencoder(nn.Module):
         n, channels, height, width = x.shape
         side = self.frame
         rows, cols = (height + side - 1) // side, (width + side - 1) // side
+        # filled with 0 up to whole frames; padded by the most there can be, then cut, which any H and W allow
         whole = F.pad(x, (0, side - 1, 0, side - 1))[..., : rows * side, : cols * side]
+        # (N, C, rows, S, cols, S) -> (N, rows, cols, C, S, S): frames become samples of their own
         split = whole.reshape(n, channels, rows, side, cols, side).permute(0, 2, 4, 1, 3, 5)
         code = self.encoder(split.reshape(n * rows * cols, channels, side, side))
         rebuilt = self.decoder(code).reshape(n, rows, cols, channels, side, side)
+        # and back: each frame to its place
         joined = rebuilt.permute(0, 3, 1, 4, 2, 5).reshape(n, channels, rows * side, cols * side)
         codes = code.reshape(n, rows, cols, self.code_size).permute(0, 3, 1, 2)
         return Output(joined[..., :height, :width], codes)

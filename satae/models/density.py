@@ -33,7 +33,7 @@ SUITS = {
     "augment": {"flip": False, "turn": False},
 }
 VARIANCE = 1e-2  # added to the variance of a ring before its logarithm
-SPAN = 12.0  # of the logarithm of a predicted variance, either way
+LOGARITHMS = (-12.0, 8.0)  # of a predicted variance, the least and the largest
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,12 @@ class DensityAutoencoder(nn.Module):
 
     def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
         """What is seen of a pixel's surroundings: (N, seen, H, W), the rings first."""
+        # three rings, the narrowest first: (N, C, H, W) each
         around = rings(x, valid, self.sides)
+        # how much the middle ring varies, as a logarithm: rough places vary a thousand times as much as calm ones
         squares = rings(x**2, valid, self.sides[1:2])[0]
         spread = torch.log((squares - around[1] ** 2).clamp(min=0) + VARIANCE)
+        # 8 C channels a distance, direction by direction; where nothing is valid the middle ring stands in
         found = [*around, spread]
         for side, far in self.boxes:
             found.append(sectors(x, valid, side, far, around[1]))
@@ -87,18 +90,24 @@ class DensityAutoencoder(nn.Module):
 
     def predict(self, x: Tensor, seen: Tensor) -> Output:
         """The distribution of the pixel, from its surroundings alone."""
+        # (N, D, H, W) at mean 0 and deviation 1, so that no channel rules the first layer
         seen = (seen - self.centre) / self.scale
         code = self.encoder(seen)
+        # the rings come first: what is linear in them need not go through the bottleneck
         base = self.linear(seen[:, : self.channels * len(self.sides)])
         k, m = self.channels, self.mixture
         n, _, height, width = x.shape
+        # in float32 even under autocast: variances and exponentials do not fit into half precision
         parts = self.decoder(code).float()
         offsets, logs, weights = parts.split([m * k, m * k, m], dim=1)
+        # (N, M, C, H, W): a mean and a variance a Gaussian and channel, the channels independent given the Gaussian
         means = base.float()[:, None] + offsets.reshape(n, m, k, height, width)
-        variance = torch.exp(logs.reshape(n, m, k, height, width).clamp(-SPAN, 8.0)) + self.floor
+        variance = torch.exp(logs.reshape(n, m, k, height, width).clamp(*LOGARITHMS)) + self.floor
+        # (N, M, H, W): twice the negative log density, up to what a pixel on its mean has at the least variance
         distance = ((x[:, None] - means) ** 2 / variance + torch.log(variance / self.floor)).sum(dim=2)
         share = torch.log_softmax(weights, dim=1)
         surprise = -torch.logsumexp(share - 0.5 * distance, dim=1, keepdim=True)
+        # (N, C, H, W): the mean of the mixture is what residuals are taken from
         expected = (share.exp()[:, :, None] * means).sum(dim=1)
         return Output(expected, code, surprise.clamp(min=0))
 

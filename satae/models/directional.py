@@ -59,7 +59,9 @@ class DirectionalAutoencoder(nn.Module):
 
     def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
         """The rings, then the boxes."""
+        # three rings of all channels, (N, C, H, W) each
         around = rings(x, valid, self.sides)
+        # boxes of the leading channels alone: eight directions at two distances of all would be 16 C numbers
         first = x[:, : self.leading]
         otherwise = around[1][:, : self.leading]
         seen = [sectors(first, valid, side, far, otherwise) for side, far in self.boxes]
@@ -67,6 +69,7 @@ class DirectionalAutoencoder(nn.Module):
 
     def predict(self, x: Tensor, seen: Tensor) -> Output:
         """The pixel, from its surroundings alone."""
+        # (N, 3 C, H, W) for the linear path, (N, 16 leading, H, W) for the bottleneck
         around, boxes = seen.tensor_split([self.linear.in_channels], dim=1)
         code = self.encoder(boxes)
         return Output(self.linear(around) + self.decoder(code), code)

@@ -72,9 +72,11 @@ class MaskedAutoencoder(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         n, channels, height, width = x.shape
         hidden = self.passes(height, width).to(x.device)[:, None]  # (4, 1, H, W)
+        # a pass sees what is valid and not hidden from it
         seen = (valid > 0.5)[:, None] & ~hidden  # (N, 4, 1, H, W)
         known = torch.where(seen, x[:, None], torch.zeros_like(x)[:, None])
         shown = torch.cat([known, seen.to(x.dtype)], dim=2).reshape(n * 4, channels + 1, height, width)
+        # of each pass only what it did not see counts; every pixel is hidden from one of the four
         predicted = self.predicted(shown).reshape(n, 4, channels, height, width)
         return Output(torch.where(hidden, predicted, torch.zeros_like(predicted)).sum(dim=1))
 

@@ -61,9 +61,11 @@ class Memory(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         distance, index = self.bank(self.features(x, valid))
+        # the remembered pixel alone, where context was remembered with it: (N, H, W, C) -> (N, C, H, W)
         nearest = self.bank.vectors[:, : x.shape[1]][index].permute(0, 3, 1, 2)
         residual = x - nearest
         own = (residual**2).sum(dim=1, keepdim=True).clamp(min=1e-12)
+        # along the residual, but as long as the distance with its context is
         return Output(x - residual * torch.sqrt(distance / own), x)
 
     def fit(self, pixels: Sample) -> None:

@@ -40,6 +40,7 @@ class Pca(nn.Module):
         self.register_buffer("basis", torch.eye(channels)[: self.code_size])  # (code, channels)
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
+        # (N, code, H, W): coordinates along the leading eigenvectors, and back
         code = torch.einsum("kc,nchw->nkhw", self.basis, x - self.mean)
         return Output(torch.einsum("kc,nkhw->nchw", self.basis, code) + self.mean, code)
 

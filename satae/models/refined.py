@@ -73,10 +73,12 @@ class Refined(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         (height, width), side = x.shape[-2:], self.stride
         rows, cols = (height + side - 1) // side, (width + side - 1) // side
+        # whole blocks, filled with 0; each block is a row (M, C side side)
         padded = F.pad(x, (0, side - 1, 0, side - 1))[..., : rows * side, : cols * side]
         centred = _blocks(padded, side).flatten(1) - self.mean
         shape = (-1, self.channels, side, side)
         code = centred @ self.analysis + self.encoder((centred / self.unit).reshape(shape))
+        # the best linear code and its reconstruction; networks only add to both, from 0 on
         linear = code @ self.synthesis
         fine = self.decoder(code, (linear / self.unit).reshape(shape)).flatten(1) * self.unit
         rebuilt = (linear + fine + self.mean).reshape(-1, rows, cols, *shape[1:])

@@ -82,6 +82,7 @@ class RingAutoencoder(nn.Module):
 
     def predict(self, x: Tensor, seen: Tensor) -> Output:
         """The pixel, from its rings alone."""
+        # the linear path has what rings say by themselves; the code (N, code, H, W) only adds what is not linear
         code = self.encoder(seen)
         return Output(self.linear(seen) + self.decoder(code), code)
 

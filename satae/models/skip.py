@@ -57,6 +57,7 @@ class SkipAutoencoder(nn.Module):
         self.bound = BOUNDS[params.output]()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
+        # (N, 2 w, H/2, W/2) and (N, 2 w, H/4, W/4); the code is at H/8
         half = self.to_half(x)
         quarter = self.to_quarter(half)
         code = self.encoder(quarter)

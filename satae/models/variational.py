@@ -30,6 +30,7 @@ class VariationalAutoencoder(conv.ConvAutoencoder):
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         mean, spread = self.encoder(x).chunk(2, dim=1)
         log_variance = spread.clamp(-LARGEST, LARGEST)
+        # a draw in training alone: scores of the same image are to be the same
         code = mean
         if self.training:
             code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)

@@ -116,6 +116,7 @@ def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tenso
     """
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     count = total(valid, side)
+    # one box mean a pixel, (N, C, H, W), of which each direction takes the one `distance` away: padded once, then cut
     mean = torch.where(count > 0.5, total(known, side) / count.clamp(min=1), torch.full_like(x, EMPTY))
     wide = F.pad(mean, (distance,) * 4, value=EMPTY)
     near, centre, far = slice(None, -2 * distance), slice(distance, -distance), slice(2 * distance, None)
@@ -125,6 +126,7 @@ def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tenso
         wide[..., far, :],
     )  # (N, C, H, W + 2 distance)
     above, below = _filled(above, below), _filled(below, above)
+    # rows are mirrored before columns, in which three rows are cut at once
     rows = torch.cat([above, beside, below], dim=1)
     left, right = rows[..., near], rows[..., far]
     nw, w, sw = _filled(left, right).chunk(3, dim=1)

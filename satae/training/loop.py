@@ -237,11 +237,13 @@ def descend(
     """
     model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
     half, loss_of = precision_of(cfg.precision, device), task.loss_of
+    # on CUDA a step of batches of one shape is captured once and replayed: some hundred launches become one
     captured = task.alike and Captured.possible(loss_of, half, device)
     optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     by_hand = Step(model, task.given, loss_of, optimizer, scaler, half, cfg.clip)
     take = Captured(by_hand) if captured else by_hand
+    # all that an interrupted run needs to go on bit for bit, beside the seed
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
     state = State() if run is None else checkpoint.resumed(run, identity, memory)
     steps = len(source.batches(task.train, 0, cfg.min_steps))
@@ -254,9 +256,11 @@ def descend(
         waiting: list[Tensor] = []
         known: list[npt.NDArray[np.float64]] = []  # (steps, 2): loss and norm of the gradient
         for step, where in enumerate(order):
+            # the rate is a function of the step and of the losses so far, never of a clock or a counter of its own
             rate = learning_rate(epoch * steps + step, total, cfg, [e.val_loss for e in state.history])
             set_rate(optimizer, rate)
             x, seen, counted = source.training(where, epoch, step)
+            # x (N, C, H, W) clean, what enters the model corrupted where the recipe says so; `counted` what is learned
             batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
             waiting.append(torch.stack(take(batch, seen, look=step == steps - 1)))
             if device.type == "cpu" or step == steps - 1:  # another device would be waited for
@@ -270,10 +274,12 @@ def descend(
                 waiting = []
             report(epoch * steps + step + 1, total, None)
         model.eval()
+        # with the weights as they are, in evaluation mode: dropout and draws are off, norms use their running means
         val_loss = evaluate(task.given, source, task.held_out, loss_of)
         if not math.isfinite(val_loss):
             raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))
         state.epoch += 1
+        # the weights of the best epoch are the result, not those of the last
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, val_loss
             state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
@@ -284,6 +290,7 @@ def descend(
             measures=loss_of.measures(), gradients=take.slopes, clipped=float((norms > cfg.clip).mean()),
         )  # fmt: skip
         state.history.append(entry)
+        # after each epoch, in one step: a run that is killed has lost an epoch at the most
         if run is not None:
             checkpoint.save(run, identity, state, memory)
         report(state.epoch * steps, total, entry)
