@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import hear_interrupts
 from results import finished
 from shared import Shared
 
@@ -47,9 +48,8 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     """A command in a process of its own; what it loads of HEAVY will stand in the file `loaded`."""
     command = [sys.executable, "-c", PROGRAM, *words]
     place = os.environ | {"LOADED": str(folder / "loaded")}
-    return subprocess.Popen(
-        command, cwd=folder, env=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=folder, env=place, preexec_fn=hear_interrupts, **pipes)  # type: ignore[call-overload,no-any-return]
 
 
 def loaded(folder: Path) -> set[str]:

@@ -54,11 +54,16 @@ def refused(code: int, *words: object) -> str:
     return lines[0]
 
 
+def hear_interrupts() -> None:
+    """For a process to be: what a shell starts in the background is deaf to SIGINT, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def started(folder: Path, *words: object, ready: Callable[[], bool]) -> subprocess.Popen[str]:
     """A command in `folder`, once `ready` holds."""
     process = subprocess.Popen(
         [*SATAE, *map(str, words)], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
+        preexec_fn=hear_interrupts,
     )  # fmt: skip
     while not ready():
         assert process.poll() is None, process.communicate()
