@@ -46,9 +46,9 @@ from satae.inference.runtime import Model
 from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
 from satae.training import loop
-from satae.training.calibration import cross_calibrated
+from satae.training.calibration import pooled_calibration
 from satae.training.feed import Feed
-from satae.training.presets import settled
+from satae.training.presets import complete_recipe
 
 SHARE = 0.25  # of the blocks, that are taken out
 MARGIN = 5  # pixels around labelled objects
@@ -177,18 +177,18 @@ def measured(
 ) -> Iterator[dict[str, Tally]]:
     """A model of the rest of some scenes: the tallies of each scene with either sample."""
     scene, size = group[0].scene, min(contest.tile_size(case.scene.grid) for case in group)
-    recipe = settled(recipe, len(scene.names), scene.grid.gsd_m)
-    sets = [contest.tiled(case.scene, work, size) for case in group]
+    recipe = complete_recipe(recipe, len(scene.names), scene.grid.gsd_m)
+    sets = [contest.tile_set_of(case.scene, work, size) for case in group]
     apart = split(sets, share=SHARE, block=recipe.train.block, seed=1000 + recipe.train.seed)
     rest = [without(tiles, of(apart.train, i)) for i, tiles in enumerate(sets)]
     folds = [
         (chosen, trained(rest, recipe, chosen, work, device)) for chosen in split_folds(rest, recipe, count)
     ]
     model = folds[0][1]
-    samples = {"rest": cross_calibrated(rest, folds)}
+    samples = {"rest": pooled_calibration(rest, folds)}
     clear = [(clean_part(rest, group, chosen), own) for chosen, own in folds]
     if sum(len(chosen.held_out) for chosen, _ in clear) > 1:
-        samples["clean"] = cross_calibrated(rest, clear)
+        samples["clean"] = pooled_calibration(rest, clear)
     for way, c in samples.items():
         worth = f"{c.pixel.independent:.0f} pixels, {c.tile.independent:.0f} tiles"
         print(f"  {way}: {c.pixels} pixels in {c.blocks} blocks, worth {worth}", file=sys.stderr, flush=True)

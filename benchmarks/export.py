@@ -31,7 +31,7 @@ def detector(bands: int, overrides: list[str]):
     from satae.training import presets
 
     torch.manual_seed(0)
-    recipe = presets.settled(config.load(None, overrides), bands, None)
+    recipe = presets.complete_recipe(config.load(None, overrides), bands, None)
     settings = recipe.input
     made = normalize.fit(
         pixels(20_000, bands),

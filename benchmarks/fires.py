@@ -30,9 +30,9 @@ def main() -> None:
     fires, contest = Path(options.data).absolute() / "wildfire_s2", contest_of(options)
     paths = sorted((fires / "post_fire").glob("*.tif"))
     cases = [bench.raster_case(path, fires / "masks" / path.name) for path in paths]
-    rows = [report.measured(indexed(case, fires / "dnbr")) for case in cases]
+    rows = [report.measurement(indexed(case, fires / "dnbr")) for case in cases]
     with tempfile.TemporaryDirectory() as work:
-        rows += [report.measured(r) for r in bench.results(cases, contest, Path(work), told)]
+        rows += [report.measurement(r) for r in bench.results(cases, contest, Path(work), told)]
     print(*report.lines(rows, (*contest.methods, INDEX)), sep="\n")
 
 

@@ -72,9 +72,9 @@ def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
     everywhere, inside = [], []
     with tempfile.TemporaryDirectory() as work:
         for result in bench.results(whole, contest, Path(work), told):
-            everywhere.append(report.measured(result))
+            everywhere.append(report.measurement(result))
             case = dataclasses.replace(result.case, counted=zones[result.case.name])
-            inside.append(report.measured(dataclasses.replace(result, case=case)))
+            inside.append(report.measurement(dataclasses.replace(result, case=case)))
     if not water:
         print("\nwhole scene", *report.lines(everywhere, contest.methods), sep="\n")
     print("\nwater zone", *report.lines(inside, contest.methods), sep="\n")

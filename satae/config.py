@@ -208,7 +208,7 @@ def load(path: Path | None, changes: list[str] | None = None) -> Recipe:
     values = {} if path is None else _parsed(recipe_file(path))
     for change in changes or []:
         _apply(values, change)
-    return checked(values, path)
+    return recipe_of(values, path)
 
 
 def _parsed(path: Path) -> dict[str, Any]:
@@ -249,7 +249,7 @@ def _apply(values: dict[str, Any], change: str) -> None:
     values[leaf] = _yaml(text, f"--set {change[:80]}: the value cannot be read")
 
 
-def checked(values: dict[str, Any], path: Path | None = None) -> Recipe:
+def recipe_of(values: dict[str, Any], path: Path | None = None) -> Recipe:
     """`values` as a recipe, or ConfigError with the first fault in one sentence."""
     try:
         return Recipe.model_validate(_given(values))

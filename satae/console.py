@@ -197,7 +197,7 @@ def set_up(verbosity: int) -> None:
     root.setLevel({-1: logging.ERROR, 0: logging.WARNING}.get(max(-1, verbosity), logging.INFO))
 
 
-def counted(number: int, thing: str) -> str:
+def quantity(number: int, thing: str) -> str:
     """A number with its noun, such as '2 anomalies'."""
     many = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
     return f"{number:,} {thing if number == 1 else many}"

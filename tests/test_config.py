@@ -7,9 +7,9 @@ import pytest
 import yaml
 
 from satae import models
-from satae.config import MAX_BYTES, Recipe, checked, load, recipes
+from satae.config import MAX_BYTES, Recipe, load, recipe_of, recipes
 from satae.errors import ConfigError
-from satae.training.presets import settled
+from satae.training.presets import complete_recipe
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 
@@ -46,7 +46,7 @@ def test_default_yaml_names_every_setting_and_leaves_it_open():
     assert load(path) == Recipe()
     assert places(yaml.safe_load(path.read_text())).keys() == places(Recipe().model_dump()).keys()
     for bands in (3, 4, 200):
-        assert settled(load(path), bands, 10.0) == settled(Recipe(), bands, 10.0)
+        assert complete_recipe(load(path), bands, 10.0) == complete_recipe(Recipe(), bands, 10.0)
 
 
 def test_default_yaml_tells_the_defaults_of_the_code():
@@ -204,7 +204,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path):
 
 def test_a_recipe_cannot_be_changed_afterwards():
     with pytest.raises(ValueError, match="frozen"):
-        checked({}).train.epochs = 3
+        recipe_of({}).train.epochs = 3
 
 
 def test_auto_is_as_good_as_absent():

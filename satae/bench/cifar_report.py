@@ -22,11 +22,11 @@ from satae.bench.families import (
     flat,
     rebuild,
     rebuilding,
-    seeded,
     telling,
     unit,
+    with_seed,
 )
-from satae.bench.report import save, written
+from satae.bench.report import save, staged_output
 from satae.errors import ConfigError
 from satae.training import figures
 from satae.training.loop import device_named
@@ -75,7 +75,7 @@ class Contest:
         return rounds * len(self.families) * len(self.seeds)
 
 
-def named_classes(names: str) -> tuple[int, ...]:
+def class_numbers(names: str) -> tuple[int, ...]:
     """Numbers of classes, given by name or number between commas; ConfigError lists what there is."""
     known = {name: i for i, name in enumerate(CLASSES)} | {str(i): i for i in range(len(CLASSES))}
     parts = [part.strip() for part in names.split(",")]
@@ -100,7 +100,7 @@ def run(
     """
     device_named(contest.device)
     images = cifar.read(data)
-    with written(out, overwrite=overwrite) as (draft, _):
+    with staged_output(out, overwrite=overwrite) as (draft, _):
         hold = _reconstruction if contest.task == TASKS[0] else _one_class
         rows, pictures = hold(images, contest, progress)
         table = lines(rows)
@@ -154,7 +154,7 @@ def _trained(train: Bytes, contest: Contest, progress: Progress, before: int, no
             def report(share: float, done: int = done, text: str = f"{note}, {family.name}") -> None:
                 progress(done + share, contest.trainings, text)
 
-            yield fit(train, seeded(family, seed), device_named(contest.device), report)
+            yield fit(train, with_seed(family, seed), device_named(contest.device), report)
             done += 1
             report(0.0, done)
 

@@ -28,7 +28,7 @@ from satae.scene.scene import Limits, Scene
 from satae.tiles.cut import Cut, cut
 from satae.tiles.store import TileSet
 from satae.training import run as training
-from satae.training.presets import settled
+from satae.training.presets import complete_recipe
 
 CLASSICS = ("rx", "rx_shrunk", "annulus", "memory", "pca")
 SHIPS = "_shipmask.tif"
@@ -81,13 +81,13 @@ class Contest:
         """The recipe of each method for scenes of this kind."""
         train = self.recipe.train.model_copy(update={"seed": seed})
         own = self.recipe.model_copy(update={"train": train})
-        full = settled(own, len(scene.names), scene.grid.gsd_m)
+        full = complete_recipe(own, len(scene.names), scene.grid.gsd_m)
         shared = {
             "map": full.map.model_dump(),
             "target": full.target.model_dump(),
             "train": full.train.model_dump(include={"seed", "validation", "block"}),
         }
-        classics = {name: config.checked({"model": {"name": name}} | shared) for name in self.methods[1:]}
+        classics = {name: config.recipe_of({"model": {"name": name}} | shared) for name in self.methods[1:]}
         return {self.name: full} | classics
 
 
@@ -114,7 +114,7 @@ def results(
     done, total = 0.0, float(len(cases) * len(contest.seeds) * len(contest.methods))
     for group in groups:
         size = min(tile_size(case.scene.grid) for case in group)
-        sets = [tiled(case.scene, folder, size) for case in group]
+        sets = [tile_set_of(case.scene, folder, size) for case in group]
         for seed in contest.seeds:
             for method, recipe in contest.recipes(group[0].scene, seed).items():
                 place = f"{group[0].name if len(group) == 1 else 'library'}, {method}"
@@ -124,14 +124,14 @@ def results(
                 ) -> None:
                     progress(before + TRAINING * maps * share, total, note)
 
-                model = trained(sets, recipe, contest, folder, report)
+                model = train_model(sets, recipe, contest, folder, report)
                 for case in group:
                     done += 1
                     progress(done, total, place)
                     yield Result(case, method, seed, anomaly_map(case.scene, model, contest.workers))
 
 
-def trained(
+def train_model(
     sets: Sequence[TileSet], recipe: Recipe, contest: Contest, folder: Path, report: Callable[[float], None]
 ) -> runtime.Model:
     """A model of a recipe, trained, exported and opened as the commands do; `report` is told the share done."""
@@ -143,7 +143,7 @@ def trained(
     return runtime.load(path, contest.device, threads=contest.workers)
 
 
-def tiled(scene: Scene, folder: Path, size: int) -> TileSet:
+def tile_set_of(scene: Scene, folder: Path, size: int) -> TileSet:
     """The tile set of a scene, with every valid pixel in it."""
     (folder / "tiles").mkdir(exist_ok=True)
     return cut(scene, folder / "tiles" / scene.name, Cut(size=size, min_valid=0))

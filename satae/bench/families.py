@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from satae import config, models
 from satae.bench.cifar import CLASSES, Cifar
 from satae.bench.images import TURNS, Images
-from satae.bench.metrics import ranked
+from satae.bench.metrics import ranking_of
 from satae.bench.quality import Quality, quality
 from satae.config import CorruptSettings, Recipe
 from satae.errors import ConfigError
@@ -27,7 +27,7 @@ from satae.nn.checkpoint import State
 from satae.nn.pca import Components, principal
 from satae.objectives import Objective
 from satae.training.loop import Task, descend
-from satae.training.presets import settled
+from satae.training.presets import complete_recipe
 
 CHUNK = 1000  # images that are turned into floats at once
 
@@ -114,10 +114,10 @@ def _family(name: str, changes: list[str]) -> Family:
             f"--families {name}: there is no such recipe ({', '.join(recipes)}) or architecture "
             f"({', '.join(models.NAMES)}); name one of these, or a .yaml file"
         )
-    return Family(Path(name).stem, settled(recipe, 3, None))
+    return Family(Path(name).stem, complete_recipe(recipe, 3, None))
 
 
-def seeded(family: Family, seed: int) -> Family:
+def with_seed(family: Family, seed: int) -> Family:
     """The family with another seed."""
     train = family.recipe.train.model_copy(update={"seed": seed})
     return Family(family.name, family.recipe.model_copy(update={"train": train}))
@@ -287,7 +287,7 @@ def telling(found: Fitted, linear: Linear, data: Cifar, normal: int) -> Told:
     """AUROC of the classes other than the one that was learned, over all test images."""
     strange = data.test_classes != normal
     own, pca = scores(found, data.test), linear_scores(linear, data.test, found.code)
-    one, other = ({name: ranked(v, strange).auroc for name, v in s.items()} for s in (own, pca))
+    one, other = ({name: ranking_of(v, strange).auroc for name, v in s.items()} for s in (own, pca))
     return Told(
         found.family.name, found.family.recipe.train.seed, CLASSES[normal], found.code, one, other,
         found.parameters, found.epochs, found.seconds,

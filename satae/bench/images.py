@@ -88,9 +88,9 @@ class Images:
     def _batch(self, pixels: Tensor, turns: Indices) -> Batch:
         x = pixels.float().mul_(1 / 255)
         if self.settings.contrast:
-            x = contrasted(x)
+            x = unit_contrast(x)
         ones = torch.ones_like(x[:, :1])
-        return x, shown(x, turns) if self.settings.restore else ones, ones
+        return x, corrupted_view(x, turns) if self.settings.restore else ones, ones
 
 
 class Store:
@@ -123,13 +123,13 @@ def on(device: torch.device, numbers: Indices) -> Tensor:
     return torch.from_numpy(np.asarray(numbers)).to(device, non_blocking=True)
 
 
-def contrasted(x: Tensor) -> Tensor:
+def unit_contrast(x: Tensor) -> Tensor:
     """Each image (N, C, H, W) with mean 0 and standard deviation 1 over channels and pixels; see FLAT."""
     centred = x - x.mean(dim=(1, 2, 3), keepdim=True)
     return centred / (centred**2).mean(dim=(1, 2, 3), keepdim=True).sqrt().clamp(min=FLAT)
 
 
-def shown(x: Tensor, turns: Indices) -> Tensor:
+def corrupted_view(x: Tensor, turns: Indices) -> Tensor:
     """What is to be restored: grey in all three channels, image i in `turns[i]` quarter turns to the left."""
     weights = torch.tensor(LUMA, device=x.device)[:, None, None]
     grey = (x * weights).sum(dim=1, keepdim=True).expand_as(x)

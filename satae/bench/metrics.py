@@ -74,7 +74,7 @@ class Ranking:
         return np.concatenate([[0], self.hits])[reached] / self.targets
 
 
-def ranked(score: npt.ArrayLike, truth: npt.ArrayLike) -> Ranking:
+def ranking_of(score: npt.ArrayLike, truth: npt.ArrayLike) -> Ranking:
     """The ranking of flat, finite scores; ValueError where there is no target, or nothing else."""
     s, t = np.asarray(score).ravel(), np.asarray(truth, np.bool_).ravel()
     if s.shape != t.shape:

@@ -98,11 +98,11 @@ class _Planter:
                 inner = part.slices(target.window)
                 here = (target.shape[inner] & valid[rows, cols])[None]
                 mixed = (1 - target.share) * image[:, rows, cols] + target.share * target.pixels[:, *inner]
-                image[:, rows, cols] = np.where(here, stored(mixed, image.dtype), image[:, rows, cols])
+                image[:, rows, cols] = np.where(here, as_stored(mixed, image.dtype), image[:, rows, cols])
         return image, valid
 
 
-def stored(values: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def as_stored(values: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """Values as a scene of that type would hold them."""
     if dtype.kind == "f":
         return values.astype(dtype)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.bench.contest import Contest, Progress, tiled, trained
+from satae.bench.contest import Contest, Progress, tile_set_of, train_model
 from satae.bench.metrics import large_regions
 from satae.bench.plant import Cell, Ground, Planted, Target
-from satae.bench.report import save, written
+from satae.bench.report import save, staged_output
 from satae.config import Recipe
 from satae.errors import ConfigError
 from satae.grid import Window
@@ -99,8 +99,8 @@ def run(
     so the held-out tiles, are those of the training, which no weight was fitted to.
     """
     seed = contest.seeds[0]
-    with written(out, overwrite=overwrite) as (draft, work):
-        tiles = tiled(scene, work, TILE)
+    with staged_output(out, overwrite=overwrite) as (draft, work):
+        tiles = tile_set_of(scene, work, TILE)
         recipes = contest.recipes(scene, seed)
         blocks = held_out(tiles, recipes[contest.name], seed)
         total, tallies, remarks = 2.0 * len(recipes), dict[str, Tally](), []
@@ -109,7 +109,7 @@ def run(
             def report(share: float, done: int = i, note: str = f"train {method}") -> None:
                 progress(done + share, total, note)
 
-            model = trained([tiles], recipe, contest, work, report)
+            model = train_model([tiles], recipe, contest, work, report)
             report(1.0)
             tallies[method], remark = _tally(model, scene, planting)
             remarks += [f"{method}: {remark}"] if remark else []

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from satae.bench.contest import Bools, Case, Contest, Map, Progress, Result, check_names, results
-from satae.bench.metrics import large_regions, ranked, region_curve
+from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
 from satae.errors import SceneError
 from satae.inference.calibrate import PER_KM2, PER_PIXELS, SPECK
@@ -71,13 +71,13 @@ def units_of(pixels: int, pixel_area_m2: float | None) -> float:
     return pixels * (1 / PER_PIXELS if pixel_area_m2 is None else pixel_area_m2 / (PER_KM2 * 1e6))
 
 
-def measured(result: Result, far: float = FAR) -> Row:
+def measurement(result: Result, far: float = FAR) -> Row:
     """The figures of a map among its scored pixels that count; SceneError where no target is among them."""
     case, scores = result.case, result.scores
     counted = np.isfinite(scores) & case.counted
     area = units_of(int(counted.sum()), case.scene.grid.pixel_area_m2)
     try:
-        ranking = ranked(scores[counted], case.truth[counted])
+        ranking = ranking_of(scores[counted], case.truth[counted])
         regions = region_curve(scores, case.truth, counted, units=area, min_pixels=SPECK)
     except ValueError as error:
         raise SceneError(f"{case.name} cannot be measured: {error}") from error
@@ -213,7 +213,7 @@ def _composite(image: Any, valid: Bools) -> Any:
 
 
 @contextmanager
-def written(out: Path, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
+def staged_output(out: Path, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """(the folder to be published to `out`, a place to work in); nothing is left of either after a failure."""
     check_target(out, overwrite=overwrite)
     with locked(out), staging(out) as folder:
@@ -249,11 +249,11 @@ def run(
     """
     rows: list[Row] = []
     maps: dict[str, dict[str, Map]] = {}
-    with written(out, overwrite=overwrite) as (draft, work):
+    with staged_output(out, overwrite=overwrite) as (draft, work):
         cases = cases_in(work)
         check_names(cases)
         for result in results(cases, contest, work, progress):
-            rows.append(measured(result, far))
+            rows.append(measurement(result, far))
             if result.seed == contest.seeds[0]:
                 maps.setdefault(result.case.name, {})[result.method] = result.scores
         said, table = content(kind, contest, cases, rows, far), lines(rows, contest.methods, far)

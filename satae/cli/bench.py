@@ -203,12 +203,12 @@ def cifar10(
 ) -> None:
     """Families on small images beside PCA."""
     check_device(device)
-    from satae.bench.cifar_report import Contest, named_classes, run
+    from satae.bench.cifar_report import Contest, class_numbers, run
     from satae.bench.families import families as recipes
 
     names = [name.strip() for name in families.split(",")]
     found = recipes(names, changed(changes, epochs))
-    normal = {} if classes is None else {"classes": named_classes(classes)}
+    normal = {} if classes is None else {"classes": class_numbers(classes)}
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
 
     def job(progress: Callable[[float, float, str], None]) -> Said:

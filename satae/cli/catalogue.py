@@ -26,7 +26,9 @@ def catalogue(progress: Callable[[int], None] = lambda architectures: None) -> l
     """
     rows = [_row("recipe", name, _purpose(path)) for name, path in config.recipes().items()]
     for name in models.NAMES:
-        rows.append(_row("architecture", name, _first_line(models.MODELS.module(name))) | measured(name))
+        rows.append(
+            _row("architecture", name, _first_line(models.MODELS.module(name))) | architecture_row(name)
+        )
         progress(1)
     rows += [_row("objective", n, _first_line(objectives.OBJECTIVES.module(n))) for n in objectives.NAMES]
     return rows + [_row("score", name, _first_line(heads.SCORES.module(name))) for name in heads.NAMES]
@@ -50,7 +52,7 @@ def _purpose(path: Path) -> str:
     return first + stop.strip()
 
 
-def measured(name: str) -> dict[str, Any]:
+def architecture_row(name: str) -> dict[str, Any]:
     """An architecture with its defaults on BANDS bands: `params` and their defaults, the number of `weights`.
 
     `code` is how many numbers stand for a patch of `patch` pixels a side, 0 for none. `reach` is how far a
@@ -63,7 +65,7 @@ def measured(name: str) -> dict[str, Any]:
     plain = heads.head(HeadSettings(name="mse"), normalizer)
     detector = graph.Detector(normalizer, model, [plain], Mapping(MapSettings(), 1))
     return {
-        "params": models.resolved(name, {}),
+        "params": models.all_params(name, {}),
         "weights": sum(p.numel() for p in model.parameters()),
         "code": traits.code_size,
         "patch": traits.stride,

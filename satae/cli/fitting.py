@@ -16,11 +16,11 @@ from satae.inference import runtime
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
 from satae.tiles.cut import Cut, cut
-from satae.tiles.store import TileSet, found, load
+from satae.tiles.store import TileSet, load, tile_sets
 from satae.training.run import train
 
 
-def fitted(
+def fit_baseline(
     name: str,
     scenes: Sequence[Scene],
     folder: Path,
@@ -60,7 +60,7 @@ def _cut(scene: Scene, target: Path, how: Cut, steps: Steps) -> TileSet:
 def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:
     """The tile sets below a folder that were cut from these scenes, or None where one has none."""
     there = {}
-    for path in found(folder):
+    for path in tile_sets(folder):
         try:
             tiles = load(path)
         except TilesError:

@@ -9,13 +9,13 @@ from satae.errors import ConfigError, OutputError
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
-from satae.tiles.cut import described_again
+from satae.tiles.cut import scene_again
 from satae.tiles.store import load_all
 
 log = logging.getLogger(__name__)
 
 
-def described(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
+def scenes_named(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
     """A scene a file, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
     found = [describe(group, bands=band_numbers(bands), limits=limits) for group in groups]
@@ -28,10 +28,10 @@ def described(paths: list[Path], bands: str | None, stack: bool, limits: Limits)
     return found
 
 
-def tiled_scenes(folder: Path, *, on_bad_tile: str) -> list[Scene]:
+def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
     """The scenes of the tile sets below a folder, with the limits that they were cut with."""
     salvage = salvages(on_bad_tile)
-    return [described_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
+    return [scene_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
 
 
 def limits_of(aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str) -> Limits:
@@ -63,7 +63,7 @@ def band_numbers(text: str | None) -> list[int] | None:
     return numbers
 
 
-def made(folder: Path) -> bool:
+def make_folder(folder: Path) -> bool:
     """Make a folder that is missing; whether it was. OutputError where it cannot be."""
     try:
         folder.mkdir()

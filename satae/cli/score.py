@@ -86,11 +86,11 @@ def score(
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
     if scenes:
-        found = options.described(scenes, bands, stack, limits)
+        found = options.scenes_named(scenes, bands, stack, limits)
     elif bands or stack or aoi or mask or nodata is not None:
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:
-        found = options.tiled_scenes(Path("tiles"), on_bad_tile=on_bad_tile)
+        found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     if baseline:
         check_target(out, overwrite=overwrite)  # before anything is fitted
     other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
@@ -109,14 +109,14 @@ def _baseline(
 ) -> "Baseline":
     """A model file, or an architecture that is fitted to the scenes."""
     if Path(name).suffix == ".onnx" or Path(name).is_file():
-        from satae.scoring.baseline import opened
+        from satae.scoring.baseline import open_baseline
 
-        return opened(Path(name), device, workers)
+        return open_baseline(Path(name), device, workers)
     try:
-        from satae.cli.fitting import fitted
+        from satae.cli.fitting import fit_baseline
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"--baseline {name}: fitting a baseline needs torch, which is not installed; pass a model file"
         ) from error
     below = steps.under(f"baseline {name}")
-    return fitted(name, scenes, Path("tiles"), size=size, device=device, workers=workers, steps=below)
+    return fit_baseline(name, scenes, Path("tiles"), size=size, device=device, workers=workers, steps=below)

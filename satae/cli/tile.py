@@ -7,7 +7,7 @@ import typer
 
 from satae.cli.flags import CORES, Aoi, BadTiles, Bands, Json, Mask, Nodata, Overwrite, Stack, Workers
 from satae.cli.output import exit_if_damaged, say
-from satae.console import Steps, counted
+from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def tile(
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
-    found = options.described(scenes, bands, stack, limits)
+    found = options.scenes_named(scenes, bands, stack, limits)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
-    made = options.made(out)
+    made = options.make_folder(out)
     try:
         for scene in found:
             check_target(out / scene.name, overwrite=overwrite)
@@ -72,5 +72,5 @@ def _line(row: dict[str, Any]) -> str:
     left = f"; {row['left_out']} tiles left out ({row['left_out_pixels']} valid pixels)"
     return (
         f"{row['path']}: {row['tiles']} tiles of {row['size']} x {row['size']} pixels, "
-        f"{counted(row['bands'], 'band')}{left if row['left_out'] else ''}"
+        f"{quantity(row['bands'], 'band')}{left if row['left_out'] else ''}"
     )

@@ -54,9 +54,9 @@ def train(
     recipe = recipes.load(config, extra)
     sets, heed = load_all(tilesets or [Path("tiles")]), None
     if feedback:
-        from satae.decisions.feedback import heeded
+        from satae.decisions.feedback import apply_feedback
 
-        sets, heed = heeded(sets, feedback)
+        sets, heed = apply_feedback(sets, feedback)
 
     from satae.training import run as training
 

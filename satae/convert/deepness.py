@@ -66,7 +66,7 @@ def tiling(card: Card) -> Tiling:
     )
 
 
-def wrapped(proto: onnx.ModelProto, model: Model, nodata: float | None) -> bytes:
+def plugin_model(proto: onnx.ModelProto, model: Model, nodata: float | None) -> bytes:
     """The file for the plugin; `proto` is the graph of `model`.
 
     A pixel is not scored, and its map is 0, where a band is NaN or `nodata`. Raises ModelError where the model is not

@@ -31,7 +31,7 @@ Map = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int32]
 
 
-def compared(
+def fidelity(
     sets: Sequence[TileSet], chosen: Split, model: Model, other: Model, bar: Bar | None = None
 ) -> Fidelity:
     """How the map of `other` compares with that of `model`, whose calibration both go by; `bar` counts pixels."""

@@ -30,7 +30,7 @@ PREPARED = {
 Feed = dict[str, npt.NDArray[np.float32]]
 
 
-def reduced(proto: onnx.ModelProto, precision: str, sample: Iterable[Feed], name: str) -> onnx.ModelProto:
+def reduce(proto: onnx.ModelProto, precision: str, sample: Iterable[Feed], name: str) -> onnx.ModelProto:
     """The model with its network in 'fp16' or 'int8'; inputs and outputs are as they were.
 
     `sample`: inputs from which the ranges of int8 activations are taken. int8 is symmetric in the weights, channel

@@ -95,7 +95,7 @@ def convert(source: Path, out: Path | None, options: Options, steps: Steps = SIL
         final, how = with_card(proto, made.card), None
         if options.flavor == "deepness":
             with steps.stage("wrap for deepness"):
-                final, how = deepness.wrapped(proto, made, options.nodata), deepness.tiling(made.card)
+                final, how = deepness.plugin_model(proto, made, options.nodata), deepness.tiling(made.card)
         with steps.stage("verify"), staging(target) as folder:
             draft = folder / target.name
             draft.write_bytes(final)
@@ -138,14 +138,14 @@ def _reduced(
     if card.precision != "fp32":
         raise ModelError(f"{model.name} is {card.precision} already; export from the model that was trained")
     sets = _measured_on(card, options.tilesets)
-    train = config.checked(card.recipe).train
+    train = config.recipe_of(card.recipe).train
     chosen = split(sets, share=train.validation, block=train.block, seed=train.seed)
     with steps.stage(f"make it {kind}"):
-        less = precision.reduced(proto, kind, _feeds(sets, chosen), model.name)
+        less = precision.reduce(proto, kind, _feeds(sets, chosen), model.name)
     card = card.model_copy(update={"precision": kind})
     made = runtime.from_bytes(with_card(less, card), model.name, "cpu")
     with steps.stage("measure the loss", 0, "px") as bar:
-        found = fidelity.compared(sets, chosen, model, made, bar)
+        found = fidelity.fidelity(sets, chosen, model, made, bar)
     fidelity.check(found, kind, model.name)
     return less, replace(made, card=card.model_copy(update={"fidelity": found}))
 
@@ -156,7 +156,7 @@ def _measured_on(card: Card, folders: Sequence[Path]) -> list[TileSet]:
         sets = store.load_all(list(folders))
     else:
         trained = {scene.sha256 for scene in card.scenes}
-        every = [store.load(path) for path in store.found(Path("tiles"))]
+        every = [store.load(path) for path in store.tile_sets(Path("tiles"))]
         sets = [s for s in every if s.record.sha256 in trained]
     if not sets:
         names = ", ".join(scene.name for scene in card.scenes)

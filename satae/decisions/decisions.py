@@ -121,7 +121,7 @@ def _reviewed(frame: Any) -> Any:
     return whole[told & whole.geometry.notna() & ~whole.geometry.is_empty]
 
 
-def matched(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LEAST) -> list[tuple[int, int]]:
+def same_regions(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LEAST) -> list[tuple[int, int]]:
     """Pairs (old, new) of polygons that are one region, one to one, the largest intersection over union first."""
     i, j = shapely.STRtree(new).query(old, predicate="intersects")
     both = shapely.area(shapely.intersection(old[i], new[j]))
@@ -157,7 +157,7 @@ def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[in
         regions = list(s.regions)
         free = [i for i in range(len(regions)) if (number, i) not in taken]
         numbers, polygons = decisions.on(s.scene.scene, s.grid)
-        for old, new in matched(polygons, polygons_of([regions[i] for i in free])):
+        for old, new in same_regions(polygons, polygons_of([regions[i] for i in free])):
             said = decisions.frame.loc[numbers[old], REVIEW].to_dict()
             regions[free[new]] = replace(regions[free[new]], **said)
             taken.add((number, free[new]))

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from satae.console import counted
+from satae.console import quantity
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions, read
 from satae.grid import Window
 from satae.tiles.store import Heed, TileSet
@@ -42,13 +42,13 @@ class Heeded:
             return []
         elsewhere = f"; {self.elsewhere} decisions lie in other scenes" if self.elsewhere else ""
         return [
-            f"feedback: {counted(self.accepted, 'accepted region')} left out, "
-            f"{counted(self.rejected, 'rejected region')} in {counted(self.normal_tiles, 'tile')} that weigh more"
+            f"feedback: {quantity(self.accepted, 'accepted region')} left out, "
+            f"{quantity(self.rejected, 'rejected region')} in {quantity(self.normal_tiles, 'tile')} that weigh more"
             f"{elsewhere}"
         ]
 
 
-def heeded(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], Heeded]:
+def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], Heeded]:
     """The tile sets with the decisions in a result of `satae score` laid over their scenes, which go by their names.
 
     With no path they are as they were. Raises ConfigError as `decisions.read` does, and where a scene and the file

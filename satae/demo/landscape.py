@@ -63,7 +63,7 @@ class Mosaic(NamedTuple):
     parcels: int
 
 
-def painted(rng: Rng, shape: Shape) -> Canvas:
+def landscape(rng: Rng, shape: Shape) -> Canvas:
     """Ground of the given (rows, cols): fields, then forest, water, roads and villages over them."""
     fields, forest, water, villages, roads, light = rng.spawn(6)
     canvas = Canvas(np.empty((len(BANDS), *shape)), np.full(shape, FIELD, np.uint8))

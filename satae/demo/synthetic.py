@@ -13,7 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from satae.demo.landscape import BANDS, FIELD, FOREST, WATER, Bools, Canvas, Floats, Ints, Rng, Shape, painted
+from satae.demo.landscape import (
+    BANDS,
+    FIELD,
+    FOREST,
+    WATER,
+    Bools,
+    Canvas,
+    Floats,
+    Ints,
+    Rng,
+    Shape,
+    landscape,
+)
 
 __all__ = ["BANDS", "RECIPES", "Planted", "Synthetic", "scene"]
 
@@ -71,7 +83,7 @@ def scene(*, height: int = 768, width: int = 1024, seed: int = 0) -> Synthetic:
         raise ValueError(f"scene of {height}x{width} pixels is too small, give at least {SMALLEST} a side")
     # One stream per layer: a change in one layer leaves the others in place.
     land, footprint, objects, sensor = np.random.Generator(np.random.PCG64(seed)).spawn(4)
-    canvas = painted(land, (height, width))
+    canvas = landscape(land, (height, width))
     valid = _footprint(footprint, (height, width))
     truth, planted = _plant(objects, canvas, valid)
     return Synthetic(_sensed(sensor, canvas.image, valid), valid, truth, planted)

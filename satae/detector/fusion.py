@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae.config import MapSettings
-from satae.nn.surroundings import blurred, total
+from satae.nn.surroundings import gaussian_mean, total
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
@@ -118,13 +118,13 @@ class Mapping(nn.Module):
     def joined(self, errors: Tensor, valid: Tensor) -> Tensor:
         """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
-            return blurred(errors, valid, self.settings.blur)
+            return gaussian_mean(errors, valid, self.settings.blur)
         levels = _level(errors, self.median[:, None, None])  # (N, heads, H, W)
         parts = (levels - self.mean[:, None, None]) / self.spread[:, None, None]
         level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
         if self.settings.support_px:
             level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
-        return blurred(level.exp(), valid, self.settings.blur)
+        return gaussian_mean(level.exp(), valid, self.settings.blur)
 
     def level(self, s: Tensor) -> Tensor:
         """l."""

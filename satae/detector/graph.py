@@ -26,7 +26,7 @@ KEPT_BYTES = 512 * 2**20  # of what the heads look at, while heads and map are f
 SETTLED_PIXELS = 2_000_000  # of the training sample, from which the constants of the map are taken
 
 
-def filled(x: Tensor, valid: Tensor) -> Tensor:
+def fill(x: Tensor, valid: Tensor) -> Tensor:
     """x with each invalid pixel at the mean of the valid ones around it, or at 0 where there are none.
 
     The edge of nodata is then no edge to the network. What invalid pixels held, NaN included, is not used.
@@ -65,7 +65,7 @@ class Input(nn.Module):
 
     def features(self, u: Tensor, valid: Tensor) -> Tensor:
         """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
-        return filled(self.affine(self.stretched(u) - self.mean), valid)
+        return fill(self.affine(self.stretched(u) - self.mean), valid)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         return self.features(self.scale(image), valid)

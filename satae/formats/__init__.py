@@ -41,7 +41,7 @@ FORMATS: dict[str, Format] = {
 }
 
 
-def chosen(out: Path, crs: str | None) -> Format:
+def format_of(out: Path, crs: str | None) -> Format:
     """The format of a file by its name, for a result in `crs`; ConfigError where there is none or it does not suit."""
     found = FORMATS.get(out.suffix.lower())
     if found is None:

@@ -53,7 +53,7 @@ def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> 
     layers.check_rows(frame, path, name)
 
 
-def located(geometry: Any, crs: str) -> dict[str, Any]:
+def feature_geometry(geometry: Any, crs: str) -> dict[str, Any]:
     """A geometry in `crs` as the `geometry` and `bbox` of a GeoJSON feature."""
     buffer = BytesIO()
     frame = geopandas.GeoDataFrame(geometry=[geometry], crs=crs)

@@ -81,7 +81,7 @@ class ToBands(Linear):
         super().__init__(np.asarray(matrix, np.float64))
 
 
-def apportioned(error: Tensor, squares: Tensor) -> Tensor:
+def apportion(error: Tensor, squares: Tensor) -> Tensor:
     """An error (N, 1, H, W) shared out among the bands in proportion to `squares` (N, B, H, W)."""
     total = squares.sum(dim=1, keepdim=True)
     even = torch.full_like(squares, 1 / squares.shape[1])

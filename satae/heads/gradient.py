@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from satae.heads import ToBands, View
 from satae.nn.normalize import Normalizer
-from satae.nn.surroundings import moved
+from satae.nn.surroundings import shift
 
 NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
@@ -37,7 +37,7 @@ class GradientSquare(nn.Module):
     def forward(self, view: View) -> Tensor:
         residual = self.to_bands(view.x - view.reconstruction)
         both = torch.cat([residual, view.valid], dim=1)[:, None]  # (N, 1, B + 1, H, W)
-        there, good = torch.cat(moved(both, NEIGHBOURS), dim=1).split([self.bands, 1], dim=2)
+        there, good = torch.cat(shift(both, NEIGHBOURS), dim=1).split([self.bands, 1], dim=2)
         steps = (residual[:, None] - there) ** 2  # (N, 4, B, H, W)
         steps = torch.where(good > 0.5, steps, torch.zeros_like(steps))
         return steps.sum(dim=1) / (len(NEIGHBOURS) * self.bands)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from satae.errors import ConfigError
-from satae.heads import ToBands, View, Views, apportioned
-from satae.nn.bank import picked
+from satae.heads import ToBands, View, Views, apportion
+from satae.nn.bank import vectors_at
 from satae.nn.normalize import Normalizer
 
 
@@ -52,14 +52,14 @@ class LatentDistance(nn.Module):
         fitted = self.whitening.shape[1] == away.shape[1]
         z = F.conv2d(away, self.whitening) if fitted else away
         error = (z**2).sum(dim=1, keepdim=True)
-        return apportioned(error, self.to_bands(view.x - view.reconstruction) ** 2)
+        return apportion(error, self.to_bands(view.x - view.reconstruction) ** 2)
 
     def fit(self, views: Views) -> None:
         """Mean and covariance over the chosen pixels, in float64."""
         count, first, second = 0, torch.zeros(()), torch.zeros(())
         for view, chosen in views():
             assert view.code is not None
-            code = picked(view.code, chosen).cpu().double()
+            code = vectors_at(view.code, chosen).cpu().double()
             count, first, second = count + len(code), first + code.sum(dim=0), second + code.T @ code
         mean = first / max(1, count)
         covariance = second / max(1, count) - torch.outer(mean, mean)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from satae.errors import ConfigError
-from satae.heads import ToBands, View, Views, apportioned
-from satae.nn.bank import Bank, check, drawn, picked
+from satae.heads import ToBands, View, Views, apportion
+from satae.nn.bank import Bank, check, random_share, vectors_at
 from satae.nn.normalize import Normalizer
 from satae.nn.surroundings import ring_sides, rings
 
@@ -81,7 +81,7 @@ class MemoryDistance(nn.Module):
         ):  # not fitted yet, and now the size of the code is known
             self.bank = Bank(self.params.size, joined.shape[1], self.params.nearest).to(joined)
         distance, index = self.bank(joined)
-        return apportioned(distance, self.to_bands(self._difference(view, features, index)) ** 2)
+        return apportion(distance, self.to_bands(self._difference(view, features, index)) ** 2)
 
     def parts(self, view: View) -> list[Tensor]:
         """What is remembered of each pixel, part by part, each (N, D, H, W)."""
@@ -108,10 +108,10 @@ class MemoryDistance(nn.Module):
         def vectors(view: View, chosen: Tensor) -> Tensor:
             parts = self.parts(view)
             sizes[:] = [z.shape[1] for z in parts]
-            return picked(torch.cat(parts, dim=1), chosen).cpu()
+            return vectors_at(torch.cat(parts, dim=1), chosen).cpu()
 
         p = self.params
-        found = drawn((vectors(view, chosen) for view, chosen in views()), p.seed)
+        found = random_share((vectors(view, chosen) for view, chosen in views()), p.seed)
         parts = found.split(sizes, dim=1)
         if len(parts) > 1:
             for i, (weight, _) in enumerate(p.blocks()):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from satae.heads import Linear, View, Views, apportioned, edges
+from satae.heads import Linear, View, Views, apportion, edges
 from satae.nn.normalize import Normalizer, Vector
 from satae.nn.surroundings import means, rings
 
@@ -52,7 +52,7 @@ class MinorContrast(nn.Module):
         # one number a pixel (N, 1, H, W), often near 0 by chance: averaged over those next to it
         square = parts.sum(dim=1, keepdim=True) ** 2
         known = torch.where(view.valid > 0.5, square, torch.zeros_like(square))
-        return apportioned(means(known, view.valid, NEAR, 0, square), parts**2)
+        return apportion(means(known, view.valid, NEAR, 0, square), parts**2)
 
     def _contrast(self, x: Tensor, valid: Tensor) -> Tensor:
         """(N, B, H, W) in units of the range of each band, less the level of the sample where the ring is empty."""

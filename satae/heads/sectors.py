@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.heads import ToBands, View, apportioned
+from satae.heads import ToBands, View, apportion
 from satae.nn.normalize import Normalizer
-from satae.nn.surroundings import felt, odd, rings, sectors
+from satae.nn.surroundings import odd, rings, sectors, spread_nan
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sectors(nn.Module):
         squares = torch.cat([self._squares(view, *box, around) for box in boxes], dim=1)  # (N, 24, H, W)
         # not the nearest: one like box is chance, three are a road
         nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
-        return apportioned(felt(nearest, squares), self.to_bands(view.x - around) ** 2)
+        return apportion(spread_nan(nearest, squares), self.to_bands(view.x - around) ** 2)
 
     def _squares(self, view: View, side: int, far: int, around: Tensor) -> Tensor:
         """Squared distances (N, 8, H, W) to the boxes in the eight directions."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from satae.errors import ConfigError
-from satae.heads import ToBands, View, apportioned
+from satae.heads import ToBands, View, apportion
 from satae.nn.normalize import Normalizer
 
 
@@ -26,7 +26,7 @@ class Surprise(nn.Module):
     def forward(self, view: View) -> Tensor:
         if view.surprise is None:
             raise ConfigError("score = 'surprise': the architecture predicts no distribution; density does")
-        return apportioned(view.surprise, self.to_bands(view.x - view.reconstruction) ** 2)
+        return apportion(view.surprise, self.to_bands(view.x - view.reconstruction) ** 2)
 
 
 def build(normalizer: Normalizer, params: Params) -> Surprise:

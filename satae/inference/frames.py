@@ -30,7 +30,7 @@ def window(side: int) -> npt.NDArray[np.float64]:
     return np.asarray(along[:, None] * along[None, :])
 
 
-def blended(run: Run, image: npt.NDArray[Any], valid: Mask, frame: int, step: int) -> Outputs:
+def blend(run: Run, image: npt.NDArray[Any], valid: Mask, frame: int, step: int) -> Outputs:
     """The outputs (N, K, H, W) of `run` for an image (N, B, H, W), averaged over frames at multiples of `step`.
 
     A frame counts by `window` and by the share of it that is valid, and is not run where nothing is. What is

@@ -17,7 +17,7 @@ import onnxruntime
 
 from satae.errors import DeviceError, ModelError
 from satae.inference.card import KEY, Card, parse
-from satae.inference.frames import blended
+from satae.inference.frames import blend
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -93,7 +93,7 @@ class Model:
         card = self.card
         if not card.frame:
             return self._run(outputs, image, valid)
-        return blended(lambda i, v: self._run(outputs, i, v), image, valid, card.frame, card.stride)
+        return blend(lambda i, v: self._run(outputs, i, v), image, valid, card.frame, card.stride)
 
     def _run(self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[Array]:
         with np.errstate(invalid="ignore", over="ignore"):

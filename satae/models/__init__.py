@@ -112,7 +112,7 @@ class ClosedForm(Protocol):
         ...
 
 
-def resolved(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+def all_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     """All parameters of an architecture, the defaults included; ConfigError as `build`."""
     return dataclasses.asdict(MODELS.params(name, params))
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models import Output
-from satae.nn.surroundings import WIDEST, Ring, felt, odd, ring_sides, rings
+from satae.nn.surroundings import WIDEST, Ring, odd, ring_sides, rings, spread_nan
 
 SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score": ["whitened"]}
 
@@ -61,7 +61,7 @@ class Annulus(nn.Module):
         for other in around[1:]:
             closer = ((x - other) ** 2).sum(1, keepdim=True) < ((x - best) ** 2).sum(1, keepdim=True)
             best = torch.where(closer, other, best)
-        return Output(felt(best, *around), torch.cat(around, dim=1))
+        return Output(spread_nan(best, *around), torch.cat(around, dim=1))
 
     def _mean_residual(self, x: Tensor, around: list[Tensor]) -> Tensor:
         """The mean residual, as long as the geometric mean of all distances says."""

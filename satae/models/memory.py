@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models import Output, Sample
-from satae.nn.bank import Bank, check, drawn, picked
+from satae.nn.bank import Bank, check, random_share, vectors_at
 from satae.nn.surroundings import ring_sides, rings
 
 SUITS = {
@@ -70,8 +70,8 @@ class Memory(nn.Module):
 
     def fit(self, pixels: Sample) -> None:
         """Choose the bank from the chosen pixels."""
-        parts = (picked(self.features(x, valid), chosen).cpu() for x, valid, chosen in pixels())
-        self.bank.fit(drawn(parts, self.params.seed), self.params.seed, coreset=self.params.coreset)
+        parts = (vectors_at(self.features(x, valid), chosen).cpu() for x, valid, chosen in pixels())
+        self.bank.fit(random_share(parts, self.params.seed), self.params.seed, coreset=self.params.coreset)
 
 
 def build(channels: int, params: Params) -> Memory:

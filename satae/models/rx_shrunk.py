@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models import Output
-from satae.nn.surroundings import blurred
+from satae.nn.surroundings import gaussian_mean
 
 SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score": ["whitened"]}
 
@@ -40,7 +40,7 @@ class Mean(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         if not self.smooth:
             return Output(torch.zeros_like(x), x)
-        around = blurred(x, valid, self.smooth)
+        around = gaussian_mean(x, valid, self.smooth)
         return Output(x - around, around)
 
 

@@ -67,7 +67,7 @@ def _cover(vectors: Tensor, size: int, first: int) -> Tensor:
     return torch.tensor(chosen)
 
 
-def drawn(parts: Iterable[Tensor], seed: int) -> Tensor:
+def random_share(parts: Iterable[Tensor], seed: int) -> Tensor:
     """An even random share of vectors (n, D) that come in parts, at most DRAWN of them.
 
     Each gets a random key; those with the smallest keys are kept (Efraimidis and Spirakis 2006).
@@ -92,6 +92,6 @@ def _smallest(keys: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     return keys[found], vectors[found]
 
 
-def picked(features: Tensor, chosen: Tensor) -> Tensor:
+def vectors_at(features: Tensor, chosen: Tensor) -> Tensor:
     """The vectors (n, D) of features (N, D, H, W) at the chosen pixels (N, 1, H, W)."""
     return features.permute(0, 2, 3, 1)[chosen[:, 0] > 0.5]

@@ -96,7 +96,7 @@ def save(run: Path, identity: str, state: State, memory: Memory) -> None:
         publish(folder / "history.jsonl", run / "history.jsonl")
 
 
-def resumed(run: Path, identity: str, memory: Memory) -> State:
+def restore_run(run: Path, identity: str, memory: Memory) -> State:
     """Where the run stands, all else put back as it was; a fresh `State` where it has no checkpoint.
 
     Raises TrainError where that is damaged, TilesError where it has another identity.

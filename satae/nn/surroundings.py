@@ -56,7 +56,7 @@ def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tenso
     return torch.where(count > 0.5, sums / count.clamp(min=1), otherwise)
 
 
-def blurred(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
+def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
     """Gaussian mean over the valid pixels around each, channel by channel; the window reaches 3 sigma."""
     if not sigma:
         return z
@@ -86,7 +86,7 @@ def rings(x: Tensor, valid: Tensor, sides: Sequence[Ring]) -> list[Tensor]:
     return [found[ring] for ring in sides]
 
 
-def felt(out: Tensor, *compared: Tensor) -> Tensor:
+def spread_nan(out: Tensor, *compared: Tensor) -> Tensor:
     """`out`, but NaN wherever one of `compared` (N, any, H, W) is.
 
     For what is chosen by comparison: a NaN that was looked at and not taken must be seen by `graph.reach` too.
@@ -96,7 +96,7 @@ def felt(out: Tensor, *compared: Tensor) -> Tensor:
     return out
 
 
-def moved(z: Tensor, steps: Sequence[tuple[int, int]], beyond: float = 0.0) -> list[Tensor]:
+def shift(z: Tensor, steps: Sequence[tuple[int, int]], beyond: float = 0.0) -> list[Tensor]:
     """What lies each of the (row, col) steps away from each pixel, `beyond` outside of the image."""
     rows, cols = (max(abs(step[axis]) for step in steps) for axis in (0, 1))
     padded = F.pad(z, (cols, cols, rows, rows), value=beyond)

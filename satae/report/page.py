@@ -18,7 +18,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import shapely
 
 import satae
-from satae.console import counted, printable
+from satae.console import printable, quantity
 from satae.errors import OutputError
 from satae.gis import qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
@@ -132,7 +132,7 @@ def _data(png: bytes) -> str:
 def _opening(body: Element, out: Path, chapters: Sequence[Chapter]) -> None:
     total = sum(len(c.layer.regions) for c in chapters)
     _add(body, "h1", out.name)
-    where = f"{counted(total, 'region')} in {counted(len(chapters), 'scene')}"
+    where = f"{quantity(total, 'region')} in {quantity(len(chapters), 'scene')}"
     scene = chapters[0].layer.scene
     _add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
     _add(body, "p", ABOUT)
@@ -147,7 +147,7 @@ def _scene(body: Element, chapter: Chapter) -> None:
     _add(
         body,
         "p",
-        f"{counted(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
+        f"{quantity(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
     )
     figure = _add(body, "figure")
     tools = _add(figure, "div", kind="tools")
@@ -251,7 +251,7 @@ def _numbers(region: Region, place: str) -> dict[str, str]:
     """What is known of a region, by what it is called."""
     facts = {"p-value": _p(region.score)}
     known = f"{region.area_m2:,.0f} m², " if math.isfinite(region.area_m2) else ""
-    facts["area"] = f"{known}{counted(region.pixels, 'pixel')}"
+    facts["area"] = f"{known}{quantity(region.pixels, 'pixel')}"
     facts["peak"] = place
     if math.isfinite(region.spectral_share):
         share = region.spectral_share
@@ -308,12 +308,12 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     _add(body, "p", asked)
     region, pixel = calibration.region, calibration.pixel
     facts = {
-        "held out": f"{calibration.pixels:,} pixels in {counted(calibration.blocks, 'block')} of the training "
-        f"scenes, with {counted(region.n, 'candidate region')}{region.worth}; p-values come from them",
+        "held out": f"{calibration.pixels:,} pixels in {quantity(calibration.blocks, 'block')} of the training "
+        f"scenes, with {quantity(region.n, 'candidate region')}{region.worth}; p-values come from them",
         "supported": f"scores up to {_reach(region.supported)} of regions, up to {_reach(pixel.supported)} of "
         "single pixels; larger ones are extrapolated by a generalised Pareto tail: they rank, and their value is "
         "less sure",
-        "smallest region": "; ".join(sorted({counted(c.smallest, "pixel") for c in chapters})),
+        "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",
     }

@@ -74,7 +74,7 @@ def write(
     ]
     derived.append(_link(_href(of_model, out.parent), "application/geo+json", f"model {model.name}"))
     found = result(out, scenes, media_type) | {"links": derived}
-    for target, item in (of_result, found), (of_model, learned(model, _href(model_path, out.parent))):
+    for target, item in (of_result, found), (of_model, model_item(model, _href(model_path, out.parent))):
         text = json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False)
         (folder / target.name).write_text(text, encoding="utf-8")
 
@@ -114,7 +114,7 @@ def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str
     return _item(out.stem, [PROJECTION, PROCESSING], _footprint(scenes), properties, assets)
 
 
-def learned(model: Model, href: str) -> dict[str, Any]:
+def model_item(model: Model, href: str) -> dict[str, Any]:
     """The Item of a model by its card, as the Machine Learning Model extension 1.5 has it."""
     card = model.card
     bands = [{"name": band.name, "data_type": card.dtype} for band in card.bands]
@@ -182,7 +182,7 @@ def _footprint(scenes: Sequence[SceneLayer]) -> dict[str, Any]:
         return {"geometry": None}
     assert crs is not None
     outlines = pd.concat([frame.geometry for frame in layers.footprints(scenes)])
-    return geojson.located(shapely.union_all(outlines.to_numpy()), crs)
+    return geojson.feature_geometry(shapely.union_all(outlines.to_numpy()), crs)
 
 
 def _trained_on(card: Card) -> dict[str, Any]:
@@ -191,7 +191,7 @@ def _trained_on(card: Card) -> dict[str, Any]:
     rings = [ring for ring in rings if (np.abs(ring) <= [180, 90]).all()]
     if not rings:
         return {"geometry": None}
-    return geojson.located(shapely.union_all([shapely.Polygon(ring) for ring in rings]), "OGC:CRS84")
+    return geojson.feature_geometry(shapely.union_all([shapely.Polygon(ring) for ring in rings]), "OGC:CRS84")
 
 
 def _projection(layer: SceneLayer) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class Baseline:
             raise ModelError(f"{self.model.name} is not calibrated; train it again")
 
 
-def opened(path: Path, device: str, threads: int) -> Baseline:
+def open_baseline(path: Path, device: str, threads: int) -> Baseline:
     """A model file as a baseline, called by its name; raises what `runtime.load` does."""
     return Baseline(path.stem, runtime.load(path, device, threads))
 

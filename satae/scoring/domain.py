@@ -1,6 +1,6 @@
 """Whether a scene is of the kind that a model was trained on: refused where it cannot be, doubted where it is not.
 
-`check_fit` compares what is declared and the gross range; `judged` compares a sample of pixels and of tile
+`check_fit` compares what is declared and the gross range; `verdict_on` compares a sample of pixels and of tile
 scores with those of training. Nothing is adapted to the scene.
 """
 
@@ -63,7 +63,7 @@ def check_fit(scene: Scene, model: Model) -> None:
             )
 
 
-def judged(kept: Kept, model: Model) -> Verdict:
+def verdict_on(kept: Kept, model: Model) -> Verdict:
     """The verdict on a scene from windows that are spread over it.
 
     Foreign where half of them are strange: their peak is one that 1 in 20 held-out tiles of training has,

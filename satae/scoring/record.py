@@ -120,7 +120,7 @@ def score_scene(
     with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
         heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
     with steps.stage(f"compare {name} with training"):
-        verdict = domain.judged(kept, model)
+        verdict = domain.verdict_on(kept, model)
     (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
     held = _held(verdict, how)
     selected = Selection([], math.inf, "")

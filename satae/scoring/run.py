@@ -79,7 +79,7 @@ def score(
     """
     calibration_of(model)
     crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
-    formats.chosen(out, crs)
+    formats.format_of(out, crs)
     outputs.check_targets(scenes, out, outputs.heatmap_targets(out, names, options.heatmap), options)
     decisions.check(out, crs)
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
@@ -108,7 +108,7 @@ def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: O
     page, pictures = report.path_of(out), chips.folder_of(out)
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
     layers = [replace(r.layer, heatmap=t.name) for r, t in zip(records, targets, strict=True)]
-    form = formats.chosen(out, common_crs([s.grid for s in layers]))
+    form = formats.format_of(out, common_crs([s.grid for s in layers]))
     with staging(out) as folder, staging(pictures) as drawn:
         layers, preferred = _preferred(layers, options.feedback)
         layers = _pictured(with_ranks(layers), records, drawn / pictures.name, options.chips)

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING, Any
 
-from satae.console import counted
+from satae.console import quantity
 
 if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
@@ -16,10 +16,10 @@ def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
     said = [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
     if result.carried and (lost := len(result.carried.lost)):
-        said.append(f"{counted(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
+        said.append(f"{quantity(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
     if result.preferred and result.preferred.unusable:
         said.append(
-            f"{counted(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
+            f"{quantity(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
             "on scenes of other bands"
         )
     return said
@@ -28,31 +28,31 @@ def remarks(result: Result) -> list[str]:
 def lines(result: Result, rule: str) -> list[str]:
     """The paths that were written and what is in them."""
     total = sum(s.anomalies for s in result.scenes)
-    where = counted(len(result.scenes), "scene")
-    said = [f"{result.out}: {counted(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    where = quantity(len(result.scenes), "scene")
+    said = [f"{result.out}: {quantity(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
     if result.out.suffix.lower() != ".gpkg":
         said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
         held = s.threshold == math.inf
         at = "" if held else f" from a heat of {s.threshold:.3g} on"
         said.append(
-            f"{s.heatmap}: {counted(s.anomalies, 'anomaly')}{at}, {s.valid_fraction:.1%} of {s.name} scored"
+            f"{s.heatmap}: {quantity(s.anomalies, 'anomaly')}{at}, {s.valid_fraction:.1%} of {s.name} scored"
         )
     if result.chips:
-        said.append(f"{result.chips}: {counted(result.drawn, 'chip')}")
+        said.append(f"{result.chips}: {quantity(result.drawn, 'chip')}")
     said.append(f"{result.report}: report, opens in any browser")
     if result.stac:
         said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
     if p := result.preferred:
         judged = f"{p.accepted} accepted and {p.rejected} rejected"
         said.append(
-            f"feedback of {judged}: {p.moved} of {counted(total, 'anomaly')} changed rank, none is left out"
+            f"feedback of {judged}: {p.moved} of {quantity(total, 'anomaly')} changed rank, none is left out"
         )
     if result.carried:
-        said.append(f"{result.out}: {counted(result.carried.rows, 'reviewed region')} carried over")
+        said.append(f"{result.out}: {quantity(result.carried.rows, 'reviewed region')} carried over")
     if result.baseline:
         agree = sum(s.agrees or 0 for s in result.scenes)
-        among = f"{agree} of {counted(total, 'anomaly')}"
+        among = f"{agree} of {quantity(total, 'anomaly')}"
         said.append(f"baseline {result.baseline} agrees on {among}: as rare to it as the weakest reported")
     return said
 

@@ -92,7 +92,7 @@ def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
     )
 
 
-def described_again(record: Record, *, salvage: bool = False) -> Scene:
+def scene_again(record: Record, *, salvage: bool = False) -> Scene:
     """The scene that a tile set was cut from, with the same bands and limits; SceneError where it is gone."""
     paths = [Path(f.path) for f in record.files]
     limits = Limits(

@@ -164,7 +164,7 @@ def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def found(folder: Path) -> list[Path]:
+def tile_sets(folder: Path) -> list[Path]:
     """The tile sets directly below a folder, or the folder itself where it is one, sorted by name."""
     if (folder / "tileset.json").is_file():
         return [folder]
@@ -173,7 +173,7 @@ def found(folder: Path) -> list[Path]:
 
 def load_all(folders: list[Path]) -> list[TileSet]:
     """Open all tile sets at or below `folders`; TilesError where there is none or they differ in bands."""
-    paths = [path for folder in folders for path in found(folder)]
+    paths = [path for folder in folders for path in tile_sets(folder)]
     if not paths:
         names = ", ".join(map(str, folders))
         raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")

@@ -38,12 +38,12 @@ class Block:
     peaks: list[float]
 
 
-def calibrated(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
+def calibration_of(sets: Sequence[TileSet], chosen: Split, model: Model) -> Calibration:
     """Tails of pixels, tiles and regions over the held-out blocks, or as many as SAMPLE_PIXELS allows."""
-    return cross_calibrated(sets, [(chosen, model)])
+    return pooled_calibration(sets, [(chosen, model)])
 
 
-def cross_calibrated(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
+def pooled_calibration(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
     """The same over several folds, each of blocks that its own model has not seen, taken for scores of one model."""
     return tails(sample(sets, folds))
 

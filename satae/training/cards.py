@@ -13,7 +13,7 @@ from satae.config import Recipe
 from satae.inference.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.tiles.store import TileSet
 from satae.training.export import Lattice
-from satae.training.learned import learned
+from satae.training.learned import training_domain
 from satae.training.loop import Trained
 
 
@@ -34,7 +34,7 @@ def card(
         satae_version=satae.__version__,
         created=now(),
         architecture=recipe.model.name,
-        parameters=models.resolved(recipe.model.name, recipe.model.params),
+        parameters=models.all_params(recipe.model.name, recipe.model.params),
         weights=sum(p.numel() for p in model.parameters()),
         objective=" + ".join(recipe.objective.terms),
         score=" + ".join(head.name for head in recipe.score),
@@ -60,7 +60,7 @@ def card(
         scenes=[_training_scene(s) for s in sets],
         metrics={"train_loss": best.train_loss, "val_loss": best.val_loss},
         parity=agreed,
-        domain=learned(sets, trained.split.train),
+        domain=training_domain(sets, trained.split.train),
         feedback=_decided(sets),
     )
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from satae.config import CorruptSettings
 
 
-def corrupted(x: Tensor, valid: Tensor, settings: CorruptSettings, key: Sequence[int]) -> Tensor:
+def corrupt(x: Tensor, valid: Tensor, settings: CorruptSettings, key: Sequence[int]) -> Tensor:
     """x (N, C, H, W) with noise, then holes, then salt and pepper; the same `key` gives the same draws.
 
     Levels are in units of each channel: its deviation, least and largest value over the valid pixels of the

@@ -310,7 +310,7 @@ def report(e: Evidence, found: Sequence[Finding]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def stopped(reason: str, rate: float) -> str:
+def report_of_divergence(reason: str, rate: float) -> str:
     """diagnosis.md of a run that ended because its loss was no longer a number."""
     found = Finding("learning rate too high", reason, f"train.learning_rate is {rate:g} now")
     return f"# Diagnosis\n\n- **{found.fault}**: {found.evidence}. {found.remedy}.\n"

@@ -20,7 +20,7 @@ from satae.nn.checkpoint import Epoch, State
 from satae.objectives import Objective, in_cells, reconstructs
 from satae.objectives.kl import divergence
 from satae.training import patches
-from satae.training.corrupt import corrupted
+from satae.training.corrupt import corrupt
 from satae.training.patches import Patches
 
 PLANTED = 5, 16, 4.0  # side of a planted square and their distance, in pixels; its size in deviations
@@ -257,7 +257,7 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
         return None
     damage = error = count = 0.0
     for i, (x, valid, chosen) in enumerate(held_out()):
-        noisy = corrupted(x, valid, recipe.corrupt, (recipe.train.seed, 8, i))
+        noisy = corrupt(x, valid, recipe.corrupt, (recipe.train.seed, 8, i))
         damage += float(((noisy - x) ** 2 * chosen).sum())
         error += float(((model(noisy, valid).reconstruction.float() - x) ** 2 * chosen).sum())
         count += float(chosen.sum()) * x.shape[1]

@@ -14,7 +14,7 @@ LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 LEARNED_PIXELS = 2_000_000
 
 
-def learned(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> Domain:
+def training_domain(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> Domain:
     """Quantiles of the DN of training tiles, (set, tile) pairs (n, 2), for the card.
 
     Of very many tiles, evenly spread ones are taken, up to LEARNED_PIXELS in all.

@@ -32,7 +32,7 @@ from satae.objectives import Objective
 from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
 from satae.training.augment import Augmenter
-from satae.training.corrupt import corrupted
+from satae.training.corrupt import corrupt
 from satae.training.feed import Batch, Feed, noise, pixel_sample
 from satae.training.pixels import Pixels
 from satae.training.schedule import learning_rate, optimizer_of, set_rate
@@ -117,7 +117,7 @@ class Task:
     def batch(self, x: Tensor, valid: Tensor, epoch: int, step: int, progress: float) -> objectives.Batch:
         """What the loss is told of a batch to learn from."""
         key = (self.recipe.train.seed, 7, epoch, step)
-        entered = corrupted(x, valid, self.recipe.corrupt, key)
+        entered = corrupt(x, valid, self.recipe.corrupt, key)
         if self.loss_of.differentiates:
             entered = entered.detach().requires_grad_()
         return objectives.Batch(x, valid, progress, entered)
@@ -154,7 +154,7 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
     cfg = recipe.train
     loss_of = Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
-    models.resolved(recipe.model.name, recipe.model.params)
+    models.all_params(recipe.model.name, recipe.model.params)
     chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
     normalizer = fit_normalizer(sets, chosen, recipe)
     torch.manual_seed(cfg.seed)
@@ -245,7 +245,7 @@ def descend(
     take = Captured(by_hand) if captured else by_hand
     # all that an interrupted run needs to go on bit for bit, beside the seed
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
-    state = State() if run is None else checkpoint.resumed(run, identity, memory)
+    state = State() if run is None else checkpoint.restore_run(run, identity, memory)
     steps = len(source.batches(task.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 

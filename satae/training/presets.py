@@ -10,7 +10,7 @@ import functools
 from typing import Any
 
 from satae import models
-from satae.config import HeadSettings, Recipe, checked
+from satae.config import HeadSettings, Recipe, recipe_of
 from satae.heads import SCORES
 
 HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
@@ -38,7 +38,7 @@ def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str,
     return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
 
 
-def settled(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
+def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
     """The recipe with nothing left open; ConfigError where it names an architecture that there is not."""
     given = recipe.model_dump(exclude_unset=True)
     named = given.get("model", {}).get("name")
@@ -48,7 +48,7 @@ def settled(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
     layers = [Recipe().model_dump(), models.suits(name), start, given]
     if px and models.MODELS.takes(name, "target_px"):
         layers.insert(3, {"model": {"params": {"target_px": px}}})
-    found = checked(functools.reduce(_joined, layers))
+    found = recipe_of(functools.reduce(_joined, layers))
     own = "score" in given
     return found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
 

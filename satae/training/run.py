@@ -171,7 +171,7 @@ def _begin(run: Path, recipe: Recipe) -> None:
 def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
     """The recipe with what follows from the bands and the GSD of the scenes."""
     gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]
-    return presets.settled(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
+    return presets.complete_recipe(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
 
 
 def _fitted(
@@ -188,7 +188,7 @@ def _fitted(
         try:
             trained = fit(sets, planned, run, device=device, report=tell)
         except DivergedError as error:
-            said = diagnosis.stopped(str(error), planned.recipe.train.learning_rate)
+            said = diagnosis.report_of_divergence(str(error), planned.recipe.train.learning_rate)
             write_bytes(run / shown.DIAGNOSIS, said.encode())
             raise
         bar.total = bar.done  # where it ended early

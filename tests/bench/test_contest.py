@@ -15,7 +15,7 @@ from satae import config
 from satae.bench import contest as bench
 from satae.bench import report
 from satae.bench.contest import Contest, Result, mat_cases, raster_case, results, ship_cases, tile_size
-from satae.bench.metrics import ranked
+from satae.bench.metrics import ranking_of
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid
 
@@ -79,7 +79,7 @@ def test_rx_is_the_distance_that_the_literature_means(held):
         v = cube.reshape(4, -1).astype(float)
         v -= v.mean(axis=1, keepdims=True)
         distance = np.einsum("ij,ik,kj->j", v, np.linalg.inv(np.cov(v)), v)
-        own, naive = ranked(result.scores, truth), ranked(distance, truth)
+        own, naive = ranking_of(result.scores, truth), ranking_of(distance, truth)
         assert own.auroc == pytest.approx(naive.auroc, abs=0.02)  # fitted to the training tiles alone
         assert np.corrcoef(np.log(result.scores.ravel()), np.log(distance))[0, 1] > 0.98
 
@@ -191,9 +191,9 @@ def test_two_scenes_of_one_name_are_refused(held):
 
 def test_figures_of_a_perfect_and_of_a_blind_map(held):
     case = held[0][0].case
-    perfect = report.measured(Result(case, "m", 0, case.truth.astype(np.float32)))
+    perfect = report.measurement(Result(case, "m", 0, case.truth.astype(np.float32)))
     assert perfect.figures == report.Figures(1, 1, 1, 1, 1, 0)
-    blind = report.measured(Result(case, "m", 0, np.zeros(case.truth.shape, np.float32))).figures
+    blind = report.measurement(Result(case, "m", 0, np.zeros(case.truth.shape, np.float32))).figures
     assert (blind.auroc, blind.recall, blind.false_alarms) == (0.5, 0, math.inf)
 
 
@@ -201,7 +201,7 @@ def test_scores_that_miss_all_targets_are_refused(held):
     case = held[0][0].case
     scores = np.where(case.truth, np.nan, 1).astype(np.float32)
     with pytest.raises(SceneError, match="one cannot be measured: 0 of"):
-        report.measured(Result(case, "m", 0, scores))
+        report.measurement(Result(case, "m", 0, scores))
 
 
 def test_areas_are_in_hundreds_of_square_kilometres_or_tens_of_megapixels():

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from satae import config
 from satae.bench import cifar, cifar_report, families
 from satae.bench.families import Family, Fitted, Linear
-from satae.bench.images import Images, contrasted
+from satae.bench.images import Images, unit_contrast
 from satae.bench.quality import quality
 from satae.cli import app
 from satae.errors import ConfigError
@@ -118,7 +118,8 @@ def test_a_family_learns_and_test_images_are_not_seen() -> None:
 def test_the_same_seed_gives_the_same_images() -> None:
     images, made = batches(40)["data_batch_1"][0], family("train.epochs=1", "train.min_steps=2")
     one, two, other = (
-        families.rebuild(families.fit(images, families.seeded(made, seed), CPU), images) for seed in (0, 0, 1)
+        families.rebuild(families.fit(images, families.with_seed(made, seed), CPU), images)
+        for seed in (0, 0, 1)
     )
     assert np.array_equal(one, two) and not np.array_equal(one, other)
 
@@ -229,16 +230,16 @@ def test_a_hostile_archive_is_refused_and_leaves_nothing(here: Path) -> None:
 
 
 def test_classes_are_named_or_numbered() -> None:
-    assert cifar_report.named_classes("truck, 0,cat,3") == (0, 3, 9)
+    assert cifar_report.class_numbers("truck, 0,cat,3") == (0, 3, 9)
     with pytest.raises(ConfigError):
-        cifar_report.named_classes("")
+        cifar_report.class_numbers("")
 
 
 def test_what_is_shown_of_a_common_contrast_lies_about_the_middle() -> None:
     images = batches(10)["test_batch"][0]
     found = fake(config.load(None, ["images.contrast=true"]), images)
     own = families.rebuild(found, images)
-    assert np.allclose(own, contrasted(torch.from_numpy(images / 255)).numpy() / 2, atol=1e-4)
+    assert np.allclose(own, unit_contrast(torch.from_numpy(images / 255)).numpy() / 2, atol=1e-4)
 
 
 def test_help_has_an_example() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from satae import config
-from satae.bench.images import LUMA, Images, Store, contrasted, shown
+from satae.bench.images import LUMA, Images, Store, corrupted_view, unit_contrast
 
 CPU = torch.device("cpu")
 
@@ -89,16 +89,16 @@ def test_plain_is_every_image_in_order_whatever_is_drawn_in_training() -> None:
 def test_a_common_contrast_has_mean_0_and_deviation_1_but_for_flat_images() -> None:
     x = torch.rand(4, 3, 8, 8, dtype=torch.float64)
     x[3] = 0.5 + 1e-5 * x[3]
-    found = contrasted(x).flatten(1)
+    found = unit_contrast(x).flatten(1)
     assert torch.allclose(found.mean(dim=1), torch.zeros(4, dtype=torch.float64), atol=1e-12)
     assert torch.allclose(found[:3].std(dim=1, unbiased=False), torch.ones(3, dtype=torch.float64))
     assert found[3].abs().max() < 1e-3
-    assert torch.allclose(contrasted(3 * x[:3] + 1), contrasted(x[:3]))
+    assert torch.allclose(unit_contrast(3 * x[:3] + 1), unit_contrast(x[:3]))
 
 
 def test_what_is_to_be_restored_is_grey_and_turned() -> None:
     x = torch.rand(5, 3, 6, 6)
-    found, turns = shown(x, np.array([0, 1, 2, 3, 1])).numpy(), [0, 1, 2, 3, 1]
+    found, turns = corrupted_view(x, np.array([0, 1, 2, 3, 1])).numpy(), [0, 1, 2, 3, 1]
     for i, turn in enumerate(turns):
         grey = np.tensordot(LUMA, x[i].numpy(), 1)
         assert np.allclose(found[i], np.rot90(grey, turn), atol=1e-6)
@@ -110,9 +110,9 @@ def test_to_restore_what_is_shown_stands_beside_what_is_wanted() -> None:
     assert torch.equal(x, torch.from_numpy(pixels()[[2, 4, 6, 8]]) * (1 / 255)) and given.shape == x.shape
     assert ones.shape == (4, 1, 8, 8)
     _, all_turned, _ = next(made.turned(np.array([2, 4]), 3))
-    assert torch.allclose(all_turned, shown(x[:2], np.array([3, 3])))
+    assert torch.allclose(all_turned, corrupted_view(x[:2], np.array([3, 3])))
     _, by_number, _ = next(made.plain(np.array([5, 2])))
-    assert torch.allclose(by_number[1], shown(x[:1], np.array([2]))[0])
+    assert torch.allclose(by_number[1], corrupted_view(x[:1], np.array([2]))[0])
 
 
 def test_messages_name_images_by_number() -> None:

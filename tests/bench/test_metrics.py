@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satae.bench import metrics
-from satae.bench.metrics import ranked, region_curve
+from satae.bench.metrics import ranking_of, region_curve
 
 
 @st.composite
@@ -54,7 +54,7 @@ def drawn_precision(score, truth, rounds=4000):
 @given(scored())
 @settings(max_examples=150, deadline=None)
 def test_figures_equal_their_naive_definitions(case):
-    found = ranked(*case)
+    found = ranking_of(*case)
     assert found.auroc == pytest.approx(pairs_won(*case))
     assert found.average_precision == pytest.approx(steps(*case))
     for rate in (0.0, 0.01, 0.1, 1 / 3, 0.5, 1.0):
@@ -65,19 +65,19 @@ def test_figures_equal_their_naive_definitions(case):
 def test_precision_at_n_is_what_random_order_within_ties_gives(seed):
     rng = np.random.default_rng(seed)
     score, truth = rng.integers(0, 4, 30).astype(float), rng.random(30) < 0.3
-    assert ranked(score, truth).precision_at_n == pytest.approx(drawn_precision(score, truth), abs=0.02)
+    assert ranking_of(score, truth).precision_at_n == pytest.approx(drawn_precision(score, truth), abs=0.02)
 
 
 def test_known_values():
     # the example of scikit-learn's average_precision_score and roc_auc_score: .8333 and .75
-    found = ranked([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
+    found = ranking_of([0.1, 0.4, 0.35, 0.8], [False, False, True, True])
     assert (found.auroc, found.average_precision) == (0.75, pytest.approx(5 / 6))
     assert found.precision_at_n == 0.5
     assert found.detection([0, 0.49, 0.5, 1]).tolist() == [0.5, 0.5, 1, 1]
 
 
 def test_constant_score_knows_nothing():
-    found = ranked(np.ones(10), np.arange(10) < 3)
+    found = ranking_of(np.ones(10), np.arange(10) < 3)
     assert (found.auroc, found.average_precision) == (0.5, pytest.approx(0.3))
     assert found.precision_at_n == pytest.approx(0.3)
     assert found.detection([0.01, 1]).tolist() == [0, 1]
@@ -87,16 +87,16 @@ def test_constant_score_knows_nothing():
 @settings(max_examples=60, deadline=None)
 def test_only_the_order_of_scores_counts(case):
     score, truth = case
-    one, other = ranked(score, truth), ranked(np.exp(score) - 9, truth)
+    one, other = ranking_of(score, truth), ranking_of(np.exp(score) - 9, truth)
     assert (one.hits == other.hits).all() and (one.alarms == other.alarms).all()
-    assert ranked(-score, truth).auroc == pytest.approx(1 - one.auroc)
+    assert ranking_of(-score, truth).auroc == pytest.approx(1 - one.auroc)
     shuffled = np.random.default_rng(0).permutation(len(score))
-    assert (ranked(score[shuffled], truth[shuffled]).hits == one.hits).all()
+    assert (ranking_of(score[shuffled], truth[shuffled]).hits == one.hits).all()
 
 
 def test_a_perfect_score_has_perfect_figures():
     truth = np.random.default_rng(0).random(500) < 0.05
-    found = ranked(truth + np.random.default_rng(1).random(500) / 2, truth)
+    found = ranking_of(truth + np.random.default_rng(1).random(500) / 2, truth)
     assert (found.auroc, found.average_precision, found.precision_at_n) == (1, 1, 1)
     assert found.detection(0) == 1
 
@@ -112,7 +112,7 @@ def test_a_perfect_score_has_perfect_figures():
 )
 def test_what_cannot_be_measured_is_refused(score, truth, message):
     with pytest.raises(ValueError, match=message):
-        ranked(score, truth)
+        ranking_of(score, truth)
 
 
 def canvas(*blobs):

@@ -10,7 +10,7 @@ from scenes import make_tiles
 
 from satae import config
 from satae.bench.contest import Contest
-from satae.bench.plant import Cell, Ground, Planted, Target, outline, stored
+from satae.bench.plant import Cell, Ground, Planted, Target, as_stored, outline
 from satae.bench.planted import Planting, held_out, run
 from satae.errors import ConfigError, SceneError
 from satae.grid import Window
@@ -64,9 +64,9 @@ def test_only_the_pixels_of_a_target_change():
 
 
 def test_values_are_stored_as_the_scene_would():
-    assert stored(np.array([-3.0, 2.6, 300.0]), np.dtype("uint8")).tolist() == [0, 3, 255]
-    assert stored(np.array([-3.4]), np.dtype("int16")).tolist() == [-3]
-    assert stored(np.array([2.6]), np.dtype("float32")).tolist() == [np.float32(2.6)]
+    assert as_stored(np.array([-3.0, 2.6, 300.0]), np.dtype("uint8")).tolist() == [0, 3, 255]
+    assert as_stored(np.array([-3.4]), np.dtype("int16")).tolist() == [-3]
+    assert as_stored(np.array([2.6]), np.dtype("float32")).tolist() == [np.float32(2.6)]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -6,7 +6,7 @@ import pytest
 
 from satae import models
 from satae.cli import catalogue
-from satae.cli.catalogue import lines, measured
+from satae.cli.catalogue import architecture_row, lines
 
 
 @pytest.mark.parametrize(
@@ -21,9 +21,9 @@ from satae.cli.catalogue import lines, measured
 def test_weights_code_and_patch_are_those_of_the_defaults(
     name: str, weights: int, code: int, patch: int, frame: int | None
 ):
-    found = measured(name)
+    found = architecture_row(name)
     assert (found["weights"], found["code"], found["patch"], found["frame"]) == (weights, code, patch, frame)
-    assert found["params"] == models.resolved(name, {})
+    assert found["params"] == models.all_params(name, {})
 
 
 def test_the_reach_of_conv_is_what_its_layers_add_up_to():
@@ -31,8 +31,8 @@ def test_the_reach_of_conv_is_what_its_layers_add_up_to():
     code reads 4 k - 3 to 4 k + 3, so 2 is the last; what is made of it ends at 4 k + 7."""
     last = (5 + 3) // 4
     assert 4 * last + 7 == 15
-    assert measured("conv")["reach"] == 15
-    assert measured("rx")["reach"] == 0 and measured("dense")["reach"] is None
+    assert architecture_row("conv")["reach"] == 15
+    assert architecture_row("rx")["reach"] == 0 and architecture_row("dense")["reach"] is None
 
 
 def test_the_text_has_what_is_known_of_each_family():

@@ -41,29 +41,29 @@ def test_other_texts_are_no_band_numbers(text: str) -> None:
 def test_files_are_scenes_of_their_own_unless_stacked(make_scene, caplog, monkeypatch) -> None:
     monkeypatch.setattr(logging.getLogger("satae"), "propagate", True)
     paths = [make_scene(PIXELS, name=f"b{i}.tif") for i in (1, 2, 3)]
-    assert [s.names for s in options.described(paths, None, True, Limits())] == [("b1", "b2", "b3")]
+    assert [s.names for s in options.scenes_named(paths, None, True, Limits())] == [("b1", "b2", "b3")]
     assert "pass --stack" not in caplog.text
-    assert [s.names for s in options.described(paths, None, False, Limits())] == [("band1",)] * 3
+    assert [s.names for s in options.scenes_named(paths, None, False, Limits())] == [("band1",)] * 3
     assert "3 single-band files on one grid are taken as 3 scenes; pass --stack" in caplog.text
 
 
 def test_twelve_landsat_files_are_one_scene_with_bands(data: Path) -> None:
     folder = data / "formats" / "rasterframes"
     paths = [folder / f"L8-B{b}-Elkton-VA.tiff" for b in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11)]
-    (scene,) = options.described(paths, "2-4,10", True, Limits())
+    (scene,) = options.scenes_named(paths, "2-4,10", True, Limits())
     assert (scene.names, scene.name) == (("B2", "B3", "B4", "B11"), "L8_Elkton_VA")
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
-    assert options.made(tmp_path / "new") and not options.made(tmp_path / "new")
+    assert options.make_folder(tmp_path / "new") and not options.make_folder(tmp_path / "new")
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a file"):
-        options.made(tmp_path / "file")
+        options.make_folder(tmp_path / "file")
     with pytest.raises(OutputError, match="there is no folder"):
-        options.made(tmp_path / "a" / "b")
+        options.make_folder(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
 
 

@@ -70,7 +70,7 @@ def test_the_plugins_layer_is_the_heatmap(model, model_path, make_scene, tmp_pat
     path, image = wide_scene(make_scene)
     proto = onnx.load(model_path)
     expected = heat(path, model, tmp_path / "heat.tif")
-    shown = layer(deepness.wrapped(proto, model, nodata=0), image) * 10 / 255
+    shown = layer(deepness.plugin_model(proto, model, nodata=0), image) * 10 / 255
     valid = np.isfinite(expected)
     assert not valid[150:200, 280:330].any() and (shown[~valid] == 0).all()
     halo = model.card.halo
@@ -86,7 +86,7 @@ def test_without_overlap_there_would_be_seams(model, model_path, make_scene, tmp
     path, image = wide_scene(make_scene)
     proto = onnx.load(model_path)
     expected = heat(path, model, tmp_path / "heat.tif")
-    loose = onnx.load_from_string(deepness.wrapped(proto, model, nodata=0))
+    loose = onnx.load_from_string(deepness.plugin_model(proto, model, nodata=0))
     for told in loose.metadata_props:
         if told.key == "tiles_overlap":
             told.value = "0"
@@ -102,7 +102,7 @@ def test_without_a_nodata_value_all_pixels_are_scored(model, model_path, make_sc
     expected = heat(path, model, tmp_path / "heat.tif")
     with rasterio.open(path, "r+") as dataset:
         dataset.nodata = 0
-    shown = layer(deepness.wrapped(proto, model, nodata=None), image) * 10 / 255
+    shown = layer(deepness.plugin_model(proto, model, nodata=None), image) * 10 / 255
     inside = (slice(model.card.halo, -model.card.halo),) * 2
     np.testing.assert_allclose(shown[inside], np.clip(expected, 0, 10)[inside], rtol=0, atol=1e-3)
 
@@ -119,13 +119,13 @@ def test_every_part_of_the_tail_is_in_the_graph(model, model_path, landscape, sh
     )
     calibration = model.card.calibration.model_copy(update={"pixel": tail})
     other = replace(model, card=model.card.model_copy(update={"calibration": calibration}))
-    shown = layer(deepness.wrapped(proto, other, nodata=None), image) * 10 / 255
+    shown = layer(deepness.plugin_model(proto, other, nodata=None), image) * 10 / 255
     np.testing.assert_allclose(shown, np.clip(tail.exponent(raw), 0, 10), rtol=0, atol=1e-3)
 
 
 def test_the_plugin_can_read_what_it_is_told(model, model_path):
     proto = onnx.load(model_path)
-    made = onnx.load_from_string(deepness.wrapped(proto, model, nodata=None))
+    made = onnx.load_from_string(deepness.plugin_model(proto, model, nodata=None))
     told = {p.key: json.loads(p.value) for p in made.metadata_props}
     size = deepness.tiling(model.card).size
     assert told["model_type"] == "Regressor" and told["class_names"] == {"0": "anomaly"}
@@ -156,11 +156,11 @@ def test_frames_are_refused(model, model_path):
     proto = onnx.load(model_path)
     framed = replace(model, card=model.card.model_copy(update={"frame": 32, "halo": 28, "stride": 4}))
     with pytest.raises(ModelError, match="frames that have to be blended"):
-        deepness.wrapped(proto, framed, nodata=None)
+        deepness.plugin_model(proto, framed, nodata=None)
 
 
 def test_a_map_that_differs_is_not_exported(model, model_path, monkeypatch):
     proto = onnx.load(model_path)
     monkeypatch.setattr(deepness, "PARITY", -1.0)
     with pytest.raises(ModelError, match="differs by"):
-        deepness.wrapped(proto, model, nodata=None)
+        deepness.plugin_model(proto, model, nodata=None)

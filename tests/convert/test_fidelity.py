@@ -65,15 +65,15 @@ class Noisy:
 
 def test_a_model_is_compared_on_its_held_out_blocks(model_path, tile_set):
     model, sets = runtime.load(model_path, "cpu"), [store.load(tile_set)]
-    train = config.checked(model.card.recipe).train
+    train = config.recipe_of(model.card.recipe).train
     chosen = split(sets, share=train.validation, block=train.block, seed=train.seed)
-    same = fidelity.compared(sets, chosen, model, model)
+    same = fidelity.fidelity(sets, chosen, model, model)
     assert (same.rank_correlation, same.overlap) == (1.0, 1.0)
     held_out = sum(int(sets[s].valid[t].sum()) for s, t in chosen.held_out)
     assert same.pixels == held_out == model.card.calibration.pixels and same.regions > 0
     fidelity.check(same, "int8", "it")
     noisy = replace(model, session=Noisy(model.session, 0.5))
-    worse = fidelity.compared(sets, chosen, model, noisy)
+    worse = fidelity.fidelity(sets, chosen, model, noisy)
     assert worse.rank_correlation < 0.99 and worse.regions == same.regions and worse.score == same.score
     with pytest.raises(ModelError, match="it loses too much as int8"):
         fidelity.check(worse, "int8", "it")

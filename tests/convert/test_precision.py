@@ -35,7 +35,7 @@ def types(proto: onnx.ModelProto, start: str) -> set[int]:
 def test_half_precision_is_that_of_the_network_alone(model_path, tile_set):
     proto = onnx.load(model_path)
     sample = sample_of(tile_set)
-    half = precision.reduced(proto, "fp16", [], "it")
+    half = precision.reduce(proto, "fp16", [], "it")
     assert types(half, "model.") == {TensorProto.FLOAT16}
     assert types(half, "input.") == types(half, "heads.") == {TensorProto.FLOAT}
     for ours, theirs in ((proto.graph.input, half.graph.input), (proto.graph.output, half.graph.output)):
@@ -48,7 +48,7 @@ def test_half_precision_is_that_of_the_network_alone(model_path, tile_set):
 def test_dn_beyond_half_precision_pass(model_path, tile_set):
     proto = onnx.load(model_path)
     sample = sample_of(tile_set)
-    half = precision.reduced(proto, "fp16", [], "it")
+    half = precision.reduce(proto, "fp16", [], "it")
     low = {k: v.copy() for k, v in sample[0].items()}
     low["image"][:, :, :8] = 60_000.0  # 60,001 would be the same in half precision, 70,000 infinite
     high = {k: v.copy() for k, v in low.items()}
@@ -63,7 +63,7 @@ def test_dn_beyond_half_precision_pass(model_path, tile_set):
 def test_integers_are_in_the_layers_between_the_first_and_the_last(model_path, tile_set):
     proto = onnx.load(model_path)
     sample = sample_of(tile_set)
-    less = precision.reduced(proto, "int8", sample, "it")
+    less = precision.reduce(proto, "int8", sample, "it")
     made = {o: n for n in less.graph.node for o in n.output}
     layers = [n for n in less.graph.node if n.op_type == "Conv" and n.input[1].startswith("model.")]
     integers = [
@@ -82,11 +82,11 @@ def test_norms_are_folded_into_convolutions(model_path, tile_set):
     sample = sample_of(tile_set)
     assert "BatchNormalization" in {n.op_type for n in proto.graph.node}
     for kind in ("fp16", "int8"):
-        less = precision.reduced(proto, kind, sample, "it")
+        less = precision.reduce(proto, kind, sample, "it")
         assert "BatchNormalization" not in {n.op_type for n in less.graph.node}
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8"])
 def test_a_closed_form_has_no_network(kind):
     with pytest.raises(ModelError, match=rf"toy has no layers of weights that could be {kind}"):
-        precision.reduced(export.to_onnx(detector("rx"), 3), kind, [], "toy")
+        precision.reduce(export.to_onnx(detector("rx"), 3), kind, [], "toy")

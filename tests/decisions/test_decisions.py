@@ -16,7 +16,7 @@ from rows import changed, grid, layer
 
 from satae import formats
 from satae.decisions import decisions
-from satae.decisions.decisions import Decisions, carry, matched
+from satae.decisions.decisions import Decisions, carry, same_regions
 from satae.errors import ConfigError, OutputError
 from satae.formats import geojson, gpkg
 from satae.gis.layers import SceneLayer
@@ -53,16 +53,16 @@ def test_regions_are_matched_by_the_largest_overlap_one_to_one() -> None:
     old = boxes((0, 0, 10, 10), (0, 0, 10, 8), (30, 0, 40, 10), (60, 0, 62, 2))
     new = boxes((31, 0, 41, 10), (0, 0, 10, 9), (0, 0, 10, 7), (60, 0, 70, 10))
     # 0: 90 / 100 with new 1, 70 / 100 with new 2; 1: 80 / 90 and 70 / 80; 3: 4 / 100 only
-    assert matched(old, new) == [(0, 1), (1, 2), (2, 0)]
-    assert matched(old, new, least=0.04) == [(0, 1), (1, 2), (2, 0), (3, 3)]
-    assert matched(old, new[:0]) == matched(old[:0], new) == []
+    assert same_regions(old, new) == [(0, 1), (1, 2), (2, 0)]
+    assert same_regions(old, new, least=0.04) == [(0, 1), (1, 2), (2, 0), (3, 3)]
+    assert same_regions(old, new[:0]) == same_regions(old[:0], new) == []
 
 
 def test_each_side_is_used_once_and_shares_are_those_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     corners = rng.integers(0, 40, (2, 60, 2))
     old, new = (boxes(*[(x, y, x + 9, y + 7) for x, y in side]) for side in corners)
-    pairs = matched(old, new, least=0.2)
+    pairs = same_regions(old, new, least=0.2)
     share = np.array([[a.intersection(b).area / a.union(b).area for b in new] for a in old])
     assert len(pairs) > 10 and all(len(set(side)) == len(pairs) for side in zip(*pairs, strict=True))
     assert min(share[i, j] for i, j in pairs) >= 0.2

@@ -19,7 +19,7 @@ from scenes import UTM, make_tiles
 from scipy import ndimage
 
 from satae import config
-from satae.decisions.feedback import MARGIN, Heeded, heeded
+from satae.decisions.feedback import MARGIN, Heeded, apply_feedback
 from satae.errors import ConfigError, TilesError
 from satae.grid import Grid
 from satae.inference import runtime
@@ -68,7 +68,7 @@ def test_accepted_pixels_and_a_margin_count_no_more_and_nothing_changes_on_disk(
     complete: TileSet, tmp_path: Path, crs: str
 ) -> None:
     before = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in complete.path.iterdir()}
-    (marked,), told = heeded([complete], both(tmp_path, crs=crs))
+    (marked,), told = apply_feedback([complete], both(tmp_path, crs=crs))
     left, top, right, bottom = ACCEPTED
     gone = burned((left - MARGIN, top - MARGIN, right + MARGIN, bottom + MARGIN))
     assert np.array_equal(whole(marked), whole(complete) & ~gone) and gone.sum() == (12 + 6) * (8 + 6)
@@ -81,7 +81,7 @@ def test_accepted_pixels_and_a_margin_count_no_more_and_nothing_changes_on_disk(
 def test_tiles_with_rejected_regions_weigh_more_and_join_the_calibration(
     complete: TileSet, tmp_path: Path
 ) -> None:
-    (marked,), _ = heeded([complete], both(tmp_path))
+    (marked,), _ = apply_feedback([complete], both(tmp_path))
     plain, chosen = (split.split([s], share=0.2, block=2, seed=0) for s in (complete, marked))
     normal = touched(complete, REJECTED)
     assert {tuple(pair) for pair in chosen.normal} == {(0, t) for t in normal}
@@ -106,7 +106,7 @@ def test_a_learned_tile_with_a_rejected_region_is_part_of_the_calibration_sample
     found = []
     for one in (plain, sets):
         chosen = split.split([one], share=0.2, block=1, seed=0)
-        found.append(calibration.calibrated([one], chosen, Identity()))  # type: ignore[arg-type]
+        found.append(calibration.calibration_of([one], chosen, Identity()))  # type: ignore[arg-type]
     assert found[1].pixels == found[0].pixels + 32 * 32 and found[1].blocks == found[0].blocks + 1
 
 
@@ -122,8 +122,8 @@ def test_accepted_pixels_are_not_in_the_calibration_sample(tmp_path: Path) -> No
         sets, record=sets.record.model_copy(update={"scene": "land", "crs": describe_crs()})
     )
     path = reviewed(tmp_path / "r.gpkg", {"accepted": [(col + 10, row + 10, col + 16, row + 16)]})
-    (marked,), _ = heeded([sets], path)
-    tops = [max(calibration.calibrated([s], chosen, Identity()).pixel.scores) for s in (sets, marked)]  # type: ignore[arg-type]
+    (marked,), _ = apply_feedback([sets], path)
+    tops = [max(calibration.calibration_of([s], chosen, Identity()).pixel.scores) for s in (sets, marked)]  # type: ignore[arg-type]
     assert tops[0] == 1000 and tops[1] <= 1
 
 
@@ -140,7 +140,7 @@ def test_a_tile_of_which_nothing_is_left_is_used_by_neither_side(complete: TileS
     for _, tile in (plain.train[3], plain.held_out[0]):
         row, col = (int(v) for v in complete.index[tile])
         boxes.append((col, row, col + size, row + size))
-    (marked,), _ = heeded([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    (marked,), _ = apply_feedback([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
     chosen = split.split([marked], share=0.2, block=2, seed=0)
     used = set(chosen.train[:, 1]) | set(chosen.calibrating[:, 1])
     assert {plain.train[3, 1], plain.held_out[0, 1]}.isdisjoint(used)
@@ -149,21 +149,21 @@ def test_a_tile_of_which_nothing_is_left_is_used_by_neither_side(complete: TileS
 
 def test_what_is_both_accepted_and_rejected_is_left_out(complete: TileSet, tmp_path: Path) -> None:
     path = reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED], "rejected": [ACCEPTED]})
-    (marked,), _ = heeded([complete], path)
+    (marked,), _ = apply_feedback([complete], path)
     assert marked.heed.normal == ()
 
 
 def test_decisions_on_other_scenes_are_counted_and_change_nothing(complete: TileSet, tmp_path: Path) -> None:
-    (same,), told = heeded([complete], both(tmp_path, scene="elsewhere"))
+    (same,), told = apply_feedback([complete], both(tmp_path, scene="elsewhere"))
     assert same is complete and told.elsewhere == 2 and told.accepted == told.rejected == 0
     assert "2 decisions lie in other scenes" in told.lines[0]
-    assert heeded([complete], None) == ([complete], Heeded()) and Heeded().lines == []
+    assert apply_feedback([complete], None) == ([complete], Heeded()) and Heeded().lines == []
 
 
 def test_a_scene_without_a_crs_cannot_be_compared(tmp_path: Path) -> None:
     toy_tiles = make_tiles(toy())
     with pytest.raises(ConfigError, match="states no CRS"):
-        heeded([toy_tiles], both(tmp_path, scene="made"))
+        apply_feedback([toy_tiles], both(tmp_path, scene="made"))
 
 
 def test_a_run_is_resumed_with_the_same_decisions_only(tile_set: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_run_is_resumed_with_the_same_decisions_only(tile_set: Path, tmp_path:
         None, ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]
     )
     plain = store.load(tile_set)
-    (marked,), _ = heeded([plain], both(tmp_path))
+    (marked,), _ = apply_feedback([plain], both(tmp_path))
     out, run = tmp_path / "model.onnx", tmp_path / "runs" / "model"
     result = training.train([marked], recipe, out, run, device="cpu")
     assert result.card.feedback == {"accepted": 1, "rejected": 1}
@@ -183,7 +183,7 @@ def test_a_run_is_resumed_with_the_same_decisions_only(tile_set: Path, tmp_path:
 def test_what_is_masked_has_no_say_in_what_is_learned(tile_set: Path, tmp_path: Path) -> None:
     """Whatever the accepted pixels hold, normaliser and weights come out the same, bit for bit."""
     plain = store.load(tile_set)
-    (marked,), _ = heeded([plain], reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED]}))
+    (marked,), _ = apply_feedback([plain], reviewed(tmp_path / "r.gpkg", {"accepted": [ACCEPTED]}))
     other = np.where(marked.valid[:, None], marked.images, 9999).astype(marked.images.dtype)
     found = []
     for images in (marked.images, other):
@@ -202,6 +202,6 @@ def test_what_is_masked_has_no_say_in_what_is_learned(tile_set: Path, tmp_path: 
 def test_masked_tiles_are_those_a_dilated_mask_gives(complete: TileSet, tmp_path: Path) -> None:
     """A region of two parts at the edge of the scene, against morphology."""
     boxes = [(0, 0, 7, 5), (9, 3, 20, 12)]
-    (marked,), _ = heeded([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
+    (marked,), _ = apply_feedback([complete], reviewed(tmp_path / "r.gpkg", {"accepted": boxes}))
     grown = ndimage.binary_dilation(burned(boxes[0]) | burned(boxes[1]), np.ones((2 * MARGIN + 1,) * 2))
     assert np.array_equal(whole(marked), whole(complete) & ~grown)

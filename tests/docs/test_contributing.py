@@ -67,7 +67,7 @@ def test_the_skeletons_train_nothing_but_fit_score_and_export(monkeypatch):
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     theirs = session.run(["anomaly_map"], {"image": dn.numpy(), "valid": valid.numpy()})[0]
     assert np.abs(theirs - heat.numpy()).max() <= export.PARITY * np.ptp(heat.numpy())
-    assert config.checked(models.suits("tiny")).objective.trim == 0.97
+    assert config.recipe_of(models.suits("tiny")).objective.trim == 0.97
 
 
 def test_the_recipe_of_the_skeleton_is_one(tmp_path):
@@ -112,7 +112,7 @@ def test_the_format_of_the_skeleton_is_chosen_and_writes(monkeypatch, tmp_path):
     assert line
     added = eval(f"{{{line[1]}}}", {"Format": Format, "table": table})
     monkeypatch.setattr(formats, "FORMATS", formats.FORMATS | added)
-    chosen = formats.chosen(tmp_path / "out.csv", grid().crs)
+    chosen = formats.format_of(tmp_path / "out.csv", grid().crs)
     chosen.write(tmp_path / "out.csv", "out.csv", [layer(grid(), scores=(3.0, 5.0))], CREATED)
     first, *rows = (tmp_path / "out.csv").read_text().splitlines()
     assert first.startswith("rank,score,p_value") and [row[:4] for row in rows] == ["1,5.", "2,3."]

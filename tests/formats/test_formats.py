@@ -161,11 +161,11 @@ def test_a_result_is_replaced_in_one_step_and_only_where_that_was_asked_for(
 @pytest.mark.parametrize("name", ["a.shp", "a", "a.json"])
 def test_unknown_suffixes_are_refused_with_those_there_are(name: str) -> None:
     with pytest.raises(ConfigError, match=r"no format has the suffix '.*'; there are .gpkg, .geojson, "):
-        formats.chosen(Path(name), None)
+        formats.format_of(Path(name), None)
 
 
 def test_suffixes_in_capitals_are_known() -> None:
-    assert formats.chosen(Path("A.GEOJSON"), grid().crs) is FORMATS[".geojson"]
+    assert formats.format_of(Path("A.GEOJSON"), grid().crs) is FORMATS[".geojson"]
 
 
 MARS = "+proj=eqc +a=3396190 +b=3396190 +units=m"
@@ -175,15 +175,15 @@ MARS = "+proj=eqc +a=3396190 +b=3396190 +units=m"
 def test_geojson_of_what_has_no_place_on_earth_is_refused_before_any_work(crs: str | None, why: str) -> None:
     wkt = grid(crs).crs
     with pytest.raises(ConfigError, match=rf"{why}.*choose --out with .gpkg"):
-        formats.chosen(Path("a.geojson"), wkt)
-    assert formats.chosen(Path("a.fgb"), wkt) is FORMATS[".fgb"]
+        formats.format_of(Path("a.geojson"), wkt)
+    assert formats.format_of(Path("a.fgb"), wkt) is FORMATS[".fgb"]
 
 
 def test_parquet_without_pyarrow_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setattr("satae.formats.geoparquet.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'satae\[parquet\]'"):
-        formats.chosen(Path("a.parquet"), grid().crs)
+        formats.format_of(Path("a.parquet"), grid().crs)
 
 
 def test_geojson_is_as_rfc_7946_has_it(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_flatgeobuf_has_an_index(tmp_path: Path) -> None:
 
 
 def test_a_place_is_given_as_geometry_and_bbox() -> None:
-    found = geojson.located(
+    found = geojson.feature_geometry(
         shapely.box(*grid().footprint().min(0), *grid().footprint().max(0)), str(grid().crs)
     )
     assert found["geometry"]["type"] == "Polygon" and found["bbox"][0] == pytest.approx(9, abs=0.01)

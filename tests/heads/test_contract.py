@@ -13,7 +13,7 @@ from satae import heads, models
 from satae.config import HeadSettings
 from satae.detector.graph import Input
 from satae.errors import ConfigError
-from satae.heads import View, apportioned
+from satae.heads import View, apportion
 from satae.nn.normalize import Normalizer
 
 RIDGE = 0.02
@@ -183,7 +183,7 @@ def test_a_head_is_not_fitted_to_what_is_not_chosen_in_the_same_tile(head: Named
 def test_an_error_is_shared_out_in_proportion_and_evenly_where_nothing_differs():
     error = torch.tensor([6.0, 6.0]).reshape(1, 1, 1, 2)
     squares = torch.tensor([[1.0, 0.0], [2.0, 0.0]]).reshape(1, 2, 1, 2)
-    assert apportioned(error, squares).reshape(2, 2).tolist() == [[2, 3], [4, 3]]
+    assert apportion(error, squares).reshape(2, 2).tolist() == [[2, 3], [4, 3]]
 
 
 def test_an_unknown_score_is_refused_with_those_there_are():

@@ -75,7 +75,7 @@ class Framed:
     frame, stride, halo = FRAME, STEP, FRAME - STEP
 
     def anomaly_map(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
-        heat = frames.blended(spread, image, valid, FRAME, STEP)[0][:, 0]
+        heat = frames.blend(spread, image, valid, FRAME, STEP)[0][:, 0]
         return np.where(valid, heat, np.nan)
 
 
@@ -102,7 +102,7 @@ def test_a_window_of_any_size_gives_its_part_of_the_map():
 def test_the_control_without_the_shared_halo_is_another_map():
     image, valid = holed(48, 56)
     out = stitched(Memory(image, valid), Framed())
-    wrong = frames.blended(spread, image[None], valid[None], FRAME, FRAME)[0][0, 0]
+    wrong = frames.blend(spread, image[None], valid[None], FRAME, FRAME)[0][0, 0]
     assert not np.allclose(np.where(valid, wrong, np.nan), out, rtol=1e-2, equal_nan=True)
 
 
@@ -134,16 +134,16 @@ def test_frames_without_a_valid_pixel_are_not_run_and_pixels_of_none_are_zero():
 
     valid = np.zeros((1, 64, 64), bool)
     valid[0, 20, 40] = True
-    heat, bands = frames.blended(run, np.ones((1, 3, 64, 64)), valid, FRAME, STEP)
+    heat, bands = frames.blend(run, np.ones((1, 3, 64, 64)), valid, FRAME, STEP)
     assert len(seen) == 4 and all(seen)
     assert heat.shape == (1, 1, 64, 64) and bands.shape == (1, 3, 64, 64)
     assert heat[0, 0, 20, 40] == 1 and np.count_nonzero(heat) == 1
 
 
 def test_an_image_smaller_than_a_frame_or_without_a_valid_pixel_has_a_map():
-    heat, _ = frames.blended(spread, np.ones((2, 1, 5, 7)), np.ones((2, 5, 7), bool), FRAME, STEP)
+    heat, _ = frames.blend(spread, np.ones((2, 1, 5, 7)), np.ones((2, 5, 7), bool), FRAME, STEP)
     assert heat.shape == (2, 1, 5, 7) and np.allclose(heat, 1)
-    nothing, _ = frames.blended(spread, np.ones((1, 1, 32, 32)), np.zeros((1, 32, 32), bool), FRAME, STEP)
+    nothing, _ = frames.blend(spread, np.ones((1, 1, 32, 32)), np.zeros((1, 32, 32), bool), FRAME, STEP)
     assert (nothing == 0).all()
 
 
@@ -156,7 +156,7 @@ def test_an_emptier_frame_counts_less():
     def run(images: np.ndarray, masks: np.ndarray) -> list[np.ndarray]:
         return [masks.mean(axis=(1, 2), keepdims=True)[:, None] * np.ones((1, 1, 16, 16), np.float32)]
 
-    heat = frames.blended(run, image, valid, FRAME, STEP)[0][0, 0, 0, 12]
+    heat = frames.blend(run, image, valid, FRAME, STEP)[0][0, 0, 0, 12]
     along = np.sin(np.pi * (np.array([12, 4]) + 0.5) / 16) ** 2
     shares = np.array([1.0, 9 / 16])
     assert heat == pytest.approx((along * shares**2).sum() / (along * shares).sum())

@@ -32,7 +32,7 @@ def same_weights(one: Trained, other: Trained) -> bool:
 def kind_of(name: str) -> list[str]:
     """Settings of a quick run of another architecture."""
     shrunk = [f"model.params.{key}={value}" for key, value in small(models.MODELS, name).items()]
-    suits = presets.settled(config.load(None, [f"model.name={name}"]), 3, None)
+    suits = presets.complete_recipe(config.load(None, [f"model.name={name}"]), 3, None)
     terms = f"objective.terms={json.dumps(suits.objective.terms)}"
     return [
         f"model.name={name}",

@@ -139,8 +139,8 @@ def test_the_same_seed_builds_the_same_weights(net: str):
 
 @NETS
 def test_what_suits_an_architecture_is_a_recipe(net: str):
-    suits = config.checked(models.suits(net))
-    settled = presets.settled(config.load(None, [f"model.name={net}"]), 4, 10.0)
+    suits = config.recipe_of(models.suits(net))
+    settled = presets.complete_recipe(config.load(None, [f"model.name={net}"]), 4, 10.0)
     assert settled.model.name == net and settled.input == suits.input and settled.objective == suits.objective
 
 
@@ -168,7 +168,7 @@ def test_an_unknown_architecture_is_refused_with_those_there_are():
 
 @NETS
 def test_an_unknown_parameter_is_refused_with_those_there_are(net: str):
-    names = list(models.resolved(net, {}))
+    names = list(models.all_params(net, {}))
     have = rf"it has .*{names[0]}" if names else "it has none"
     with pytest.raises(ConfigError, match=rf"model.params.depht: {net} has no such parameter; {have}"):
         models.build(net, 3, {"depht": 3})

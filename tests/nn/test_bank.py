@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from satae.nn import bank
-from satae.nn.bank import Bank, drawn, picked
+from satae.nn.bank import Bank, random_share, vectors_at
 
 
 def vectors(n: int = 300, d: int = 4, seed: int = 0) -> torch.Tensor:
@@ -72,16 +72,16 @@ def test_a_cover_is_at_most_twice_as_wide_as_the_best_one():
 
 def test_a_small_sample_is_drawn_whole_and_in_order():
     parts = [vectors(50, seed=s) for s in range(3)]
-    assert torch.equal(drawn(parts, 0), torch.cat(parts))
+    assert torch.equal(random_share(parts, 0), torch.cat(parts))
 
 
 @pytest.mark.parametrize("size", [1, 37, 500])
 def test_a_large_sample_is_drawn_evenly_and_repeatably(monkeypatch, size: int):
     monkeypatch.setattr(bank, "DRAWN", 1_000)
     ordered = torch.arange(20_000.0)[:, None]
-    kept = drawn(ordered.split(size), 0)
-    assert len(kept) == 1_000 and torch.equal(kept, drawn(ordered.split(size), 0))
-    assert not torch.equal(kept, drawn(ordered.split(size), 1))
+    kept = random_share(ordered.split(size), 0)
+    assert len(kept) == 1_000 and torch.equal(kept, random_share(ordered.split(size), 0))
+    assert not torch.equal(kept, random_share(ordered.split(size), 1))
     assert (kept.diff(dim=0) > 0).all()
     tenths = np.histogram(kept, bins=10, range=(0, 20_000))[0]
     assert tenths.min() > 60 and tenths.max() < 145
@@ -89,10 +89,10 @@ def test_a_large_sample_is_drawn_evenly_and_repeatably(monkeypatch, size: int):
 
 def test_an_empty_sample_is_refused():
     with pytest.raises(ValueError, match="empty"):
-        drawn([], 0)
+        random_share([], 0)
 
 
 def test_picked_are_the_vectors_of_chosen_pixels_in_order():
     features, chosen = torch.arange(24.0).reshape(1, 2, 3, 4), torch.zeros(1, 1, 3, 4)
     chosen[0, 0, 0, 1] = chosen[0, 0, 2, 3] = 1
-    assert picked(features, chosen).tolist() == [[1, 13], [11, 23]]
+    assert vectors_at(features, chosen).tolist() == [[1, 13], [11, 23]]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectors import mask
 
-from satae.nn.surroundings import EIGHT, felt, means, moved, odd, rings, sectors, total
+from satae.nn.surroundings import EIGHT, means, odd, rings, sectors, shift, spread_nan, total
 
 HEIGHT, WIDTH = 15, 18
 
@@ -98,8 +98,8 @@ def test_where_nothing_is_valid_the_mean_is_what_is_given():
 @pytest.mark.parametrize("step", [(0, 0), (2, 0), (0, -3), (-1, 4), (20, 0)])
 def test_moved_is_what_lies_so_far_away(step: tuple[int, int]):
     z = torch.randn(1, 1, HEIGHT, WIDTH)
-    found, other = moved(z, [step, (1, -2)], beyond=9.0)
-    assert torch.equal(other, moved(z, [(1, -2)], beyond=9.0)[0])
+    found, other = shift(z, [step, (1, -2)], beyond=9.0)
+    assert torch.equal(other, shift(z, [(1, -2)], beyond=9.0)[0])
     for r in range(HEIGHT):
         for c in range(WIDTH):
             p, q = r + step[0], c + step[1]
@@ -117,6 +117,6 @@ def test_odd_is_the_nearest_odd_number_and_of_two_the_larger(size: float, expect
 
 def test_what_was_compared_is_felt():
     out, z = torch.ones(1, 1, 2, 2), torch.randn(1, 3, 2, 2)
-    assert torch.equal(felt(out, z), out)
+    assert torch.equal(spread_nan(out, z), out)
     z[0, 1, 0, 1] = torch.nan
-    assert torch.isnan(felt(out, z)).flatten().tolist() == [False, True, False, False]
+    assert torch.isnan(spread_nan(out, z)).flatten().tolist() == [False, True, False, False]

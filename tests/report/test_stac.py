@@ -227,14 +227,14 @@ def test_an_item_is_cut_at_the_antimeridian() -> None:
 def test_training_scenes_without_a_place_give_no_geometry(model: runtime.Model) -> None:
     scenes = [scene.model_copy(update={"gsd_m": None}) for scene in model.card.scenes]
     lost = replace(model, card=model.card.model_copy(update={"scenes": scenes}))
-    found = stac.learned(lost, "./model.onnx")
+    found = stac.model_item(lost, "./model.onnx")
     checked(found)
     assert found["geometry"] is None and "bbox" not in found
 
 
 def test_settings_without_end_are_null(model: runtime.Model) -> None:
     recipe = model.card.recipe | {"far": {"away": np.inf}}
-    found = stac.learned(replace(model, card=model.card.model_copy(update={"recipe": recipe})), "./m.onnx")
+    found = stac.model_item(replace(model, card=model.card.model_copy(update={"recipe": recipe})), "./m.onnx")
     assert found["properties"]["mlm:hyperparameters"]["far"] == {"away": None}
 
 

@@ -37,7 +37,7 @@ def rx_file(shared: Shared, tile_set: Path) -> Path:
 
 
 def other_of(shared: Shared, tile_set: Path) -> Baseline:
-    return baseline.opened(rx_file(shared, tile_set), "cpu", 1)
+    return baseline.open_baseline(rx_file(shared, tile_set), "cpu", 1)
 
 
 def test_p_is_that_of_the_largest_score_when_the_baseline_scores_alone(
@@ -101,7 +101,7 @@ def test_a_named_baseline_is_what_train_would_make_of_the_scenes_tiles(
     scene: Scene, tile_set: Path, shared: Shared
 ) -> None:
     other = other_of(shared, tile_set)
-    made = fitting.fitted("rx_shrunk", [scene], tile_set.parent, size=32, device="cpu", workers=1)
+    made = fitting.fit_baseline("rx_shrunk", [scene], tile_set.parent, size=32, device="cpu", workers=1)
     assert made.name == "rx_shrunk" and made.model.card.calibration == other.model.card.calibration
 
 
@@ -110,7 +110,9 @@ def test_without_tiles_they_are_cut_and_removed(
 ) -> None:
     other = other_of(shared, tile_set)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    made = fitting.fitted("rx_shrunk", [scene, scene], tmp_path / "none", size=32, device="cpu", workers=1)
+    made = fitting.fit_baseline(
+        "rx_shrunk", [scene, scene], tmp_path / "none", size=32, device="cpu", workers=1
+    )
     assert made.model.card.calibration == other.model.card.calibration
     assert list(tmp_path.iterdir()) == []
 
@@ -130,7 +132,7 @@ def test_what_is_neither_a_file_nor_an_architecture_is_refused_with_what_there_i
     scene: Scene, tmp_path: Path
 ) -> None:
     with pytest.raises(ConfigError, match="--baseline magic is neither a model file nor an arch") as caught:
-        fitting.fitted("magic", [scene], tmp_path, size=32, device="cpu", workers=1)
+        fitting.fit_baseline("magic", [scene], tmp_path, size=32, device="cpu", workers=1)
     assert all(name in str(caught.value) for name in models.NAMES)
 
 

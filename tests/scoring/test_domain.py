@@ -36,7 +36,7 @@ def foreign_scene(make_scene: MakeScene, landscape: synthetic.Synthetic) -> Scen
 
 def judged(scene: Scene, model: runtime.Model, folder: Path) -> shift.Verdict:
     """The verdict on a scene after a scan of it."""
-    return shift.judged(passed(scene, model, folder), model)
+    return shift.verdict_on(passed(scene, model, folder), model)
 
 
 def test_the_training_scene_is_of_its_own_kind(

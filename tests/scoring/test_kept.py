@@ -152,5 +152,5 @@ def test_the_sample_of_the_domain_is_not_read_again(
 ) -> None:
     kept = kept_of(scene, model, tmp_path)
     with counted_reads(scene, monkeypatch) as windows:
-        assert domain.judged(kept, model).domain == "same"
+        assert domain.verdict_on(kept, model).domain == "same"
     assert windows == []

@@ -25,7 +25,7 @@ def result(*scenes: SceneResult, baseline: str | None = None, drawn: int = 0) ->
 
 
 def test_things_are_counted_in_english() -> None:
-    assert [summary.counted(n, "anomaly") for n in (0, 1, 2)] == ["0 anomalies", "1 anomaly", "2 anomalies"]
+    assert [summary.quantity(n, "anomaly") for n in (0, 1, 2)] == ["0 anomalies", "1 anomaly", "2 anomalies"]
 
 
 def test_lines_name_all_that_was_written_and_how_far_the_baseline_agrees() -> None:

@@ -233,7 +233,7 @@ def test_a_scene_that_a_tile_set_remembers_is_described_the_same(make_scene, tmp
     paths = [make_scene(NOISE, name="a1.tif"), make_scene(NOISE + 1, name="a2.tif")]
     scene = describe(paths, bands=[4, 1, 3], limits=Limits(nodata=5.0))
     record = cut(scene, tmp_path / "out", Cut(64)).record
-    assert tiling.described_again(record) == scene
+    assert tiling.scene_again(record) == scene
 
 
 @pytest.mark.parametrize("how", [{"size": 7}, {"size": 5000}, {"overlap": 64}, {"overlap": -1}, {"min_valid": 1.5},

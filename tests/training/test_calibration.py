@@ -19,7 +19,7 @@ from satae.inference.regions import regions
 from satae.inference.scan import scan
 from satae.scoring.rule import Far
 from satae.tiles import split
-from satae.training.calibration import calibrated, cross_calibrated
+from satae.training.calibration import calibration_of, pooled_calibration
 
 
 def whole(source: Any, model: runtime.Model) -> np.ndarray:
@@ -42,7 +42,7 @@ def test_the_sample_is_the_scan_of_the_scene_at_the_held_out_pixels(complete, sc
         kept[complete.window(int(tile)).slices(Window(0, 0, *kept.shape))] = True
     scores = whole(scene, model)[kept[:256, :320]]
     expected = calibrate.fit(scores[np.isfinite(scores)])
-    found = calibrated([complete], chosen, model).pixel
+    found = calibration_of([complete], chosen, model).pixel
     assert found.n == expected.n
     assert np.allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
 
@@ -53,7 +53,7 @@ def test_tile_maxima_are_those_of_the_held_out_tiles(complete, model):
     where = [complete.window(int(t)).within(complete.grid.window) for _, t in chosen.held_out]
     parts = [scores[w.slices(complete.grid.window)] for w in where]
     expected = calibrate.fit([np.nanmax(p) for p in parts if np.isfinite(p).any()])
-    found = calibrated([complete], chosen, model).tile
+    found = calibration_of([complete], chosen, model).tile
     assert found.n == expected.n and np.allclose(found.scores, expected.scores, rtol=1e-4, atol=1e-4)
 
 
@@ -67,7 +67,7 @@ def background(side: int, seed: int, width: float) -> np.ndarray:
 def calibration(scores: np.ndarray) -> Calibration:
     tiles = make_tiles(scores[None], size=64)
     chosen = split.split([tiles], share=0.5, block=4, seed=0)
-    return calibrated([tiles], chosen, Identity())  # type: ignore[arg-type]
+    return calibration_of([tiles], chosen, Identity())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("width", "size"), [(0, 1), (1.5, 1), (1.5, 4), (3, 1), (3, 4)])
@@ -115,7 +115,7 @@ def test_folds_together_are_one_sample_of_all_their_blocks():
     one = split.split([tiles], share=0.5, block=1, seed=0)
     other = dataclasses.replace(one, train=one.held_out, held_out=one.train)
     model = Identity()
-    both = cross_calibrated([tiles], [(one, model), (other, model)])  # type: ignore[list-item]
+    both = pooled_calibration([tiles], [(one, model), (other, model)])  # type: ignore[list-item]
     assert both.blocks == 64 and both.pixels == 512**2
     expected = calibrate.fit(background(512, 0, 1.5))
     assert both.pixel.scores == expected.scores and both.pixel.exponents == expected.exponents
@@ -125,7 +125,7 @@ def test_invalid_pixels_are_not_in_the_sample():
     scores, valid = background(512, 0, 1.5), np.random.default_rng(0).random((512, 512)) < 0.5
     tiles = make_tiles(np.where(valid, scores, 1e9).astype(np.float32)[None], valid, size=64)
     chosen = split.split([tiles], share=0.5, block=2, seed=0)
-    found = calibrated([tiles], chosen, Identity())  # type: ignore[arg-type]
+    found = calibration_of([tiles], chosen, Identity())  # type: ignore[arg-type]
     assert max(found.pixel.scores) < 100
     assert found.pixels == found.pixel.n == sum(int(tiles.valid[t].sum()) for _, t in chosen.held_out)
 
@@ -134,7 +134,7 @@ def test_a_sample_over_the_limit_takes_blocks_of_every_scene(monkeypatch):
     sets = [make_tiles(background(512, s, 1.5)[None] + 100 * s, size=64) for s in range(2)]
     chosen = split.split(sets, share=0.5, block=1, seed=0)
     monkeypatch.setattr("satae.training.calibration.SAMPLE_PIXELS", 20 * 64 * 64)
-    found = calibrated(sets, chosen, Identity())  # type: ignore[arg-type]
+    found = calibration_of(sets, chosen, Identity())  # type: ignore[arg-type]
     assert found.blocks == 21
     assert 0.2 < found.pixel.p(50.0) < 0.8
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from satae.config import CorruptSettings
-from satae.training.corrupt import corrupted
+from satae.training.corrupt import corrupt
 
 SCALES = torch.tensor([0.1, 1.0, 50.0])[:, None, None]
 
@@ -19,17 +19,17 @@ def tiles() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_nothing_is_done_unasked():
     x, valid = tiles()
-    assert corrupted(x, valid, CorruptSettings(), (0,)) is x
+    assert corrupt(x, valid, CorruptSettings(), (0,)) is x
 
 
 def test_the_same_key_gives_the_same_and_another_other_draws():
     x, valid = tiles()
     how = CorruptSettings(gaussian=0.3, masking=0.1, salt=0.1)
     torch.manual_seed(1)
-    one = corrupted(x, valid, how, (0, 7, 2, 3))
+    one = corrupt(x, valid, how, (0, 7, 2, 3))
     torch.manual_seed(2)
-    assert torch.equal(one, corrupted(x, valid, how, (0, 7, 2, 3)))
-    assert not torch.equal(one, corrupted(x, valid, how, (0, 7, 2, 4)))
+    assert torch.equal(one, corrupt(x, valid, how, (0, 7, 2, 3)))
+    assert not torch.equal(one, corrupt(x, valid, how, (0, 7, 2, 4)))
 
 
 def test_what_torch_draws_next_is_as_if_nothing_had_been_corrupted():
@@ -37,27 +37,27 @@ def test_what_torch_draws_next_is_as_if_nothing_had_been_corrupted():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    corrupted(x, valid, CorruptSettings(gaussian=0.3, masking=0.1, salt=0.1), (0,))
+    corrupt(x, valid, CorruptSettings(gaussian=0.3, masking=0.1, salt=0.1), (0,))
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_noise_is_in_units_of_each_channel():
     x, valid = tiles()
-    noise = (corrupted(x, valid, CorruptSettings(gaussian=0.5), (0,)) - x).double()
+    noise = (corrupt(x, valid, CorruptSettings(gaussian=0.5), (0,)) - x).double()
     assert noise.std(dim=(0, 2, 3)).numpy() == pytest.approx(0.5 * SCALES.flatten().numpy(), rel=0.03)
     assert (noise.mean(dim=(0, 2, 3)) / SCALES.flatten()).abs().max() < 0.02
 
 
 def test_masking_puts_so_many_numbers_to_0():
     x, valid = tiles()
-    changed = corrupted(x, valid, CorruptSettings(masking=0.3), (0,))
+    changed = corrupt(x, valid, CorruptSettings(masking=0.3), (0,))
     hit = changed != x
     assert float(hit.float().mean()) == pytest.approx(0.3, abs=0.01) and (changed[hit] == 0).all()
 
 
 def test_salt_and_pepper_are_the_ends_of_each_channel():
     x, valid = tiles()
-    changed = corrupted(x, valid, CorruptSettings(salt=0.2), (0,))
+    changed = corrupt(x, valid, CorruptSettings(salt=0.2), (0,))
     for channel in range(3):
         here, low, high = changed[:, channel], x[:, channel].min(), x[:, channel].max()
         for end in (low, high):
@@ -71,11 +71,11 @@ def test_what_lies_under_the_mask_has_no_say_in_the_scales():
     valid[..., :10] = 0
     wild = torch.where(valid > 0.5, x, 1e9)
     how = CorruptSettings(gaussian=0.3, salt=0.1)
-    one, other = (corrupted(z, valid, how, (0,)) for z in (x, wild))
+    one, other = (corrupt(z, valid, how, (0,)) for z in (x, wild))
     good = (valid > 0.5).expand_as(x)
     assert torch.equal(one[good], other[good])
 
 
 def test_a_batch_without_a_valid_pixel_stays_finite():
     x, valid = tiles()
-    assert corrupted(x, 0 * valid, CorruptSettings(gaussian=1, salt=0.5), (0,)).isfinite().all()
+    assert corrupt(x, 0 * valid, CorruptSettings(gaussian=1, salt=0.5), (0,)).isfinite().all()

@@ -3,7 +3,7 @@
 import numpy as np
 from scenes import make_tiles
 
-from satae.training.learned import learned
+from satae.training.learned import training_domain
 
 
 def test_what_was_learned_are_the_quantiles_of_the_training_pixels() -> None:
@@ -11,6 +11,6 @@ def test_what_was_learned_are_the_quantiles_of_the_training_pixels() -> None:
     valid = np.random.default_rng(2).random((128, 160)) > 0.2
     sets = make_tiles(image, valid)
     where = np.array([(0, t) for t in range(len(sets))])
-    domain = learned([sets], where)
+    domain = training_domain([sets], where)
     assert domain.pixels == valid.sum() and domain.levels == [0.05, 0.25, 0.5, 0.75, 0.95]
     assert np.allclose(domain.quantiles, np.quantile(image[:, valid], domain.levels, axis=1).T)

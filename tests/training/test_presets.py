@@ -13,7 +13,7 @@ from satae.errors import ConfigError
 from satae.heads import SCORES
 from satae.models import MODELS
 from satae.training import presets
-from satae.training.presets import preset, settled
+from satae.training.presets import complete_recipe, preset
 
 SCENES = pytest.mark.parametrize("bands", [1, 3, 4, 13, 16, 17, 224])
 
@@ -31,7 +31,7 @@ def leaves(values: Any) -> list[Any]:
 @SCENES
 @pytest.mark.parametrize("gsd", [None, 0.5, 10.0])
 def test_nothing_stays_open_and_all_of_it_can_be_built(bands: int, gsd: float | None):
-    found = settled(Recipe(), bands, gsd)
+    found = complete_recipe(Recipe(), bands, gsd)
     everything = found.model_dump()
     assert set(everything) == set(Recipe.model_fields)
     open_ones = {key for key, value in everything["train"].items() if value == AUTO} - {"precision"}
@@ -43,16 +43,16 @@ def test_nothing_stays_open_and_all_of_it_can_be_built(bands: int, gsd: float | 
 
 @SCENES
 def test_a_settled_recipe_settles_to_itself(bands: int):
-    found = settled(Recipe(), bands, 10.0)
-    assert settled(found, bands, 10.0) == found
-    assert settled(config.checked(found.model_dump()), 1, None) == found
+    found = complete_recipe(Recipe(), bands, 10.0)
+    assert complete_recipe(found, bands, 10.0) == found
+    assert complete_recipe(config.recipe_of(found.model_dump()), 1, None) == found
 
 
 @SCENES
 def test_the_kind_of_scene_chooses_the_preset(bands: int):
     start = preset(bands, None)
     assert start is (presets.HYPERSPECTRAL if bands >= 17 else presets.OBJECTS)
-    found = settled(Recipe(), bands, None)
+    found = complete_recipe(Recipe(), bands, None)
     assert found.model.name == start["model"]["name"]
     for group in ("map", "train", "input"):
         chosen = getattr(found, group)
@@ -72,12 +72,14 @@ def test_the_kind_of_scene_chooses_the_preset(bands: int):
 def test_coarse_pixels_are_searched_for_areas(bands: int, gsd: float | None, expected: str):
     start = getattr(presets, expected)
     assert preset(bands, gsd) is start
-    assert settled(Recipe(), bands, gsd).model.name == start["model"]["name"]
+    assert complete_recipe(Recipe(), bands, gsd).model.name == start["model"]["name"]
 
 
 @pytest.mark.parametrize("target", ["target.size_m=60", "target.size_px=4"])
 def test_whoever_names_a_target_looks_for_objects_on_coarse_pixels_too(target: str):
-    assert settled(config.load(None, [target]), 5, 20.0).model.name == presets.OBJECTS["model"]["name"]
+    assert (
+        complete_recipe(config.load(None, [target]), 5, 20.0).model.name == presets.OBJECTS["model"]["name"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,8 +87,8 @@ def test_whoever_names_a_target_looks_for_objects_on_coarse_pixels_too(target: s
 )
 def test_the_recipes_in_configs_are_the_presets(name: str, bands: int, gsd: float | None):
     path = Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml"
-    written, own = settled(config.load(path), bands, gsd), settled(Recipe(), bands, gsd)
-    written_params, own_params = (models.resolved(r.model.name, r.model.params) for r in (written, own))
+    written, own = complete_recipe(config.load(path), bands, gsd), complete_recipe(Recipe(), bands, gsd)
+    written_params, own_params = (models.all_params(r.model.name, r.model.params) for r in (written, own))
     assert written_params == own_params
     same = {"model": own.model}
     assert written.model_copy(update=same) == own
@@ -98,10 +100,10 @@ def test_auto_and_absent_are_the_same(bands: int):
         f"{key}={AUTO}"
         for key in ("model.name", "input.ridge", "score", "map.blur", "train.epochs", "target")
     ]
-    assert settled(config.load(None, changes), bands, None) == settled(Recipe(), bands, None)
-    assert settled(config.load(None, ["model=auto", "objective=auto"]), bands, None) == settled(
-        Recipe(), bands, None
-    )
+    assert complete_recipe(config.load(None, changes), bands, None) == complete_recipe(Recipe(), bands, None)
+    assert complete_recipe(
+        config.load(None, ["model=auto", "objective=auto"]), bands, None
+    ) == complete_recipe(Recipe(), bands, None)
 
 
 def rank_differently(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +114,7 @@ def rank_differently(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_defaults(monkeypatch):
     rank_differently(monkeypatch)
-    found, suits = settled(Recipe(), 4, None), models.suits("ring")
+    found, suits = complete_recipe(Recipe(), 4, None), models.suits("ring")
     assert found.model.params == {"hidden": 7, "target_px": 9.0}
     assert found.input.ridge == 0.5 != suits["input"]["ridge"]
     assert found.train.learning_rate == 0.1 != suits["train"]["learning_rate"]
@@ -124,9 +126,9 @@ def test_the_preset_goes_before_what_suits_the_architecture_and_that_before_the_
 def test_the_target_goes_before_the_preset_and_the_recipe_before_all(monkeypatch):
     rank_differently(monkeypatch)
     target = ["target.size_px=3"]
-    assert settled(config.load(None, target), 4, None).model.params["target_px"] == 3
+    assert complete_recipe(config.load(None, target), 4, None).model.params["target_px"] == 3
     explicit = [*target, "model.params.target_px=7", "input.ridge=0.25", "score=mae", "objective.trim=1"]
-    found = settled(config.load(None, explicit), 4, None)
+    found = complete_recipe(config.load(None, explicit), 4, None)
     assert found.model.params == {"hidden": 7, "target_px": 7}
     assert found.input.ridge == 0.25 and names(found) == ["mae"] and found.objective.trim == 1
 
@@ -134,13 +136,13 @@ def test_the_target_goes_before_the_preset_and_the_recipe_before_all(monkeypatch
 def test_a_value_that_is_given_stays_though_it_is_the_default(monkeypatch):
     rank_differently(monkeypatch)
     default = Recipe().input.ridge
-    assert settled(config.load(None, [f"input.ridge={default}"]), 4, None).input.ridge == default
+    assert complete_recipe(config.load(None, [f"input.ridge={default}"]), 4, None).input.ridge == default
 
 
 @pytest.mark.parametrize("name", models.NAMES)
 def test_a_named_architecture_takes_nothing_from_the_preset(name: str, monkeypatch: pytest.MonkeyPatch):
     rank_differently(monkeypatch)
-    found = settled(config.load(None, [f"model.name={name}"]), 4, None)
+    found = complete_recipe(config.load(None, [f"model.name={name}"]), 4, None)
     suits = models.suits(name)
     assert found.model.name == name and found.model.params == {}
     assert found.input.ridge == suits.get("input", {}).get("ridge", Recipe().input.ridge)
@@ -162,7 +164,7 @@ def test_the_target_is_in_pixels_and_metres_go_before_them(
     changes: list[str], gsd: float | None, pixels: float | None
 ):
     for name in models.NAMES:
-        found = settled(config.load(None, [f"model.name={name}", *changes]), 4, gsd)
+        found = complete_recipe(config.load(None, [f"model.name={name}", *changes]), 4, gsd)
         expected = pixels if MODELS.takes(name, "target_px") else None
         assert found.model.params.get("target_px") == expected
 
@@ -170,28 +172,28 @@ def test_the_target_is_in_pixels_and_metres_go_before_them(
 def test_heads_that_ask_for_the_size_of_the_target_get_it():
     asking = [name for name in SCORES.names if SCORES.takes(name, "target_px")]
     for name in asking:
-        found = settled(config.load(None, [f"score=[mse, {name}]", "target.size_px=7"]), 4, None)
+        found = complete_recipe(config.load(None, [f"score=[mse, {name}]", "target.size_px=7"]), 4, None)
         assert [head.params for head in found.score] == [{}, {"target_px": 7.0}]
         given = f"score=[{{name: {name}, params: {{target_px: 3}}}}]"
-        assert settled(config.load(None, [given, "target.size_px=7"]), 4, None).score[0].params == {
+        assert complete_recipe(config.load(None, [given, "target.size_px=7"]), 4, None).score[0].params == {
             "target_px": 3
         }
 
 
 def test_terms_of_a_loss_replace_those_that_suit_and_are_not_added_to_them():
-    found = settled(config.load(None, ["model.name=ring", "objective.terms={mae: 2}"]), 4, None)
+    found = complete_recipe(config.load(None, ["model.name=ring", "objective.terms={mae: 2}"]), 4, None)
     assert found.objective.terms == {"mae": 2.0}
     assert found.objective.trim == models.suits("ring")["objective"]["trim"]
 
 
 def test_an_architecture_that_there_is_not_is_refused():
     with pytest.raises(ConfigError, match="there is no such architecture"):
-        settled(config.load(None, ["model.name=unet9"]), 4, None)
+        complete_recipe(config.load(None, ["model.name=unet9"]), 4, None)
 
 
 def test_a_target_sizes_the_heads_of_a_preset_but_not_those_that_the_recipe_sizes():
     def sizes(*changes: str) -> list[Any]:
-        found = settled(config.load(None, ["target.size_m=170", *changes]), 5, 10.0)
+        found = complete_recipe(config.load(None, ["target.size_m=170", *changes]), 5, 10.0)
         return [head.params["target_px"] for head in found.score if head.name == "sectors"]
 
     assert sizes() == [17.0]

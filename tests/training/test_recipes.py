@@ -49,7 +49,7 @@ def noise(bands: int, side: int = 128) -> np.ndarray:
 @pytest.mark.parametrize("bands", [1, 3, 5, 13, 200])
 def test_every_family_trains_on_any_number_of_bands(tmp_path: Path, name: str, bands: int):
     sets = [make_tiles(noise(bands))]
-    recipe = presets.settled(shrunk(name), bands, None)
+    recipe = presets.complete_recipe(shrunk(name), bands, None)
     done = fit(sets, plan(sets, recipe), tmp_path, device=torch.device("cpu"))
     assert np.isfinite([done.state.history[0].train_loss, done.state.best_loss]).all()
     assert type(done.model) is type(models.build(recipe.model.name, bands, {}))
@@ -74,7 +74,7 @@ def test_a_recipe_trains_and_scores_a_scene(
 
 def sized(name: str) -> float:
     """Numbers of the input over numbers of the code."""
-    recipe = presets.settled(config.load(CONFIGS / f"{name}.yaml"), 4, None)
+    recipe = presets.complete_recipe(config.load(CONFIGS / f"{name}.yaml"), 4, None)
     made = models.build(recipe.model.name, 4, recipe.model.params)
     return 4 * made.stride**2 / made.code_size
 

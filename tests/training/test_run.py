@@ -254,10 +254,10 @@ def test_the_run_keeps_the_settled_recipe_and_a_resumed_one_is_not_settled_again
 ):
     train(tmp_path, tile_set)
     kept = config.load(tmp_path / "runs" / "model" / "config.yaml")
-    assert kept == presets.settled(config.load(None, QUICK), 4, 10.0)
+    assert kept == presets.complete_recipe(config.load(None, QUICK), 4, 10.0)
     (tmp_path / "model.onnx").unlink()
     monkeypatch.setattr(presets.models, "suits", lambda name: {"input": {"ridge": 0.5}})
-    assert kept != presets.settled(config.load(None, QUICK), 4, 10.0)
+    assert kept != presets.complete_recipe(config.load(None, QUICK), 4, 10.0)
     train(tmp_path, tile_set, resume=True)
     assert runtime.load(tmp_path / "model.onnx", "cpu").card.recipe == kept.model_dump()
 
