@@ -22,7 +22,7 @@ from satae.models import Sample, Traits
 from satae.nn.normalize import Normalizer
 
 FILL = 9  # side of the neighbourhood, in pixels
-KEPT_BYTES = 512 * 2**20  # of what the heads look at, while heads and map are fitted
+KEPT_BYTES = 256 * 2**20  # of what the heads look at, while heads and map are fitted
 SETTLED_PIXELS = 2_000_000  # of the training sample, from which the constants of the map are taken
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 
 
 def trim() -> None:
-    """Give freed memory back to the system, where the C library is glibc.
+    """Let go of what is only held in circles, and give freed memory back to the system where the C library is glibc.
 
-    It keeps blocks under 32 MB that lie between others, which after training is as much as all that is in use.
+    That keeps blocks under 32 MB that lie between others, which after training is as much as all that is in use.
     """
+    gc.collect()
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
