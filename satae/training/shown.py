@@ -56,15 +56,17 @@ def document(
 
 def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> Evidence:
     """What the run shows on some of its tiles."""
-    tiles = feed(sets, recipe, trained, context=models.Traits.of(trained.model).context)
+    context = models.Traits.of(trained.model).context
+    tiles = feed(sets, recipe, trained, context=context)
+    at_once = 1 if context else None  # with what is seen around it a tile is ten times as large
     learned, held_out = (tiles.some(where, LOOKED) for where in (trained.split.train, trained.split.held_out))
     return gather(
         trained.model,
         recipe,
         trained.state,
         quality(sets, trained.split.train),
-        lambda: tiles.plain(learned, hide=True),
-        lambda: tiles.plain(held_out),
+        lambda: tiles.plain(learned, hide=True, batch=at_once),
+        lambda: tiles.plain(held_out, batch=at_once),
     )
 
 
