@@ -36,6 +36,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.crs
+import rasterio.env
 import rasterio.features
 import rasterio.shutil
 import rasterio.windows
@@ -52,6 +53,7 @@ from satae.scene.source import Band
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
 MAX_BLOCK_BYTES = 256 * 2**20
+CACHE_BYTES = 64 * 2**20  # of GDAL, as above
 PASSING_BYTES = 4 * 2**20  # of GDAL's cache where no block is read twice
 
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
@@ -99,8 +101,11 @@ def opened(path: Path, driver: str) -> Iterator[Raster]:
 @contextmanager
 def once_through() -> Iterator[None]:
     """While files are read block after block and none comes again: GDAL keeps few of them, in the whole process."""
-    with rasterio.Env(GDAL_CACHEMAX=PASSING_BYTES):
+    rasterio.env.set_gdal_config("GDAL_CACHEMAX", PASSING_BYTES)
+    try:
         yield
+    finally:  # an Env would not always put it back
+        rasterio.env.set_gdal_config("GDAL_CACHEMAX", CACHE_BYTES)
 
 
 def _check_bounds(path: Path, dataset: Any) -> None:
