@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from satae import heads, models, objectives
+from satae import config, heads, models, objectives
 from satae.choices import Choices
 from satae.cli.catalogue import catalogue
 from satae.errors import ConfigError
@@ -87,6 +87,6 @@ def test_what_cannot_be_built_is_an_error_of_the_recipe(fault: type[Exception]):
 def test_the_catalogue_lists_every_choice_with_a_sentence():
     listed = catalogue()
     expected = {("architecture", n) for n in MODELS.names} | {("score", n) for n in SCORES.names}
-    expected |= {("objective", n) for n in OBJECTIVES.names}
+    expected |= {("objective", n) for n in OBJECTIVES.names} | {("recipe", n) for n in config.recipes()}
     assert {(row["kind"], row["name"]) for row in listed} == expected
     assert all(len(row["about"]) > 10 and "\n" not in row["about"] for row in listed)

@@ -199,7 +199,7 @@ def test_one_class_end_to_end_from_a_python_archive(here: Path) -> None:
             "--families unet9000: there is no such recipe (",
         ),
         (["--data", "{0}", "--families", "conv,conv"], "does not name different families"),
-        (["--data", "{0}", "--families", "missing.yaml"], "missing.yaml cannot be read"),
+        (["--data", "{0}", "--families", "missing.yaml"], "missing.yaml is no file and no recipe"),
         (["--data", "{0}", "--families", "cifar10_restore"], "cifar10_restore has images.restore on"),
         (["--data", "{0}", "--classes", "cow"], "--classes cow: there is no such class; there are airplane"),
         (["--data", "{0}", "--limit", "5"], "--limit 5 is less than 20"),

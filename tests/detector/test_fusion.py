@@ -11,7 +11,7 @@ from detectors import mask
 from scipy import ndimage
 
 from satae.config import MapSettings
-from satae.detector.fusion import FAR, FLOOR, Mapping, along, blurred, opening, segments, support
+from satae.detector.fusion import FAR, FLOOR, Mapping, along, gaussian_mean, opening, segments, support
 
 LENGTHS = pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 11])
 
@@ -111,7 +111,7 @@ def test_a_blur_is_the_gaussian_of_scipy_where_all_is_valid(sigma: float):
     error = level_of(40, 44, smooth=0.5).abs()
     radius = int(np.ceil(3 * sigma))
     expected = ndimage.gaussian_filter(error[0, 0].numpy(), sigma, radius=radius)
-    found = blurred(error, torch.ones_like(error), sigma)[0, 0].numpy()
+    found = gaussian_mean(error, torch.ones_like(error), sigma)[0, 0].numpy()
     inner = slice(radius, -radius), slice(radius, -radius)
     assert np.allclose(found[inner], expected[inner], rtol=1e-9)
 
@@ -121,15 +121,15 @@ def test_a_blur_is_a_weighted_mean_of_valid_pixels_alone():
     top = ndimage.gaussian_filter(np.where(good > 0, error, 0)[0, 0], 1.0, radius=3, mode="constant")
     weight = ndimage.gaussian_filter(good[0, 0].numpy(), 1.0, radius=3, mode="constant")
     valid = good[0, 0].numpy() > 0
-    found = blurred(torch.where(good > 0, error, torch.nan), good, 1.0)[0, 0].numpy()
+    found = gaussian_mean(torch.where(good > 0, error, torch.nan), good, 1.0)[0, 0].numpy()
     assert np.allclose(found[valid], (top / weight)[valid], rtol=1e-9)
-    constant = blurred(torch.full_like(error, 3.0), good, 1.0)
+    constant = gaussian_mean(torch.full_like(error, 3.0), good, 1.0)
     assert torch.allclose(constant[good > 0], torch.tensor(3.0, dtype=torch.float64))
 
 
 def test_no_blur_is_the_error_itself():
     error = level_of()
-    assert blurred(error, torch.ones_like(error), 0.0) is error
+    assert gaussian_mean(error, torch.ones_like(error), 0.0) is error
 
 
 def errors_of(heads: int, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -153,7 +153,7 @@ def fitted(heads: int, **settings: float) -> Mapping:
 def test_one_head_without_an_area_term_is_its_blurred_error(blur: float):
     made, (errors, valid, _) = fitted(1, blur=blur), errors_of(1)[0]
     assert made.plain and made.median == 1
-    assert torch.equal(made(errors, valid), blurred(errors, valid, blur))
+    assert torch.equal(made(errors, valid), gaussian_mean(errors, valid, blur))
 
 
 def numpy_level(error: np.ndarray, unit: float) -> np.ndarray:

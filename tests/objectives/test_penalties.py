@@ -263,7 +263,7 @@ def test_a_run_that_cannot_be_perceived_by_is_refused(model_path, tmp_path):
         ConfigError, match=r"^objective.params.perceptual.run: name the folder of an earlier run"
     ):
         term("perceptual")
-    with pytest.raises(ConfigError, match=r"holds no finished run|cannot be read"):
+    with pytest.raises(ConfigError, match=r"holds no finished run|is no file"):
         term("perceptual", run=str(tmp_path))
     (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
     (tmp_path / CHECKPOINT).write_bytes(b"not a checkpoint")

@@ -191,6 +191,6 @@ def test_nothing_is_fitted_where_the_result_is_in_the_way(
 ) -> None:
     here = place(model_path, tmp_path, monkeypatch)
     (here / "anomalies.gpkg").write_text("mine")
-    monkeypatch.setattr(fitting, "fitted", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(fitting, "fit_baseline", lambda *_, **__: 1 / 0)
     result = typed(scene_path, "--baseline", "rx_shrunk")
     assert result.exit_code == 3 and "anomalies.gpkg exists; pass --overwrite" in result.stderr
