@@ -23,6 +23,7 @@ from satae.tiles.store import Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]
 LARGEST = 4096
+PROJECTED = 1000  # outlines at once
 NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 
 
@@ -228,8 +229,7 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
     crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
     head = {"type": "FeatureCollection"} | ({} if grid.located else {"crs": crs})
     yield json.dumps(head)[:-1] + ', "features": ['
-    rings = grid.lonlat(np.stack([grid.footprint(tiles.window(i)) for i in range(len(tiles))]))
-    for i, ring in enumerate(rings):
+    for i, ring in enumerate(_rings(tiles)):
         row, col = tiles.index[i].tolist()
         feature = {
             "type": "Feature",
@@ -238,6 +238,13 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
         }
         yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
     yield "]}"
+
+
+def _rings(tiles: TileSet) -> Iterator[npt.NDArray[np.float64]]:
+    """The outline of each tile in longitude and latitude, some projected at once: one by one is slow, all are large."""
+    for start in range(0, len(tiles), PROJECTED):
+        some = range(start, min(start + PROJECTED, len(tiles)))
+        yield from tiles.grid.lonlat(np.stack([tiles.grid.footprint(tiles.window(i)) for i in some]))
 
 
 def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | None:

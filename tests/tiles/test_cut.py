@@ -293,7 +293,7 @@ def peak_mib(scene: Path, out: Path) -> float:
 )
 def test_memory_does_not_follow_the_size_of_the_scene(tmp_path, blocks: dict) -> None:
     peaks = []
-    for side in (8000, 16000):  # both fill the cache of GDAL
+    for side in (8000, 16000):
         path = tmp_path / f"{side}.tif"
         shape = {"height": side, "width": side, "count": 1, "dtype": "uint16", "nodata": 0}
         place = {"crs": "EPSG:32632", "transform": TRANSFORMS["north up"]}
@@ -301,5 +301,6 @@ def test_memory_does_not_follow_the_size_of_the_scene(tmp_path, blocks: dict) ->
             path, "w", driver="GTiff", compress="deflate", sparse_ok=True, **shape, **place, **blocks
         ) as out:
             out.write(np.full((1, 512, 512), 9, "uint16"), window=((512, 1024), (512, 1024)))
-        peaks.append(peak_mib(path, tmp_path / f"tiles-{side}"))
+        # how far the threads are ahead of each other is chance, some 20 MiB: the least is what it takes
+        peaks.append(min(peak_mib(path, tmp_path / f"tiles-{side}-{i}") for i in range(3)))
     assert peaks[1] < 1.1 * peaks[0] + 5
