@@ -302,5 +302,5 @@ def test_memory_does_not_follow_the_size_of_the_scene(tmp_path, blocks: dict) ->
         ) as out:
             out.write(np.full((1, 512, 512), 9, "uint16"), window=((512, 1024), (512, 1024)))
         # how far the threads are ahead of each other is chance, some 20 MiB: the least is what it takes
-        peaks.append(min(peak_mib(path, tmp_path / f"tiles-{side}-{i}") for i in range(3)))
-    assert peaks[1] < 1.1 * peaks[0] + 5
+        peaks.append(min(peak_mib(path, tmp_path / f"tiles-{side}-{i}") for i in range(2)))
+    assert peaks[1] < peaks[0] + 40  # MiB, of 366 that the larger one holds more
