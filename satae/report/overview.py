@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.gis import qgis
-from satae.grid import Grid, Window
+from satae.grid import Window
 from satae.inference.card import Normalization
 from satae.inference.tilepeaks import Maxima
 from satae.report import chips
-from satae.scene.scene import Scene, Survey
+from satae.scene.scene import OfScene, Scene, Survey
 from satae.scene.stream import Reader
 
 SAMPLES = 2  # pixels a row and column of a cell that are averaged
@@ -37,7 +37,7 @@ class Picture:
     heat: bytes
 
 
-class Overview:
+class Overview(OfScene):
     """A picture of at most `side` cells a row or column, each of `step` x `step` pixels.
 
     A `Source`, as the scene is: pixels that are read through it are sampled. `add` takes in the heatmap, of
@@ -57,21 +57,6 @@ class Overview:
         bands = min(chips.BANDS, len(scene.names))
         self.known = np.zeros((len(self.rows), len(self.cols)), bool)
         self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
-
-    @property
-    def grid(self) -> Grid:
-        """The scene's own."""
-        return self.scene.grid
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """The scene's own."""
-        return self.scene.block
-
-    @property
-    def pixel_bytes(self) -> int:
-        """The scene's own."""
-        return self.scene.pixel_bytes
 
     @contextmanager
     def open(self) -> Iterator[Reader]:

@@ -118,17 +118,10 @@ class Scene:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class Survey:
-    """A scene that is read once through, and the blocks that were masked meanwhile: a `stream.Source`."""
+class OfScene:
+    """A `stream.Source` in the place of a scene, with its grid, blocks and pixels; what it opens is its own."""
 
     scene: Scene
-    _damage: set[Window] = field(default_factory=set, compare=False, repr=False)
-
-    @property
-    def damage(self) -> tuple[Window, ...]:
-        """Blocks that were masked so far because they cannot be decoded, in row-major order."""
-        return tuple(sorted(self._damage, key=lambda w: (w.row, w.col)))
 
     @property
     def grid(self) -> Grid:
@@ -144,6 +137,19 @@ class Survey:
     def pixel_bytes(self) -> int:
         """The scene's own."""
         return self.scene.pixel_bytes
+
+
+@dataclass(frozen=True)
+class Survey(OfScene):
+    """A scene that is read once through, and the blocks that were masked meanwhile: a `stream.Source`."""
+
+    scene: Scene
+    _damage: set[Window] = field(default_factory=set, compare=False, repr=False)
+
+    @property
+    def damage(self) -> tuple[Window, ...]:
+        """Blocks that were masked so far because they cannot be decoded, in row-major order."""
+        return tuple(sorted(self._damage, key=lambda w: (w.row, w.col)))
 
     def open(self) -> AbstractContextManager[Reader]:
         """A reader of the scene that leaves what it masked."""

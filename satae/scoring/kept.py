@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from satae.grid import Grid, Window
 from satae.inference.scan import Seen
-from satae.scene.scene import Scene
+from satae.scene.scene import OfScene, Scene
 
 GAP = 32  # pixels that are written along with those before and behind them, rather than left out
 Map = npt.NDArray[np.float32]
@@ -65,7 +65,7 @@ class Scratch:
         return (row * self.grid.width + col) * self.dtype.itemsize
 
 
-class Kept:
+class Kept(OfScene):
     """The pixels of one scene as a scan saw them: a `Source`, as the scene is, that decodes nothing.
 
     Of every valid pixel its DN are kept, its raw score, and what was expected of the first `shown` bands; of those
@@ -125,21 +125,6 @@ class Kept:
         """Remove the files."""
         for scratch in (self._pixels, self._errors):
             scratch.path.unlink(missing_ok=True)
-
-    @property
-    def grid(self) -> Grid:
-        """The scene's own."""
-        return self.scene.grid
-
-    @property
-    def block(self) -> tuple[int, int]:
-        """The scene's own."""
-        return self.scene.block
-
-    @property
-    def pixel_bytes(self) -> int:
-        """The scene's own."""
-        return self.scene.pixel_bytes
 
     @contextmanager
     def open(self) -> Iterator[Kept]:
