@@ -67,6 +67,7 @@ class Linear(nn.Module):
 
     def __init__(self, matrix: Vector) -> None:
         super().__init__()
+        # (out, in, 1, 1): a matrix product at each pixel, as the convolution that ONNX Runtime is fast at
         self.register_buffer("weight", torch.tensor(matrix, dtype=torch.float32)[:, :, None, None])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,12 +78,14 @@ class ToBands(Linear):
     """From the space of the autoencoder to bands, each in its own standard deviations over the sample."""
 
     def __init__(self, normalizer: Normalizer) -> None:
+        # (B, K): the pseudo-inverse takes x back to v, as far as the components that were kept span it
         matrix = np.linalg.pinv(normalizer.affine) / normalizer.spread[:, None]
         super().__init__(np.asarray(matrix, np.float64))
 
 
 def apportion(error: Tensor, squares: Tensor) -> Tensor:
     """An error (N, 1, H, W) shared out among the bands in proportion to `squares` (N, B, H, W)."""
+    # (N, 1, H, W); where a pixel differs in no band all share alike, so that parts sum to the error everywhere
     total = squares.sum(dim=1, keepdim=True)
     even = torch.full_like(squares, 1 / squares.shape[1])
     return error * torch.where(total > 0, squares / total.clamp(min=1e-30), even)
@@ -90,6 +93,7 @@ def apportion(error: Tensor, squares: Tensor) -> Tensor:
 
 def head(settings: HeadSettings, normalizer: Normalizer) -> nn.Module:
     """The head of a recipe's entry; ConfigError lists what there is."""
+    # numbers of the normaliser enter as buffers, so that the ONNX file holds them and nothing else has to
     built: nn.Module = SCORES.built(
         settings.name, settings.params, lambda found, params: found.build(normalizer, params)
     )

@@ -28,6 +28,8 @@ class Params:
 
     def ring(self) -> Ring:
         """Inner and outer side in pixels: 11 and 33 around a target of 5."""
+        # from one end of a target its other end, and the pixel behind that, lie in the hole of the ring
+        # the outer side is six targets: 33 * 33 - 11 * 11 = 968 pixels around a target of 5
         return odd(2 * self.target_px + 1), odd(6 * self.target_px + 3)
 
 
@@ -42,9 +44,12 @@ class Edges(nn.Module):
         self.register_buffer("usual", torch.ones(1))
 
     def forward(self, view: View) -> Tensor:
+        # (N, B, H, W)
         found: Tensor = self.gradient(view)
         # one number a pixel (N, 1, H, W): how rough the ground is outside of the target
         around = rings(found.sum(dim=1, keepdim=True), view.valid, [self.ring])[0]
+        # a ring's mean is a difference of two sums, which rounding can make negative
+        # `usual` is what the calmest ground counts as, so that the noise of water makes no edges
         return found / (around.clamp(min=0) + self.usual)
 
     @torch.no_grad()
@@ -52,6 +57,7 @@ class Edges(nn.Module):
         """Take the mean over the sample."""
         total = count = 0.0
         for view, chosen in views():
+            # nothing but what is chosen is seen, so steps across its rim count as none, as at the edge of the image
             total += float((self.gradient(view._replace(valid=chosen)) * chosen).sum())
             count += float(chosen.sum())
         self.usual[0] = max(total / max(count, 1.0), 1e-12)

@@ -35,11 +35,15 @@ class GradientSquare(nn.Module):
         self.bands = len(normalizer.spread)
 
     def forward(self, view: View) -> Tensor:
+        # (N, B, H, W): the difference of two gradients is the gradient of the difference, so it is taken once
         residual = self.to_bands(view.x - view.reconstruction)
         both = torch.cat([residual, view.valid], dim=1)[:, None]  # (N, 1, B + 1, H, W)
+        # the mask is moved along as one more band: (N, 4, B, H, W) and (N, 4, 1, H, W)
         there, good = torch.cat(shift(both, NEIGHBOURS), dim=1).split([self.bands, 1], dim=2)
         steps = (residual[:, None] - there) ** 2  # (N, 4, B, H, W)
+        # before the sum and by `where`: what lies at invalid pixels has no meaning
         steps = torch.where(good > 0.5, steps, torch.zeros_like(steps))
+        # over four even where fewer are valid: fewer neighbours are less evidence
         return steps.sum(dim=1) / (len(NEIGHBOURS) * self.bands)
 
 

@@ -49,13 +49,17 @@ class LatentDistance(nn.Module):
             )
         # (N, D, H, W) at every pixel, whatever the stride of the code
         away = view.code - self.mean
+        # until `fit` there is no matrix for a code of this size, and the plain distance stands in
         fitted = self.whitening.shape[1] == away.shape[1]
         z = F.conv2d(away, self.whitening) if fitted else away
+        # (N, 1, H, W)
         error = (z**2).sum(dim=1, keepdim=True)
         return apportion(error, self.to_bands(view.x - view.reconstruction) ** 2)
 
     def fit(self, views: Views) -> None:
         """Mean and covariance over the chosen pixels, in float64."""
+        # in one pass over the sample: sums of the code (D) and of its products (D, D)
+        # they begin as scalars, for D is not known before the first view
         count, first, second = 0, torch.zeros(()), torch.zeros(())
         for view, chosen in views():
             assert view.code is not None
@@ -64,8 +68,11 @@ class LatentDistance(nn.Module):
         mean = first / max(1, count)
         covariance = second / max(1, count) - torch.outer(mean, mean)
         values, vectors = torch.linalg.eigh(covariance)
+        # raised by a share of their mean: else a direction in which codes hardly vary would rule the distance
         shrunk = values.clamp(min=0) + (self.ridge * values.clamp(min=0).mean()).clamp(min=1e-12)
+        # rows are eigenvectors over their deviations: |W z|^2 = z' C^-1 z, C the shrunk covariance
         whitening = vectors.T / shrunk.sqrt()[:, None]
+        # assigned, not copied into: the buffers had another size
         self.mean = mean[None, :, None, None].to(self.mean)
         self.whitening = whitening[:, :, None, None].to(self.whitening)
 

@@ -24,6 +24,7 @@ class MeanAbsolute(nn.Module):
         self.bands = len(normalizer.spread)
 
     def forward(self, view: View) -> Tensor:
+        # (N, K, H, W) -> (N, B, H, W), in deviations of each band: a bright band counts no more than a dark one
         out: Tensor = self.to_bands(view.x - view.reconstruction).abs() / self.bands
         return out
 

@@ -73,6 +73,7 @@ class MemoryDistance(nn.Module):
         self.bank = Bank(params.size, len(normalizer.affine) * len(self.scales), params.nearest)
 
     def forward(self, view: View) -> Tensor:
+        # `scales` are the weights of the recipe until `fit` divides them by the spread of each part
         features = [z * self.scales[i] for i, z in enumerate(self.parts(view))]
         # (N, D, H, W), each part in its own unit
         joined = torch.cat(features, dim=1)
@@ -80,6 +81,7 @@ class MemoryDistance(nn.Module):
             self.bank.vectors.shape[1] != joined.shape[1]
         ):  # not fitted yet, and now the size of the code is known
             self.bank = Bank(self.params.size, joined.shape[1], self.params.nearest).to(joined)
+        # (N, 1, H, W) and, as numbers in the bank, (N, H, W)
         distance, index = self.bank(joined)
         return apportion(distance, self.to_bands(self._difference(view, features, index)) ** 2)
 
@@ -94,11 +96,14 @@ class MemoryDistance(nn.Module):
     def _difference(self, view: View, features: list[Tensor], index: Tensor) -> Tensor:
         """The pixel less the remembered one, or the residual."""
         names = [name for _, name in self.params.blocks()]
+        # bands differ in pixels; a remembered code or residual says nothing of them
         if "pixel" not in names:
             return view.x - view.reconstruction
         place = names.index("pixel")
+        # which columns of the bank hold the pixel, and in the unit of x again: (M, K)
         first = sum(z.shape[1] for z in features[:place])
         pixels = self.bank.vectors[:, first : first + view.x.shape[1]] / self.scales[place]
+        # (N, H, W, K) -> (N, K, H, W)
         return view.x - pixels[index].permute(0, 3, 1, 2)
 
     def fit(self, views: Views) -> None:
@@ -106,18 +111,23 @@ class MemoryDistance(nn.Module):
         sizes: list[int] = []
 
         def vectors(view: View, chosen: Tensor) -> Tensor:
+            # only now is it known how many numbers each part has
             parts = self.parts(view)
             sizes[:] = [z.shape[1] for z in parts]
             return vectors_at(torch.cat(parts, dim=1), chosen).cpu()
 
         p = self.params
+        # (n, D), a share of the sample that fits into memory, tile by tile
         found = random_share((vectors(view, chosen) for view, chosen in views()), p.seed)
         parts = found.split(sizes, dim=1)
+        # one part needs no unit: it would change all distances by the same factor
         if len(parts) > 1:
             for i, (weight, _) in enumerate(p.blocks()):
+                # root of the whole variance of a part, so that long parts do not outweigh short ones
                 spread = (parts[i].double().var(dim=0, correction=0).sum()).sqrt().clamp(min=1e-12)
                 self.scales[i] = weight / float(spread)
         joined = torch.cat([z * self.scales[i].cpu() for i, z in enumerate(parts)], dim=1)
+        # a new one, for the size of the code was not known to the first
         self.bank = Bank(p.size, joined.shape[1], p.nearest).to(self.scales)
         self.bank.fit(joined, p.seed, coreset=p.coreset)
 

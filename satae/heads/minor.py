@@ -42,24 +42,30 @@ class MinorContrast(nn.Module):
     def __init__(self, normalizer: Normalizer, params: Params) -> None:
         super().__init__()
         self.ring, self.logarithmic = params.ring(), normalizer.logarithmic
+        # x -> v - centre, the stretched bands, from which `_linear` goes on to DN up to a factor and an offset a band
         self.to_stretched = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
         centre = torch.tensor(normalizer.centre, dtype=torch.float32)
         self.register_buffer("centre", centre[None, :, None, None])
         self.register_buffer("weight", torch.ones_like(self.centre))
 
     def forward(self, view: View) -> Tensor:
+        # (N, B, H, W), of which the sum over bands is w . c
         parts = self.weight * self._contrast(view.x, view.valid)
         # one number a pixel (N, 1, H, W), often near 0 by chance: averaged over those next to it
         square = parts.sum(dim=1, keepdim=True) ** 2
+        # what is invalid may hold anything, and `means` expects 0 there
         known = torch.where(view.valid > 0.5, square, torch.zeros_like(square))
+        # a box holds its own pixel: the last argument stands only where that is invalid, and nothing counts
         return apportion(means(known, view.valid, NEAR, 0, square), parts**2)
 
     def _contrast(self, x: Tensor, valid: Tensor) -> Tensor:
         """(N, B, H, W) in units of the range of each band, less the level of the sample where the ring is empty."""
+        # less the level at x = 0, so that the 0 that `rings` gives where nothing is valid is the mean of the sample
         level = self._linear(x) - self._linear(torch.zeros(1, x.shape[1], 1, 1).to(self.centre))
         return level - rings(level, valid, [self.ring])[0]
 
     def _linear(self, x: Tensor) -> Tensor:
+        # spectra mix linearly in DN: a contrast of logarithms would differ between sun and shade
         stretched = self.to_stretched(x) + self.centre
         return torch.exp(stretched) if self.logarithmic else stretched
 
@@ -69,9 +75,12 @@ class MinorContrast(nn.Module):
         bands = self.weight.shape[1]
         count, second = 0, torch.zeros(bands, bands, dtype=torch.float64)
         for view, chosen in views():
+            # rings over chosen pixels alone, whatever else is seen around a tile
             contrast = self._contrast(view.x, chosen).permute(0, 2, 3, 1)
+            # (n, B), and the mean products of bands (B, B); not centred, for no contrast at all is what is usual
             c = contrast[chosen[:, 0] > 0.5].double()
             count, second = count + len(c), second + c.T @ c
+        # the numbers are few, so this is done in numpy and float64
         weight = least((second / max(count, 1)).numpy())
         self.weight.copy_(torch.from_numpy(weight)[None, :, None, None])
 
@@ -81,14 +90,18 @@ def least(second: Vector) -> Vector:
 
     `second` (B, B) holds the mean products of contrasts. A band without contrast has no weight.
     """
+    # a band's own root mean square is its unit, so that the strongest band does not choose the component
     own = np.sqrt(np.diag(second))
     varies = own > 1e-6 * own.max(initial=1e-30)
+    # a constant band has no contrast to be divided by, and a scene of such bands no rule to be broken
     out = np.zeros(len(own))
     if not varies.any():
         return out
     unit = own[varies]
+    # of mean products in those units; values rise, so the first that is no rounding is the least
     values, vectors = np.linalg.eigh(second[np.ix_(varies, varies)] / np.outer(unit, unit))
     first = int(np.argmax(values >= LEAST * values.sum()))
+    # back to the units of c, and to a mean square of 1
     out[varies] = vectors[:, first] / unit / np.sqrt(values[first])
     return out
 

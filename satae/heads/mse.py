@@ -24,6 +24,7 @@ class MeanSquare(nn.Module):
         self.bands = len(normalizer.spread)
 
     def forward(self, view: View) -> Tensor:
+        # (N, K, H, W) -> (N, B, H, W), in deviations of each band; squares, so one band far off outweighs several near
         out: Tensor = self.to_bands(view.x - view.reconstruction) ** 2 / self.bands
         return out
 

@@ -31,6 +31,7 @@ class Params:
 
     def boxes(self) -> list[tuple[int, int]]:
         """(side, distance of the centre) in pixels: 3 at 4, 5 at 7 and 9 at 12 around a target of 5."""
+        # as wide apart as the target is, so that the nearest box always begins just outside of it
         scale = self.target_px / 5
         return [(odd(side * scale), max(1, round(far * scale))) for side, far in ((3, 4), (5, 7), (9, 12))]
 
@@ -44,17 +45,23 @@ class Sectors(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         boxes = self.params.boxes()
+        # boxes rise, so the last reaches furthest
         far, side = boxes[-1][1], boxes[-1][0]
         # the mean of the square that holds all boxes (N, C, H, W) stands in where none of a direction is valid
         around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
+        # one list of all three distances: a road may go on beside a car that hides the box next to it
         squares = torch.cat([self._squares(view, *box, around) for box in boxes], dim=1)  # (N, 24, H, W)
         # not the nearest: one like box is chance, three are a road
+        # (N, 1, H, W)
         nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
+        # all of the 24 were compared, whichever counts: the measured reach must show that
         return apportion(spread_nan(nearest, squares), self.to_bands(view.x - around) ** 2)
 
     def _squares(self, view: View, side: int, far: int, around: Tensor) -> Tensor:
         """Squared distances (N, 8, H, W) to the boxes in the eight directions."""
+        # (N, 8 K, H, W) -> (N, 8, K, H, W), direction by direction
         means = sectors(view.x, view.valid, side, far, around).unflatten(1, (8, -1))
+        # (N, 8, H, W): over all channels of x, as the head `whitened` measures residuals
         out: Tensor = ((view.x[:, None] - means) ** 2).sum(dim=2)
         return out
 

@@ -26,6 +26,7 @@ class Surprise(nn.Module):
     def forward(self, view: View) -> Tensor:
         if view.surprise is None:
             raise ConfigError("score = 'surprise': the architecture predicts no distribution; density does")
+        # the density is one number a pixel; which bands it is about is read from the residual of the mean
         return apportion(view.surprise, self.to_bands(view.x - view.reconstruction) ** 2)
 
 

@@ -28,11 +28,13 @@ class Whitened(nn.Module):
         back = np.asarray(
             np.linalg.pinv(normalizer.affine), np.float64
         )  # (B, K): residual in stretched bands
+        # r = back (x - reconstruction) (B), w = whitening r (K), and W' w (B) again
         self.to_bands = Linear(back)
         self.to_whitened = Linear(normalizer.whitening @ back)
         self.transposed = Linear(normalizer.whitening.T)
 
     def forward(self, view: View) -> Tensor:
+        # (N, K, H, W); the product below is (N, B, H, W), and sums over bands to r' W' W r
         residual = view.x - view.reconstruction
         out: Tensor = self.to_bands(residual) * self.transposed(self.to_whitened(residual))
         return out

@@ -74,6 +74,7 @@ class Traits:
     @classmethod
     def of(cls, module: nn.Module) -> Traits:
         """The attributes of those names; what it does not say is as here."""
+        # an architecture is a plain torch module: what it does not declare keeps the default
         names = (field.name for field in dataclasses.fields(cls))
         return cls(**{name: int(getattr(module, name)) for name in names if hasattr(module, name)})
 
@@ -124,5 +125,6 @@ def suits(name: str) -> dict[str, Any]:
 
 def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
     """The architecture `name` for `channels` input channels; ConfigError lists what there is."""
+    # weights are drawn here: the caller has set the seed, so that the first weights follow from it
     built: nn.Module = MODELS.built(name, params, lambda found, checked: found.build(channels, checked))
     return built

@@ -33,10 +33,12 @@ class Params(conv.Params):
 
 def build(channels: int, params: Params) -> conv.ConvAutoencoder:
     """The architecture for `channels` input channels."""
+    # channels of the last stage: (N, 2 w, H/4, W/4) goes through both and keeps its shape
     w = 2 * params.width
     parts: dict[str, nn.Module] = {
         "window": Attention(w, params.window, params.heads),
         "squeeze": Squeeze(w, params.window),
     }
+    # attention first, then the gates: those are of what attention gave
     chosen = parts.values() if params.by == "both" else [parts[params.by]]
     return conv.ConvAutoencoder(channels, params, neck=nn.Sequential(*chosen))

@@ -18,7 +18,7 @@ from satae.nn.units import BOUNDS, Activation, Bound, Norm, Style, Unit, layer
 
 @dataclass(frozen=True)
 class Params:
-    """`width`: channels of the first layer, doubled at each halving. `compression`: input over code size.
+    """`width`: channels of the first layer, doubled at the first halving. `compression`: input over code size.
 
     `norm`, `activation` and `dropout` follow each convolution: batch, group, layer or none; relu, leaky_relu, elu,
     gelu, silu or tanh; the share of channels. `output`: linear, or sigmoid or tanh for bounded inputs.
@@ -46,6 +46,7 @@ class Params:
 
     def numbers(self, channels: int, stride: int) -> int:
         """The size of the code of a stride x stride patch."""
+        # a patch holds channels * stride^2 numbers; one is left however strong the compression
         return max(1, round(channels * stride**2 / self.compression))
 
 
@@ -68,22 +69,29 @@ class ConvAutoencoder(nn.Module):
         heads: int = 1,
     ) -> None:
         super().__init__()
+        # the width doubles at the first halving alone; what limits is the code, not the layers before it
         w, style = params.width, params.style
         self.code_size = params.numbers(channels, self.stride)
+        # (N, C, H, W) -> (N, w, H, W) -> (N, 2 w, H/2, W/2) -> (N, 2 w, H/4, W/4) -> (N, heads K, H/4, W/4)
         self.encoder = nn.Sequential(
             layer(channels, w, style),
             unit(w, 2 * w, style, stride=2),  # H/2
             unit(2 * w, 2 * w, style, stride=2),  # H/4
             *([] if neck is None else [neck]),
+            # neither norm nor activation: the code may take any value
             nn.Conv2d(2 * w, heads * self.code_size, 1),
         )
+        # (N, K, H/4, W/4) -> (N, 2 w, H/4, W/4) -> (N, 2 w, H/2, W/2) -> (N, w, H, W) -> (N, C, H, W)
+        # resized, then convolved: transposed convolutions leave a checkerboard (Odena et al. 2016), in every residual
         self.expand = layer(self.code_size, 2 * w, style, kernel=1)
         self.at_half = unit(2 * w, 2 * w, style)
         self.at_full = unit(2 * w, w, style)
+        # neither norm nor activation but the bound: what x holds may lie many deviations away from its mean, 0
         self.output = nn.Conv2d(w, channels, 3, padding=1)
         self.bound = BOUNDS[params.output]()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
+        # `valid` is not asked: x comes filled where it is not, and what is made there counts in no loss and no score
         code = self.encoder(x)  # (N, K, H/4, W/4), rounded up
         return Output(self.decoded(code, *x.shape[-2:]), code)
 
@@ -92,7 +100,9 @@ class ConvAutoencoder(nn.Module):
         z = self.expand(code)  # (N, 2 w, H/4, W/4)
         # resized to the sizes of the input's own halves, so that any H and W come out again, odd ones too
         z = self.at_half(F.interpolate(z, size=((height + 1) // 2, (width + 1) // 2), mode="nearest"))
+        # nearest neighbours are what Odena et al. found to work best; (N, w, H, W)
         z = self.at_full(F.interpolate(z, size=(height, width), mode="nearest"))
+        # (N, C, H, W)
         out: Tensor = self.bound(self.output(z))
         return out
 

@@ -54,17 +54,22 @@ class DenseAutoencoder(nn.Module):
 
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
+        # the output moves with the input by whole frames, for every number of a frame's code follows from all of it
         self.stride = self.frame = params.size
+        # numbers a frame, and so a stride x stride patch
         self.code_size = params.code
         style, side = Style(params.norm, params.activation, params.dropout), params.size // HALVED
+        # channels at S, S/2, S/4 and S/8: C, w, 2 w, 4 w
         widths = [channels, *(params.width * 2**i for i in range(3))]
         steps = list(pairwise(widths))
         cells = widths[-1] * side**2
+        # (M, C, S, S) -> (M, 4 w, S/8, S/8) -> (M, 4 w (S/8)^2) -> (M, K)
         self.encoder = nn.Sequential(
             *(nn.Sequential(layer(*pair, style), nn.MaxPool2d(2)) for pair in steps),
             nn.Flatten(),
             nn.Linear(cells, params.code),
         )
+        # (M, K) -> (M, 4 w, S/8, S/8) -> (M, C, S, S); the layers of the encoder in reverse, the last without a norm
         self.decoder = nn.Sequential(
             nn.Linear(params.code, cells),
             nn.ReLU(),
@@ -82,15 +87,18 @@ class DenseAutoencoder(nn.Module):
         whole = F.pad(x, (0, side - 1, 0, side - 1))[..., : rows * side, : cols * side]
         # (N, C, rows, S, cols, S) -> (N, rows, cols, C, S, S): frames become samples of their own
         split = whole.reshape(n, channels, rows, side, cols, side).permute(0, 2, 4, 1, 3, 5)
+        # (M, C, S, S) -> (M, K), with M = N rows cols
         code = self.encoder(split.reshape(n * rows * cols, channels, side, side))
         rebuilt = self.decoder(code).reshape(n, rows, cols, channels, side, side)
         # and back: each frame to its place
         joined = rebuilt.permute(0, 3, 1, 4, 2, 5).reshape(n, channels, rows * side, cols * side)
+        # a frame is one cell of the code: (N, K, rows, cols)
         codes = code.reshape(n, rows, cols, self.code_size).permute(0, 3, 1, 2)
         return Output(joined[..., :height, :width], codes)
 
 
 def _up(inputs: int, outputs: int) -> nn.ConvTranspose2d:
+    # a kernel no wider than its stride: no output gets more terms than its neighbour, so there is no checkerboard
     return nn.ConvTranspose2d(inputs, outputs, 2, stride=2)
 
 

@@ -18,11 +18,13 @@ from satae.models.ring import bottleneck
 from satae.nn.surroundings import rings, sectors
 
 SUITS = {
+    # a logarithm, for what is bright varies more; a linear stretch and one scale for all bands found less (docs/log.md)
     "input": {"space": "whitened", "stretch": "log", "ridge": 1e-3, "components": 32},
     "objective": {"terms": {"surprise": 1.0}},
     "score": ["surprise"],
     "train": {
         "epochs": 12,
+        # a small scene has few batches an epoch: it gets as many steps as the network needs to settle
         "min_steps": 40,
         "warmup": 0.3,
         "clip": 5.0,
@@ -30,6 +32,7 @@ SUITS = {
         "optimizer": "adamw",
         "weight_decay": 1e-2,
     },
+    # shadows fall to one side: directions mean something, which mirrored tiles would take away
     "augment": {"flip": False, "turn": False},
 }
 VARIANCE = 1e-2  # added to the variance of a ring before its logarithm
@@ -40,6 +43,7 @@ LOGARITHMS = (-12.0, 8.0)  # of a predicted variance, the least and the largest
 class Params(ring.Params):
     """As ring; `mixture`: how many Gaussians; `floor`: their least variance, in the space of the autoencoder."""
 
+    # 9 rather than 17, and three rings up to 65 pixels: .117 to .138 of average precision on ports (docs/log.md)
     target_px: float = 9.0
     mixture: int = 8
     floor: float = 0.05
@@ -60,14 +64,19 @@ class DensityAutoencoder(nn.Module):
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
         self.sides, self.code_size = params.sides(), params.code
+        # boxes from about one guard to two away from the pixel, and twice as wide ones from about two to four
         guard = self.sides[0][0]
         self.boxes = [(guard, round(1.45 * guard)), (2 * guard - 1, round(2.8 * guard))]  # side, distance
         self.context = max(self.sides[-1][1] // 2, *(far + side // 2 for side, far in self.boxes))
         self.channels, self.mixture, self.floor = channels, params.mixture, params.floor
+        # C numbers a ring, C for how much the middle one varies, C a box and direction: 20 C in all
         seen = channels * (len(self.sides) + 1 + 8 * len(self.boxes))
+        # of what is seen; settled by `fit`
         self.register_buffer("centre", torch.zeros(1, seen, 1, 1))
         self.register_buffer("scale", torch.ones(1, seen, 1, 1))
+        # 1 x 1 convolutions alone, as in ring: wider ones would look past the guard
         self.linear = nn.Conv2d(channels * len(self.sides), channels, 1)
+        # a Gaussian has C means and C variances, and one weight in the mixture
         self.encoder, self.decoder = bottleneck(
             seen, params.hidden, params.code, params.mixture * (2 * channels + 1)
         )
@@ -77,6 +86,7 @@ class DensityAutoencoder(nn.Module):
         # three rings, the narrowest first: (N, C, H, W) each
         around = rings(x, valid, self.sides)
         # how much the middle ring varies, as a logarithm: rough places vary a thousand times as much as calm ones
+        # E[x^2] - E[x]^2, which rounding can make negative; VARIANCE keeps the logarithm of a constant ring finite
         squares = rings(x**2, valid, self.sides[1:2])[0]
         spread = torch.log((squares - around[1] ** 2).clamp(min=0) + VARIANCE)
         # 8 C channels a distance, direction by direction; where nothing is valid the middle ring stands in
@@ -92,6 +102,7 @@ class DensityAutoencoder(nn.Module):
         """The distribution of the pixel, from its surroundings alone."""
         # (N, D, H, W) at mean 0 and deviation 1, so that no channel rules the first layer
         seen = (seen - self.centre) / self.scale
+        # (N, code, H, W)
         code = self.encoder(seen)
         # the rings come first: what is linear in them need not go through the bottleneck
         base = self.linear(seen[:, : self.channels * len(self.sides)])
@@ -99,21 +110,26 @@ class DensityAutoencoder(nn.Module):
         n, _, height, width = x.shape
         # in float32 even under autocast: variances and exponentials do not fit into half precision
         parts = self.decoder(code).float()
+        # (N, M C + M C + M, H, W): means on top of the linear path, log-variances, and the logits of the weights
         offsets, logs, weights = parts.split([m * k, m * k, m], dim=1)
         # (N, M, C, H, W): a mean and a variance a Gaussian and channel, the channels independent given the Gaussian
         means = base.float()[:, None] + offsets.reshape(n, m, k, height, width)
         variance = torch.exp(logs.reshape(n, m, k, height, width).clamp(*LOGARITHMS)) + self.floor
         # (N, M, H, W): twice the negative log density, up to what a pixel on its mean has at the least variance
         distance = ((x[:, None] - means) ** 2 / variance + torch.log(variance / self.floor)).sum(dim=2)
+        # weights sum to 1; kept as logarithms, for the density of a far Gaussian is 0 in float32
         share = torch.log_softmax(weights, dim=1)
+        # (N, 1, H, W): a pixel is usual where any one of the Gaussians expects it
         surprise = -torch.logsumexp(share - 0.5 * distance, dim=1, keepdim=True)
         # (N, C, H, W): the mean of the mixture is what residuals are taken from
         expected = (share.exp()[:, :, None] * means).sum(dim=1)
+        # negative by rounding alone: no density exceeds that of a pixel on its mean at the least variance
         return Output(expected, code, surprise.clamp(min=0))
 
     @torch.no_grad()
     def fit(self, pixels: Sample) -> None:
         """Bring what is seen to mean 0 and deviation 1 over the chosen pixels."""
+        # sums (D,) of what is seen and of its square, in float64: digits are lost in their difference below
         count, first, second = 0.0, torch.zeros(1), torch.zeros(1)
         for x, valid, chosen in pixels():
             seen = self.surroundings(x, valid).double()
@@ -121,6 +137,7 @@ class DensityAutoencoder(nn.Module):
             first = first + (seen * chosen).sum(dim=(0, 2, 3)).cpu()
             second = second + (seen**2 * chosen).sum(dim=(0, 2, 3)).cpu()
         mean = first / max(count, 1.0)
+        # a channel that never varies is divided by 1e-3 and not by 0
         deviation = torch.sqrt((second / max(count, 1.0) - mean**2).clamp(min=0)) + 1e-3
         self.centre.copy_(mean[None, :, None, None])
         self.scale.copy_(deviation[None, :, None, None])

@@ -21,4 +21,5 @@ class Params(conv.Params):
 
 def build(channels: int, params: Params) -> conv.ConvAutoencoder:
     """The architecture for `channels` input channels."""
+    # of 9 a b weights of a 3 x 3 convolution, 9 a + a b are left
     return conv.ConvAutoencoder(channels, params, separable)

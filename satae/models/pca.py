@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from satae.models import Output, Sample
 
+# in whitened space all components have a variance near 1, and which of them lead would be chance
 SUITS = {"input": {"space": "bands"}, "score": ["mse"]}
 
 
@@ -35,6 +36,7 @@ class Pca(nn.Module):
 
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
+        # with as many components as channels every pixel would be rebuilt exactly, and nothing found
         self.code_size = max(1, min(params.components, channels - 1))
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("basis", torch.eye(channels)[: self.code_size])  # (code, channels)
@@ -46,13 +48,16 @@ class Pca(nn.Module):
 
     def fit(self, pixels: Sample) -> None:
         """Mean and covariance over the chosen pixels, in float64."""
+        # sums of v (C) and of v v' (C, C) in one pass; in float64, for digits are lost in their difference
         channels = self.mean.shape[1]
         count, first = 0, torch.zeros(channels, dtype=torch.float64)
         second = torch.zeros(channels, channels, dtype=torch.float64)
         for x, _, chosen in pixels():
+            # (N, C, H, W) -> (n, C), the chosen pixels alone
             v = x.permute(0, 2, 3, 1)[chosen[:, 0] > 0.5].cpu().double()
             count, first, second = count + len(v), first + v.sum(dim=0), second + v.T @ v
         mean = first / max(1, count)
+        # eigenvalues rise, so the leading vectors are the last columns; each becomes a row of the basis (K, C)
         vectors = torch.linalg.eigh(second / max(1, count) - torch.outer(mean, mean)).eigenvectors
         self.mean.copy_(mean[None, :, None, None])
         self.basis.copy_(vectors.flip(1).T[: self.code_size])

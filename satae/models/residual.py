@@ -29,6 +29,7 @@ def build(channels: int, params: Params) -> conv.ConvAutoencoder:
     """The architecture for `channels` input channels."""
 
     def unit(inputs: int, outputs: int, style: Style, *, stride: int = 1) -> nn.Module:
+        # the halving or the change of channels first, then blocks that keep both
         blocks = (Residual(outputs, style) for _ in range(params.blocks))
         return nn.Sequential(layer(inputs, outputs, style, stride=stride), *blocks)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from satae.models import Output
 
+# all components and a ridge that only keeps rounding from being divided by: the plain covariance
 SUITS = {"input": {"space": "whitened", "ridge": 1e-9, "components": 1024}, "score": ["whitened"]}
 
 
@@ -28,9 +29,11 @@ class Mean(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        # nothing is compressed, so the code is the pixel itself
         self.code_size = channels
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
+        # x is whitened: the residual x - 0 has the squared length (v - mean)' C^-1 (v - mean), C the covariance
         return Output(torch.zeros_like(x), x)
 
 

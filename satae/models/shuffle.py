@@ -26,4 +26,5 @@ class Params(conv.Params):
 
 def build(channels: int, params: Params) -> conv.ConvAutoencoder:
     """The architecture for `channels` input channels."""
+    # a unit convolves half of the channels and passes the rest on; where sizes change it convolves all
     return conv.ConvAutoencoder(channels, params, Shuffle)

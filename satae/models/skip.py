@@ -40,15 +40,20 @@ class SkipAutoencoder(nn.Module):
     def __init__(self, channels: int, params: Params) -> None:
         super().__init__()
         w, s, style = params.width, params.skip, params.style
+        # of a patch of 8 x 8 pixels, so that the same compression leaves four times the numbers of conv's in each cell
         self.code_size = params.numbers(channels, self.stride)
+        # (N, C, H, W) -> (N, 2 w, H/2, W/2) -> (N, 2 w, H/4, W/4) -> (N, K, H/8, W/8)
         self.to_half = nn.Sequential(layer(channels, w, style), layer(w, 2 * w, style, stride=2))
         self.to_quarter = layer(2 * w, 2 * w, style, stride=2)
         self.encoder = nn.Sequential(
             layer(2 * w, 4 * w, style, stride=2), nn.Conv2d(4 * w, self.code_size, 1)
         )
+        # S channels only, whole ones of which are dropped in training: the decoder cannot count on them
+        # none from the input itself, which would carry anomalies across at full resolution
         self.skips = nn.ModuleList(
             nn.Sequential(nn.Conv2d(2 * w, s, 1), nn.Dropout2d(params.drop)) for _ in range(2)
         )
+        # back; each stage sees the one below at its own size, and S channels of a skip
         self.expand = layer(self.code_size, 4 * w, style, kernel=1)
         self.at_quarter = layer(4 * w + s, 2 * w, style)
         self.at_half = layer(2 * w + s, 2 * w, style)
@@ -61,13 +66,17 @@ class SkipAutoencoder(nn.Module):
         half = self.to_half(x)
         quarter = self.to_quarter(half)
         code = self.encoder(quarter)
+        # (N, 4 w + S, H/4, W/4) -> (N, 2 w, H/4, W/4)
         z = self.at_quarter(self._joined(self.expand(code), quarter, 0))
+        # (N, 2 w + S, H/2, W/2) -> (N, 2 w, H/2, W/2)
         z = self.at_half(self._joined(z, half, 1))
+        # nothing is passed at full size: (N, w, H, W)
         z = self.at_full(F.interpolate(z, size=x.shape[-2:], mode="nearest"))
         return Output(self.bound(self.output(z)), code)
 
     def _joined(self, z: Tensor, passed: Tensor, number: int) -> Tensor:
         """z at the size of what was passed, and what its skip lets through of that."""
+        # to the size of what was passed, not to twice its own: halves of odd sizes are rounded up
         z = F.interpolate(z, size=passed.shape[-2:], mode="nearest")
         return torch.cat([z, self.skips[number](passed)], dim=1)
 

@@ -116,8 +116,11 @@ class Task:
 
     def batch(self, x: Tensor, valid: Tensor, epoch: int, step: int, progress: float) -> objectives.Batch:
         """What the loss is told of a batch to learn from."""
+        # 7 names this stream of draws: batches, augmentation and pixels have others, and none disturbs another
         key = (self.recipe.train.seed, 7, epoch, step)
+        # (N, C, H, W); the loss still compares with x, which stays clean
         entered = corrupt(x, valid, self.recipe.corrupt, key)
+        # a leaf of its own, for the loss takes the gradient by what entered and not by the weights alone
         if self.loss_of.differentiates:
             entered = entered.detach().requires_grad_()
         return objectives.Batch(x, valid, progress, entered)
@@ -128,6 +131,7 @@ Report = Callable[[int, int, Epoch | None], None]  # (steps done, of how many in
 
 def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> Normalizer:
     """The normaliser of a recipe, fitted to the training tiles."""
+    # (n, B) valid DN of training tiles alone: nothing of the held-out ones may be known to the model
     settings, pixels = recipe.input, pixel_sample(sets, chosen.train, recipe.train.seed)
     fitted = normalize.fit(
         pixels,
@@ -137,6 +141,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
         common=settings.scale == "common",
         ridge=settings.ridge,
         components=settings.components,
+        # only a logarithm needs the noise, which costs a pass over the tiles
         noise=noise(sets, chosen.train) if settings.stretch == "log" else 0.0,
     )
     for name, low, high in zip(sets[0].record.bands, pixels.min(axis=0), pixels.max(axis=0), strict=True):
@@ -153,10 +158,12 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
     """
     cfg = recipe.train
     loss_of = Objective(recipe.objective)
+    # built and dropped again, here and below: a recipe that cannot work fails now, not after the tiles were read
     Augmenter(recipe.augment, sets[0].record.size)
     models.all_params(recipe.model.name, recipe.model.params)
     chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
     normalizer = fit_normalizer(sets, chosen, recipe)
+    # first weights follow from the seed alone; what is drawn later goes on from behind them
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params)
     _together(model, loss_of, recipe)
@@ -167,6 +174,7 @@ def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
     """ConfigError where the recipe asks for whole tiles and the architecture learns from single pixels."""
     if not isinstance(model, BlindSpot):
         return
+    # neither a term that looks at neighbours nor a spoiled input has a meaning where a batch is single pixels
     needs = [f"objective = {name!r}" for name in loss_of.whole]
     needs += ["corrupt"] * (recipe.corrupt != CorruptSettings())
     if needs:
@@ -186,6 +194,7 @@ def device_named(name: str) -> torch.device:
 def precision_of(setting: str, device: torch.device) -> torch.dtype | None:
     """The autocast type: on CUDA bf16 where the chip computes in it, else fp16; None (fp32) on a CPU."""
     if setting == "auto" and device.type == "cuda":
+        # bf16 has the range of float32, so that no loss has to be scaled; chips before Ampere (8) do not compute in it
         major, _ = torch.cuda.get_device_capability(device)
         return torch.bfloat16 if major >= 8 else torch.float16
     return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(setting)
@@ -206,18 +215,24 @@ def fit(
     """
     recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
     cfg = recipe.train
+    # both: CUDA draws from the seed, the CPU from behind the first weights
     torch.manual_seed(cfg.seed)
     torch.set_rng_state(planned.drawn)  # whatever was tried with the model since
     model = planned.model.train().to(device)
     traits = Traits.of(model)
     loss_of = Objective(recipe.objective, traits.code_size).to(device)
+    # tiles with as much around them as the architecture looks at, so that tiles learn at their edges what scenes show
     feed = Feed(sets, Input(normalizer), recipe, chosen, device, context=traits.context)
+    # before the optimiser sees any weight: what is settled here is part of what the weights learn from
     if isinstance(model, ClosedForm):
         model.fit(feed.sample)
+    # the classics: nothing is left to be learned by gradients, and the loss is only reported
     if not any(p.requires_grad for p in model.parameters()):
         return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
+    # whole tiles, (N, C, H, W) and their masks
     task = Task(model, feed, chosen.train, chosen.held_out, recipe, loss_of, device)
     if isinstance(model, BlindSpot):
+        # what surrounds a pixel does not change, so it is computed once for pixels drawn from the tiles
         task = replace(task, source=Pixels(feed, model, cfg.pixels), forward=model.predict)
     state = descend(task, run, _identity(sets, recipe), report=report)
     return Trained(model.cpu().eval(), normalizer, chosen, state)
@@ -236,24 +251,30 @@ def descend(
     with None it writes nothing. Raises as `fit`.
     """
     model, source, cfg, device = task.model, task.source, task.recipe.train, task.device
+    # weights and their gradients stay in float32; `half` is the type in which layers compute
     half, loss_of = precision_of(cfg.precision, device), task.loss_of
     # on CUDA a step of batches of one shape is captured once and replayed: some hundred launches become one
     captured = task.alike and Captured.possible(loss_of, half, device)
     optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
+    # fp16 loses small gradients to 0: the loss is scaled up, and gradients are scaled back before they are clipped
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     by_hand = Step(model, task.given, loss_of, optimizer, scaler, half, cfg.clip)
     take = Captured(by_hand) if captured else by_hand
     # all that an interrupted run needs to go on bit for bit, beside the seed
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
     state = State() if run is None else checkpoint.restore_run(run, identity, memory)
+    # every epoch has as many steps as the first, so the place of a step in the whole is known from the start
     steps = len(source.batches(task.train, 0, cfg.min_steps))
     total = steps * cfg.epochs
 
     while state.epoch < cfg.epochs and not state.finished:
+        # from the state and not a counter: a resumed run begins with the epoch that it was killed in
         epoch, started = state.epoch, time.perf_counter()
         model.train()
+        # the order of tiles is drawn from (seed, epoch), not from what was drawn before
         rate, order = 0.0, source.batches(task.train, epoch, cfg.min_steps)
         waiting: list[Tensor] = []
+        # losses wait on the device as tensors: reading one back stops it until all steps before are done
         known: list[npt.NDArray[np.float64]] = []  # (steps, 2): loss and norm of the gradient
         for step, where in enumerate(order):
             # the rate is a function of the step and of the losses so far, never of a clock or a counter of its own
@@ -261,32 +282,42 @@ def descend(
             set_rate(optimizer, rate)
             x, seen, counted = source.training(where, epoch, step)
             # x (N, C, H, W) clean, what enters the model corrupted where the recipe says so; `counted` what is learned
+            # `seen` is `valid` (N, 1, H, W) for whole tiles, the surroundings (1, D, n, 1) for single pixels
             batch = task.batch(x, counted, epoch, step, (epoch * steps + step) / total)
+            # a tensor of two numbers a step; gradients of the last step are looked at layer by layer
             waiting.append(torch.stack(take(batch, seen, look=step == steps - 1)))
             if device.type == "cpu" or step == steps - 1:  # another device would be waited for
                 known.append(torch.stack(waiting).double().cpu().numpy())
                 # fp16 skips a step whose gradient is not finite, by design
                 wanted = known[-1][:, :1] if half is torch.float16 else known[-1]
+                # on a device the whole epoch is checked at once, and the first step that was not finite is named
                 good = np.atleast_1d(np.isfinite(wanted).all(axis=1))
                 if not good.all():
+                    # the rows of `good` are the last len(good) steps up to this one
                     at = step + 1 - len(good) + int(good.argmin())
+                    # before anything is saved: the checkpoint on disk is that of the last epoch that was sound
                     raise DivergedError(_not_finite(source, order[at], epoch, at, run))
                 waiting = []
             report(epoch * steps + step + 1, total, None)
         model.eval()
         # with the weights as they are, in evaluation mode: dropout and draws are off, norms use their running means
         val_loss = evaluate(task.given, source, task.held_out, loss_of)
+        # training losses can be finite while what the norms have gathered for evaluation is not
         if not math.isfinite(val_loss):
             raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))
+        # from here on `state` counts this epoch as done
         state.epoch += 1
         # the weights of the best epoch are the result, not those of the last
         if val_loss < state.best_loss:
             state.best_epoch, state.best_loss = state.epoch, val_loss
+            # copies on the CPU: the optimiser goes on to change the model's own in place
             state.best_weights = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
+        # early stopping: as many epochs as the patience without a better one
         state.finished = state.epoch - state.best_epoch >= cfg.patience or state.epoch == cfg.epochs
         seconds, (losses, norms) = time.perf_counter() - started, np.concatenate(known).T
         entry = Epoch(
             state.epoch, float(losses.mean()), val_loss, rate, float(norms.mean()), seconds,
+            # measures are since they were last asked: asking once an epoch makes them the epoch's
             measures=loss_of.measures(), gradients=take.slopes, clipped=float((norms > cfg.clip).mean()),
         )  # fmt: skip
         state.history.append(entry)
@@ -295,6 +326,7 @@ def descend(
             checkpoint.save(run, identity, state, memory)
         report(state.epoch * steps, total, entry)
 
+    # an interrupted run that had finished comes here at once
     model.load_state_dict(state.best_weights)
     model.eval()
     return state
@@ -308,9 +340,12 @@ def evaluate(
     loss_of: Objective,
 ) -> float:
     """The loss over tiles as they are, weighted by their valid pixels."""
+    # a mean over pixels and not over batches: the last batch is smaller, and tiles differ in what is valid
     total = count = 0.0
     for x, seen, counted in source.plain(where):
         pixels = float(counted.sum())
+        # progress 1: the loss as it is at the end of training, whatever is trimmed or warming up by now, so that epochs
+        # compare with each other
         total += float(loss_of(forward(x, seen), x, counted, 1.0)) * pixels
         count += pixels
     return total / max(count, 1.0)
@@ -318,6 +353,7 @@ def evaluate(
 
 def _closed(model: nn.Module, feed: Feed, loss_of: Objective, chosen: Split) -> State:
     """Where a run stands whose model has no weights to learn by gradients."""
+    # the same figures as of an epoch, so that report and diagnosis need not know the difference
     train_loss, val_loss = (
         evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)
     )
@@ -340,5 +376,6 @@ def _not_finite(source: Source, where: Indices, epoch: int, step: int, run: Path
 
 def _identity(sets: Sequence[TileSet], recipe: Recipe) -> str:
     """What a checkpoint belongs to: the recipe, the tiles, and what was decided on them."""
+    # tiles by their record, which names the scene by its hash, and by what was decided on them
     text = recipe.model_dump_json() + "".join(s.record.model_dump_json() + s.heed.digest for s in sets)
     return hashlib.sha256(text.encode()).hexdigest()
