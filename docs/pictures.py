@@ -17,11 +17,12 @@ from typing import Any
 
 import cv2
 import geopandas
-import numpy as np
 import pyogrio
 import shapely.affinity
 
-from satae.scene import raster
+from satae import composite
+from satae.grid import Grid
+from satae.scene import readers
 from satae.training import figures
 
 PICTURES = Path(__file__).with_name("pictures")
@@ -120,16 +121,18 @@ def qgis(folder: Path, home: Path) -> Any:
     return cv2.imread(str(picture))
 
 
+def pixels(path: Path, bands: list[int]) -> tuple[Grid, Any]:
+    """The grid of a file and all of some bands (band, row, col)."""
+    source = readers.source(path)
+    with readers.opened(source) as opened:
+        return source.grid, opened.read(bands, source.grid.window)
+
+
 def real(folder: Path, scene: Path, home: Path) -> Any:
     """A scene in true colour (bands blue, green, red first) beside its heatmap, with the regions of a result."""
-    with raster.reading(scene) as dataset:
-        grid = raster.grid_of(scene, dataset)
-        dn = raster.read(scene, dataset, [3, 2, 1], grid.window).astype(float)
-    heatmap = folder / "anomalies_heatmap.tif"
-    with raster.reading(heatmap) as dataset:
-        heat = raster.read(heatmap, dataset, [1], grid.window)[0]
-    low, high = np.quantile(dn, [0.01, 0.99])
-    rgb = np.clip((dn - low) / (high - low), 0, 1).transpose(1, 2, 0) ** 0.8
+    grid, dn = pixels(scene, [1, 2, 3])
+    heat = pixels(folder / "anomalies_heatmap.tif", [1])[1][0]
+    rgb = composite.rgb(dn, *composite.contrast(dn.reshape(len(dn), -1)))
     regions = geopandas.read_file(folder / "anomalies.gpkg", layer="anomalies").sort_values("rank")
     to_pixels = (~grid.transform).to_shapely()
     outlines = [shapely.affinity.affine_transform(polygon, to_pixels) for polygon in regions.geometry]

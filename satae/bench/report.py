@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from satae import composite
 from satae.bench.contest import Bools, Case, Contest, Map, Progress, Result, check_names, results
 from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
@@ -25,6 +26,7 @@ FAR = 20.0  # false alarms per 100 km2 at which regions are counted
 ALARM_SHARE = 0.01
 HALF = 0.5
 RATES = np.geomspace(1e-5, 1, 200)  # shares of false alarms of the ROC curve
+MANY = 12  # bands, from which on the first three lie close together
 SHOWN = 400  # pixels a side of a map in a picture, at the most
 
 
@@ -203,13 +205,10 @@ def _largest(picture: Any, step: int) -> Map:
 
 
 def _composite(image: Any, valid: Bools) -> Any:
-    """RGB in [0, 1]: the third, second and first band, of many bands three spread evenly, of few the first."""
+    """RGB in [0, 1]: of many bands three spread evenly, which lie nearer to blue, green and red than the first."""
     bands = len(image)
-    chosen = [0, 0, 0] if bands < 3 else [2, 1, 0] if bands < 12 else [bands // 2, bands // 4, bands // 8]
-    rgb = image[chosen].astype(np.float64)
-    low, high = np.quantile(rgb[:, valid], [0.01, 0.99], axis=1)[..., None, None]
-    out = np.clip((rgb - low) / np.maximum(high - low, 1e-12), 0, 1) ** 0.7
-    return np.where(valid, out, 0.5).transpose(1, 2, 0)
+    chosen = image[[bands // 8, bands // 4, bands // 2]] if bands >= MANY else image[composite.shown(bands)]
+    return composite.rgb(chosen, *composite.contrast(chosen[:, valid]), valid)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
+from satae import composite
 from satae.console import SILENT, Steps
 from satae.demo import synthetic
 from satae.errors import OutputError
@@ -109,12 +110,6 @@ def _draw(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
     for polygon in regions.geometry:
         rings.append(_pixels(shapely.get_coordinates(shapely.get_parts(polygon)[0].exterior)))
     title = "scene with the regions that satae reports"
-    figures.overview(folder / "overview.png", _shown(made), heat, rings, title)
-
-
-def _shown(made: synthetic.Synthetic) -> npt.NDArray[np.float64]:
-    """Red, green and blue in [0, 1], nodata grey."""
-    rgb = made.image[[2, 1, 0]].astype(float)
-    low, high = np.quantile(rgb[:, made.valid], [0.01, 0.995])
-    shown = np.clip((rgb - low) / (high - low), 0, 1).transpose(1, 2, 0) ** 0.8
-    return np.where(made.valid[..., None], shown, 0.5)
+    ends = composite.contrast(made.image[:, made.valid])
+    shown = composite.rgb(made.image, *ends, made.valid)
+    figures.overview(folder / "overview.png", shown, heat, rings, title)

@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from satae import composite
 from satae.errors import OutputError
 from satae.gis import qgis
 from satae.inference.card import Normalization
@@ -28,14 +29,11 @@ from satae.report.reasons import Look
 MARKER = "chips.json"
 PANEL = 192  # pixels a side that a panel is scaled up to
 GAP = 6
-GREY = 128
-GAMMA = 0.7
-BANDS = 3  # that are shown
 OUTLINE = (255, 223, 127)  # blue, green, red, as OpenCV has it
 LONGEST_NAME = 120
 BY_PRODUCTS = (".aux.xml",)  # what GDAL and QGIS leave beside a picture that was opened
 CLUTTER = {".DS_Store", "Thumbs.db", "desktop.ini"}
-Picture = npt.NDArray[np.uint8]
+Picture = composite.Picture
 
 
 def panels(
@@ -43,16 +41,15 @@ def panels(
 ) -> npt.NDArray[np.uint8]:
     """What a chip is drawn from (side, side, 10): scene, expectation and heatmap in colour, and the region.
 
-    `heat` (row, col) is the heatmap in the look's window, coloured from 0 to the end of the ramp that QGIS
-    draws it with. Pixels that do not count are grey.
+    `heat` (row, col) is the heatmap in the look's window, in the colours that QGIS draws it with: what is clear there,
+    as too low to mean anything, has the first of them. Pixels that do not count are grey.
     """
+    hot = qgis.heat_colours(np.nan_to_num(heat), qgis.ramp_top(maximum))[..., :3]
     shown = [
-        composite(look.image, fitted),
-        composite(look.expected, fitted),
-        _coloured(heat, qgis.ramp_top(maximum)),
+        composite.bgr(look.image, fitted.low, fitted.high, look.valid),
+        composite.bgr(look.expected, fitted.low, fitted.high, look.valid),
+        np.where(look.valid[..., None], hot, np.uint8(round(255 * composite.GREY))),
     ]
-    for panel in shown:
-        panel[~look.valid] = GREY
     return np.concatenate([*shown, look.inside.astype(np.uint8)[..., None]], axis=2)
 
 
@@ -80,23 +77,6 @@ def keeping(path: Path) -> Iterator[Callable[[int, npt.NDArray[np.uint8]], None]
                 np.lib.format.write_array(file, kept, allow_pickle=False)
 
         yield keep
-
-
-def composite(dn: npt.NDArray[Any], fitted: Normalization) -> Picture:
-    """(B, row, col) as (row, col, 3): the first three bands as blue, green, red, or grey for fewer than three.
-
-    Stretched from the 0.1 % to the 99.9 % quantile of the training sample, never by the chip's own.
-    """
-    bands = list(range(BANDS)) if len(dn) >= BANDS else [0] * BANDS
-    low, high = (np.array(v)[bands][:, None, None] for v in (fitted.low, fitted.high))
-    shown = np.clip((dn[bands].astype(np.float64) - low) / (high - low), 0, 1) ** GAMMA
-    picture: Picture = np.rint(255 * np.nan_to_num(shown)).astype(np.uint8).transpose(1, 2, 0).copy()
-    return picture
-
-
-def _coloured(heat: npt.NDArray[np.float32], top: float) -> Picture:
-    level = np.rint(255 * np.clip(np.nan_to_num(heat) / top, 0, 1)).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), np.uint8)
 
 
 def _enlarged(picture: Picture, scale: int) -> Picture:

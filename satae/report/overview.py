@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from satae import composite
 from satae.gis import qgis
 from satae.grid import Window
 from satae.inference.card import Normalization
 from satae.inference.tilepeaks import Maxima
-from satae.report import chips
 from satae.scene.scene import OfScene, Scene, Survey
 from satae.scene.stream import Reader
 
@@ -54,7 +54,7 @@ class Overview(OfScene):
             _places(cells, self.step, length)
             for cells, length in zip(self.shape, (grid.height, grid.width), strict=True)
         )
-        bands = min(chips.BANDS, len(scene.names))
+        bands = min(composite.BANDS, len(scene.names))
         self.known = np.zeros((len(self.rows), len(self.cols)), bool)
         self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
 
@@ -73,12 +73,10 @@ class Overview(OfScene):
         return Picture(self.step, self.shape, self.scene_png(fitted), self.heat_png())
 
     def scene_png(self, fitted: Normalization) -> bytes:
-        """The scene, coloured as chips are, grey where no pixel counts."""
+        """The scene, in colours as chips have them, grey where no pixel counts."""
         count = self._summed(self.known)
         mean = np.stack([self._summed(band) for band in self.sample]) / np.maximum(count, 1)
-        picture = chips.composite(mean, fitted)
-        picture[count == 0] = chips.GREY
-        return _png(picture)
+        return _png(composite.bgr(mean, fitted.low, fitted.high, count > 0))
 
     def _summed(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The sum over each cell's samples."""

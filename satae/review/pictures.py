@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyproj
 
+from satae import composite
 from satae.errors import SceneError
 from satae.gis import qgis
 from satae.grid import Grid, Window
@@ -33,8 +34,6 @@ READERS = 2  # tiles of one raster that are read at once
 WHOLE = 2**23  # stored pixels that a tile is averaged from; where it would take more,
 SPARSE = 2**22  # it is drawn from blocks here and there that hold so many
 PATCH = 128  # pixels a side, of patches that the contrast is taken from
-SHOWN = 0.005, 0.995  # quantiles that are drawn black and white
-GAMMA = 0.8
 FILES = 1024  # of one scene
 Floats = npt.NDArray[np.float32]
 Valid = npt.NDArray[np.bool_]
@@ -43,7 +42,7 @@ Png = bytes
 
 @dataclass(frozen=True)
 class Part:
-    """A file and its bands, counted from 1, in the order red, green, blue, or one that is drawn grey."""
+    """A file and its bands, counted from 1, in the order blue, green, red, or one that is drawn grey."""
 
     path: Path
     bands: list[int]
@@ -192,15 +191,15 @@ class View:
 
     @cached_property
     def contrast(self) -> tuple[Floats, Floats]:
-        """DN that are drawn black and white, of each band (band, 1, 1)."""
+        """DN that are drawn black and white, of each band."""
         assert self.scene is not None
         parts = [image[:, valid] for image, valid in self.scene.patches()]
         sample = np.concatenate(parts, axis=1)
         if not sample.size:
             image, valid = self.scene.whole
             sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
-        low, high = np.quantile(sample, SHOWN, axis=1)[:, :, None, None].astype(np.float32)
-        return low, np.maximum(high, low + np.finfo(np.float32).tiny)
+        low, high = composite.contrast(sample)
+        return low.astype(np.float32), high.astype(np.float32)
 
     def picture(self, level: int, row: int, col: int) -> Png | None:
         """A tile of the scene; None where there is nothing."""
@@ -208,7 +207,7 @@ class View:
             return None
         with self._lock:
             low, high = self.contrast
-        return _png(self.scene.tile(level, row, col), lambda dn: _composite(dn, low, high))
+        return _png(self.scene.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high)))
 
     def heatmap(self, level: int, row: int, col: int) -> Png | None:
         """A tile of the heatmap; None where there is nothing."""
@@ -271,7 +270,7 @@ def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
     """The bands of a scene that are drawn; SceneError where a file is missing."""
     paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     if len(paths) > 1:
-        return [Part(path, [1]) for path in (paths[2::-1] if len(paths) > 2 else paths[:1])]
+        return [Part(paths[i], [1]) for i in composite.shown(len(paths))]
     return [Part(paths[0], _shown(readers.source(paths[0])))]
 
 
@@ -292,13 +291,13 @@ def _is_file(path: Path) -> bool:
 
 
 def _shown(source: Source) -> list[int]:
-    """Red, green and blue as the file declares them, else the first three as blue, green, red, else grey."""
+    """Blue, green and red as the file declares them, else what is shown of bands that do not say what they are."""
     kinds = [band.colour for band in source.bands]
-    wanted = ["red", "green", "blue"]
+    wanted = ["blue", "green", "red"]
     if all(kind in kinds for kind in wanted):
         return [kinds.index(kind) + 1 for kind in wanted]
-    others = [band for band, kind in enumerate(kinds, 1) if kind != "alpha"]
-    return others[2::-1] if len(others) > 2 else others[:1] or [1]
+    others = [band for band, kind in enumerate(kinds, 1) if kind != "alpha"] or [1]
+    return [others[i] for i in composite.shown(len(others))]
 
 
 def _spread(length: int, number: int) -> npt.NDArray[np.int64]:
@@ -320,10 +319,8 @@ def _png(tile: tuple[Floats, Valid] | None, paint: Callable[[Floats], npt.NDArra
     return cv2.imencode(".png", drawn, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _composite(dn: Floats, low: Floats, high: Floats) -> npt.NDArray[np.uint8]:
-    level = np.clip((dn - low) / (high - low), 0, 1) ** GAMMA
-    red, green, blue = level if len(level) == 3 else [level[0]] * 3
-    return np.asarray(np.rint(255 * np.stack([blue, green, red, np.ones_like(red)], axis=-1)), np.uint8)
+def _opaque(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)])
 
 
 def _coloured(heat: Floats, top: float, colours: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
+from satae import composite
 from satae.console import SILENT, Bar, Steps
 from satae.decisions import signature
 from satae.errors import ModelError
@@ -111,7 +112,7 @@ def score_scene(
     overview, name = Overview(scene, how.side), name or scene.name
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
     floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
-    kept = Kept(scene, folder, floor, chips.BANDS if how.chips else 0)
+    kept = Kept(scene, folder, floor, composite.BANDS if how.chips else 0)
 
     def keep(seen: Seen, heat: npt.NDArray[np.float32]) -> None:
         overview.add(seen.window, heat)

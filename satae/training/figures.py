@@ -13,8 +13,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from satae.nn.normalize import Normalizer
-
 INK = "#222222"
 
 
@@ -48,14 +46,6 @@ def curves(
     axes.set_title(title, fontsize="small")
     axes.legend(frameon=False)
     figure.savefig(path, metadata={"Software": None})
-
-
-def composite(dn: npt.NDArray[Any], normalizer: Normalizer) -> npt.NDArray[np.float64]:
-    """(B, row, col) as RGB in [0, 1]: the third, second and first band, or grey for fewer than three."""
-    bands = [2, 1, 0] if len(dn) >= 3 else [0, 0, 0]
-    low, high = normalizer.low[bands], normalizer.high[bands]
-    shown = (dn[bands].astype(np.float64) - low[:, None, None]) / (high - low)[:, None, None]
-    return np.clip(shown, 0, 1).transpose(1, 2, 0) ** 0.7
 
 
 def reconstructions(path: Path, rows: Sequence[tuple[str, Any, Any, Any]]) -> None:

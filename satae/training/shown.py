@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from satae import models
+from satae import composite, models
 from satae.config import Recipe
 from satae.detector import graph
 from satae.publish import publish, staging
@@ -123,9 +123,9 @@ def _pictures(
     """A tile (1, B, H, W), its reconstruction and its anomaly map as they are shown."""
     scores, _, _, rebuilt = (output.numpy() for output in detector(image, valid))
     good = valid[0, 0].numpy() > 0
-    shown = [figures.composite(dn, trained.normalizer) for dn in (image[0].numpy(), rebuilt[0])]
-    masked = [np.where(good[..., None], picture, 0.5) for picture in shown]
-    return masked[0], masked[1], np.where(good, scores[0, 0], np.nan)
+    low, high = trained.normalizer.low, trained.normalizer.high
+    shown, expected = (composite.rgb(dn, low, high, good) for dn in (image[0].numpy(), rebuilt[0]))
+    return shown, expected, np.where(good, scores[0, 0], np.nan)
 
 
 def feed(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, context: int = 0) -> Feed:

@@ -8,9 +8,9 @@ import pytest
 from looks import fitted
 from scenes import MakeScene
 
+from satae import composite
 from satae.gis import qgis
 from satae.grid import Window
-from satae.report import chips
 from satae.report.overview import Overview
 from satae.scene.describe import describe
 from satae.scene.stream import strips
@@ -61,8 +61,8 @@ def test_cells_show_the_mean_of_pixels_spread_over_them(
     view = read(Overview(describe([path]), side), margin)
     expected = averaged(step)
     assert view.step == step and max(view.shape) <= side and view.shape == expected.shape[1:]
-    drawn = chips.composite(np.nan_to_num(expected), fitted(4))
-    drawn[np.isnan(expected[0])] = chips.GREY
+    drawn = composite.bgr(np.nan_to_num(expected), fitted(4).low, fitted(4).high)
+    drawn[np.isnan(expected[0])] = 128
     assert (decoded(view.scene_png(fitted(4))) == drawn).all()
 
 

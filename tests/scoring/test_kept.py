@@ -11,11 +11,11 @@ import pytest
 from maps import passed
 from scored import layer, run
 
+from satae import composite
 from satae.demo import synthetic
 from satae.grid import Window
 from satae.inference import runtime
 from satae.inference.scan import look
-from satae.report import chips
 from satae.scene.scene import Scene, SceneReader
 from satae.scoring import domain
 from satae.scoring.kept import Kept
@@ -56,8 +56,8 @@ def test_scores_errors_and_expectations_are_those_of_the_scan(
     high = seen.scores[there] >= 3.0
     assert np.array_equal(error[:, *here][:, high], seen.error[:, *there][:, high])
     assert np.array_equal(expected[:, *here][:, high], seen.expected[:, *there][:, high])
-    shown = expected[: chips.BANDS, *here][:, seen.valid[there]]
-    assert np.array_equal(shown, seen.expected[: chips.BANDS, *there][:, seen.valid[there]])
+    shown = expected[: composite.BANDS, *here][:, seen.valid[there]]
+    assert np.array_equal(shown, seen.expected[: composite.BANDS, *there][:, seen.valid[there]])
 
 
 def test_what_a_rule_cannot_report_costs_no_room(scene: Scene, model: runtime.Model, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_what_a_rule_cannot_report_costs_no_room(scene: Scene, model: runtime.Mo
         passed(scene, model, tmp_path / name, floor=floor)
         sizes.append(sum(p.stat().st_size for p in (tmp_path / name).iterdir()))
     pixels = scene.grid.pixels
-    assert sizes[1] <= pixels * (scene.pixel_bytes + 5 + 4 * chips.BANDS)
+    assert sizes[1] <= pixels * (scene.pixel_bytes + 5 + 4 * composite.BANDS)
     assert sizes[0] <= sizes[1] + pixels * 8 * len(scene.names)
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from shared import run_of
 
-from satae.nn import normalize
 from satae.training import figures
 
 FALLING = list(0.9 * 0.7 ** np.arange(20) + 0.1)
@@ -31,16 +30,6 @@ def test_the_same_losses_give_the_same_picture(tmp_path):
     for name in ("a.png", "b.png"):
         figures.curves(tmp_path / name, FALLING, FALLING, 20, 1.0)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-
-
-@pytest.mark.parametrize("bands", [1, 2, 3, 13])
-def test_a_composite_is_rgb_between_0_and_1(bands: int):
-    rng = np.random.default_rng(0)
-    sample = rng.integers(0, 5_000, (500, bands))
-    made = normalize.fit(sample, whitened=True)
-    shown = figures.composite(rng.integers(0, 9_000, (bands, 20, 30)), made)
-    assert shown.shape == (20, 30, 3) and shown.min() >= 0 and shown.max() <= 1
-    assert bands >= 3 or (shown[..., 0] == shown[..., 2]).all()
 
 
 def test_an_overview_shows_scene_heatmap_and_outlines(tmp_path):
