@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from satae.detector.fusion import Mapping
 from satae.errors import ModelError
 from satae.heads import Fitted, Linear, View
 from satae.models import Sample, Traits
 from satae.nn.normalize import Normalizer
+from satae.nn.surroundings import total
 
 FILL = 9  # side of the neighbourhood, in pixels
 KEPT_BYTES = 256 * 2**20  # of what the heads look at, while heads and map are fitted
@@ -32,9 +32,8 @@ def fill(x: Tensor, valid: Tensor) -> Tensor:
     The edge of nodata is then no edge to the network. What invalid pixels held, NaN included, is not used.
     """
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
-    total = F.avg_pool2d(known, FILL, 1, FILL // 2)
-    share = F.avg_pool2d(valid, FILL, 1, FILL // 2)
-    return torch.where(valid > 0.5, x, total / share.clamp(min=0.5 / FILL**2))
+    sums, count = total(known, FILL), total(valid, FILL)
+    return torch.where(valid > 0.5, x, sums / count.clamp(min=0.5))
 
 
 class Input(nn.Module):

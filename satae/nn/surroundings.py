@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.overrides import wrap_torch_function
 
 EIGHT = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (row, col) directions
 EMPTY = 1e30  # in the place of a mean over no pixel; larger than any
@@ -37,12 +38,34 @@ def ring_sides(text: str) -> list[Ring]:
     return found
 
 
+@wrap_torch_function(lambda z, side: (z,))
 def total(z: Tensor, side: int) -> Tensor:
-    """Sum over a side x side box around each pixel, nothing beyond the edge; `side` is odd."""
-    if side == 1:
-        return z
-    rows = F.avg_pool2d(z, (side, 1), 1, (side // 2, 0))
-    return F.avg_pool2d(rows, (1, side), 1, (0, side // 2)) * side**2
+    """Sum over a side x side box around each pixel, nothing beyond the edge; `side` is odd.
+
+    To a trace it is one function, as those of torch are (`training.translation`): what is fast is another thing in
+    ONNX Runtime.
+    """
+    return _along(_along(z, side, 2), side, 3)
+
+
+def _along(z: Tensor, side: int, axis: int) -> Tensor:
+    """Sums of `side` neighbours along an axis.
+
+    Of sums of 1, 2, 4, ... neighbours, each two of the one before, those are added that make up `side`: 13 = 1 + 4 + 8.
+    A pooling adds `side` numbers a pixel, this about 2 log2(side), and sums of few parts round less.
+    """
+    length, reach = z.shape[axis], side // 2
+    rim = [reach, reach] if axis == 3 else [0, 0, reach, reach]
+    block, wide, begun, out = F.pad(z, rim), 1, 0, None
+    while True:
+        if side & wide:
+            part = block.narrow(axis, begun, length)
+            out, begun = part if out is None else out + part, begun + wide
+        if out is not None and begun == side:
+            return out
+        several = block.shape[axis] - wide
+        block = block.narrow(axis, 0, several) + block.narrow(axis, wide, several)
+        wide *= 2
 
 
 def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from traces import CHANNELS, Module, image, traced
 
 from satae.errors import ModelError
+from satae.nn.surroundings import total
 from satae.training.translation import TRANSLATIONS
 
 drawn = torch.Generator().manual_seed(0)
@@ -57,7 +58,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "conv_transpose2d": lambda x: F.conv_transpose2d(x, BACK, stride=2),
     "batch_norm": lambda x: [F.batch_norm(x, ONE, ONE, 2 * ONE, ONE), F.batch_norm(x, ONE, ONE)],
     "box means": lambda x: [F.avg_pool2d(x, 9, 1, 4), F.avg_pool2d(x, (5, 1), 1, (2, 0)), F.avg_pool2d(x, 1, 1)],
-    "box sums": lambda x: [3 * F.avg_pool2d(x, (1, 7), 1, (0, 3)) * 7, 9 * F.avg_pool2d(x, 3, 1, 1)],
+    "box sums": lambda x: [total(x, 5) / 25, 3 * total(x, 7) / 7**2, 2 * total(x, 9) / 9**2, total(x, 1)],
     "means of what there is": lambda x: [F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), F.avg_pool2d(x, 2)],
     "max_pool2d": lambda x: [F.max_pool2d(x, 2), F.max_pool2d(x, (1, 5), 1, (0, 2))],
     "interpolate": lambda x: [F.interpolate(x, scale_factor=2.0), F.interpolate(x, size=(30, 50), mode="bilinear")],
