@@ -39,7 +39,7 @@ class Window:
         """(row, col) just behind the last pixel."""
         return self.row + self.height, self.col + self.width
 
-    def grown(self, margin: int) -> Window:
+    def with_margin(self, margin: int) -> Window:
         """The window with `margin` more pixels on every side."""
         return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
 
@@ -50,7 +50,7 @@ class Window:
         width = min(self.stop[1], outer.stop[1]) - col
         return Window(row, col, height, width) if height > 0 and width > 0 else None
 
-    def clipped(self, outer: Window) -> Window:
+    def clip(self, outer: Window) -> Window:
         """The part of this window that lies in `outer`; ValueError where there is none."""
         inside = self.within(outer)
         if inside is None:
@@ -71,7 +71,7 @@ class Window:
         first = self.cell(block)
         for row in range(first.row, self.stop[0], block[0]):
             for col in range(first.col, self.stop[1], block[1]):
-                yield Window(row, col, *block).clipped(self)
+                yield Window(row, col, *block).clip(self)
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Grid:
 
     def footprint(self, window: Window | None = None) -> npt.NDArray[np.float64]:
         """Closed ring (5, 2) of map coordinates around the part of `window` in the grid, counter-clockwise."""
-        inside = (window or self.window).clipped(self.window)
+        inside = (window or self.window).clip(self.window)
         (top, left), (bottom, right) = (inside.row, inside.col), inside.stop
         ring = self.xy([top, bottom, bottom, top, top], [left, left, right, right, left])
         return ring if self.transform.determinant < 0 else ring[::-1]
@@ -149,7 +149,7 @@ class Grid:
             return None
 
     @property
-    def located(self) -> bool:
+    def is_georeferenced(self) -> bool:
         """Whether the CRS ties map coordinates to longitude and latitude; not so without one, or a local one."""
         return self._to_geodetic is not None
 
@@ -163,10 +163,10 @@ class Grid:
     def lonlat(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Map coordinates (..., 2) as WGS 84 longitude and latitude, or on the CRS's own body.
 
-        Where the grid is not `located` they are returned as they are; not finite where the projection has no
+        Where the grid is not georeferenced they are returned as they are; not finite where the projection has no
         inverse.
         """
-        if not self.located or self._to_lonlat is None:
+        if not self.is_georeferenced or self._to_lonlat is None:
             return xy
         return np.stack(self._to_lonlat.transform(xy[..., 0], xy[..., 1]), axis=-1)
 

@@ -75,7 +75,7 @@ def test_within_is_the_set_of_shared_pixels(one: Window, other: Window) -> None:
 
 @given(windows, st.integers(0, 9))
 def test_a_grown_window_holds_the_window_in_its_middle(window: Window, margin: int) -> None:
-    rows, cols = window.slices(window.grown(margin))
+    rows, cols = window.slices(window.with_margin(margin))
     assert (rows.start, cols.start) == (margin, margin)
     assert (rows.stop - rows.start, cols.stop - cols.start) == (window.height, window.width)
 
@@ -178,14 +178,14 @@ def test_web_mercator_pixels_shrink_with_latitude() -> None:
 @pytest.mark.parametrize("crs", [None, 'LOCAL_CS["site",UNIT["parsec",0]]'])
 def test_without_a_unit_there_is_no_area(crs: str | None) -> None:
     g = Grid(40, 50, NORTH_UP, crs)
-    assert g.pixel_area_m2 is None and g.gsd_m is None and not g.located
+    assert g.pixel_area_m2 is None and g.gsd_m is None and not g.is_georeferenced
     assert np.isnan(g.area_m2(np.array([shapely.box(0, 0, 1, 1)]))).all()
     assert (g.lonlat(g.footprint()) == g.footprint()).all()
 
 
 def test_a_local_crs_has_areas_but_no_place_on_earth() -> None:
     g = Grid(40, 50, NORTH_UP, 'LOCAL_CS["site",UNIT["metre",1]]')
-    assert g.pixel_area_m2 == pytest.approx(100) and not g.located
+    assert g.pixel_area_m2 == pytest.approx(100) and not g.is_georeferenced
 
 
 def holed(x: float, y: float, side: float) -> shapely.Polygon:

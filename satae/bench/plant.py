@@ -151,7 +151,7 @@ class Ground:
             return None
         if cell.kind == "synthetic":
             signs = rng.choice([-1.0, 1.0], len(self.spread))
-            around, valid = reader.read(window.grown(cell.size + 2))
+            around, valid = reader.read(window.with_margin(cell.size + 2))
             spectrum = around[:, valid].mean(axis=1, dtype=np.float64) + cell.contrast * signs * self.spread
             pixels = np.broadcast_to(spectrum[:, None, None], (len(signs), cell.size, cell.size))
             return Target(cell, window, outline(cell.size), pixels, 1.0)
@@ -173,4 +173,4 @@ def _somewhere(inside: Window, size: int, rng: Rng) -> Window | None:
 
 def _near(one: Window, other: Window, apart: int) -> bool:
     """Whether fewer than `apart` pixels lie between two windows."""
-    return one.grown(apart).within(other) is not None
+    return one.with_margin(apart).within(other) is not None

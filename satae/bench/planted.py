@@ -135,7 +135,7 @@ def held_out(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
         inside = where[(ids == block).all(axis=1)]
         (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + tiles.record.size
         whole = Window(int(top), int(left), int(bottom - top), int(right - left))
-        blocks.append(whole.clipped(tiles.grid.window))
+        blocks.append(whole.clip(tiles.grid.window))
         if sum(b.height * b.width for b in blocks) >= MOST_PIXELS:
             break
     return blocks

@@ -60,4 +60,4 @@ def _window(anomaly: Anomaly) -> Window:
     left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
     if max(right - left, bottom - top) > LARGEST:
         return Window(anomaly.row - LARGEST // 2, anomaly.col - LARGEST // 2, LARGEST, LARGEST)
-    return Window(top, left, bottom - top, right - left).grown(RING[1])
+    return Window(top, left, bottom - top, right - left).with_margin(RING[1])

@@ -94,7 +94,7 @@ def _inferred(
             continue
         outputs: list[Map] = []
         for group in _grouped(_cells(window, valid, model), BATCH[model.device]):
-            frames = [cell.grown(halo).slices(window.grown(halo)) for cell in group]
+            frames = [cell.with_margin(halo).slices(window.with_margin(halo)) for cell in group]
             found = infer(
                 np.stack([image[:, rows, cols] for rows, cols in frames]),
                 np.stack([valid[rows, cols] for rows, cols in frames]),
@@ -107,7 +107,7 @@ def _inferred(
                 core = slice(halo, halo + cell.height), slice(halo, halo + cell.width)
                 for out, part in zip(outputs, found, strict=True):
                     out[..., rows, cols] = part[i, ..., *core]
-        rows, cols = inside.slices(window.grown(halo))
+        rows, cols = inside.slices(window.with_margin(halo))
         here = inside.slices(window)
         yield inside, image[:, rows, cols], valid[rows, cols], [out[..., *here] for out in outputs]
 
@@ -124,7 +124,7 @@ def _whole(window: Window, model: Model) -> Window:
 
 def _cells(window: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:
     """The cells of a window that hold a valid pixel; `valid` covers the window and its halo."""
-    core, frame = core_of(model), window.grown(model.card.halo)
+    core, frame = core_of(model), window.with_margin(model.card.halo)
     for row in range(window.row, window.stop[0], core):
         for col in range(window.col, window.stop[1], core):
             height, width = min(core, window.stop[0] - row), min(core, window.stop[1] - col)

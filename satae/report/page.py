@@ -275,7 +275,7 @@ def _p(exponent: float) -> str:
 
 def _place(grid: Grid, region: Region) -> str:
     pixel = f"row {region.row}, column {region.col}"
-    if not grid.located:
+    if not grid.is_georeferenced:
         return pixel
     lon, lat = grid.lonlat(grid.xy(region.row + 0.5, region.col + 0.5))
     return f"{lat:.5f}, {lon:.5f} (latitude, longitude); {pixel}"

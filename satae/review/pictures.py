@@ -111,7 +111,7 @@ class Pyramid:
         windows = []
         for row in rows[_spread(len(rows), number_of_rows)]:
             for col in cols[_spread(len(cols), number)]:
-                block = Window(int(row), int(col), *self.block).clipped(self.grid.window)
+                block = Window(int(row), int(col), *self.block).clip(self.grid.window)
                 height, width = min(block.height, PATCH), min(block.width, PATCH * number)
                 windows.append(Window(block.row, block.col, height, width))
         for window in windows:
@@ -143,7 +143,7 @@ class Pyramid:
              window.col + (2 * j + 1) * window.width // (2 * cols))
             for i in range(rows) for j in range(cols)
         ]  # fmt: skip
-        blocks = [Window(r, c, 1, 1).cell(self.block).clipped(window) for r, c in centres]
+        blocks = [Window(r, c, 1, 1).cell(self.block).clip(window) for r, c in centres]
         read = self._means(blocks, (1, shape[1] if striped else 1))
         image = np.stack([i[:, 0] for i, _ in read], axis=1).reshape(len(read[0][0]), rows, -1)
         valid = np.stack([v[0] for _, v in read]).reshape(rows, -1)

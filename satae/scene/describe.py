@@ -158,7 +158,7 @@ def _warn(scene: Scene, *, declared: int) -> None:
     path = scene.path
     if scene.grid.crs is None:
         log.warning("%s states no CRS or no position; results are in its own coordinates", path)
-    elif not scene.grid.located:
+    elif not scene.grid.is_georeferenced:
         log.warning("%s has a CRS that is not tied to the Earth; results are in its own coordinates", path)
     for file in scene.files:
         side = Path(f"{file.path}.msk")

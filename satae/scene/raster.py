@@ -260,7 +260,7 @@ class Raster:
                     get(dataset, part)
                 except FAILURES as error:
                     whole = Window(0, 0, dataset.height, dataset.width)
-                    return part.cell(fresh.block).clipped(whole), cause(error)
+                    return part.cell(fresh.block).clip(whole), cause(error)
         return None
 
 

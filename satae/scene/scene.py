@@ -242,7 +242,7 @@ class Salvager:
                     try:
                         image[:, rows, cols], valid[rows, cols] = reader.read(part)
                     except DamageError:
-                        self.damage.add(part.cell(scene.block).clipped(scene.grid.window))
+                        self.damage.add(part.cell(scene.block).clip(scene.grid.window))
                         break
         return image, valid
 

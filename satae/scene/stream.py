@@ -76,7 +76,7 @@ def ahead(
             try:
                 if failures:  # a reader that failed goes back too, else its thread would wait for ever
                     raise failures[0]
-                return reader.read(window.grown(margin))
+                return reader.read(window.with_margin(margin))
             except BaseException as error:
                 failures.append(error)
                 raise

@@ -132,11 +132,11 @@ def _kept(
     """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
     step = how.size - how.overlap
     for strip, image, valid in ahead(scene, strips(scene, step, how.overlap), how.overlap, how.workers):
-        frame = strip.grown(how.overlap)
+        frame = strip.with_margin(how.overlap)
         for window in _tiles_from(strip, scene.grid, how):
             rows, cols = window.slices(frame)
             good = valid[rows, cols]
-            inside = window.clipped(scene.grid.window)
+            inside = window.clip(scene.grid.window)
             count = int(np.count_nonzero(good))
             if count == 0 or count < how.min_valid * inside.height * inside.width:
                 counts.left_out += 1
@@ -227,14 +227,14 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
     """
     grid = tiles.grid
     crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
-    head = {"type": "FeatureCollection"} | ({} if grid.located else {"crs": crs})
+    head = {"type": "FeatureCollection"} | ({} if grid.is_georeferenced else {"crs": crs})
     yield json.dumps(head)[:-1] + ', "features": ['
     for i, ring in enumerate(_rings(tiles)):
         row, col = tiles.index[i].tolist()
         feature = {
             "type": "Feature",
             "properties": {"tile": i, "row": row, "col": col},
-            "geometry": _outline(ring, wraps=grid.located),
+            "geometry": _outline(ring, wraps=grid.is_georeferenced),
         }
         yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
     yield "]}"

@@ -137,7 +137,7 @@ class Feed:
         tiles, margin = self.sets[s], self.context
         if not margin:
             return tiles.images[t], tiles.valid[t] * np.uint8(2)
-        window = tiles.window(t).grown(margin)
+        window = tiles.window(t).with_margin(margin)
         image, valid = tiles.read(window)
         mask = valid.astype(np.uint8)
         if hide:

@@ -82,14 +82,14 @@ def test_every_cell_is_planted_once_apart_and_on_valid_ground(seed):
         assert target.shape.shape == (target.cell.size, target.cell.size)
     for targets in found:
         for i, one in enumerate(targets):
-            assert all(one.window.grown(6).within(other.window) is None for other in targets[:i])
+            assert all(one.window.with_margin(6).within(other.window) is None for other in targets[:i])
 
 
 def test_contrast_is_in_standard_deviations_around_the_local_mean():
     source = source_of()
     (targets,) = rounds(source, [Cell("synthetic", 3, 2.0)])
     (target,) = targets
-    around, valid = source.read(target.window.grown(5))
+    around, valid = source.read(target.window.with_margin(5))
     steps = (target.pixels[:, 0, 0] - around[:, valid].mean(axis=1)) / [300, 200, 100]
     assert np.abs(steps) == pytest.approx(2.0) and np.ptp(target.pixels, axis=(1, 2)).max() == 0
 

@@ -102,7 +102,7 @@ def untiled(scene: Scene, model: runtime.Model) -> np.ndarray:
     stride, margin = model.card.stride, 2 * model.card.halo
     height, width = (-(-v // stride) * stride for v in (scene.grid.height, scene.grid.width))
     with scene.open() as reader:
-        image, valid = reader.read(Window(0, 0, height, width).grown(margin))
+        image, valid = reader.read(Window(0, 0, height, width).with_margin(margin))
     out = model.anomaly_map(image[None], valid[None])[0]
     return out[margin : margin + scene.grid.height, margin : margin + scene.grid.width]
 

@@ -28,7 +28,7 @@ def read(view: Overview, margin: int) -> Overview:
     """The view after its scene was read window by window, as a scan does."""
     with view.open() as reader:
         for window in strips(view, 16, margin):
-            image, valid = reader.read(window.grown(margin))
+            image, valid = reader.read(window.with_margin(margin))
             assert image.shape[1:] == valid.shape == (window.height + 2 * margin, window.width + 2 * margin)
     return view
 

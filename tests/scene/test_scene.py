@@ -253,8 +253,8 @@ def streamed(survey: Survey, workers: int, margin: int = 0) -> tuple[np.ndarray,
     pixels = np.zeros((len(scene.names), scene.grid.height, scene.grid.width), scene.dtype)
     good = np.zeros(pixels.shape[1:], bool)
     for window, part, known in stream.ahead(survey, stream.strips(scene, 32, margin), margin, workers):
-        inside = window.clipped(scene.grid.window)
-        here, there = inside.slices(scene.grid.window), inside.slices(window.grown(margin))
+        inside = window.clip(scene.grid.window)
+        here, there = inside.slices(scene.grid.window), inside.slices(window.with_margin(margin))
         pixels[:, *here], good[here] = part[:, *there], known[there]
     return pixels, good
 

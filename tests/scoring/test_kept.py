@@ -47,7 +47,7 @@ def test_scores_errors_and_expectations_are_those_of_the_scan(
     window: Window, tmp_path: Path, scene: Scene, model: runtime.Model
 ) -> None:
     kept = kept_of(scene, model, tmp_path)
-    inside = window.clipped(scene.grid.window)
+    inside = window.clip(scene.grid.window)
     (seen,) = look(scene, model, 1)
     there, here = inside.slices(seen.window), inside.slices(window)
     scores, (error, expected) = kept.scores(window), kept.explained(window)
@@ -118,7 +118,7 @@ def test_no_pixel_is_decoded_or_inferred_twice(
     assert len(record.layer.regions) > 30 and len(windows) > 3 and record.look(30).size
     times = np.zeros((scene.grid.height, scene.grid.width), int)
     for window in windows:
-        core = window.grown(-small.card.halo).clipped(scene.grid.window)
+        core = window.with_margin(-small.card.halo).clip(scene.grid.window)
         times[core.slices(scene.grid.window)] += 1
     assert (times == 1).all()
     cells = list(scene.grid.window.cells((CORE, CORE)))
@@ -141,7 +141,7 @@ def test_before_the_scan_the_command_reads_nine_small_windows_and_no_more(
     core = sum(
         w.height * w.width
         for window in windows[9:]
-        if (w := window.grown(-small.card.halo).clipped(scene.grid.window))
+        if (w := window.with_margin(-small.card.halo).clip(scene.grid.window))
     )
     assert core == scene.grid.pixels
     assert not list(tmp_path.glob("**/pixels")) and not list(tmp_path.glob("**/errors"))

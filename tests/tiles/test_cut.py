@@ -128,7 +128,7 @@ def test_what_is_left_out_is_counted(make_scene, tmp_path, min_valid: float) -> 
     good = rng.random((150, 190)) < share
     scene = describe([make_scene(NOISE * good, nodata=0)])
     record = cut(scene, tmp_path / "out", Cut(32, min_valid=min_valid)).record
-    parts = [good[w.clipped(scene.grid.window).slices(scene.grid.window)] for w in scene.grid.tiles(32)]
+    parts = [good[w.clip(scene.grid.window).slices(scene.grid.window)] for w in scene.grid.tiles(32)]
     kept = [p for p in parts if p.mean() >= min_valid and p.any()]
     assert (record.tiles, record.left_out) == (len(kept), len(parts) - len(kept))
     assert record.valid_pixels == sum(p.sum() for p in kept)
