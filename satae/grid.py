@@ -39,9 +39,29 @@ class Window:
         """(row, col) just behind the last pixel."""
         return self.row + self.height, self.col + self.width
 
+    @classmethod
+    def around(cls, row: int, col: int, side: int) -> Window:
+        """A square of `side` pixels around a pixel, which is its middle or the first one behind it."""
+        return cls(row - side // 2, col - side // 2, side, side)
+
+    @property
+    def longest(self) -> int:
+        """The longer of both sides."""
+        return max(self.height, self.width)
+
+    @property
+    def middle(self) -> tuple[int, int]:
+        """(row, col) of the pixel in the middle, or the first one behind it."""
+        return self.row + self.height // 2, self.col + self.width // 2
+
     def with_margin(self, margin: int) -> Window:
         """The window with `margin` more pixels on every side."""
         return Window(self.row - margin, self.col - margin, self.height + 2 * margin, self.width + 2 * margin)
+
+    def from_multiple(self, step: int) -> Window:
+        """The window and the pixels before it, back to the last multiple of `step` in rows and columns."""
+        row, col = self.row // step * step, self.col // step * step
+        return Window(row, col, self.stop[0] - row, self.stop[1] - col)
 
     def within(self, outer: Window) -> Window | None:
         """The part of this window that lies in `outer`, or None."""

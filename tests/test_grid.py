@@ -80,6 +80,22 @@ def test_a_grown_window_holds_the_window_in_its_middle(window: Window, margin: i
     assert (rows.stop - rows.start, cols.stop - cols.start) == (window.height, window.width)
 
 
+@given(windows, st.integers(1, 9))
+def test_a_square_around_the_middle_of_a_window_has_it_in_its_own(window: Window, side: int) -> None:
+    square = Window.around(*window.middle, side)
+    assert square.middle == window.middle and (square.height, square.width) == (side, side)
+    before = window.middle[0] - window.row, window.middle[1] - window.col
+    behind = window.stop[0] - window.middle[0], window.stop[1] - window.middle[1]
+    assert all(0 <= b - a <= 1 for b, a in zip(behind, before, strict=True))
+
+
+@given(windows, st.integers(1, 9))
+def test_a_window_from_a_multiple_of_a_step_is_the_smallest_one(window: Window, step: int) -> None:
+    found = window.from_multiple(step)
+    assert found.stop == window.stop and found.row % step == found.col % step == 0
+    assert 0 <= window.row - found.row < step and 0 <= window.col - found.col < step
+
+
 @given(windows, st.tuples(st.integers(1, 20), st.integers(1, 20)))
 def test_cells_divide_a_window_along_block_lines(window: Window, block: tuple[int, int]) -> None:
     cells = list(window.cells(block))

@@ -128,13 +128,11 @@ def held_out(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
     """The held-out blocks of a training, up to MOST_PIXELS of them drawn at random."""
     how = recipe.train
     chosen = split([tiles], share=how.validation, block=how.block, seed=how.seed)
-    where = tiles.index[chosen.held_out[:, 1]]
-    ids = where // (chosen.block_tiles * tiles.record.size)
+    where = chosen.held_out[:, 1]
+    ids = tiles.index[where] // (chosen.block_tiles * tiles.record.size)
     blocks = []
     for block in np.random.default_rng([seed, 3]).permutation(np.unique(ids, axis=0)):
-        inside = where[(ids == block).all(axis=1)]
-        (top, left), (bottom, right) = inside.min(axis=0), inside.max(axis=0) + tiles.record.size
-        whole = Window(int(top), int(left), int(bottom - top), int(right - left))
+        whole = tiles.span(where[(ids == block).all(axis=1)])
         blocks.append(whole.clip(tiles.grid.window))
         if sum(b.height * b.width for b in blocks) >= MOST_PIXELS:
             break
@@ -173,11 +171,8 @@ def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Ta
 
 def _reported(source: Source, blocks: Sequence[Window], tally: Tally) -> Reported:
     """Where regions are reported, block by block."""
-    stride, out = tally.model.card.stride, []
-    windows = []
-    for block in blocks:
-        row, col = block.row // stride * stride, block.col // stride * stride
-        windows.append(Window(row, col, block.stop[0] - row, block.stop[1] - col))
+    out = []
+    windows = [block.from_multiple(tally.model.card.stride) for block in blocks]
     for window, scores in scan_windows(source, tally.model, windows, workers=1):
         with np.errstate(invalid="ignore"):
             over = scores >= np.float32(tally.threshold)

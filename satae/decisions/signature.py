@@ -57,7 +57,6 @@ def _disc(reach: int) -> npt.NDArray[np.uint8]:
 
 def _window(anomaly: Anomaly) -> Window:
     """The region and its surroundings, or a square around its peak where that is too large."""
-    left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
-    if max(right - left, bottom - top) > LARGEST:
-        return Window(anomaly.row - LARGEST // 2, anomaly.col - LARGEST // 2, LARGEST, LARGEST)
-    return Window(top, left, bottom - top, right - left).with_margin(RING[1])
+    if anomaly.window.longest > LARGEST:
+        return Window.around(anomaly.row, anomaly.col, LARGEST)
+    return anomaly.window.with_margin(RING[1])

@@ -48,6 +48,12 @@ class Anomaly:
     row: int
     col: int
 
+    @property
+    def window(self) -> Window:
+        """The smallest window that holds an outlined region."""
+        left, top, right, bottom = (round(v) for v in self.polygon.bounds)
+        return Window(top, left, bottom - top, right - left)
+
 
 @dataclass(slots=True)
 class _Part:

@@ -63,17 +63,13 @@ def looks(pixels: Pixels, stride: int, found: Sequence[Anomaly]) -> Iterator[Loo
 
 def frame(anomaly: Anomaly, stride: int) -> Window:
     """A square around a region, from a multiple of the stride on; around the peak where it is too large."""
-    left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
-    extent = max(right - left, bottom - top)
-    if extent + stride > SIDES[-1]:
-        side, middle = SIDES[-1], (anomaly.row, anomaly.col)
-    else:
-        wanted = max(math.ceil(CONTEXT * extent), extent + stride)
-        side = next((s for s in SIDES if s >= wanted), SIDES[-1])
-        middle = ((top + bottom) // 2, (left + right) // 2)
-    row, col = ((m - side // 2) // stride * stride for m in middle)
+    extent = anomaly.window.longest
+    wanted = max(math.ceil(CONTEXT * extent), extent + stride)
+    side = next((s for s in SIDES if s >= wanted), SIDES[-1])
+    middle = anomaly.window.middle if extent + stride <= side else (anomaly.row, anomaly.col)
+    corner = Window.around(*middle, side).cell((stride, stride))
     whole = -(-side // stride) * stride
-    return Window(row, col, whole, whole)
+    return Window(corner.row, corner.col, whole, whole)
 
 
 def band_errors(look: Look) -> Floats:

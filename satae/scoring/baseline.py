@@ -68,8 +68,7 @@ def _cells(found: Sequence[Anomaly], side: int) -> dict[Window, list[int]]:
     """The whole cells of the lattice that regions reach into, in row-major order, and which regions do."""
     cells = defaultdict(list)
     for i, anomaly in enumerate(found):
-        left, top, right, bottom = (round(v) for v in anomaly.polygon.bounds)
-        for part in Window(top, left, bottom - top, right - left).cells((side, side)):
+        for part in anomaly.window.cells((side, side)):
             cells[part.cell((side, side))].append(i)
     return dict(sorted(cells.items(), key=lambda item: (item[0].row, item[0].col)))
 

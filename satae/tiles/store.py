@@ -110,6 +110,14 @@ class TileSet:
         """Bytes of one pixel over all bands."""
         return len(self.record.bands) * self.images.dtype.itemsize
 
+    def span(self, where: npt.NDArray[np.int64]) -> Window:
+        """The smallest window that holds tiles (n), given by number."""
+        (top, left), (bottom, right) = (
+            self.index[where].min(axis=0),
+            self.index[where].max(axis=0) + self.record.size,
+        )
+        return Window(int(top), int(left), int(bottom - top), int(right - left))
+
     def window(self, tile: int) -> Window:
         """Where a tile lies in the scene."""
         row, col = self.index[tile]

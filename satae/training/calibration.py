@@ -173,35 +173,22 @@ def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.N
             yield number, where[(ids == block).all(axis=1)]
 
 
-def _span(tiles: TileSet, where: npt.NDArray[np.int64], stride: int) -> Window:
-    """The smallest window around tiles that starts at a multiple of the stride."""
-    first = tiles.index[where].min(axis=0) // stride * stride
-    last = tiles.index[where].max(axis=0) + tiles.record.size
-    return Window(int(first[0]), int(first[1]), int(last[0] - first[0]), int(last[1] - first[1]))
-
-
 def _block_map(tiles: TileSet, where: npt.NDArray[np.int64], model: Model) -> npt.NDArray[np.float32]:
     """The anomaly map around the held-out tiles of a block, NaN outside of them."""
-    span = _span(tiles, where, model.card.stride)
+    span = tiles.span(where).from_multiple(model.card.stride)
     out = np.full((span.height, span.width), np.nan, np.float32)
     keep = np.zeros(out.shape, bool)
     for tile in where:
-        keep[_inside(tiles.window(int(tile)), span)] = True
+        keep[tiles.window(int(tile)).slices(span)] = True
     for window, scores in scan_windows(tiles, model, [span], workers=1):
         out[window.slices(span)] = scores
     return np.where(keep, out, np.nan)
 
 
-def _inside(window: Window, span: Window) -> tuple[slice, slice]:
-    part = window.within(span)
-    assert part is not None
-    return part.slices(span)
-
-
 def _block(tiles: TileSet, number: int, where: npt.NDArray[np.int64], model: Model) -> Block:
     """A block of the tile set of that number, scored."""
-    span, scores = _span(tiles, where, model.card.stride), _block_map(tiles, where, model)
-    parts = {int(t): scores[_inside(tiles.window(int(t)), span)] for t in where}
+    span, scores = tiles.span(where).from_multiple(model.card.stride), _block_map(tiles, where, model)
+    parts = {int(t): scores[tiles.window(int(t)).slices(span)] for t in where}
     peaks = {t: float(np.nanmax(part)) for t, part in parts.items() if np.isfinite(part).any()}
     return Block(
         scores, np.array([(number, t) for t in peaks], np.int64).reshape(-1, 2), list(peaks.values())

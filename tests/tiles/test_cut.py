@@ -103,6 +103,8 @@ def test_tiles_hold_their_pixels_whatever_the_overlap(
     found = cut(scene, tmp_path / "out", Cut(32, overlap, min_valid=0))
     windows = list(scene.grid.tiles(32, overlap))
     assert {found.window(i) for i in range(len(found))} == set(windows) and len(found) == len(windows)
+    span = found.span(np.arange(len(found)))
+    assert all(w.clip(span) == w for w in windows) and span.stop == max(w.stop for w in windows)
     image, valid, count = assembled(found)
     assert valid.all() and (image == NOISE).all() and (count.max() == 1) == (overlap == 0)
     again, good = found.read(Window(-3, -3, 160, 200))
