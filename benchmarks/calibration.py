@@ -161,7 +161,7 @@ def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, devi
     planned = loop.plan(sets, recipe, chosen)
     shutil.rmtree(work / "run", ignore_errors=True)
     (work / "run").mkdir()
-    fitted = loop.fit(sets, planned, work / "run", device=loop.device_named(device))
+    fitted = loop.fit(sets, planned, work / "run", device=loop.device_of(device))
     heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
     detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping(recipe.map, len(heads)))
     stride = int(fitted.model.stride)

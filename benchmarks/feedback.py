@@ -28,7 +28,7 @@ from satae import config
 from satae.bench import contest
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
 from satae.decisions.preference import prefer
-from satae.gis.columns import LAYERS, Region, ranked
+from satae.gis.columns import LAYERS, Region, by_rank
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
@@ -63,7 +63,7 @@ def compare(frame: Any, hits: np.ndarray, first: int, then: int) -> tuple[float,
     rows = frame[list(LAYERS["anomalies"])].to_dict("records")
     regions = [Region(**row, polygon=None) for row in rows]
     moved, told = prefer(regions, Decisions(Path("judged"), frame.head(first)))
-    after = [hits[region.rank - 1] for region in ranked(moved) if region.rank > first]
+    after = [hits[region.rank - 1] for region in by_rank(moved) if region.rank > first]
     return float(hits[first : first + then].mean()), float(np.mean(after[:then])), told.moved
 
 

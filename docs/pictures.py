@@ -124,7 +124,7 @@ def qgis(folder: Path, home: Path) -> Any:
 def pixels(path: Path, bands: list[int]) -> tuple[Grid, Any]:
     """The grid of a file and all of some bands (band, row, col)."""
     source = readers.source(path)
-    with readers.opened(source) as opened:
+    with readers.open_pixels(source) as opened:
         return source.grid, opened.read(bands, source.grid.window)
 
 

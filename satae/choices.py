@@ -66,11 +66,11 @@ class Choices:
         except (OverflowError, TypeError) as error:
             raise self._impossible(name, given) from error
 
-    def built(self, name: str, given: Mapping[str, Any], build: Callable[[ModuleType, Any], Built]) -> Built:
-        """What `build` makes of the file and its Params; ConfigError where it cannot."""
+    def build(self, name: str, given: Mapping[str, Any], make: Callable[[ModuleType, Any], Built]) -> Built:
+        """What `make` gives for the file and its Params; ConfigError where it cannot."""
         params = self.params(name, given)
         try:
-            return build(self.module(name), params)
+            return make(self.module(name), params)
         except (RuntimeError, MemoryError, OverflowError, TypeError, ValueError) as error:
             raise self._impossible(name, given) from error
 

@@ -53,7 +53,7 @@ def _check_replaceable_folder(target: Path) -> None:
 
 
 @contextmanager
-def locked(target: Path) -> Iterator[None]:
+def lock(target: Path) -> Iterator[None]:
     """Hold the right to publish to `target`; OutputError where another process holds it."""
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
     try:

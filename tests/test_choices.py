@@ -81,7 +81,7 @@ def test_what_cannot_be_built_is_an_error_of_the_recipe(fault: type[Exception]):
         raise fault("torch says\nmany lines")
 
     with pytest.raises(ConfigError, match=r"^model.params = \{'width': 9\}: no such conv can be built$"):
-        MODELS.built("conv", {"width": 9}, build)
+        MODELS.build("conv", {"width": 9}, build)
 
 
 def test_the_catalogue_lists_every_choice_with_a_sentence():

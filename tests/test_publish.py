@@ -17,7 +17,7 @@ from commands import SATAE, halfway, started
 from scenes import MakeScene
 
 from satae.errors import OutputError
-from satae.publish import check_target, locked, publish, staging, write_bytes
+from satae.publish import check_target, lock, publish, staging, write_bytes
 
 OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html")
 OLD = b'old, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
@@ -80,8 +80,8 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 HOLD = """
 import sys, pathlib
-from satae.publish import locked
-with locked(pathlib.Path(sys.argv[1])):
+from satae.publish import lock
+with lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -92,10 +92,10 @@ def test_only_one_process_writes_a_target_and_a_dead_one_blocks_nobody(tmp_path:
     command = [sys.executable, "-c", HOLD, str(target)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout and holder.stdout.readline() == b"held\n"
-        with pytest.raises(OutputError, match=r"another satae is writing .*a\.gpkg"), locked(target):
+        with pytest.raises(OutputError, match=r"another satae is writing .*a\.gpkg"), lock(target):
             pass
         holder.kill()
-    with locked(target):
+    with lock(target):
         pass
     assert list(tmp_path.iterdir()) == []
 
@@ -238,7 +238,7 @@ def test_what_killed_runs_left_is_swept_by_the_next(tmp_path: Path) -> None:
     target = tmp_path / "a.gpkg"
     with staging(target) as folder:
         shutil.copytree(folder, tmp_path / f"{folder.name}x")
-    with locked(target):
+    with lock(target):
         assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == []
 
 
@@ -248,5 +248,5 @@ def test_a_folder_lost_between_two_renames_is_put_back(tmp_path: Path) -> None:
         left = tmp_path / f"{folder.name}x"
     (left / "tiles.old").mkdir(parents=True)
     (left / "tiles.old" / "tileset.json").touch()
-    with locked(target):
+    with lock(target):
         assert (target / "tileset.json").exists() and not left.exists()

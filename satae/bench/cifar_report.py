@@ -29,7 +29,7 @@ from satae.bench.families import (
 from satae.bench.report import save, staged_output
 from satae.errors import ConfigError
 from satae.training import figures
-from satae.training.loop import device_named
+from satae.training.loop import device_of
 
 TASKS = ("reconstruction", "one-class")
 EXACT = 1e-9  # mean squared error that is rounding
@@ -98,7 +98,7 @@ def run(
     Publishes the folder `out`: bench.json, table.txt, config.yaml of the first family, reconstructions.png.
     Raises DataError where the images are not to be had, OutputError where `out` is there.
     """
-    device_named(contest.device)
+    device_of(contest.device)
     images = cifar.read(data)
     with staged_output(out, overwrite=overwrite) as (draft, _):
         hold = _reconstruction if contest.task == TASKS[0] else _one_class
@@ -154,7 +154,7 @@ def _trained(train: Bytes, contest: Contest, progress: Progress, before: int, no
             def report(share: float, done: int = done, text: str = f"{note}, {family.name}") -> None:
                 progress(done + share, contest.trainings, text)
 
-            yield fit(train, with_seed(family, seed), device_named(contest.device), report)
+            yield fit(train, with_seed(family, seed), device_of(contest.device), report)
             done += 1
             report(0.0, done)
 

@@ -241,7 +241,7 @@ def _on_grid(path: Path, scene: Scene) -> tuple[Bools, Bools]:
             f"{path} ({grid.height} x {grid.width} pixels) is not on the grid of {scene.path} "
             f"({window.height} x {window.width}); bring it there with `gdalwarp -te ... -ts ...`"
         )
-    with readers.opened(source) as pixels:
+    with readers.open_pixels(source) as pixels:
         values, fill = pixels.read([1], window)[0], source.bands[0].nodata
     known = np.isfinite(values)
     if fill is not None and fill != 0:

@@ -255,7 +255,7 @@ def _errors(fitted: Fitted, source: Images, where: npt.NDArray[np.int64]) -> Sco
     turns: list[dict[str, list[Tensor]]] = []
     for turn in range(TURNS if restored else 1):
         parts: dict[str, list[Tensor]] = {}
-        for x, shown, ones in source.turned(where, turn):
+        for x, shown, ones in source.plain_at(where, turn):
             out = fitted.model(shown if restored else x, ones).reconstruction.float()
             error = ((out - x) ** 2).mean(dim=(1, 2, 3))
             found = {"error": error, "contrast": error / _variance(x)}

@@ -66,7 +66,7 @@ class Images:
             part = where[start : start + PLAIN]
             yield self._batch(self._whole(part), part % TURNS)
 
-    def turned(self, where: Indices, turn: int) -> Iterator[Batch]:
+    def plain_at(self, where: Indices, turn: int) -> Iterator[Batch]:
         """As `plain`, with all shown in one turn, 0 to 3."""
         for start in range(0, len(where), PLAIN):
             part = where[start : start + PLAIN]

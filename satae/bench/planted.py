@@ -102,7 +102,7 @@ def run(
     with staged_output(out, overwrite=overwrite) as (draft, work):
         tiles = tile_set_of(scene, work, TILE)
         recipes = contest.recipes(scene, seed)
-        blocks = held_out(tiles, recipes[contest.name], seed)
+        blocks = held_out_blocks(tiles, recipes[contest.name], seed)
         total, tallies, remarks = 2.0 * len(recipes), dict[str, Tally](), []
         for i, (method, recipe) in enumerate(recipes.items()):
 
@@ -124,7 +124,7 @@ def run(
     return {"out": str(out)} | said, table, remarks
 
 
-def held_out(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
+def held_out_blocks(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
     """The held-out blocks of a training, up to MOST_PIXELS of them drawn at random."""
     how = recipe.train
     chosen = split([tiles], share=how.validation, block=how.block, seed=how.seed)

@@ -19,7 +19,7 @@ from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
 from satae.errors import SceneError
 from satae.inference.calibrate import PER_KM2, PER_PIXELS, SPECK
-from satae.publish import check_target, locked, publish, staging
+from satae.publish import check_target, lock, publish, staging
 from satae.training import figures
 
 FAR = 20.0  # false alarms per 100 km2 at which regions are counted
@@ -215,7 +215,7 @@ def _composite(image: Any, valid: Bools) -> Any:
 def staged_output(out: Path, *, overwrite: bool) -> Iterator[tuple[Path, Path]]:
     """(the folder to be published to `out`, a place to work in); nothing is left of either after a failure."""
     check_target(out, overwrite=overwrite)
-    with locked(out), staging(out) as folder:
+    with lock(out), staging(out) as folder:
         draft, work = folder / "draft", folder / "work"
         draft.mkdir()
         work.mkdir()

@@ -19,8 +19,8 @@ from satae.cli.flags import (
     Mask,
     Nodata,
     Overwrite,
-    changed,
     check_device,
+    recipe_changes,
 )  # fmt: skip
 from satae.cli.output import note, say
 from satae.console import Steps
@@ -207,7 +207,7 @@ def cifar10(
     from satae.bench.families import families as recipes
 
     names = [name.strip() for name in families.split(",")]
-    found = recipes(names, changed(changes, epochs))
+    found = recipes(names, recipe_changes(changes, epochs))
     normal = {} if classes is None else {"classes": class_numbers(classes)}
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
 
@@ -246,7 +246,7 @@ def _contest(
     from satae import config as recipes
     from satae.bench.contest import CLASSICS, Contest
 
-    recipe = recipes.load(config, changed(changes, epochs))
+    recipe = recipes.load(config, recipe_changes(changes, epochs))
     named = recipe.model.name if "name" in recipe.model.model_fields_set else "default"
     name = config.stem if config else named
     if name in CLASSICS and name != named:

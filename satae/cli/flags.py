@@ -51,7 +51,9 @@ def check_model_name(out: Path) -> None:
         raise ConfigError(f"--out {out} must end in .onnx")
 
 
-def changed(changes: list[str] | None, epochs: int | None = None, seed: int | None = None) -> list[str]:
+def recipe_changes(
+    changes: list[str] | None, epochs: int | None = None, seed: int | None = None
+) -> list[str]:
     """Changes to a recipe, those by options of their own among them."""
     out = list(changes or [])
     out += [f"train.epochs={epochs}"] if epochs is not None else []

@@ -15,7 +15,7 @@ from satae.tiles.store import load_all
 log = logging.getLogger(__name__)
 
 
-def scenes_named(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
+def scenes_at(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
     """A scene a file, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
     found = [describe(group, bands=band_numbers(bands), limits=limits) for group in groups]

@@ -29,9 +29,9 @@ def review(
         raise ConfigError(
             f"satae review needs {error.name}, which is not installed; run pip install 'satae[review]'"
         ) from error
-    from satae.review.store import Review, named_labels
+    from satae.review.store import Review, label_names
 
-    names = named_labels(labels)
+    names = label_names(labels)
     opened = Review(result)
     try:
         server = ready(opened, names)

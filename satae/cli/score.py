@@ -86,7 +86,7 @@ def score(
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
     if scenes:
-        found = options.scenes_named(scenes, bands, stack, limits)
+        found = options.scenes_at(scenes, bands, stack, limits)
     elif bands or stack or aoi or mask or nodata is not None:
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:

@@ -40,7 +40,7 @@ def tile(
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
     limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
-    found = options.scenes_named(scenes, bands, stack, limits)
+    found = options.scenes_at(scenes, bands, stack, limits)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
     made = options.make_folder(out)

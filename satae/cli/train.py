@@ -14,9 +14,9 @@ from satae.cli.flags import (
     Feedback,
     Json,
     Overwrite,
-    changed,
     check_device,
     check_model_name,
+    recipe_changes,
 )  # fmt: skip
 from satae.cli.output import say
 from satae.console import Steps
@@ -43,7 +43,7 @@ def train(
     """Fit a model to what is normal and export it to ONNX."""
     check_device(device)
     check_model_name(out)
-    extra = changed(changes, epochs, seed)
+    extra = recipe_changes(changes, epochs, seed)
     if resume and (extra or config):
         raise ConfigError(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"

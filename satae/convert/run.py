@@ -21,7 +21,7 @@ from satae.errors import ConfigError, ModelError, TilesError
 from satae.inference import runtime
 from satae.inference.card import Card, Fidelity, check_bands, check_gsd
 from satae.inference.runtime import Model
-from satae.publish import check_target, locked, publish, staging
+from satae.publish import check_target, lock, publish, staging
 from satae.tiles import store
 from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
@@ -88,7 +88,7 @@ def convert(source: Path, out: Path | None, options: Options, steps: Steps = SIL
         )
     check_target(target, overwrite=options.overwrite)
     content = path.read_bytes()
-    with locked(target):
+    with lock(target):
         proto, made = onnx.load_from_string(content), model
         if options.precision != "fp32":
             proto, made = _reduced(proto, model, options, steps)

@@ -38,7 +38,7 @@ class Preferred:
 
 
 def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region], Preferred]:
-    """The regions, in their order, with the feedback by which `columns.ranked` moves them.
+    """The regions, in their order, with the feedback by which `columns.by_rank` moves them.
 
     Decisions of another number of bands, or of a version without signatures, are not used.
     """

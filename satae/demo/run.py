@@ -104,7 +104,7 @@ def _tell(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
 def _draw(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
     path = folder / "anomalies_heatmap.tif"
     source = readers.source(path)
-    with readers.opened(source) as pixels:
+    with readers.open_pixels(source) as pixels:
         heat = pixels.read([1], source.grid.window)[0]
     rings = []
     for polygon in regions.geometry:

@@ -168,6 +168,6 @@ def values(row: Any) -> dict[str, Any]:
     return {name: getattr(row, name) for name in columns_of(type(row))}
 
 
-def ranked(regions: Iterable[Region]) -> list[Region]:
+def by_rank(regions: Iterable[Region]) -> list[Region]:
     """Regions, of all scenes together, in the order of their ranks."""
     return sorted(regions, key=lambda region: region.key)

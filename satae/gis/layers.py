@@ -17,7 +17,7 @@ import pyproj
 import shapely
 
 from satae.errors import ConfigError, OutputError
-from satae.gis.columns import Footprint, Region, Tiles, kinds, ranked, values
+from satae.gis.columns import Footprint, Region, Tiles, by_rank, kinds, values
 from satae.grid import Grid
 
 CHUNK = 50_000  # tile rows held at once
@@ -50,7 +50,7 @@ def common_crs(grids: Sequence[Grid]) -> str | None:
 
 def with_ranks(scenes: Sequence[SceneLayer]) -> list[SceneLayer]:
     """The layers with the rank of each region among those of all scenes."""
-    order = ranked(region for s in scenes for region in s.regions)
+    order = by_rank(region for s in scenes for region in s.regions)
     ranks = {id(region): rank for rank, region in enumerate(order, 1)}
     return [replace(s, regions=[replace(r, rank=ranks[id(r)]) for r in s.regions]) for s in scenes]
 

@@ -94,7 +94,7 @@ def apportion(error: Tensor, squares: Tensor) -> Tensor:
 def head(settings: HeadSettings, normalizer: Normalizer) -> nn.Module:
     """The head of a recipe's entry; ConfigError lists what there is."""
     # numbers of the normaliser enter as buffers, so that the ONNX file holds them and nothing else has to
-    built: nn.Module = SCORES.built(
+    built: nn.Module = SCORES.build(
         settings.name, settings.params, lambda found, params: found.build(normalizer, params)
     )
     return built

@@ -126,5 +126,5 @@ def suits(name: str) -> dict[str, Any]:
 def build(name: str, channels: int, params: Mapping[str, Any]) -> nn.Module:
     """The architecture `name` for `channels` input channels; ConfigError lists what there is."""
     # weights are drawn here: the caller has set the seed, so that the first weights follow from it
-    built: nn.Module = MODELS.built(name, params, lambda found, checked: found.build(channels, checked))
+    built: nn.Module = MODELS.build(name, params, lambda found, checked: found.build(channels, checked))
     return built

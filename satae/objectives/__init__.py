@@ -87,7 +87,7 @@ class Objective:
                 )
         self.settings = settings
         self.terms: dict[str, Term] = {
-            name: OBJECTIVES.built(
+            name: OBJECTIVES.build(
                 name, settings.params.get(name, {}), lambda found, params: found.build(params, code_size)
             )
             for name in settings.terms

@@ -158,7 +158,7 @@ class Pyramid:
         stack, handles = self._idle.get() or (ExitStack(), [])
         try:
             if not handles:
-                files = [stack.enter_context(readers.opened(source)) for source in self._sources]
+                files = [stack.enter_context(readers.open_pixels(source)) for source in self._sources]
                 handles = list(zip(self.parts, files, strict=True))
             yield handles
         except BaseException:

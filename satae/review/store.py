@@ -68,7 +68,7 @@ class Opinion:
     label: str = ""
     note: str = ""
 
-    def checked(self) -> Opinion:
+    def check(self) -> Opinion:
         """Itself; ResultError where satae would not write it."""
         if self.status not in REVIEW_STATUSES:
             raise ResultError(f"{self.status!r} is no status; there are {', '.join(REVIEW_STATUSES)}")
@@ -139,7 +139,7 @@ class Review:
 
         `seen` is the revision that the reviewer looked at: ConflictError where the region has changed since.
         """
-        opinion.checked()
+        opinion.check()
         if fid not in self._entries:
             raise ResultError(f"there is no region {fid}")
         with self._lock:
@@ -323,13 +323,13 @@ def outlines(shapes: dict[int, Any], place: Placer) -> dict[int, list[list[list[
     return found
 
 
-def named_labels(text: str) -> tuple[str, ...]:
+def label_names(text: str) -> tuple[str, ...]:
     """Up to nine names between commas; ResultError where they are not."""
     names = tuple(name.strip() for name in text.split(","))
     if not 1 <= len(names) <= 9 or len(set(names)) < len(names) or "" in names:
         raise ResultError(f"--labels {text} is not a list of one to nine different names such as ship,roof")
     for name in names:
-        replace(Opinion(), label=name).checked()
+        replace(Opinion(), label=name).check()
     return names
 
 

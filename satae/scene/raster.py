@@ -82,7 +82,7 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def opened(path: Path, driver: str) -> Iterator[Raster]:
+def open_raster(path: Path, driver: str) -> Iterator[Raster]:
     """A file that the GDAL driver of that name reads, checked before any pixel is.
 
     Raises SceneError for what cannot be read, or would need more memory than its size warrants.
@@ -253,7 +253,7 @@ class Raster:
 
     def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
         """The first block in a window that a fresh handle cannot decode, and why."""
-        with opened(self.path, self.driver) as fresh:
+        with open_raster(self.path, self.driver) as fresh:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:

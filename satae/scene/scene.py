@@ -104,8 +104,8 @@ class Scene:
     def handles(self) -> Iterator[SceneReader]:
         """The same, strict about damage."""
         with ExitStack() as stack:
-            files = [stack.enter_context(readers.opened(f.source)) for f in self.files]
-            mask = None if self.mask is None else readers.opened(self.mask.source, self.grid)
+            files = [stack.enter_context(readers.open_pixels(f.source)) for f in self.files]
+            mask = None if self.mask is None else readers.open_pixels(self.mask.source, self.grid)
             yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
 
     def fingerprint(self) -> str:

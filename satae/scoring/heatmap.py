@@ -64,7 +64,7 @@ def write(
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
-            heat = calibrated(calibration, seen.scores)
+            heat = heat_of(calibration, seen.scores)
             output.write(heat[None], window)
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
@@ -84,14 +84,14 @@ def value(calibration: Calibration, raw: float) -> float:
 def windows(path: Path, wanted: Iterable[Window]) -> Iterator[tuple[Window, Map]]:
     """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
     try:
-        with readers.opened(readers.source(path)) as pixels:
+        with readers.open_pixels(readers.source(path)) as pixels:
             for window in wanted:
                 yield window, pixels.read([1], window)[0]
     except SceneError as error:
         raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
 
 
-def calibrated(calibration: Calibration, scores: Map) -> Map:
+def heat_of(calibration: Calibration, scores: Map) -> Map:
     """The heatmap of raw scores (row, col), NaN where they are; in slabs, for it takes ten times the memory."""
     heat = np.full(scores.shape, np.nan, np.float32)
     rows = max(1, SLAB_PIXELS // scores.shape[1])

@@ -223,7 +223,7 @@ def _regions(
                 )
             )
             if i in wanted:
-                values = heatmap.calibrated(calibration, kept.scores(look.window))
+                values = heatmap.heat_of(calibration, kept.scores(look.window))
                 keep(i, chips.panels(look, values, fitted, heat.maximum))
             bar.add(1)
     return regions

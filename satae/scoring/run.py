@@ -14,7 +14,7 @@ from satae.decisions.preference import Preferred
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
-from satae.publish import check_target, locked, staging, sweep
+from satae.publish import check_target, lock, staging, sweep
 from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
@@ -89,7 +89,7 @@ def score(
                 check_fit(scene, options.baseline.model)
             bar.add(1)
     how, records = options.how(report.cells(len(scenes))), []
-    with locked(out), staging(out) as folder:
+    with lock(out), staging(out) as folder:
         sweep(chips.folder_of(out))
         for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
             place = folder / str(number)

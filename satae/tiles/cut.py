@@ -14,7 +14,7 @@ import shapely
 
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.publish import locked, publish, staging
+from satae.publish import lock, publish, staging
 from satae.scene import raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
@@ -63,7 +63,7 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
     with the number of pixels read. Raises SceneError where no tile has enough valid pixels or a block is
     damaged, OutputError where the folder cannot be written.
     """
-    with locked(target), staging(target) as draft:
+    with lock(target), staging(target) as draft:
         folder = draft / target.name
         folder.mkdir()
         counts = _Counts()
@@ -280,7 +280,7 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
 
 def _holds(path: Path, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], window: Window) -> bool:
     try:
-        with readers.opened(readers.source(path)) as file:
+        with readers.open_pixels(readers.source(path)) as file:
             pixels = file.read(range(1, len(image) + 1), window)
             mask = file.mask(1, window)
     except SceneError:

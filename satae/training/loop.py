@@ -110,7 +110,7 @@ class Task:
     alike: bool = False
 
     @property
-    def given(self) -> Forward:
+    def forward_pass(self) -> Forward:
         """What maps a batch to its output."""
         return self.forward or self.model
 
@@ -184,7 +184,7 @@ def _together(model: nn.Module, loss_of: Objective, recipe: Recipe) -> None:
         )
 
 
-def device_named(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """The device for 'auto', 'cpu' or 'cuda'; DeviceError where CUDA was asked for and is not there."""
     if name == "cuda" and not torch.cuda.is_available():
         raise DeviceError("--device cuda: torch sees no CUDA device; use --device auto to train on the CPU")
@@ -258,7 +258,7 @@ def descend(
     optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
     # fp16 loses small gradients to 0: the loss is scaled up, and gradients are scaled back before they are clipped
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
-    by_hand = Step(model, task.given, loss_of, optimizer, scaler, half, cfg.clip)
+    by_hand = Step(model, task.forward_pass, loss_of, optimizer, scaler, half, cfg.clip)
     take = Captured(by_hand) if captured else by_hand
     # all that an interrupted run needs to go on bit for bit, beside the seed
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
@@ -301,7 +301,7 @@ def descend(
             report(epoch * steps + step + 1, total, None)
         model.eval()
         # with the weights as they are, in evaluation mode: dropout and draws are off, norms use their running means
-        val_loss = evaluate(task.given, source, task.held_out, loss_of)
+        val_loss = evaluate(task.forward_pass, source, task.held_out, loss_of)
         # training losses can be finite while what the norms have gathered for evaluation is not
         if not math.isfinite(val_loss):
             raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))

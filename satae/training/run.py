@@ -23,11 +23,11 @@ from satae.inference import runtime
 from satae.inference.card import Card
 from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.objectives import Objective
-from satae.publish import check_target, locked, publish, staging, sweep, write_bytes
+from satae.publish import check_target, lock, publish, staging, sweep, write_bytes
 from satae.tiles.store import TileSet
 from satae.training import calibration, cards, diagnosis, export, heap, presets, shown
 from satae.training.calibration import Block
-from satae.training.loop import Plan, Report, Trained, device_named, fit, plan
+from satae.training.loop import Plan, Report, Trained, device_of, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
@@ -64,9 +64,9 @@ def train(
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, and what `plan`
     and `fit` raise. What is wrong with recipe or tiles is found before anything is replaced.
     """
-    place = device_named(device)
+    place = device_of(device)
     check_target(out, overwrite=overwrite or resume)
-    with locked(out):
+    with lock(out):
         recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
         with steps.stage("look at the tiles"):
             planned = plan(sets, recipe)
@@ -151,7 +151,7 @@ def _held(run: Path) -> Iterator[None]:
         run.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run} cannot be made: {error.strerror}") from error
-    with locked(run):
+    with lock(run):
         for name in (CHECKPOINT, CONFIG):  # what staging folders are named after here
             sweep(run / name)
         yield

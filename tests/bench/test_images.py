@@ -109,7 +109,7 @@ def test_to_restore_what_is_shown_stands_beside_what_is_wanted() -> None:
     x, given, ones = made.training(np.array([2, 4, 6, 8]), 0, 0)
     assert torch.equal(x, torch.from_numpy(pixels()[[2, 4, 6, 8]]) * (1 / 255)) and given.shape == x.shape
     assert ones.shape == (4, 1, 8, 8)
-    _, all_turned, _ = next(made.turned(np.array([2, 4]), 3))
+    _, all_turned, _ = next(made.plain_at(np.array([2, 4]), 3))
     assert torch.allclose(all_turned, corrupted_view(x[:2], np.array([3, 3])))
     _, by_number, _ = next(made.plain(np.array([5, 2])))
     assert torch.allclose(by_number[1], corrupted_view(x[:1], np.array([2]))[0])

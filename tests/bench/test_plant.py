@@ -11,7 +11,7 @@ from scenes import make_tiles
 from satae import config
 from satae.bench.contest import Contest
 from satae.bench.plant import Cell, Ground, Planted, Target, as_stored, outline
-from satae.bench.planted import Planting, held_out, run
+from satae.bench.planted import Planting, held_out_blocks, run
 from satae.errors import ConfigError, SceneError
 from satae.grid import Window
 from satae.inference.scan import scan
@@ -136,7 +136,7 @@ def test_plantings_that_make_no_sense_are_refused(change, message):
 def test_held_out_blocks_share_no_pixel_with_training_tiles():
     source = source_of()
     recipe = config.load(None, ["train.validation=0.3", "train.block=2"])
-    blocks = held_out(source, recipe, seed=0)
+    blocks = held_out_blocks(source, recipe, seed=0)
     chosen = split([source], share=0.3, block=2, seed=0)
     inside = np.zeros((96, 128), bool)
     for block in blocks:

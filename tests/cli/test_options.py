@@ -41,16 +41,16 @@ def test_other_texts_are_no_band_numbers(text: str) -> None:
 def test_files_are_scenes_of_their_own_unless_stacked(make_scene, caplog, monkeypatch) -> None:
     monkeypatch.setattr(logging.getLogger("satae"), "propagate", True)
     paths = [make_scene(PIXELS, name=f"b{i}.tif") for i in (1, 2, 3)]
-    assert [s.names for s in options.scenes_named(paths, None, True, Limits())] == [("b1", "b2", "b3")]
+    assert [s.names for s in options.scenes_at(paths, None, True, Limits())] == [("b1", "b2", "b3")]
     assert "pass --stack" not in caplog.text
-    assert [s.names for s in options.scenes_named(paths, None, False, Limits())] == [("band1",)] * 3
+    assert [s.names for s in options.scenes_at(paths, None, False, Limits())] == [("band1",)] * 3
     assert "3 single-band files on one grid are taken as 3 scenes; pass --stack" in caplog.text
 
 
 def test_twelve_landsat_files_are_one_scene_with_bands(data: Path) -> None:
     folder = data / "formats" / "rasterframes"
     paths = [folder / f"L8-B{b}-Elkton-VA.tiff" for b in (1, 2, 3, 4, 5, 6, 7, 9, 10, 11)]
-    (scene,) = options.scenes_named(paths, "2-4,10", True, Limits())
+    (scene,) = options.scenes_at(paths, "2-4,10", True, Limits())
     assert (scene.names, scene.name) == (("B2", "B3", "B4", "B11"), "L8_Elkton_VA")
 
 

@@ -193,7 +193,7 @@ def test_what_is_masked_has_no_say_in_what_is_learned(tile_set: Path, tmp_path: 
         )
         run = tmp_path / str(len(found))
         run.mkdir()
-        found.append(loop.fit(sets, loop.plan(sets, recipe), run, device=loop.device_named("cpu")))
+        found.append(loop.fit(sets, loop.plan(sets, recipe), run, device=loop.device_of("cpu")))
     one, two = (dict(t.model.named_parameters()) for t in found)
     assert all((one[name] == two[name]).all() for name in one)
     assert not np.array_equal(other, plain.images)

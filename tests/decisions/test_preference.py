@@ -17,7 +17,7 @@ from scipy import optimize, special, stats
 from satae.decisions import preference
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
 from satae.decisions.preference import normal_scores, odds, prefer
-from satae.gis.columns import LAYERS, Region, ranked
+from satae.gis.columns import LAYERS, Region, by_rank
 
 RNG = np.random.default_rng(0)
 WIDTH = 6
@@ -49,7 +49,7 @@ def decided(rows: list[Region], **statuses: str) -> Decisions:
 
 
 def order(rows: list[Region]) -> list[str]:
-    return [row.anomaly_id for row in ranked(rows)]
+    return [row.anomaly_id for row in by_rank(rows)]
 
 
 def test_without_decisions_the_ranks_are_those_of_the_score() -> None:

@@ -97,7 +97,7 @@ def test_the_reader_of_the_skeleton_gives_scenes_and_tiles(monkeypatch, tmp_path
     assert scene.names == ("band1", "band2", "band3") and np.array_equal(pixels, image, equal_nan=True)
     assert not valid[7, 9] and valid.sum() == valid.size - 1
     assert cut(scene, tmp_path / "tiles", Cut(size=16)).record.valid_pixels == 40 * 50 - 1
-    with readers.opened(scene.files[0].source) as opened:
+    with readers.open_pixels(scene.files[0].source) as opened:
         assert opened.means([1, 3], Window(0, 0, 40, 50), (4, 5))[0].shape == (2, 4, 5)
     np.save(tmp_path / "flat.npy", image[0])
     with pytest.raises(SceneError, match="has 2 axes"):

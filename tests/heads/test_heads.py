@@ -281,7 +281,7 @@ def test_memory_needs_as_much_memory_as_its_bank_is_large():
     made = fitted()
     for name in ("memory",):
         assert head(HeadSettings(name=name, params={"size": 77}), made).cells == 77
-        assert MODELS.built(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77
+        assert MODELS.build(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77
     assert SCORES.takes("memory", "of")
 
 

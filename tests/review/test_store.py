@@ -293,13 +293,13 @@ def test_a_read_only_file_is_refused_before_any_decision(gpkg: Path, monkeypatch
     ("text", "names"), [("ship, roof", ("ship", "roof")), (",".join("abcdefghi"), tuple("abcdefghi"))]
 )
 def test_labels_are_named_between_commas(text: str, names: tuple[str, ...]) -> None:
-    assert store.named_labels(text) == names
+    assert store.label_names(text) == names
 
 
 @pytest.mark.parametrize("text", ["", "a,,b", "a,a", ",".join("abcdefghij"), "x" * 41, "a\tb"])
 def test_labels_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(ResultError, match="label"):
-        store.named_labels(text)
+        store.label_names(text)
 
 
 def test_threads_lose_no_decision(opened: Review, gpkg: Path) -> None:

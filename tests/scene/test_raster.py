@@ -256,7 +256,7 @@ def test_a_crs_without_a_position_is_not_passed_off_as_a_map(make_scene) -> None
 
 def test_windows_equal_numpy_slices(make_scene) -> None:
     path = make_scene(PIXELS)
-    with readers.opened(readers.source(path)) as pixels:
+    with readers.open_pixels(readers.source(path)) as pixels:
         found = pixels.read([3, 1], Window(7, 9, 20, 30))
     assert (found == PIXELS[[2, 0], 7:27, 9:39]).all()
 
@@ -269,7 +269,7 @@ def damaged_block(make_scene, row: int, col: int) -> Path:
 
 def test_damage_names_the_first_block_that_cannot_be_decoded(make_scene) -> None:
     path = damaged_block(make_scene, 2, 3)
-    with readers.opened(readers.source(path)) as pixels, pytest.raises(DamageError) as info:
+    with readers.open_pixels(readers.source(path)) as pixels, pytest.raises(DamageError) as info:
         pixels.read([1], Window(10, 0, 100, 160))
     assert "between rows 64 and 96, columns 96 and 128 (" in str(info.value)
     assert "previous exception" not in str(info.value)
@@ -295,7 +295,7 @@ def test_threads_that_burn_and_open_at_once_leave_the_warning_filters_alone(monk
 
     def work(i: int) -> None:
         if i % 3 == 2:
-            with readers.opened(source):
+            with readers.open_pixels(source):
                 return
         assert raster.burn([0.005 * (1 + i % 2)], Window(0, 0, 8, 8), Affine.identity()).all()
 

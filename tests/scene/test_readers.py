@@ -76,10 +76,10 @@ def test_a_source_whose_file_went_is_refused_in_one_sentence(make_scene) -> None
     source = readers.source(path)
     path.write_bytes(b"<!DOCTYPE html><html></html>")
     with pytest.raises(SceneError, match="is a web page"):
-        readers.opened(source)
+        readers.open_pixels(source)
     path.unlink()
     with pytest.raises(SceneError, match="does not exist"):
-        readers.opened(source)
+        readers.open_pixels(source)
 
 
 def test_a_file_read_once_through_leaves_little_in_the_cache_of_gdal(make_scene) -> None:
@@ -88,7 +88,7 @@ def test_a_file_read_once_through_leaves_little_in_the_cache_of_gdal(make_scene)
             return int(rasterio.env.get_gdal_config("GDAL_CACHEMAX"))
 
     source = readers.source(make_scene(PIXELS))
-    with raster.once_through(), readers.opened(source) as pixels:
+    with raster.once_through(), readers.open_pixels(source) as pixels:
         assert limit() == raster.PASSING_BYTES
         assert (pixels.read([1, 2, 3], source.grid.window) == PIXELS).all()
     assert limit() == raster.CACHE_BYTES == int(os.environ["GDAL_CACHEMAX"]) * 2**20

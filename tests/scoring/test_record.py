@@ -14,7 +14,7 @@ from told import Told
 from satae.errors import ModelError
 from satae.gis.columns import LAYERS, Region, values
 from satae.inference import runtime
-from satae.publish import locked
+from satae.publish import lock
 from satae.scene.scene import Scene
 from satae.scoring.outputs import Options
 from satae.scoring.record import How, SceneRecord, score_scene
@@ -63,7 +63,7 @@ def test_records_are_put_together_as_the_command_does(
         (tmp_path / name).mkdir()
         how = Options(Top(4), workers=1, chips=3).how(500)
         records.append(score_scene(scene, model, tmp_path / name, how, name=name))
-    with locked(tmp_path / "b.gpkg"):
+    with lock(tmp_path / "b.gpkg"):
         later = assemble(records, model, tmp_path / "b.gpkg", Options(Top(4), chips=3))
     one, other = (layer(r).drop(columns="chip") for r in (at_once, later))
     assert one.equals(other) and later.drawn == 3

@@ -272,7 +272,7 @@ def test_a_tile_set_that_is_not_whole_is_refused(make_scene, tmp_path, spoil: st
 
 
 def test_a_tile_set_of_a_busy_folder_is_refused(make_scene, tmp_path) -> None:
-    with publish.locked(tmp_path / "out"), pytest.raises(OutputError, match="another satae is writing"):
+    with publish.lock(tmp_path / "out"), pytest.raises(OutputError, match="another satae is writing"):
         cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(64))
 
 

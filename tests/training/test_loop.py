@@ -181,8 +181,8 @@ def test_lower_precision_trains_and_resumes_too(trained, precision: str):
 def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(DeviceError, match=r"^--device cuda: .*--device auto"):
-        loop.device_named("cuda")
-    assert loop.device_named("auto") == loop.device_named("cpu") == CPU
+        loop.device_of("cuda")
+    assert loop.device_of("auto") == loop.device_of("cpu") == CPU
 
 
 def test_the_history_is_one_json_object_a_line(trained, tmp_path):

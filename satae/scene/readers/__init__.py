@@ -54,7 +54,7 @@ def source(path: Path) -> Source:
     return _of(path).describe(path)
 
 
-def opened(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
+def open_pixels(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
     return _of(source.path).open(source, grid)
 

@@ -29,7 +29,7 @@ def matches(path: Path, head: bytes) -> bool:
 def describe(path: Path) -> Source:
     """Grid, bands and masks as the file states them; a nodata tag that is no number is left out, with a remark."""
     tags = _harmless(path)
-    with raster.opened(path, DRIVER) as file:
+    with raster.open_raster(path, DRIVER) as file:
         found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
     text = tags.get(GDAL_NODATA)
     try:
@@ -48,7 +48,7 @@ def describe(path: Path) -> Source:
 def open(source: Source, grid: Grid | None = None) -> Iterator[Pixels]:
     """A handle of the caller's own."""
     _harmless(source.path)
-    with raster.opened(source.path, DRIVER) as file:
+    with raster.open_raster(source.path, DRIVER) as file:
         if grid is None or grid == source.grid:
             yield file
         else:
