@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from satae.choices import Choices
 from satae.config import HeadSettings
+from satae.errors import ConfigError
 from satae.nn.normalize import Normalizer, Vector
 
 SCORES = Choices.of(__name__, __path__, "score", "score")
@@ -40,6 +41,12 @@ class View(NamedTuple):
     reconstruction: Tensor
     code: Tensor | None = None
     surprise: Tensor | None = None
+
+    def code_for(self, setting: str) -> Tensor:
+        """The code; ConfigError where the architecture has none and so `setting` cannot be."""
+        if self.code is None:
+            raise ConfigError(f"{setting}: the architecture has no code; conv, pca, ring and others have")
+        return self.code
 
 
 Views = Callable[[], Iterator[tuple[View, Tensor]]]

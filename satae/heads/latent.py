@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.errors import ConfigError
 from satae.heads import ToBands, View, Views, apportion
 from satae.nn.bank import vectors_at
 from satae.nn.normalize import Normalizer
+from satae.nn.pca import moments
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,8 @@ class LatentDistance(nn.Module):
         self.register_buffer("whitening", torch.ones(1, 1, 1, 1))
 
     def forward(self, view: View) -> Tensor:
-        if view.code is None:
-            raise ConfigError(
-                "score = 'latent': the architecture has no code; conv, pca, ring and others have"
-            )
         # (N, D, H, W) at every pixel, whatever the stride of the code
-        away = view.code - self.mean
+        away = view.code_for("score = 'latent'") - self.mean
         # until `fit` there is no matrix for a code of this size, and the plain distance stands in
         fitted = self.whitening.shape[1] == away.shape[1]
         z = F.conv2d(away, self.whitening) if fitted else away
@@ -58,15 +54,9 @@ class LatentDistance(nn.Module):
 
     def fit(self, views: Views) -> None:
         """Mean and covariance over the chosen pixels, in float64."""
-        # in one pass over the sample: sums of the code (D) and of its products (D, D)
-        # they begin as scalars, for D is not known before the first view
-        count, first, second = 0, torch.zeros(()), torch.zeros(())
-        for view, chosen in views():
-            assert view.code is not None
-            code = vectors_at(view.code, chosen).cpu().double()
-            count, first, second = count + len(code), first + code.sum(dim=0), second + code.T @ code
-        mean = first / max(1, count)
-        covariance = second / max(1, count) - torch.outer(mean, mean)
+        mean, covariance = moments(
+            vectors_at(view.code_for("score = 'latent'"), chosen) for view, chosen in views()
+        )
         values, vectors = torch.linalg.eigh(covariance)
         # raised by a share of their mean: else a direction in which codes hardly vary would rule the distance
         shrunk = values.clamp(min=0) + (self.ridge * values.clamp(min=0).mean()).clamp(min=1e-12)

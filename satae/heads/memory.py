@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.errors import ConfigError
 from satae.heads import ToBands, View, Views, apportion
 from satae.nn.bank import Bank, check, random_share, vectors_at
 from satae.nn.normalize import Normalizer
@@ -132,18 +131,10 @@ class MemoryDistance(nn.Module):
         self.bank.fit(joined, p.seed, coreset=p.coreset)
 
 
-def _code(head: MemoryDistance, view: View) -> Tensor:
-    if view.code is None:
-        raise ConfigError(
-            "score.params.of = 'code': the architecture has no code; conv, pca, ring and others have"
-        )
-    return view.code
-
-
 FEATURES: dict[str, Callable[[MemoryDistance, View], Tensor]] = {
     "pixel": lambda head, view: view.x,
     "residual": lambda head, view: view.x - view.reconstruction,
-    "code": _code,
+    "code": lambda head, view: view.code_for("score.params.of = 'code'"),
     "context": lambda head, view: head.context(view),
 }
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from satae.models import Output, Sample
+from satae.nn.bank import vectors_at
+from satae.nn.pca import components_of, moments
 
 # in whitened space all components have a variance near 1, and which of them lead would be chance
 SUITS = {"input": {"space": "bands"}, "score": ["mse"]}
@@ -47,20 +49,12 @@ class Pca(nn.Module):
         return Output(torch.einsum("kc,nkhw->nchw", self.basis, code) + self.mean, code)
 
     def fit(self, pixels: Sample) -> None:
-        """Mean and covariance over the chosen pixels, in float64."""
-        # sums of v (C) and of v v' (C, C) in one pass; in float64, for digits are lost in their difference
-        channels = self.mean.shape[1]
-        count, first = 0, torch.zeros(channels, dtype=torch.float64)
-        second = torch.zeros(channels, channels, dtype=torch.float64)
-        for x, _, chosen in pixels():
-            # (N, C, H, W) -> (n, C), the chosen pixels alone
-            v = x.permute(0, 2, 3, 1)[chosen[:, 0] > 0.5].cpu().double()
-            count, first, second = count + len(v), first + v.sum(dim=0), second + v.T @ v
-        mean = first / max(1, count)
-        # eigenvalues rise, so the leading vectors are the last columns; each becomes a row of the basis (K, C)
-        vectors = torch.linalg.eigh(second / max(1, count) - torch.outer(mean, mean)).eigenvectors
+        """Mean and components of the chosen pixels."""
+        mean, covariance = moments(vectors_at(x, chosen) for x, _, chosen in pixels())
+        basis = torch.from_numpy(components_of(mean.numpy(), covariance.numpy(), self.code_size).basis)
         self.mean.copy_(mean[None, :, None, None])
-        self.basis.copy_(vectors.flip(1).T[: self.code_size])
+        # pixels that vary in fewer directions are rebuilt by as many; what is left of the basis is of no use
+        self.basis.zero_()[: len(basis)] = basis
 
 
 def build(channels: int, params: Params) -> Pca:

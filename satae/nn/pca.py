@@ -1,13 +1,16 @@
-"""Principal components of whole images or blocks: the best linear code of a given size, exactly."""
+"""Principal components of pixels, whole images or blocks: the best linear code of a given size, exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.linalg
+import torch
+from torch import Tensor
 
 Floats = npt.NDArray[np.float64]
 NOISE = 1e-12  # of the largest variance: less is rounding
@@ -39,13 +42,33 @@ def principal(rows: npt.NDArray[Any], components: int) -> Components:
     """
     count, width = rows.shape
     mean = np.asarray(rows.mean(axis=0, dtype=np.float64))
-    if count < width:
-        centred = rows - mean
-        values, vectors = _leading(centred @ centred.T / count, components)
-        directions = vectors.T @ centred
-    else:
-        values, vectors = _leading(_covariance(rows, mean), components)
-        directions = vectors.T
+    if count >= width:
+        return components_of(mean, _covariance(rows, mean), components)
+    centred = rows - mean
+    values, vectors = _leading(centred @ centred.T / count, components)
+    return _components(mean, values, vectors.T @ centred)
+
+
+def components_of(mean: Floats, covariance: Floats, components: int) -> Components:
+    """The leading components of what has this mean (D) and covariance (D, D)."""
+    values, vectors = _leading(covariance, components)
+    return _components(mean, values, vectors.T)
+
+
+def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (D) and covariance (D, D) of vectors that come in parts (n, D), of which one at a time is in memory."""
+    # sums of v (D) and of v v' (D, D) in one pass, in float64, for digits are lost in their difference
+    # they begin as scalars, for D is not known before the first part
+    count, first, second = 0, torch.zeros(()), torch.zeros(())
+    for part in parts:
+        v = part.cpu().double()
+        count, first, second = count + len(v), first + v.sum(dim=0), second + v.T @ v
+    mean = first / max(1, count)
+    return mean, second / max(1, count) - torch.outer(mean, mean)
+
+
+def _components(mean: Floats, values: Floats, directions: Floats) -> Components:
+    """Components along directions (K, D) by rising variance, of any length; fewer where some are rounding alone."""
     keep = np.flatnonzero(values > values.max() * NOISE)[::-1]
     basis = directions[keep] / np.linalg.norm(directions[keep], axis=1, keepdims=True)
     signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
