@@ -122,7 +122,7 @@ def _reconstruction(
         row, own = rebuilding(found, linear, test)
         rows.append(row)
         if row.seed == contest.seeds[0]:
-            pictures[f"PCA {row.code}"] = linear.rebuilt(test[shown], row.code)
+            pictures[f"PCA {row.code}"] = linear.reconstruction(test[shown], row.code)
             pictures[found.family.name] = own[shown]
     return rows, pictures
 

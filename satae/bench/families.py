@@ -208,11 +208,11 @@ class Linear:
             self._found = principal(self.pixels.reshape(len(self.pixels), -1), code)
         return self._found
 
-    def rebuilt(self, pixels: Bytes, code: int) -> npt.NDArray[np.float32]:
+    def reconstruction(self, pixels: Bytes, code: int) -> npt.NDArray[np.float32]:
         """Images in [0, 1] as far as a code of that size tells."""
         flat = pixels.reshape(len(pixels), -1)
         found = self.components(code)
-        parts = [found.rebuilt(flat[i : i + CHUNK], code) for i in range(0, len(flat), CHUNK)]
+        parts = [found.reconstruction(flat[i : i + CHUNK], code) for i in range(0, len(flat), CHUNK)]
         out: npt.NDArray[np.float32] = (np.concatenate(parts) / 255).astype(np.float32)
         return out.reshape(pixels.shape)
 
@@ -225,7 +225,7 @@ def unit(pixels: Bytes) -> npt.NDArray[np.float32]:
 def rebuilding(found: Fitted, linear: Linear, test: Bytes) -> tuple[Rebuilt, npt.NDArray[np.float32]]:
     """The figures of a family on test images, and its reconstructions of them."""
     x, own = unit(test), rebuild(found, test)
-    pca = linear.rebuilt(test, found.code)
+    pca = linear.reconstruction(test, found.code)
     row = Rebuilt(
         found.family.name, found.family.recipe.train.seed, found.code, quality(x, own), quality(x, pca),
         found.parameters, found.epochs, found.seconds,
@@ -278,7 +278,7 @@ def _variance(x: Tensor) -> Tensor:
 def linear_scores(linear: Linear, pixels: Bytes, code: int) -> Scores:
     """The same of PCA."""
     x = unit(pixels)
-    error = ((linear.rebuilt(pixels, code) - x) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
+    error = ((linear.reconstruction(pixels, code) - x) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
     variance = x.var(axis=(1, 2, 3), dtype=np.float64)
     return {"error": error, "contrast": error / np.maximum(variance, 1e-4)}
 

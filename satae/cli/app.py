@@ -14,7 +14,7 @@ from satae import __version__
 from satae.cli.about import info
 from satae.cli.bench import cifar10, had, inject, masks, ships
 from satae.cli.demo import demo
-from satae.cli.door import Command, explained
+from satae.cli.door import Command, explain_failures
 from satae.cli.export import export
 from satae.cli.manual import MANUAL
 from satae.cli.models import models
@@ -57,7 +57,7 @@ def common(
 def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
     """Take commands into a group by their names, with their pages of the manual, behind the door of failures."""
     for command in commands:
-        group.command(help=MANUAL[above + command.__name__])(explained(command))
+        group.command(help=MANUAL[above + command.__name__])(explain_failures(command))
 
 
 _register(app, tile, train, score, info, models, demo, export, review)

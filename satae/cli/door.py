@@ -18,7 +18,7 @@ INTERRUPTED = 130
 Command = Callable[..., Any]
 
 
-def explained(command: Command) -> Command:
+def explain_failures(command: Command) -> Command:
     """The command with its failures told to people; a bug keeps its traceback."""
 
     @functools.wraps(command)

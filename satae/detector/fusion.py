@@ -109,13 +109,13 @@ class Mapping(nn.Module):
 
     def forward(self, errors: Tensor, valid: Tensor) -> Tensor:
         """The map (N, 1, H, W) of errors (N, heads, H, W)."""
-        s = self.joined(errors, valid)
+        s = self.fuse(errors, valid)
         if not self.settings.max_object_px:
             return s
         level = self.level(s)
         return F.softplus(level / self.deviation[0] + self.hat(level, valid) / self.deviation[1])
 
-    def joined(self, errors: Tensor, valid: Tensor) -> Tensor:
+    def fuse(self, errors: Tensor, valid: Tensor) -> Tensor:
         """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
             return gaussian_mean(errors, valid, self.settings.blur)
@@ -146,7 +146,7 @@ class Mapping(nn.Module):
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
         if not self.settings.max_object_px:
             return
-        joined = [(self.joined(errors, valid), valid, chosen > 0.5) for errors, valid, chosen in sample]
+        joined = [(self.fuse(errors, valid), valid, chosen > 0.5) for errors, valid, chosen in sample]
         self.middle[0] = torch.cat([s[c] for s, _, c in joined]).median().clamp(min=1e-12)
         levels = [(self.level(s), valid, c) for s, valid, c in joined]
         self.deviation[0] = torch.cat([x[c] for x, _, c in levels]).std().clamp(min=1e-6)

@@ -57,21 +57,21 @@ class Input(nn.Module):
         """DN -> u in [0, 1]."""
         return ((image - self.floor) / self.range).clamp(0, 1)
 
-    def stretched(self, u: Tensor) -> Tensor:
+    def stretch(self, u: Tensor) -> Tensor:
         """u -> v."""
         v = self.gain * u + self.offset
         return torch.log(v) if self.logarithmic else v
 
     def features(self, u: Tensor, valid: Tensor) -> Tensor:
         """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
-        return fill(self.affine(self.stretched(u) - self.mean), valid)
+        return fill(self.affine(self.stretch(u) - self.mean), valid)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         return self.features(self.scale(image), valid)
 
-    def rebuilt(self, image: Tensor, residual: Tensor) -> Tensor:
+    def reconstruction(self, image: Tensor, residual: Tensor) -> Tensor:
         """The DN that are left when a residual in the space of x is taken from an image."""
-        v = self.stretched(self.scale(image)) - self.inverse(residual)
+        v = self.stretch(self.scale(image)) - self.inverse(residual)
         u = ((torch.exp(v) if self.logarithmic else v) - self.offset) / self.gain
         return u * self.range + self.floor
 
@@ -122,7 +122,7 @@ class Detector(nn.Module):
         contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
         scores = self.mapping(contributions.sum(dim=2), valid)
         band_error = (contributions / self.mapping.median[:, None, None, None]).sum(dim=1)
-        rebuilt = self.input.rebuilt(image, view.x - view.reconstruction)
+        rebuilt = self.input.reconstruction(image, view.x - view.reconstruction)
         good = valid > 0.5
         anomaly_map, band_error, rebuilt = (
             torch.where(good, z, torch.zeros_like(z)) for z in (scores, band_error, rebuilt)

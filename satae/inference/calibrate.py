@@ -54,7 +54,7 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         return "" if self.independent > 0.95 * self.n else f" (worth {self.independent:.3g} independent ones)"
 
     @property
-    def supported(self) -> float:
+    def smallest_p(self) -> float:
         """The smallest tail probability that the sample itself supports."""
         return min(1.0, EMPIRICAL / self.independent)
 

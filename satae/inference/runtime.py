@@ -78,7 +78,9 @@ class Model:
         """What the autoencoder made of the image, in DN: (N, B, H, W), 0 where invalid."""
         return self._blended(["reconstruction"], image, valid)[0]
 
-    def explained(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> tuple[Array, Array, Array]:
+    def explanation(
+        self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
+    ) -> tuple[Array, Array, Array]:
         """`anomaly_map`, `band_error` and `reconstruction` of one inference."""
         scores, error, expected = self._blended(["anomaly_map", "band_error", "reconstruction"], image, valid)
         return np.where(valid, scores[:, 0], np.float32(np.nan)), error, expected

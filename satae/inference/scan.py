@@ -69,7 +69,7 @@ def scan_windows(
 def look(source: Source, model: Model, workers: int = 2) -> Iterator[Seen]:
     """The strips of `scan` with all that one reading and one inference have to say of them."""
     windows = strips(source, core_of(model), model.card.halo)
-    for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explained):
+    for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explanation):
         if not outputs:
             outputs = [_nothing(valid), *np.zeros((2, *image.shape), np.float32)]
         yield Seen(window, image, valid, *outputs)

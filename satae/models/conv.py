@@ -93,9 +93,9 @@ class ConvAutoencoder(nn.Module):
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         # `valid` is not asked: x comes filled where it is not, and what is made there counts in no loss and no score
         code = self.encoder(x)  # (N, K, H/4, W/4), rounded up
-        return Output(self.decoded(code, *x.shape[-2:]), code)
+        return Output(self.decode(code, *x.shape[-2:]), code)
 
-    def decoded(self, code: Tensor, height: int, width: int) -> Tensor:
+    def decode(self, code: Tensor, height: int, width: int) -> Tensor:
         """The reconstruction (N, C, H, W) from a code."""
         z = self.expand(code)  # (N, 2 w, H/4, W/4)
         # resized to the sizes of the input's own halves, so that any H and W come out again, odd ones too

@@ -84,7 +84,7 @@ class MaskedAutoencoder(nn.Module):
         shown = torch.cat([known, seen.to(x.dtype)], dim=2).reshape(n * 4, channels + 1, height, width)
         # of each pass only what it did not see counts; every pixel is hidden from one of the four
         # (4 N, C, H, W) -> (N, 4, C, H, W)
-        predicted = self.predicted(shown).reshape(n, 4, channels, height, width)
+        predicted = self.inpaint(shown).reshape(n, 4, channels, height, width)
         # a sum of one prediction and three zeros: `where` and not a product, which would let a NaN through
         return Output(torch.where(hidden, predicted, torch.zeros_like(predicted)).sum(dim=1))
 
@@ -103,7 +103,7 @@ class MaskedAutoencoder(nn.Module):
         # the four products of bands and gaps tile the plane
         return torch.stack([r[:, None] & c[None, :] for r in (rows, ~rows) for c in (cols, ~cols)])
 
-    def predicted(self, shown: Tensor) -> Tensor:
+    def inpaint(self, shown: Tensor) -> Tensor:
         """What the network makes of one pass each, at all pixels."""
         height, width = shown.shape[-2:]
         # (4 N, 2 w, H/4, W/4), rounded up; resized to the input's own halves, as in conv

@@ -39,7 +39,7 @@ class VariationalAutoencoder(conv.ConvAutoencoder):
             # mean + deviation * noise: gradients reach both, which a draw of the code itself would stop
             code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         # the mean is the code that is reported in training too: what is looked at later is what scores are made from
-        return Output(self.decoded(code, *x.shape[-2:]), mean, log_variance=log_variance)
+        return Output(self.decode(code, *x.shape[-2:]), mean, log_variance=log_variance)
 
 
 def build(channels: int, params: Params) -> VariationalAutoencoder:

@@ -79,7 +79,7 @@ class Normalizer:
         least, largest = np.log(ends) if self.logarithmic else ends
         return float(least), float(largest)
 
-    def stretched(self, dn: npt.NDArray[np.floating]) -> Vector:
+    def stretch_values(self, dn: npt.NDArray[np.floating]) -> Vector:
         """v of (n, B) pixels, in float64."""
         u = np.clip((dn - self.floor) / (self.ceiling - self.floor), 0, 1)
         v = self.stretch[0] * u + self.stretch[1]
@@ -114,7 +114,7 @@ def fit(
     zero, one = np.zeros(bands), np.ones(bands)
     log_floor = max(LOG_FLOOR, NOISE_FLOOR * float((np.asarray(noise) / (high - low)).max()))
     draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened, log_floor)
-    v = draft.stretched(sample)
+    v = draft.stretch_values(sample)
     mean = v.mean(axis=0)
     varies = sample.max(axis=0) > sample.min(axis=0)
     if not varies.any():

@@ -29,7 +29,7 @@ class Components:
         """The first `size` coordinates (n, size) of rows (n, D)."""
         return np.asarray((rows - self.mean) @ self.basis[:size].T)
 
-    def rebuilt(self, rows: npt.NDArray[Any], size: int) -> Floats:
+    def reconstruction(self, rows: npt.NDArray[Any], size: int) -> Floats:
         """Rows (n, D) as far as the first `size` components span them."""
         return np.asarray(self.code(rows, size) @ self.basis[:size] + self.mean)
 

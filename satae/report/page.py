@@ -310,7 +310,7 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     facts = {
         "held out": f"{calibration.pixels:,} pixels in {quantity(calibration.blocks, 'block')} of the training "
         f"scenes, with {quantity(region.n, 'candidate region')}{region.worth}; p-values come from them",
-        "supported": f"scores up to {_reach(region.supported)} of regions, up to {_reach(pixel.supported)} of "
+        "supported": f"scores up to {_reach(region.smallest_p)} of regions, up to {_reach(pixel.smallest_p)} of "
         "single pixels; larger ones are extrapolated by a generalised Pareto tail: they rank, and their value is "
         "less sure",
         "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
@@ -332,7 +332,7 @@ def _least(calibration: Calibration, chapter: Chapter) -> str:
     area = chapter.layer.grid.pixel_area_m2
     unit, what = alarm_unit(area), "10 megapixels" if area is None else "100 km²"
     alarms = calibration.alarms_of(chapter.smallest)
-    rate = float(f"{alarms.tail.supported * alarms.per_pixel * unit:.2g}")
+    rate = float(f"{alarms.tail.smallest_p * alarms.per_pixel * unit:.2g}")
     return f"rates from {rate:,g} per {what} on are supported"
 
 

@@ -48,7 +48,7 @@ class Pixels(Protocol):
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Image (band, row, col) in DN and which pixels count (row, col)."""
 
-    def explained(self, window: Window) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def explanation(self, window: Window) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """What each band adds to the error, and what was expected in DN (band, row, col)."""
 
 
@@ -57,7 +57,7 @@ def looks(pixels: Pixels, stride: int, found: Sequence[Anomaly]) -> Iterator[Loo
     for anomaly in found:
         window = frame(anomaly, stride)
         image, valid = pixels.read(window)
-        error, expected = pixels.explained(window)
+        error, expected = pixels.explanation(window)
         yield Look(window, image, valid, expected, error, inside(anomaly.polygon, window) & valid)
 
 

@@ -111,7 +111,7 @@ class Kept(OfScene):
         found = self._pixels.read(window)
         return np.where(found["valid"], found["score"], np.float32(np.nan))
 
-    def explained(self, window: Window) -> tuple[Map, Map]:
+    def explanation(self, window: Window) -> tuple[Map, Map]:
         """What each band adds to the error and what was expected (band, row, col).
 
         Below the floor errors are 0, and only the first `shown` bands of what was expected are known.

@@ -81,8 +81,8 @@ class Far:
                 f"{self.rate:g} false alarms per {what} is more than background gives at the lowest threshold, "
                 f"{alarms.per_pixel * unit:.3g}: all candidates are reported; ask for fewer with --far or --top"
             )
-        if share < alarms.tail.supported:
-            least = alarms.tail.supported * alarms.per_pixel * unit
+        if share < alarms.tail.smallest_p:
+            least = alarms.tail.smallest_p * alarms.per_pixel * unit
             return (
                 f"{self.rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
                 f"{calibration.blocks} held-out blocks{alarms.tail.worth} support {least:.3g} or more; add scenes "

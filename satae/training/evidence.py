@@ -112,7 +112,7 @@ class Seen(NamedTuple):
     out: Output
 
     @property
-    def rebuilt(self) -> Tensor:
+    def reconstruction(self) -> Tensor:
         """The reconstruction (N, K, H, W)."""
         return self.out.reconstruction.float()
 
@@ -190,10 +190,10 @@ def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches
     totals, count, numbers = torch.zeros(3, dtype=torch.float64), 0.0, 0
     traits, stride = Traits.of(model), rival.stride if rival else 1
     for s in seen:
-        x, rebuilt, chosen = (patches.whole(z, stride) for z in (s.x, s.rebuilt, s.chosen))
+        x, rebuilt, chosen = (patches.whole(z, stride) for z in (s.x, s.reconstruction, s.chosen))
         if not x.numel():
             continue
-        linear = rival.rebuilt(x) if rival else x
+        linear = rival.reconstruction(x) if rival else x
         kept = -nn.functional.max_pool2d(-chosen, stride)
         kept = kept.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         each = [((other - x) ** 2 * kept).sum().double() for other in (rebuilt, mean, linear)]
@@ -232,7 +232,7 @@ def _copied(model: nn.Module, seen: Sequence[Seen], spread: Tensor, unexplained:
         x, chosen = s.x, s.chosen
         noise = torch.randn(x.shape, generator=rng) * NOISE * spread.cpu()
         for name, extra in (("noise", noise.to(x)), ("planted", _squares(x, spread, rng))):
-            passed = model(x + extra, s.valid).reconstruction.float() - s.rebuilt
+            passed = model(x + extra, s.valid).reconstruction.float() - s.reconstruction
             where = chosen * (extra != 0).any(dim=1, keepdim=True)
             lost[name] += float(((extra - passed) ** 2 * where).sum())
             given[name] += float((extra**2 * where).sum())
@@ -266,14 +266,16 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
 
 def _reach(model: nn.Module, seen: Sequence[Seen]) -> Reach:
     """Least and largest output over inputs as they are and multiplied by PROBES."""
-    outputs = [s.rebuilt for s in seen]
+    outputs = [s.reconstruction for s in seen]
     outputs += [model(s.x * k, s.valid).reconstruction.float() for s in seen for k in PROBES]
     low, high = (float(f(torch.stack([f(o) for o in outputs]))) for f in (torch.min, torch.max))
     margin = MARGIN * (high - low)
     beyond = pressed = count = 0.0
     for s in seen:
         beyond += float((((s.x < low - margin) | (s.x > high + margin)) * s.chosen).sum())
-        pressed += float((((s.rebuilt <= low + margin) | (s.rebuilt >= high - margin)) * s.chosen).sum())
+        pressed += float(
+            (((s.reconstruction <= low + margin) | (s.reconstruction >= high - margin)) * s.chosen).sum()
+        )
         count += float(s.chosen.sum()) * s.x.shape[1]
     return Reach(low, high, beyond / max(count, 1.0), pressed / max(count, 1.0))
 

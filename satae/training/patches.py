@@ -22,7 +22,7 @@ class Patches:
     mean: Tensor
     basis: Tensor
 
-    def rebuilt(self, x: Tensor) -> Tensor:
+    def reconstruction(self, x: Tensor) -> Tensor:
         """x (N, C, H, W), its sides multiples of the stride, projected patch by patch."""
         patches = F.unfold(x, self.stride, stride=self.stride) - self.mean[:, None]  # (N, d, n)
         projected = self.basis.T @ (self.basis @ patches) + self.mean[:, None]

@@ -59,7 +59,7 @@ def test_the_pca_beside_is_exact_and_in_units_of_the_image() -> None:
     flat = images.reshape(40, -1) / 255
     _, _, vt = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
     best = (flat - flat.mean(axis=0)) @ vt[:7].T @ vt[:7] + flat.mean(axis=0)
-    assert np.allclose(Linear(images).rebuilt(images, 7).reshape(40, -1), best, atol=1e-5)
+    assert np.allclose(Linear(images).reconstruction(images, 7).reshape(40, -1), best, atol=1e-5)
 
 
 def test_errors_of_reconstruction_are_as_they_are_defined() -> None:
@@ -139,12 +139,12 @@ def test_refined_begins_at_pca_and_leaves_it_downwards() -> None:
     learned = images[found.train]
     mine = ((families.rebuild(found, learned) - learned / 255) ** 2).mean()
     linear = Linear(learned)
-    theirs = ((linear.rebuilt(learned, 6) - learned / 255) ** 2).mean()
+    theirs = ((linear.reconstruction(learned, 6) - learned / 255) ** 2).mean()
     assert found.code == 6 and mine < 0.8 * theirs
     for layer in (found.model.encoder.out, found.model.decoder.out[0]):
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-    assert np.allclose(families.rebuild(found, learned), linear.rebuilt(learned, 6), atol=1e-3)
+    assert np.allclose(families.rebuild(found, learned), linear.reconstruction(learned, 6), atol=1e-3)
 
 
 def test_reconstruction_end_to_end(here: Path) -> None:
@@ -160,7 +160,7 @@ def test_reconstruction_end_to_end(here: Path) -> None:
     ]
     test = batches(40)["test_batch"][0]
     images = np.concatenate([batches(40)[f"data_batch_{i}"][0] for i in (1, 2)])[:60]
-    best = Linear(images).rebuilt(test, 128)
+    best = Linear(images).reconstruction(test, 128)
     assert said["rows"][0]["pca"]["mse"] == pytest.approx(((best - test / 255.0) ** 2).mean(), rel=1e-3)
     assert {p.name for p in Path("b").iterdir()} == {
         "bench.json",

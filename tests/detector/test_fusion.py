@@ -191,7 +191,7 @@ def test_the_area_term_adds_the_standardised_top_hat(heads: int):
     made, sample = fitted(heads, max_object_px=5), errors_of(heads)
     levels = []
     for errors, valid, chosen in sample:
-        s = made.joined(errors, valid)
+        s = made.fuse(errors, valid)
         levels.append((made.level(s), valid, chosen > 0))
     tops = [level - opening(level, valid, 5) for level, valid, _ in levels]
     deviations = [

@@ -215,8 +215,8 @@ def test_a_perfect_reconstruction_is_the_image_and_the_mean_is_a_constant(stretc
     inputs = Input(made)
     dn = dn.float()
     x = inputs(dn, torch.ones(1, 1, 8, 8))
-    assert torch.allclose(inputs.rebuilt(dn, torch.zeros_like(x)), dn, rtol=1e-3, atol=0.5)
-    mean = inputs.rebuilt(dn, x)
+    assert torch.allclose(inputs.reconstruction(dn, torch.zeros_like(x)), dn, rtol=1e-3, atol=0.5)
+    mean = inputs.reconstruction(dn, x)
     assert torch.allclose(mean, mean[..., :1, :1].expand_as(mean), rtol=1e-2)
 
 
@@ -227,7 +227,7 @@ def test_the_input_steps_are_those_of_the_normaliser(whitened: bool, logarithmic
     dn = np.concatenate([pixels(100), made.floor[None] - 100, made.ceiling[None] + 100])
     tall = torch.tensor(dn.T[None, :, :, None], dtype=torch.float32)
     found = Input(made)(tall, torch.ones(1, 1, len(dn), 1))[0, :, :, 0].numpy().T
-    assert np.allclose(found, (made.stretched(dn) - made.mean) @ made.affine.T, rtol=1e-3, atol=2e-3)
+    assert np.allclose(found, (made.stretch_values(dn) - made.mean) @ made.affine.T, rtol=1e-3, atol=2e-3)
 
 
 def test_scaled_pixels_lie_between_0_and_1_with_the_quantiles_in_between():
@@ -336,7 +336,7 @@ def test_the_unit_space_is_within_0_and_1_and_leads_back_to_dn(logarithmic: bool
     dn = low + (high - low) * torch.linspace(-2, 3, 101)[None, None, :, None]  # beyond what is clipped
     x = enter(dn, torch.ones(1, 1, 101, 1))
     assert x.min() >= -1e-6 and x.max() <= 1 + 1e-6 and x.max() > 0.99 and x.min() < 0.01
-    back = enter.rebuilt(dn, torch.zeros_like(x))
+    back = enter.reconstruction(dn, torch.zeros_like(x))
     inside = (dn >= enter.floor) & (dn <= enter.floor + enter.range)
     assert torch.allclose(back[inside], dn[inside], rtol=1e-3)
 

@@ -95,7 +95,7 @@ def test_a_larger_residual_at_one_pixel_is_no_smaller_a_score_there(head: Named)
 @SPACES
 def test_mse_is_the_mean_over_bands_of_squared_standard_deviations(whitened: bool):
     made = made_for(whitened)
-    spread = made.stretched(pixels(bands=4)).std(axis=0)
+    spread = made.stretch_values(pixels(bands=4)).std(axis=0)
     r = residuals(made)
     expected = (r / spread[:, None, None]) ** 2 / 4
     assert np.allclose(contributions(("mse", {}), made, r), expected, rtol=1e-3, atol=1e-4)
@@ -112,7 +112,7 @@ def test_mae_is_the_mean_over_bands_of_absolute_standard_deviations(whitened: bo
 @SPACES
 def test_whitened_is_a_mahalanobis_distance_with_a_shrunk_covariance(whitened: bool):
     made = made_for(whitened)
-    covariance = np.cov(made.stretched(pixels(bands=4)).T, bias=True)
+    covariance = np.cov(made.stretch_values(pixels(bands=4)).T, bias=True)
     inverse = np.linalg.inv(covariance + RIDGE * np.trace(covariance) / 4 * np.eye(4))
     r = residuals(made)
     expected = np.einsum("nihw,ij,njhw->nhw", r, inverse, r)

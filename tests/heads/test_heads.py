@@ -51,7 +51,7 @@ def brute_ssim(a: np.ndarray, b: np.ndarray, valid: np.ndarray, window: int) -> 
 def test_ssim_is_that_of_wang_over_the_valid_pixels_of_a_window(window: int, space: dict):
     made = fitted(**space)
     view, valid = seen(made)
-    low, high = made.stretched(made.low[None])[0], made.stretched(made.high[None])[0]
+    low, high = made.stretch_values(made.low[None])[0], made.stretch_values(made.high[None])[0]
     a, b = (
         (in_bands(made, z) - low[:, None, None]) / (high - low)[:, None, None]
         for z in (view.x, view.reconstruction)

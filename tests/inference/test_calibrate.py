@@ -168,7 +168,7 @@ def test_a_sample_that_is_none_is_a_fault_of_the_caller(x: list[float]):
 
 def test_scores_beyond_the_sample_get_p_values_below_what_it_supports_but_never_0():
     tail = fit(SAMPLES["squares"])
-    assert 0 < tail.p(10 * max(tail.scores)) < tail.supported == EMPIRICAL / 5_000
+    assert 0 < tail.p(10 * max(tail.scores)) < tail.smallest_p == EMPIRICAL / 5_000
 
 
 def test_more_of_the_sample_above_means_a_larger_p():
@@ -206,7 +206,7 @@ def test_independent_scores_are_worth_their_number(blocks: int, size: int):
 def test_scores_alike_within_blocks_are_worth_the_number_of_blocks(blocks: int):
     tail = fit_blocks(list(in_blocks(1, blocks, 100)))
     assert tail.n == 100 * blocks and blocks <= tail.independent < 1.6 * blocks
-    assert tail.supported == min(1, EMPIRICAL / tail.independent)
+    assert tail.smallest_p == min(1, EMPIRICAL / tail.independent)
 
 
 def test_cells_show_a_dependence_that_blocks_hide():
@@ -236,9 +236,9 @@ def test_what_a_sample_is_worth_changes_no_p_value():
     parts = list(in_blocks(0.5, 50, 100))
     ours, plain = fit_blocks(parts), fit(np.concatenate(parts))
     assert ours.model_copy(update={"effective": None}) == plain and plain.independent == plain.n == 5_000
-    assert ours.supported > 5 * plain.supported
+    assert ours.smallest_p > 5 * plain.smallest_p
 
 
 def test_a_tail_of_an_older_card_is_worth_its_size():
     text = fit(SAMPLES["tiny"]).model_dump(exclude={"effective"})
-    assert Tail.model_validate(text).supported == 1 and Tail.model_validate(text).independent == 7
+    assert Tail.model_validate(text).smallest_p == 1 and Tail.model_validate(text).independent == 7

@@ -214,7 +214,7 @@ def test_why_and_score_see_the_same_error(shared: Shared, tile_set: Path, scene:
     dense = dense_of(shared, tile_set)
     with scene.open() as reader:
         image, valid = reader.read(scene.grid.window)
-    heat, error, rebuilt = dense.explained(image[None], valid[None])
+    heat, error, rebuilt = dense.explanation(image[None], valid[None])
     assert np.allclose(error.sum(axis=1)[:, valid], heat[:, valid], rtol=1e-3)
     assert rebuilt.shape == image[None].shape
 

@@ -164,7 +164,7 @@ def test_scores_are_nan_where_invalid_and_only_there(model_path):
 def test_one_inference_gives_what_two_would(model_path):
     model = runtime.load(model_path, "cpu", threads=1)
     pair = pixels(model)
-    scores, error, expected = model.explained(*pair)
+    scores, error, expected = model.explanation(*pair)
     assert np.array_equal(scores, model.anomaly_map(*pair), equal_nan=True)
     assert np.array_equal(error, model.band_error(*pair))
     assert np.array_equal(expected, model.reconstruction(*pair))

@@ -119,7 +119,7 @@ def test_the_masked_autoencoder_is_told_what_it_does_not_see():
     made, x = net_of("masked", target_px=4.0), scene(side=16)
     with torch.no_grad():
         shown = torch.zeros(1, 4, 16, 16)
-        blind, told = made.predicted(shown), made.predicted(shown.index_fill(1, torch.tensor([3]), 1.0))
+        blind, told = made.inpaint(shown), made.inpaint(shown.index_fill(1, torch.tensor([3]), 1.0))
     assert not torch.allclose(blind, told)
     valid = torch.zeros(1, 1, 16, 16)
     with torch.no_grad():

@@ -37,7 +37,7 @@ def scores_of(net: str, **how: float) -> tuple[np.ndarray, np.ndarray]:
     dn = pixels(400, 4, seed=9)
     tall = torch.tensor(dn.T.reshape(1, 4, 20, 20), dtype=torch.float32)
     with torch.no_grad():
-        return found(tall, torch.ones(1, 1, 20, 20))[0].flatten().numpy(), made.stretched(dn)
+        return found(tall, torch.ones(1, 1, 20, 20))[0].flatten().numpy(), made.stretch_values(dn)
 
 
 @pytest.mark.parametrize(("net", "ridge"), [("rx", 1e-9), ("rx_shrunk", 1e-3)])
@@ -45,7 +45,7 @@ def test_rx_is_the_squared_mahalanobis_distance_from_the_sample(net: str, ridge:
     assert models.suits(net)["input"]["ridge"] == ridge
     found, v = scores_of(net, ridge=ridge, components=models.suits(net)["input"]["components"])
     made = fitted(4)
-    sample = made.stretched(pixels(bands=4))
+    sample = made.stretch_values(pixels(bands=4))
     covariance = np.cov(sample.T, bias=True)
     inverse = np.linalg.pinv(covariance + ridge * np.trace(covariance) / 4 * np.eye(4))
     away = v - sample.mean(axis=0)

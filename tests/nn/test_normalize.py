@@ -17,7 +17,7 @@ def sample(bands: int = 4, n: int = 5_000, seed: int = 0) -> np.ndarray:
 
 
 def whitened(pixels: np.ndarray, made: Normalizer) -> np.ndarray:
-    return (made.stretched(pixels) - made.mean) @ made.whitening.T
+    return (made.stretch_values(pixels) - made.mean) @ made.whitening.T
 
 
 def test_low_and_high_are_quantiles():
@@ -30,7 +30,7 @@ def test_low_and_high_are_quantiles():
 def test_mean_and_spread_are_those_of_the_stretched_sample(logarithmic: bool):
     pixels = sample()
     made = fit(pixels, whitened=False, logarithmic=logarithmic)
-    v = made.stretched(pixels)
+    v = made.stretch_values(pixels)
     assert np.allclose(made.mean, v.mean(axis=0), rtol=1e-10)
     assert np.allclose(made.spread, v.std(axis=0), rtol=1e-10)
     assert np.allclose(v @ made.affine - made.mean @ made.affine, (v - v.mean(axis=0)) / v.std(axis=0))
@@ -40,7 +40,7 @@ def test_mean_and_spread_are_those_of_the_stretched_sample(logarithmic: bool):
 def test_the_whitened_sample_has_the_shrunk_variances_and_no_correlation(logarithmic: bool):
     pixels = sample()
     made = fit(pixels, whitened=True, logarithmic=logarithmic, ridge=RIDGE)
-    covariance = np.cov(made.stretched(pixels).T, bias=True)
+    covariance = np.cov(made.stretch_values(pixels).T, bias=True)
     values = np.linalg.eigvalsh(covariance)[::-1]
     expected = values / (values + RIDGE * np.trace(covariance) / 4)
     assert np.allclose(np.cov(whitened(pixels, made).T, bias=True), np.diag(expected), atol=1e-8)
@@ -49,7 +49,7 @@ def test_the_whitened_sample_has_the_shrunk_variances_and_no_correlation(logarit
 def test_the_squared_length_is_a_mahalanobis_distance_with_a_ridge():
     pixels = sample()
     made = fit(pixels, whitened=True, ridge=RIDGE)
-    v = made.stretched(pixels)
+    v = made.stretch_values(pixels)
     covariance = np.cov(v.T, bias=True)
     inverse = np.linalg.inv(covariance + RIDGE * np.trace(covariance) / 4 * np.eye(4))
     r = v - v.mean(axis=0)
@@ -66,7 +66,7 @@ def test_components_are_the_leading_ones():
 def test_the_unit_of_a_band_does_not_matter():
     pixels, units = sample(), np.array([1, 10, 1e-4, 3.7])
     one, other = fit(pixels, whitened=True), fit(pixels * units, whitened=True)
-    assert np.allclose(one.stretched(pixels), other.stretched(pixels * units), atol=1e-9)
+    assert np.allclose(one.stretch_values(pixels), other.stretch_values(pixels * units), atol=1e-9)
     assert np.allclose(one.whitening, other.whitening, rtol=1e-6, atol=1e-9)
 
 
@@ -82,7 +82,7 @@ def test_a_dead_band_says_nothing_and_does_no_harm(logarithmic: bool):
     made = fit(pixels, whitened=False, logarithmic=logarithmic)
     without = fit(pixels[:, :4], whitened=False, logarithmic=logarithmic)
     assert np.allclose(made.mean[:4], without.mean)
-    assert np.allclose((made.stretched(pixels) - made.mean)[:, 4], 0)
+    assert np.allclose((made.stretch_values(pixels) - made.mean)[:, 4], 0)
     for space in (made, fit(pixels, whitened=True, logarithmic=logarithmic)):
         assert np.abs(space.affine).max() < 1e3
 
@@ -124,9 +124,11 @@ def test_any_number_of_bands_is_fitted(bands: int):
 def test_the_stretch_never_falls_and_is_clipped_at_floor_and_ceiling(logarithmic: bool):
     made = fit(sample(), whitened=True, logarithmic=logarithmic)
     line = np.linspace(-1e5, 1e5, 2_001)[:, None] * np.ones(4)
-    v = made.stretched(line)
+    v = made.stretch_values(line)
     assert (np.diff(v, axis=0) >= 0).all()
-    assert np.allclose(v[0], made.stretched(made.floor)) and np.allclose(v[-1], made.stretched(made.ceiling))
+    assert np.allclose(v[0], made.stretch_values(made.floor)) and np.allclose(
+        v[-1], made.stretch_values(made.ceiling)
+    )
 
 
 @pytest.mark.parametrize(("noise", "floor"), [(0.0, 0.02), (0.001, 0.02), (0.02, 0.1)])
@@ -135,5 +137,5 @@ def test_the_floor_of_the_logarithm_lies_well_above_the_noise(noise: float, floo
     made = fit(sample, whitened=False, logarithmic=True, noise=[noise * 1000, 0.0])
     span = made.high - made.low
     assert made.log_floor == pytest.approx(floor, rel=0.01)
-    assert np.allclose(np.exp(made.stretched(made.low[None])), made.log_floor, rtol=1e-6)
-    assert np.allclose(np.exp(made.stretched(made.low[None] + span / 2)), 0.5 + made.log_floor)
+    assert np.allclose(np.exp(made.stretch_values(made.low[None])), made.log_floor, rtol=1e-6)
+    assert np.allclose(np.exp(made.stretch_values(made.low[None] + span / 2)), 0.5 + made.log_floor)

@@ -265,9 +265,9 @@ def test_the_drawn_code_is_mean_and_deviation_times_noise_in_training_and_the_me
     noise = torch.randn(out.code.shape)
     code = out.code + torch.exp(out.log_variance / 2) * noise
     assert out.log_variance.shape == out.code.shape
-    assert torch.allclose(out.reconstruction, made.decoded(code, 16, 16), atol=1e-6)
+    assert torch.allclose(out.reconstruction, made.decode(code, 16, 16), atol=1e-6)
     used = made.eval()(x, valid)
-    assert torch.equal(used.reconstruction, made.decoded(used.code, 16, 16))
+    assert torch.equal(used.reconstruction, made.decode(used.code, 16, 16))
 
 
 def test_a_log_variance_stays_in_bounds():

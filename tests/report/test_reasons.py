@@ -122,7 +122,7 @@ class Halved:
     def card(self) -> Any:
         return SimpleNamespace(halo=self.halo, stride=4, core=32, frame=0)
 
-    def explained(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def explanation(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         pair = image * np.arange(1, 4)[:, None, None], image / 2
         error, expected = (np.where(valid[:, None], o, 0).astype(np.float32) for o in pair)
         return np.where(valid, error.sum(axis=1), np.float32(np.nan)), error, expected

@@ -50,7 +50,7 @@ def test_scores_errors_and_expectations_are_those_of_the_scan(
     inside = window.clip(scene.grid.window)
     (seen,) = look(scene, model, 1)
     there, here = inside.slices(seen.window), inside.slices(window)
-    scores, (error, expected) = kept.scores(window), kept.explained(window)
+    scores, (error, expected) = kept.scores(window), kept.explanation(window)
     assert np.array_equal(scores[here], seen.scores[there], equal_nan=True)
     assert np.isfinite(scores).sum() == np.isfinite(seen.scores[there]).sum()
     high = seen.scores[there] >= 3.0

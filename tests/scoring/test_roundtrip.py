@@ -31,7 +31,7 @@ class Pointwise(runtime.Model):
     def band_error(self, image: np.ndarray, valid: np.ndarray) -> np.ndarray:
         return np.where(valid[:, None], image, 0).astype(np.float32)
 
-    def explained(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def explanation(self, image: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return (
             self.anomaly_map(image, valid),
             self.band_error(image, valid),

@@ -57,7 +57,7 @@ def test_a_remark_says_when_the_rate_asks_for_nothing():
 
 def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     found, unit = calibration(), 1e6
-    least = found.region.supported * 1e-3 * unit
+    least = found.region.smallest_p * 1e-3 * unit
     assert far_level(found, 1.01 * least, 100.0, 1)[1] == ""
     remark = far_level(found, 0.99 * least, 100.0, 1)[1]
     assert (

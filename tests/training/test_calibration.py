@@ -74,7 +74,7 @@ def calibration(scores: np.ndarray) -> Calibration:
 def test_new_background_gives_about_the_asked_rate_of_false_alarms(width: float, size: int):
     """Speckle and clusters of two sizes, at a rate that the sample supports."""
     found = calibration(background(1024, 0, width))
-    rate = 20 * found.alarms_of(size).tail.supported * found.alarms_of(size).per_pixel * 1e7
+    rate = 20 * found.alarms_of(size).tail.smallest_p * found.alarms_of(size).per_pixel * 1e7
     threshold, remark = found.level(rate, None, size), Far(rate).remark(found, None, size)
     count = 0
     for seed in (1, 2, 3):
@@ -91,7 +91,7 @@ def test_smooth_background_is_worth_less_than_its_pixels_and_speckle_all_of_them
     speckle, smooth = (calibration(background(1024, 0, width)).pixel for width in (0, 6))
     assert speckle.independent > 0.5 * speckle.n
     assert 20 < smooth.n / smooth.independent < 20_000
-    assert smooth.supported > 20 * speckle.supported
+    assert smooth.smallest_p > 20 * speckle.smallest_p
 
 
 def test_a_block_that_differs_makes_regions_worth_fewer():

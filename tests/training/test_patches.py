@@ -38,7 +38,7 @@ def test_rebuilt_patches_are_the_projection_on_the_leading_singular_vectors(
     basis = np.linalg.svd(rows - mean, full_matrices=False)[2][:size]
     expected = (rows - mean) @ basis.T @ basis + mean
     found = patches.fit(sample_of(x, torch.ones(4, 1, side, side)), stride, size)
-    assert np.allclose(cut(found.rebuilt(x).numpy(), stride), expected, atol=1e-3)
+    assert np.allclose(cut(found.reconstruction(x).numpy(), stride), expected, atol=1e-3)
 
 
 def test_a_patch_with_a_pixel_that_is_not_chosen_is_not_fitted_to():
