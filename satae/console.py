@@ -53,6 +53,7 @@ class Bar:
         self.done = done
         self.note = self.note if note is None else note
         moment = self.now()
+        # a point now and then, not at every call: updates come by the thousand
         if moment - self.trail[-1][0] >= LIVELY:
             self.trail.append((moment, done))
         while len(self.trail) > 1 and moment - self.trail[1][0] >= RECENT:
@@ -62,8 +63,10 @@ class Bar:
 
     def left(self) -> float | None:
         """Seconds until the end at the pace of late; None while too little is done to tell."""
+        # the pace of the last seconds, for a stage may begin slowly: compiling, first reads
         since, before = self.trail[0]
         passed, done = self.now() - since, self.done - before
+        # an estimate from a thousandth of the work would say seven hours, and be believed
         if self.elapsed < BRIEF or self.done < SURE * self.total or done <= 0 or passed <= 0:
             return None
         return max(0.0, self.total - self.done) * passed / done

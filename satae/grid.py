@@ -133,6 +133,7 @@ class Grid:
 
     def part(self, window: Window) -> Grid:
         """The grid of a window alone."""
+        # only the origin moves: steps of a row and a column stay
         (x, y), t = self.xy(window.row, window.col), self.transform
         return Grid(window.height, window.width, Affine(t.a, t.b, float(x), t.d, t.e, float(y)), self.crs)
 
@@ -147,6 +148,7 @@ class Grid:
         inside = (window or self.window).clip(self.window)
         (top, left), (bottom, right) = (inside.row, inside.col), inside.stop
         ring = self.xy([top, bottom, bottom, top, top], [left, left, right, right, left])
+        # rows run downwards in most files, which makes the determinant negative and this order counter-clockwise
         return ring if self.transform.determinant < 0 else ring[::-1]
 
     def polygons(self, shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -160,10 +162,12 @@ class Grid:
     @cached_property
     def _to_geodetic(self) -> pyproj.Transformer | None:
         """To longitude and latitude on the CRS's own ellipsoid, or None where it has none."""
+        # the CRS's own datum and ellipsoid, which need not be the Earth's
         geodetic = self._crs.geodetic_crs if self._crs else None
         if self._crs is None or geodetic is None or self._crs.get_geod() is None:
             return None
         try:
+            # x before y always, whatever order the axes of the CRS are declared in
             return pyproj.Transformer.from_crs(self._crs, geodetic, always_xy=True)
         except pyproj.exceptions.ProjError:
             return None
@@ -199,6 +203,7 @@ class Grid:
 
     def _ellipsoidal(self, rings: list[npt.NDArray[np.float64]]) -> list[float]:
         assert self._crs is not None and self._to_geodetic is not None
+        # geodesic polygons: exact on the ellipsoid, and slow beside a planar area
         geod, areas = self._crs.get_geod(), []
         assert geod is not None
         for ring in rings:
@@ -213,9 +218,11 @@ class Grid:
         Planar where the projection keeps areas to 1 %, on the ellipsoid where it does not: geographic
         coordinates, Web Mercator (whose "10 m" pixels are 7 m wide at 45 degrees).
         """
+        # (units of the CRS)^2 of a pixel, in metres
         planar = None if self._metres is None else abs(self.transform.determinant) * self._metres**2
         if self._to_geodetic is None:
             return planar
+        # one pixel in the middle stands for the scene; over a large one in Web Mercator areas differ from it
         row, col = self.height // 2, self.width // 2
         ring = self.xy([row, row + 1, row + 1, row, row], [col, col, col + 1, col + 1, col])
         area = self._ellipsoidal([ring])[0]
@@ -234,12 +241,14 @@ class Grid:
         scale, pixel = abs(self.transform.determinant), self.pixel_area_m2
         if pixel is None:
             return np.full(len(planar), np.nan)
+        # planar where the central pixel is, so that areas of regions and of pixels agree
         if self._metres is not None and math.isclose(pixel, scale * self._metres**2):
             return planar * self._metres**2
         areas = np.zeros(len(planar))
         parts, owner = shapely.get_parts(polygons, return_index=True)
         for part, index in zip(parts, owner, strict=True):
             rings = [np.asarray(shapely.get_coordinates(r)) for r in (part.exterior, *part.interiors)]
+            # holes have areas of their own, and are taken away
             outer, *holes = self._ellipsoidal(rings)
             areas[index] += outer - sum(holes)
         return areas
@@ -250,5 +259,6 @@ def crs_name(wkt: str | None) -> str | None:
     if wkt is None:
         return None
     crs = pyproj.CRS.from_wkt(wkt)
+    # only a code that is surely this CRS: a near one would be wrong by metres
     authority = crs.to_authority(min_confidence=100)
     return f"{':'.join(authority)} ({crs.name})" if authority else str(crs.name)

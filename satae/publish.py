@@ -55,6 +55,7 @@ def _check_replaceable_folder(target: Path) -> None:
 @contextmanager
 def lock(target: Path) -> Iterator[None]:
     """Hold the right to publish to `target`; OutputError where another process holds it."""
+    # beside the target, for folders of results lie on all kinds of file systems; no waiting, for a run takes hours
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
     try:
         lock.acquire()
@@ -63,6 +64,7 @@ def lock(target: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     try:
+        # whoever holds the lock knows that what lies here is of nobody alive
         sweep(target)
         yield
     finally:
@@ -78,6 +80,7 @@ def sweep(target: Path) -> None:
     """
     for stale in target.absolute().parent.glob(f"{_prefix(target)}*"):
         for retired in stale.glob(f"*{RETIRED}"):
+            # killed between the two renames of `publish`: what was there before comes back
             if not target.exists():
                 os.rename(retired, target)
         shutil.rmtree(stale, ignore_errors=True)
@@ -92,12 +95,14 @@ def _prefix(target: Path) -> str:
 def staging(target: Path) -> Iterator[Path]:
     """A fresh folder on the target's file system, removed at the end whatever happens."""
     try:
+        # beside the target, so that the last step is a rename and not a copy
         folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.absolute().parent))
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
     try:
         yield folder
     except OSError as error:
+        # an error of a file elsewhere is not about this output
         if error.filename is not None and not str(error.filename).startswith(str(folder)):
             raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
@@ -108,8 +113,10 @@ def staging(target: Path) -> Iterator[Path]:
 def publish(source: Path, target: Path) -> None:
     """Move a finished file or folder to its final name, on disk before this returns."""
     try:
+        # on disk before the rename: after a power cut a name must not lead to an empty file
         _sync(source)
         if target.is_dir() and not target.is_symlink():
+            # a folder cannot replace a full one in one step: the old one steps aside, and comes back where that fails
             retired = source.with_name(source.name + RETIRED)
             os.rename(target, retired)
             try:
@@ -120,6 +127,7 @@ def publish(source: Path, target: Path) -> None:
             shutil.rmtree(retired, ignore_errors=True)
         else:
             os.replace(source, target)
+        # the rename itself is an entry of the folder
         _sync_file(target.absolute().parent)
     except OSError as error:
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error

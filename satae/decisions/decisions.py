@@ -111,11 +111,13 @@ def _layers(path: Path) -> list[Any]:
 
 def _reviewed(frame: Any) -> Any:
     """The reviewed rows of a layer with all of its columns; numbers that it lacks are NaN, texts empty."""
+    # a layer of an older version lacks columns, one that was edited has more
     table = pd.DataFrame(frame).reindex(columns=list(LAYERS[REGIONS]))
     texts = [name for name, column in LAYERS[REGIONS].items() if column.python is str]
     table[texts] = table[texts].astype(object).where(table[texts].notna(), "")
     table["review_status"] = table["review_status"].replace("", UNREVIEWED)
     told = (table["review_status"] != UNREVIEWED) | (table[REVIEW[1:]] != "").any(axis=1)
+    # edits by hand cross themselves; what collapses to a line is no region
     polygons = shapely.make_valid(frame.geometry.to_numpy(), method="structure", keep_collapsed=False)
     whole = geopandas.GeoDataFrame(table, geometry=polygons, crs=frame.crs)
     return whole[told & whole.geometry.notna() & ~whole.geometry.is_empty]
@@ -123,11 +125,13 @@ def _reviewed(frame: Any) -> Any:
 
 def same_regions(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LEAST) -> list[tuple[int, int]]:
     """Pairs (old, new) of polygons that are one region, one to one, the largest intersection over union first."""
+    # pairs that touch at all; most regions of a result touch one or none of another
     i, j = shapely.STRtree(new).query(old, predicate="intersects")
     both = shapely.area(shapely.intersection(old[i], new[j]))
     share = both / (shapely.area(old[i]) + shapely.area(new[j]) - both)
     pairs: dict[int, int] = {}
     taken: set[int] = set()
+    # greedily, the largest share first, of equal ones the first in order: one to one and the same every time
     for k in np.lexsort((j, i, -share)):
         if share[k] >= least and int(i[k]) not in pairs and int(j[k]) not in taken:
             pairs[int(i[k])] = int(j[k])
@@ -177,6 +181,7 @@ def write_over(
     and what became of those in `out`, None where that is no earlier result.
     """
     while True:
+        # read once, and compared again when the draft is written: a review may go on meanwhile
         stamp, own = _stamp(out), _earlier(out)
         stale = also is not None and also.path.resolve() == out.resolve()  # what was read of it before
         layers, carried = carry([d for d in (own, None if stale else also) if d is not None], scenes)
@@ -184,6 +189,7 @@ def write_over(
         holder = draft if out.suffix.lower() == GPKG else beside(draft)
         if own is not None and (len(carried[0].lost) or (holder != draft and beside(out).exists())):
             keep(holder, holder.name, carried[0].lost, created)
+        # nobody wrote in between: this draft may take the place
         if _stamp(out) == stamp:
             place = f"layer {BEFORE}" if holder == draft else holder.name
             return layers, replace(carried[0], place=place) if own is not None else None

@@ -81,6 +81,7 @@ def _marked(tiles: TileSet, accepted: npt.NDArray[Any], rejected: npt.NDArray[An
     memory_map = isinstance(tiles.valid, np.memmap)  # copied page by page, where it is written to
     valid = np.load(tiles.path / "valid.npy", mmap_mode="c") if memory_map else tiles.valid.copy()
     changed: set[int] = set()
+    # a margin, for the blur of the sensor carries an anomaly into the pixels around its outline
     for polygon in shapely.buffer(accepted, MARGIN, join_style="mitre"):
         for tile, held in _held(tiles, polygon):
             valid[tile] &= ~held
@@ -96,11 +97,13 @@ def _held(tiles: TileSet, polygon: Any) -> list[tuple[int, Bools]]:
     """The tiles that hold pixel centres of a polygon in pixel coordinates, and which of their pixels."""
     left, top, right, bottom = polygon.bounds
     first, size = tiles.index, tiles.record.size
+    # tiles whose square meets the box of the polygon; the exact test is made for those alone
     near = (first < (bottom, right)).all(axis=1) & (first + size > (top, left)).all(axis=1)
     masks = [(int(t), _centres(polygon, tiles.window(int(t)))) for t in np.flatnonzero(near)]
     return [(tile, mask) for tile, mask in masks if mask.any()]
 
 
 def _centres(polygon: Any, window: Window) -> Bools:
+    # centres of pixels, half a pixel in
     rows, cols = np.mgrid[window.row : window.stop[0], window.col : window.stop[1]] + 0.5
     return np.asarray(shapely.contains_xy(polygon, cols, rows), bool)

@@ -44,6 +44,7 @@ def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region
     """
     judged = decisions.frame[decisions.are(ACCEPTED) | decisions.are(REJECTED)]
     wanted = _parsed([region.signature for region in regions])
+    # signatures of another length are of another number of bands
     length = max(map(len, wanted), default=0)
     known = _parsed(judged["signature"])
     usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
@@ -84,15 +85,19 @@ def odds(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -> F
     """
     if not len(decided) or not len(regions):
         return np.zeros(len(regions))
+    # together: the decided and the new ones share one scale
     scores = normal_scores(np.concatenate([decided, regions]))
     known, new = scores[: len(decided)], scores[len(decided) :]
+    # Laplace's rule: one decision does not make the other kind impossible
     share = (accepted.sum() + 1) / (len(accepted) + 2)
+    # a Gaussian process classifier at its mode (Rasmussen and Williams 2006, algorithm 3.1)
     pull = _pull(_covariance(known, known), accepted.astype(np.float64), math.log(share / (1 - share)))
     return np.asarray(_covariance(new, known) @ pull / math.log(10))
 
 
 def normal_scores(values: Floats) -> Floats:
     """Each column (n, d) by rank, as quantiles of the standard normal (van der Waerden); ties share one."""
+    # only ranks matter, so units, gains and offsets of a sensor do not
     ranks = stats.rankdata(values, axis=0)
     return np.asarray(special.ndtri(ranks / (len(values) + 1)), np.float64)
 
@@ -107,6 +112,7 @@ def _pull(covariance: Floats, judged: Floats, prior: float) -> Floats:
     """The gradient of the log likelihood at the mode of the posterior (n): what each decision pulls with."""
     latent = np.zeros(len(judged))
     for _ in range(STEPS):
+        # W = p (1 - p) is the curvature of the logistic likelihood; B = 1 + W^1/2 K W^1/2 is always well conditioned
         p = special.expit(latent + prior)
         root = np.sqrt(p * (1 - p))
         target = root**2 * latent + judged - p

@@ -32,6 +32,7 @@ def signatures(scene: Source, found: Sequence[Anomaly]) -> list[str]:
             window = _window(anomaly)
             image, valid = reader.read(window)
             numbers = signature(image, valid, inside(anomaly.polygon, window) & valid)
+            # six digits: they are compared by rank, and the text is a column of the layer
             texts.append(json.dumps([float(f"{number:.6g}") for number in numbers]))
     return texts
 
@@ -41,11 +42,14 @@ def signature(image: npt.NDArray[Any], valid: Bools, held: Bools) -> list[float]
 
     Contrast and surroundings of each group of bands, and how rough these are on the whole.
     """
+    # neighbouring bands say nearly the same: at most eight numbers, whatever the sensor
     groups = np.array_split(np.where(valid, image, 0).astype(np.float64), min(GROUPS, len(image)))
     bands = np.stack([group.mean(axis=0) for group in groups])
+    # discs and no boxes, so that surroundings are as wide on the diagonal
     near, far = (cv2.dilate(held.astype(np.uint8), _disc(reach)) > 0 for reach in RING)
     ring = far & ~near & valid
     inner = bands[:, held].mean(axis=1)
+    # a median: a neighbour that is an anomaly too does not move it
     outer = np.median(bands[:, ring], axis=1) if ring.any() else inner
     rough = np.abs(bands[:, ring] - outer[:, None]).mean() if ring.any() else 0.0
     return [*(inner - outer).tolist(), *outer.tolist(), float(rough)]

@@ -41,10 +41,13 @@ def segments(length: int) -> list[tuple[tuple[int, int], int]]:
 
 def along(z: Tensor, step: tuple[int, int], half: int, pick: Pick, beyond: float) -> Tensor:
     """The least or the largest (`pick`) of z over the segment around each pixel, `beyond` outside of the image."""
+    # a maximum filter of torch, with a minimum as that of the negative
     if 0 in step:  # a piece of a row or column
         row, col = abs(step[0]) * half, abs(step[1]) * half
         sign = 1 if pick is torch.maximum else -1
         return sign * F.max_pool2d(sign * z, (2 * row + 1, 2 * col + 1), 1, (row, col))
+    # by doubling: of two segments that touch or overlap the larger one is that of both, so that a length of n
+    # takes log2 n comparisons and not n
     part, covered = F.pad(z, (half,) * 4, value=beyond), 1  # pixels of the segment in one of `part`
     while covered < 2 * half + 1:  # each starts at one end of its pixels
         on = min(covered, 2 * half + 1 - covered)
@@ -69,10 +72,13 @@ def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
     """
     good = valid > 0.5
     bounded, low = torch.where(good, level, torch.full_like(level, FAR)), torch.full_like(level, -FAR)
+    # the union of segments: the highest of what fits in any of the four directions
     out = low
     for step, half in segments(length):
+        # erosion, then dilation: what is shorter than the segment goes, the rest comes back
         eroded = torch.where(good, along(bounded, step, half, torch.minimum, FAR), low)
         out = torch.maximum(out, along(eroded, step, half, torch.maximum, -FAR))
+    # an opening never exceeds what it opens; only invalid pixels, which count as high above, could
     return torch.minimum(out, level)
 
 
@@ -81,6 +87,7 @@ def support(level: Tensor, valid: Tensor, side: int) -> Tensor:
 
     A NaN of `level` in the box is felt, so that `graph.reach` sees how far this looks.
     """
+    # 0 times the level adds nothing but NaN
     known = valid + 0.0 * torch.where(valid > 0.5, level, torch.zeros_like(level))
     return (2 * total(known, side) / side**2).clamp(max=1)
 
@@ -109,6 +116,7 @@ class Mapping(nn.Module):
 
     def forward(self, errors: Tensor, valid: Tensor) -> Tensor:
         """The map (N, 1, H, W) of errors (N, heads, H, W)."""
+        # (N, 1, H, W), not yet compared with what is large around
         s = self.fuse(errors, valid)
         if not self.settings.max_object_px:
             return s
@@ -119,11 +127,15 @@ class Mapping(nn.Module):
         """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
             return gaussian_mean(errors, valid, self.settings.blur)
+        # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
         levels = _level(errors, self.median[:, None, None])  # (N, heads, H, W)
         parts = (levels - self.mean[:, None, None]) / self.spread[:, None, None]
+        # a mean and no maximum: what two heads agree on counts for more than what one of them finds
         level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
+        # above the mean only: in a sliver evidence for an anomaly is weak, evidence for none is left as it is
         if self.settings.support_px:
             level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
+        # blurred as errors and not as logarithms, so that one high pixel among low ones still counts
         return gaussian_mean(level.exp(), valid, self.settings.blur)
 
     def level(self, s: Tensor) -> Tensor:
@@ -139,6 +151,7 @@ class Mapping(nn.Module):
         """Take medians, means and deviations from the sample."""
         if self.plain:
             return
+        # one head at a time, so that no more than one error of the whole sample is in memory twice
         for i in range(self.heads):
             values = torch.cat([errors[:, i : i + 1][chosen > 0.5] for errors, _, chosen in sample])
             self.median[i] = values.median().clamp(min=1e-12)
@@ -146,6 +159,7 @@ class Mapping(nn.Module):
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
         if not self.settings.max_object_px:
             return
+        # what follows needs the constants above, so the sample is gone through in three steps
         joined = [(self.fuse(errors, valid), valid, chosen > 0.5) for errors, valid, chosen in sample]
         self.middle[0] = torch.cat([s[c] for s, _, c in joined]).median().clamp(min=1e-12)
         levels = [(self.level(s), valid, c) for s, valid, c in joined]

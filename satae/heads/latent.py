@@ -37,6 +37,7 @@ class LatentDistance(nn.Module):
 
     def __init__(self, normalizer: Normalizer, params: Params) -> None:
         super().__init__()
+        # sizes of one until `fit`, for the size of the code is known to the architecture alone
         self.ridge = params.ridge
         self.to_bands = ToBands(normalizer)
         self.register_buffer("mean", torch.zeros(1, 1, 1, 1))
@@ -50,10 +51,12 @@ class LatentDistance(nn.Module):
         z = F.conv2d(away, self.whitening) if fitted else away
         # (N, 1, H, W)
         error = (z**2).sum(dim=1, keepdim=True)
+        # the distance is one number a pixel; which bands it is about is read from the residual
         return apportion(error, self.to_bands(view.x - view.reconstruction) ** 2)
 
     def fit(self, views: Views) -> None:
         """Mean and covariance over the chosen pixels, in float64."""
+        # codes at every chosen pixel, those of a cell as often as it has such pixels
         mean, covariance = moments(
             vectors_at(view.code_for("score = 'latent'"), chosen) for view, chosen in views()
         )

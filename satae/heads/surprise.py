@@ -24,6 +24,7 @@ class Surprise(nn.Module):
         self.to_bands = ToBands(normalizer)
 
     def forward(self, view: View) -> Tensor:
+        # a distribution of its own is what only some architectures predict
         if view.surprise is None:
             raise ConfigError("score = 'surprise': the architecture predicts no distribution; density does")
         # the density is one number a pixel; which bands it is about is read from the residual of the mean

@@ -62,12 +62,16 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         """-log10 p of raw scores; NaN stays NaN."""
         s = np.asarray(scores, np.float64)
         first, last = self.scores[0], self.scores[-1]
+        # under the first knot the exponent falls towards 0, as an exponential that meets the knot
         below = self.exponents[0] * np.exp(np.minimum(s - first, 0) / self.scale)
+        # beyond the last knot the exponent of the Pareto tail is added to that of the knot
         excess = np.maximum(s - last, 0) / self.scale
+        # shape 0 is the exponential distribution, the limit of the formula below
         if self.shape < 1e-9:
             above = excess / math.log(10)
         else:
             above = np.log1p(self.shape * excess) / (self.shape * math.log(10))
+        # between knots straight in the exponent, that is exponential in p; constant beyond both ends
         inner = np.interp(s, self.scores, self.exponents)
         return np.where(s < first, below, inner + above)
 
@@ -75,6 +79,7 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         """The inverse of `exponent`."""
         e = np.asarray(exponents, np.float64)
         with np.errstate(divide="ignore"):
+            # minus infinity where the exponent is 0: no score is that low
             below = self.scores[0] + self.scale * np.log(np.minimum(e / self.exponents[0], 1))
         excess = np.maximum(e - self.exponents[-1], 0) * math.log(10)
         above = excess if self.shape < 1e-9 else np.expm1(self.shape * excess) / self.shape
@@ -92,15 +97,22 @@ def fit(sample: npt.ArrayLike, effective: float | None = None) -> Tail:
     n = len(s)
     if n < 2 or not np.isfinite(s).all():
         raise ValueError(f"a calibration sample needs at least two finite scores, not {n}")
+    # evenly in the logarithm of the rank: as many knots for the rarest thousandth as for the middle
     ranks = np.unique(np.geomspace(min(EMPIRICAL, n), n, KNOTS).round().astype(int))[::-1]
+    # knots are scores of the sample; ties become one
     scores = np.unique(s[n - ranks])
     at_least = n - np.searchsorted(s, scores, side="left")
+    # the share of the sample that is as high, the new score counted with it: a conformal p-value, never 0
     p = np.minimum(at_least + 1, n) / (n + 1)
+    # strictly falling, or neither function could be inverted
     keep = np.concatenate([[True], np.diff(p) < 0])
     scores, p = scores[keep], p[keep]
+    # exceedances over a threshold are Pareto in the limit (Pickands 1975), and so are those over a higher one
     tail = s[n - _tail_count(n) :]
     shape, scale = pareto(tail[1:] - tail[0])
+    # the scale at the last knot is that at the threshold plus shape times the distance
     scale += shape * max(0.0, scores[-1] - tail[0])
+    # a sample of one value has a tail of width 0
     floor = max(1e-9 * abs(float(s[-1])), 1e-12)
     return Tail(
         n=n,
@@ -126,10 +138,14 @@ def effective_size(hits: npt.ArrayLike, sizes: npt.ArrayLike, n: int) -> float:
     """
     h, m = np.asarray(hits, np.float64), np.asarray(sizes, np.float64)
     total = m.sum()
+    # as many blocks of one size as these of several are worth (Kish 1965)
     blocks, share = total**2 / (m**2).sum(), h.sum() / total
+    # no variance between blocks to be seen: the careful answer
     if blocks <= 1 or not 0 < share < 1:
         return float(min(blocks, n))
+    # the variance of the count of hits about what each size would give; 1 - 1 / blocks for the mean is taken from them
     between = ((h - share * m) ** 2).sum() / (1 - 1 / blocks)
+    # 1 where blocks differ no more than independent trials do
     design = between / (share * (1 - share) * total)
     return float(min(n, max(blocks, n / max(design, 1.0))))
 
@@ -144,7 +160,9 @@ def fit_blocks(parts: Sequence[npt.ArrayLike], cells: Sequence[npt.ArrayLike] = 
     n = len(values)
     if not n:
         return fit(values)
+    # the lowest score of the tail, without sorting all
     level = np.partition(values, n - _tail_count(n))[n - _tail_count(n)]
+    # blocks and cells give two answers; the smaller one is taken
     worth = []
     for groups in (parts, cells) if len(cells) else (parts,):
         hits = [np.count_nonzero(np.asarray(g) >= level) for g in groups]
@@ -158,16 +176,20 @@ def pareto(excess: Floats) -> tuple[float, float]:
     By the profile likelihood in theta = shape / scale (Grimshaw 1993); a bounded tail (shape < 0) is not
     allowed, as it would give observations beyond its end a probability of 0.
     """
+    # ties with the threshold say nothing of what lies above it
     x = excess[excess > 0]
     if len(x) < 2:
         return 0.0, float(x.mean()) if len(x) else 0.0
     mean = float(x.mean())
+    # for a given theta the best shape is the mean of log(1 + theta x), so one number is searched for and not two
     thetas = np.geomspace(1e-4, 1e3, 400) / mean
     shapes = np.array([np.log1p(t * x).mean() for t in thetas])
+    # a mean over the sample; of shape 0, with scale `mean`, it is -log(mean) - 1
     likelihood = -np.log(shapes / thetas) - shapes - 1
     best = int(likelihood.argmax())
     if likelihood[best] <= -math.log(mean) - 1 or best == 0:  # the exponential distribution fits as well
         return 0.0, mean
+    # over 1 the distribution has no mean, which a few wild scores in a small sample can feign
     shape = float(min(shapes[best], 1.0))
     return shape, float(shape / thetas[best]) if shapes[best] <= 1 else mean / 2
 
@@ -215,6 +237,7 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     def level(self, rate: float, pixel_area_m2: float | None, min_pixels: int) -> float:
         """The raw score at which background leaves `rate` regions of `min_pixels` a unit of area."""
+        # the share that is wanted is a tail probability of regions: their level is its inverse
         exponent = -math.log10(self.share(rate, pixel_area_m2, min_pixels))
         return max(float(self.alarms_of(min_pixels).tail.score_at(exponent)), self.candidate)
 
@@ -225,6 +248,7 @@ def vanishing(levels: Floats, counts: npt.NDArray[np.int64]) -> Floats:
     Counts are first made to fall: a level leaves at least as many as any higher one. The regions that vanish
     between two levels are spread evenly over the interval; those left at the last level vanish there.
     """
+    # from the highest level down: a region that splits in two as the level rises makes counts grow
     falling = np.maximum.accumulate(counts[::-1])[::-1]
     gone = falling[:-1] - falling[1:]
     parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(levels, levels[1:], gone, strict=False)]

@@ -26,6 +26,7 @@ def window(side: int) -> npt.NDArray[np.float64]:
 
     Two such frames that overlap by half sum to 1 where they do.
     """
+    # half a pixel in, so that no weight is 0 and a frame that is alone with a pixel still gives it a value
     along = np.sin(np.pi * (np.arange(side) + 0.5) / side) ** 2
     return np.asarray(along[:, None] * along[None, :])
 
@@ -38,12 +39,14 @@ def blend(run: Run, image: npt.NDArray[Any], valid: Mask, frame: int, step: int)
     result does not depend on what the image was cut from. 0 where no frame holds a valid pixel.
     """
     height, width = image.shape[-2:]
+    # to a whole number of steps, and to one frame at least; what is added is invalid
     more = [max(frame - side, -(side - frame) % step) for side in (height, width)]
     image = np.pad(image, ((0, 0), (0, 0), (0, more[0]), (0, more[1])))
     valid = np.pad(valid, ((0, 0), (0, more[0]), (0, more[1])))
     sums: list[npt.NDArray[np.float64]] = []
     total = np.zeros(valid.shape)
     weight = window(frame)
+    # as many frames in one inference as bound its memory, whatever the size of the image
     for places in _batches(valid, frame, step):
         parts = [(i, slice(row, row + frame), slice(col, col + frame)) for i, row, col in places]
         outputs = run(
@@ -52,10 +55,12 @@ def blend(run: Run, image: npt.NDArray[Any], valid: Mask, frame: int, step: int)
         )
         sums = sums or [np.zeros((len(image), out.shape[1], *valid.shape[1:])) for out in outputs]
         for number, (i, rows, cols) in enumerate(parts):
+            # a frame that is mostly invalid was rebuilt from its fill: it says less
             share = weight * valid[i, rows, cols].mean()
             total[i, rows, cols] += share
             for added, out in zip(sums, outputs, strict=True):
                 added[i, :, rows, cols] += share * out[number]
+    # (N, 1, H, W); pixels that no frame reached stay 0
     scale = 1 / np.where(total > 0, total, 1)[:, None]
     return [(added * scale)[..., :height, :width].astype(np.float32) for added in sums]
 
@@ -69,6 +74,7 @@ def _batches(valid: Mask, frame: int, step: int) -> Iterator[list[tuple[int, int
         for row in range(0, height - frame + 1, step)
         for col in range(0, width - frame + 1, step)
         if valid[i, row : row + frame, col : col + frame].any()
+        # one frame in any case: the number and shapes of outputs are known from a run alone
     ] or [(0, 0, 0)]
     size = max(1, PIXELS // frame**2)
     for start in range(0, len(places), size):

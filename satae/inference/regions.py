@@ -72,6 +72,7 @@ class _Part:
         self.total += other.total
         self.strips += other.strips
         self.polygons += other.polygons
+        # the highest peak, of equal ones the first in row-major order: the same whatever the strips
         mine, theirs = (-self.peak, self.row, self.col), (-other.peak, other.row, other.col)
         if theirs < mine:
             self.peak, self.row, self.col = other.peak, other.row, other.col
@@ -79,6 +80,7 @@ class _Part:
 
 def strips_of(grid: Grid) -> Iterator[Window]:
     """Windows over the full width that cover the grid."""
+    # full width, so that a strip only touches the one above and the one below
     rows = max(1, STRIP_PIXELS // grid.width)
     for row in range(0, grid.height, rows):
         yield Window(row, 0, min(rows, grid.height - row), grid.width)
@@ -101,13 +103,17 @@ def regions(
     joined = _Joined()
     above = None
     for window, scores in strips:
+        # NaN compares as False and is never part of a region
         with np.errstate(invalid="ignore"):
             mask = (scores >= np.float32(threshold)).astype(np.uint8)
+        # (row, col) labels from 1 on, of this strip alone
         count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
         label = np.asarray(found, np.int32)
+        # numbered over all strips: label i of this one is part first + i - 1
         first = joined.add(_parts(window, scores, label, count, measure), threshold)
         if outlined and count > 1:
             _outline(joined, window, label, first, min_pixels)
+        # only the last row of the strip before is kept of it
         if above is not None:
             _bridge(joined, above, _numbered(label[0], first))
         above = _numbered(label[-1], first)
@@ -119,6 +125,7 @@ def regions(
 
 def _numbered(row: npt.NDArray[np.int32], first: int) -> npt.NDArray[np.int64]:
     """Labels of a row counted over all strips; -1 is background."""
+    # int64: numbers count over all strips and may outgrow the labels' int32
     return np.where(row > 0, row.astype(np.int64) - 1 + first, -1)
 
 
@@ -128,10 +135,12 @@ def _parts(
     """Statistics of the labels 1 to count - 1 of a strip."""
     if count == 1:
         return []
+    # only pixels of regions: few, of a large strip
     rows, cols = np.nonzero(label)
     ids, values = label[rows, cols], measure(scores[rows, cols]).astype(np.float64)
     pixels = np.bincount(ids, minlength=count)
     totals = np.bincount(ids, weights=values, minlength=count)
+    # by label, then by falling value, then row and col: the first of each label is its peak
     order = np.lexsort((cols, rows, -values, ids))
     starts = order[np.concatenate([[0], np.cumsum(pixels[1:-1])])]
     return [
@@ -167,6 +176,7 @@ class _Joined:
 
     def root(self, number: int) -> int:
         """The first part of the region that a part belongs to."""
+        # halving the path on the way, so that a region over thousands of strips is found in few steps
         while self._parent[number] != number:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
@@ -174,6 +184,7 @@ class _Joined:
 
     def unite(self, a: int, b: int) -> None:
         """Two parts touch."""
+        # the earlier part is the root, so that numbers do not depend on the order in which parts are united
         a, b = sorted((self.root(a), self.root(b)))
         if a != b:
             self._parent[b] = a
@@ -187,6 +198,7 @@ class _Joined:
 def _bridge(joined: _Joined, above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> None:
     """Unite regions that touch across two neighbouring rows, corners included."""
     width = len(above)
+    # straight below, and over both corners
     for shift in (-1, 0, 1):
         a = above[max(0, -shift) : width - max(0, shift)]
         b = below[max(0, shift) : width - max(0, -shift)]
@@ -200,11 +212,13 @@ def _outline(
 ) -> None:
     """Add the polygons of a strip; specks that touch no neighbouring strip are spared the work."""
     keep = np.zeros(label.max() + 1, bool)
+    # at the edges of a strip, for a speck there may be the end of something large
     keep[label[0]] = keep[label[-1]] = True
     for i in range(1, len(keep)):
         keep[i] |= joined[first + i - 1].pixels >= min_pixels
     keep[0] = False
     polygons, labels = raster.outlines(np.where(keep[label], label, 0))
+    # from rows of the strip to rows of the scene
     moved = shapely.transform(polygons, lambda xy: xy + np.array([0, window.row]))
     for polygon, number in zip(moved, labels, strict=True):
         joined[first + int(number) - 1].polygons.append(polygon)
@@ -216,6 +230,7 @@ def _anomaly(part: _Part) -> Anomaly:
 
 def _merged(part: _Part) -> Any:
     """One valid MultiPolygon with corners only where the outline turns."""
+    # pieces of several strips share an edge, which has to go; of one strip nothing has
     if part.strips == 1 and all(p.is_valid for p in part.polygons):
         return shapely.MultiPolygon(part.polygons)
     whole = shapely.simplify(shapely.union_all(shapely.make_valid(part.polygons)), 0)
@@ -228,9 +243,11 @@ def inside(polygon: Any, window: Window) -> npt.NDArray[np.bool_]:
     A pixel is inside where an odd number of upright edges lies left of it. Exact and without GDAL, whose rasteriser
     does not bear two threads at once (rasterio changes the filter of warnings around it).
     """
+    # how many upright edges lie on the left side of each pixel, as steps: summed up along a row at the end
     crossings = np.zeros((window.height, window.width + 1), np.int32)
     for ring in _rings(polygon):
         xy = shapely.get_coordinates(ring).round().astype(np.int64) - (window.col, window.row)
+        # an edge that is upright has one x; of a level one both ends are in the same row
         x, (above, below) = xy[1:, 0], np.sort([xy[:-1, 1], xy[1:, 1]], axis=0)
         for col, top, bottom in zip(np.clip(x, 0, window.width), above, below, strict=True):
             crossings[max(0, top) : max(0, bottom), col] += 1  # level edges are empty slices

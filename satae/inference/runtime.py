@@ -58,6 +58,7 @@ class Model:
             raise ModelError(
                 f"{self.name} was not opened from a file and cannot be handed to another process"
             )
+        # a session cannot be pickled, and a file can have been replaced meanwhile: path and hash
         return _reopened, (self.origin, self.sha256)
 
     @property
@@ -100,6 +101,7 @@ class Model:
     def _run(self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> list[Array]:
         with np.errstate(invalid="ignore", over="ignore"):
             feed = {
+                # what invalid pixels hold never enters the graph: a NaN would spread through sums over boxes
                 "image": np.where(valid[:, None], image, 0).astype(np.float32),
                 "valid": valid[:, None].astype(np.float32),
             }
@@ -162,13 +164,16 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
 def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 0) -> Any:
     """An ONNX Runtime session, on CUDA where that is wanted and takes; ModelError where the bytes are no model."""
     options = onnxruntime.SessionOptions()
+    # ONNX Runtime prints to stderr by itself; what goes wrong is raised as well
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
     options.enable_mem_pattern = True
+    # idle threads would spin, on cores that readers of the next window need
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     offered = onnxruntime.get_available_providers()
     wanted: list[Any] = [PROVIDERS["cpu"]]
     if device != "cpu" and PROVIDERS["cuda"] in offered and _cuda_visible():
+        # newer versions only
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
         wanted.insert(0, (PROVIDERS["cuda"], EXACT))

@@ -88,12 +88,16 @@ def _inferred(
     """
     halo, wanted = model.card.halo, list(windows)
     whole = [_whole(window, model) for window in wanted]
+    # threads read the next windows while this one is inferred
     for asked, (window, image, valid) in zip(wanted, ahead(source, whole, halo, workers), strict=True):
+        # a window that was asked for may lie beyond the grid
         inside = asked.within(source.grid.window)
         if inside is None:
             continue
         outputs: list[Map] = []
+        # cells without a valid pixel are not run: half of many scenes is nodata
         for group in _grouped(_cells(window, valid, model), BATCH[model.device]):
+            # each cell with its halo, as slices of the window with its halo: (rows, cols)
             frames = [cell.with_margin(halo).slices(window.with_margin(halo)) for cell in group]
             found = infer(
                 np.stack([image[:, rows, cols] for rows, cols in frames]),
@@ -101,12 +105,15 @@ def _inferred(
             )
             if not outputs:
                 size = window.height, window.width
+                # its channels are known from the first inference on: (row, col) or (band, row, col)
                 outputs = [np.full((*part.shape[1:-2], *size), np.nan, np.float32) for part in found]
             for i, cell in enumerate(group):
                 rows, cols = cell.slices(window)
+                # the halo is cut off again: what lies there is right only in the neighbour's own inference
                 core = slice(halo, halo + cell.height), slice(halo, halo + cell.width)
                 for out, part in zip(outputs, found, strict=True):
                     out[..., rows, cols] = part[i, ..., *core]
+        # back to the part that lies in the grid, in pixels and in outputs
         rows, cols = inside.slices(window.with_margin(halo))
         here = inside.slices(window)
         yield inside, image[:, rows, cols], valid[rows, cols], [out[..., *here] for out in outputs]
@@ -116,6 +123,7 @@ def _whole(window: Window, model: Model) -> Window:
     """The window up to multiples of the stride where the model sees frames: a frame cannot be cut."""
     if not model.card.frame:
         return window
+    # a longer window costs no pixel of the grid: what is beyond is invalid
     stride = model.card.stride
     return Window(
         window.row, window.col, -(-window.height // stride) * stride, -(-window.width // stride) * stride
@@ -124,6 +132,7 @@ def _whole(window: Window, model: Model) -> Window:
 
 def _cells(window: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:
     """The cells of a window that hold a valid pixel; `valid` covers the window and its halo."""
+    # a fixed lattice in the window, whatever the batch: one cell sees the same numbers in every run
     core, frame = core_of(model), window.with_margin(model.card.halo)
     for row in range(window.row, window.stop[0], core):
         for col in range(window.col, window.stop[1], core):
@@ -137,6 +146,7 @@ def _grouped(cells: Iterable[Window], count: int) -> Iterator[list[Window]]:
     """Up to `count` cells of one shape at a time."""
     group: list[Window] = []
     for cell in cells:
+        # cells at the far edges are smaller, and a batch has one shape
         if group and (len(group) == count or (cell.height, cell.width) != (group[0].height, group[0].width)):
             yield group
             group = []

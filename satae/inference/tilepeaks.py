@@ -26,11 +26,13 @@ class Maxima:
 
     def add(self, window: Window, scores: npt.NDArray[np.float32]) -> None:
         """Take in the scores of a window, NaN where not valid."""
+        # where tiles begin within the window, which may start and end inside of one
         rows, cols = (
             _cuts(*span, self.size) for span in zip((window.row, window.col), window.stop, strict=True)
         )
         top, left = window.row // self.size, window.col // self.size
         here = slice(top, top + len(rows)), slice(left, left + len(cols))
+        # along rows first, then along columns: one number a tile that the window touches
         peak = np.fmax.reduceat(np.fmax.reduceat(scores, rows, axis=0), cols, axis=1)  # fmax passes NaN over
         self.peak[here] = np.fmax(self.peak[here], peak)
         valid = np.isfinite(scores)

@@ -35,6 +35,7 @@ def build(channels: int, params: Params) -> conv.ConvAutoencoder:
     """The architecture for `channels` input channels."""
     # channels of the last stage: (N, 2 w, H/4, W/4) goes through both and keeps its shape
     w = 2 * params.width
+    # both read a window of cells around each, never all of them: the reach stays finite, and so does the halo
     parts: dict[str, nn.Module] = {
         "window": Attention(w, params.window, params.heads),
         "squeeze": Squeeze(w, params.window),

@@ -88,6 +88,7 @@ class ConvAutoencoder(nn.Module):
         self.at_full = unit(2 * w, w, style)
         # neither norm nor activation but the bound: what x holds may lie many deviations away from its mean, 0
         self.output = nn.Conv2d(w, channels, 3, padding=1)
+        # for inputs in [0, 1] or [-1, 1]: what cannot be reached is not learned
         self.bound = BOUNDS[params.output]()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:

@@ -40,6 +40,7 @@ class Pca(nn.Module):
         super().__init__()
         # with as many components as channels every pixel would be rebuilt exactly, and nothing found
         self.code_size = max(1, min(params.components, channels - 1))
+        # buffers, settled by `fit`: no gradient moves them, and the ONNX file holds them
         self.register_buffer("mean", torch.zeros(1, channels, 1, 1))
         self.register_buffer("basis", torch.eye(channels)[: self.code_size])  # (code, channels)
 
@@ -54,6 +55,7 @@ class Pca(nn.Module):
         basis = torch.from_numpy(components_of(mean.numpy(), covariance.numpy(), self.code_size).basis)
         self.mean.copy_(mean[None, :, None, None])
         # pixels that vary in fewer directions are rebuilt by as many; what is left of the basis is of no use
+        # (K, C): an orthonormal row a component, by falling variance
         self.basis.zero_()[: len(basis)] = basis
 
 

@@ -71,6 +71,7 @@ class Refined(nn.Module):
         self.register_buffer("analysis", torch.eye(numbers, self.code_size))
         self.register_buffer("synthesis", torch.eye(self.code_size, numbers))
         self.register_buffer("unit", torch.ones(()))
+        # what corrects the linear path learns by gradients, and begins at 0
         self.encoder = _Encoder(channels, self.code_size, params)
         self.decoder = _Decoder(channels, self.code_size, params)
 

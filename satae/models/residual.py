@@ -33,4 +33,5 @@ def build(channels: int, params: Params) -> conv.ConvAutoencoder:
         blocks = (Residual(outputs, style) for _ in range(params.blocks))
         return nn.Sequential(layer(inputs, outputs, style, stride=stride), *blocks)
 
+    # every stage of conv but the first convolution is such a unit, so its shapes are those of conv
     return conv.ConvAutoencoder(channels, params, unit)

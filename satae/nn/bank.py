@@ -33,12 +33,14 @@ class Bank(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, D, H, W) to the squared distance (N, 1, H, W) to the k-th nearest, and which it is."""
         n, d, height, width = features.shape
+        # (n H W, D): a pixel a row
         flat = features.permute(0, 2, 3, 1).reshape(-1, d)
         # |f - v|^2 - |f|^2, which has the same order, from the middle of the bank, where less is lost to
         # rounding; the distance itself is taken to the one chosen
         middle = self.vectors.mean(dim=0)
         around = self.vectors - middle
         partial = (around**2).sum(dim=1) - 2 * (flat - middle) @ around.T
+        # (n H W): the last of the k smallest is the k-th nearest
         index = torch.topk(partial, self.nearest, dim=1, largest=False, sorted=True).indices[:, -1]
         distance = ((flat - self.vectors[index]) ** 2).sum(dim=1)
         return distance.reshape(n, 1, height, width), index.reshape(n, height, width)
@@ -49,17 +51,20 @@ class Bank(nn.Module):
         The cover takes the vector that is farthest from all taken so far, again and again (Gonzalez 1985).
         """
         size = len(self.vectors)
+        # a generator of its own: the choice follows from the seed, whatever was drawn before
         generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(vectors), generator=generator)
         if len(vectors) <= size:  # some twice
             chosen = order.repeat(-(-size // max(1, len(order))))[:size]
         else:
+            # a cover keeps rare vectors, of which a random share has few; one outlier is enough to be covered, too
             chosen = _cover(vectors, size, int(order[0])) if coreset else order[:size]
         self.vectors.copy_(vectors[chosen])
 
 
 def _cover(vectors: Tensor, size: int, first: int) -> Tensor:
     chosen = [first]
+    # (n): the squared distance of each to the nearest that is taken; a pass over all for each that is added
     nearest = ((vectors - vectors[first]) ** 2).sum(dim=1)
     while len(chosen) < size:
         chosen.append(int(nearest.argmax()))
@@ -76,8 +81,10 @@ def random_share(parts: Iterable[Tensor], seed: int) -> Tensor:
     keys, kept = torch.empty(0), None
     for part in parts:
         new = torch.rand(len(part), generator=generator)
+        # reservoir by keys: what is kept does not depend on how the vectors come in parts
         keys = torch.cat([keys, new])
         kept = part.clone() if kept is None else torch.cat([kept, part])
+        # not at every part: a top-k over twice as many costs less than one a tile
         if len(keys) > 2 * DRAWN:
             keys, kept = _smallest(keys, kept)
     if kept is None:
@@ -88,6 +95,7 @@ def random_share(parts: Iterable[Tensor], seed: int) -> Tensor:
 def _smallest(keys: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
     if len(keys) <= DRAWN:
         return keys, vectors
+    # sorted, so that they stay in the order of the sample
     found = torch.topk(keys, DRAWN, largest=False).indices.sort().values
     return keys[found], vectors[found]
 

@@ -83,6 +83,7 @@ def save(run: Path, identity: str, state: State, memory: Memory) -> None:
         "optimizer": memory.optimizer.state_dict(),
         "scaler": memory.scaler.state_dict(),
         "rivals": {name: rival.state() for name, rival in memory.rivals.items()},
+        # dropout and draws of codes go on from here, or a resumed run would not be the same one
         "torch_rng": torch.get_rng_state(),
     }
     if torch.cuda.is_available():
@@ -105,6 +106,7 @@ def restore_run(run: Path, identity: str, memory: Memory) -> State:
     if not path.exists():
         return State()
     try:
+        # weights_only: a checkpoint is data, and nothing in it is run
         content = torch.load(path, map_location="cpu", weights_only=True)
         if content["identity"] == identity:
             return _restored(content, memory)

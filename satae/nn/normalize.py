@@ -81,6 +81,7 @@ class Normalizer:
 
     def stretch_values(self, dn: npt.NDArray[np.floating]) -> Vector:
         """v of (n, B) pixels, in float64."""
+        # clipped one range beyond the quantiles: a target may be brighter than all of training, but not without end
         u = np.clip((dn - self.floor) / (self.ceiling - self.floor), 0, 1)
         v = self.stretch[0] * u + self.stretch[1]
         return np.log(v) if self.logarithmic else v
@@ -107,15 +108,19 @@ def fit(
     in weak components from ruling the score. A constant band gets a unit range and says nothing.
     Raises TrainError where no band varies.
     """
+    # quantiles and not extremes: a few broken pixels would set the range otherwise
     low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL], axis=0)
     low, high = _opened(sample, low, high)
     high = low + (high - low).max() if common else high
     bands = len(low)
     zero, one = np.zeros(bands), np.ones(bands)
+    # in units of the range of the band in which the noise is largest
     log_floor = max(LOG_FLOOR, NOISE_FLOOR * float((np.asarray(noise) / (high - low)).max()))
+    # without mean and whitening yet: only the stretch is used, which they are fitted to
     draft = Normalizer(low, high, logarithmic, zero, one, np.eye(bands), whitened, log_floor)
     v = draft.stretch_values(sample)
     mean = v.mean(axis=0)
+    # a constant band: rounding gives it a variance that whitening would blow up to 1
     varies = sample.max(axis=0) > sample.min(axis=0)
     if not varies.any():
         raise TrainError("every band is constant over the valid pixels, so there is nothing to learn")
@@ -137,6 +142,7 @@ def fit(
 
 def _opened(sample: npt.NDArray[np.floating], low: Vector, high: Vector) -> tuple[Vector, Vector]:
     """Quantiles of a band that is constant but for under 0.1 % of its pixels, widened to its full range."""
+    # first the whole range, for what differs in fewer than 0.1 % of its pixels; then a unit, for what is constant
     flat = high <= low
     low = np.where(flat, sample.min(axis=0), low)
     high = np.where(flat, sample.max(axis=0), high)
@@ -145,8 +151,11 @@ def _opened(sample: npt.NDArray[np.floating], low: Vector, high: Vector) -> tupl
 
 def _whitening(covariance: Vector, ridge: float, components: int) -> Vector:
     values, vectors = np.linalg.eigh(covariance)
+    # by falling eigenvalue
     keep = np.argsort(values)[::-1][:components]
+    # a share of the mean eigenvalue (trace / B) is added to each, as shrinkage towards a multiple of the identity does
     scale = np.sqrt(np.maximum(values[keep], 0) + ridge * np.trace(covariance) / len(covariance))
     rows = vectors[:, keep].T
+    # an eigenvector is one but for its sign: settled, so that models compare across machines
     signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
     return np.asarray(rows * signs[:, None] / scale[:, None])

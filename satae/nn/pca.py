@@ -42,10 +42,12 @@ def principal(rows: npt.NDArray[Any], components: int) -> Components:
     """
     count, width = rows.shape
     mean = np.asarray(rows.mean(axis=0, dtype=np.float64))
+    # of (D, D) and (n, n) the smaller one: both have the same eigenvalues but 0
     if count >= width:
         return components_of(mean, _covariance(rows, mean), components)
     centred = rows - mean
     values, vectors = _leading(centred @ centred.T / count, components)
+    # eigenvectors of the products of rows, taken through the rows, are those of the covariance
     return _components(mean, values, vectors.T @ centred)
 
 
@@ -69,8 +71,10 @@ def moments(parts: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 def _components(mean: Floats, values: Floats, directions: Floats) -> Components:
     """Components along directions (K, D) by rising variance, of any length; fewer where some are rounding alone."""
+    # rising from eigh, so turned around; a component of rounding would be divided by its length below
     keep = np.flatnonzero(values > values.max() * NOISE)[::-1]
     basis = directions[keep] / np.linalg.norm(directions[keep], axis=1, keepdims=True)
+    # an eigenvector is one but for its sign: its largest number is made positive, so that all machines agree
     signs = np.sign(basis[np.arange(len(basis)), np.abs(basis).argmax(axis=1)])
     return Components(mean, basis * signs[:, None], values[keep])
 
@@ -84,6 +88,7 @@ def _leading(matrix: Floats, count: int) -> tuple[Floats, Floats]:
 
 def _covariance(rows: npt.NDArray[Any], mean: Floats) -> Floats:
     total = np.zeros((len(mean), len(mean)))
+    # the rows may be bytes on disk: never all of them in float64 at once
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK] - mean
         total += part.T @ part

@@ -61,6 +61,7 @@ class PixelNorm(nn.Module):
         self.offset = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        # (N, C / groups, H, W) each, over the channels of one pixel: a mean over pixels would reach across the image
         parts = [p - p.mean(dim=1, keepdim=True) for p in x.chunk(self.groups, dim=1)]
         scaled = [p * torch.rsqrt((p**2).mean(dim=1, keepdim=True) + 1e-5) for p in parts]
         return torch.cat(scaled, dim=1) * self.gain + self.offset
@@ -81,6 +82,7 @@ def layer(
     inputs: int, outputs: int, style: Style, *, stride: int = 1, kernel: int = 3, groups: int = 1
 ) -> nn.Sequential:
     """A convolution and what follows it."""
+    # a norm brings an offset a channel of its own
     bias = style.norm == "none"
     convolution = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=bias)
     return nn.Sequential(convolution, *style.finish(outputs))
@@ -96,12 +98,14 @@ class Residual(nn.Module):
         self.activation = ACTIVATIONS[style.activation]()
 
     def forward(self, x: Tensor) -> Tensor:
+        # what is learned is the difference from x: at first a block does little, however many there are
         out: Tensor = self.activation(x + self.inner(x))
         return out
 
 
 def separable(inputs: int, outputs: int, style: Style, *, stride: int = 1) -> nn.Sequential:
     """One 3 x 3 convolution a channel, then one of all channels at each pixel (MobileNet, Howard et al. 2017)."""
+    # the norm and the activation in between are those of the paper: without them both would be one linear layer
     deep = layer(inputs, inputs, style, stride=stride, groups=inputs)
     return nn.Sequential(deep, layer(inputs, outputs, style, kernel=1))
 
@@ -128,6 +132,7 @@ class Shuffle(nn.Module):
         return nn.Sequential(deep, norm(style.norm, inputs), layer(inputs, outputs, style, kernel=1))
 
     def forward(self, x: Tensor) -> Tensor:
+        # (N, half, 2, H, W) -> (N, 2 half, H, W), channels of both in turn: the next unit splits them anew
         one, two = x.chunk(2, dim=1) if self.split else (x, x)
         return torch.stack([self.first(one), self.second(two)], dim=2).flatten(1, 2)
 
@@ -144,6 +149,7 @@ class Squeeze(nn.Module):
         self.gate = nn.Sequential(nn.Conv2d(channels, few, 1), nn.ReLU(), nn.Conv2d(few, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
+        # at the edges the mean of what there is: zeros from beyond would close the gates there
         around = F.avg_pool2d(x, self.side, 1, self.side // 2, count_include_pad=False)
         return x * torch.sigmoid(self.gate(around))
 
@@ -166,13 +172,18 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n, channels, height, width = x.shape
+        # (N, heads, D, H, W) each, D channels a head
         q, k, v = (
             part.reshape(n, self.heads, channels // self.heads, height, width)
             for part in self.project(self.norm(x)).chunk(3, dim=1)
         )
+        # unit vectors, so that products are cosines: large activations do not decide what is attended to
         q, k = F.normalize(q, dim=2), F.normalize(k, dim=2)
+        # (N, heads, side^2, H, W), a place in the window at a time: no unfolded copy of all places is held
         alike = torch.stack([(q * there).sum(dim=2) for there in self._around(k)], dim=2)
+        # over the places; the bias lets a head prefer some of them whatever is there
         weight = (alike / self.temperature.clamp(min=0.01)[:, None] + self.bias[:, :, None, None]).softmax(2)
+        # (N, heads, D, H, W)
         seen = sum(weight[:, :, i, None] * there for i, there in enumerate(self._around(v)))
         assert isinstance(seen, Tensor)
         out: Tensor = x + self.merge(seen.reshape(n, channels, height, width))

@@ -113,13 +113,16 @@ class Objective:
         error, penalty = torch.zeros_like(valid), valid.new_zeros(())
         for name, weight in self.settings.terms.items():
             found = self.terms[name](out, batch)
+            # (N, 1, H, W): averaged over pixels below, and trimmed; a scalar is added as it is
             if found.dim():
                 error = error + weight * torch.where(good, found, 0.0)
             else:
                 penalty = penalty + weight * found
         if self.settings.trim < 1 and progress > self.settings.warm and good.any():
+            # a limit from the batch itself, without gradient: which pixels are left out is not learned
             limit = _quantile(error.detach()[good], self.settings.trim)
             good = good & (error.detach() <= limit)
+        # 0 where no pixel is left, and its gradient too
         return (error * good).sum() / good.sum().clamp(min=1) + penalty
 
     def to(self, device: torch.device) -> Objective:
@@ -148,6 +151,7 @@ def code_of(out: Output, term: str) -> Tensor:
 def in_cells(values: Tensor, valid: Tensor) -> Tensor:
     """The mean over batch and cells of values (N, D, h, w) at the cells of a code, by their share of valid
     pixels: (D), 0 where there are none. `valid` (N, 1, H, W)."""
+    # cells at an edge of nodata count for the share of them that was seen
     weight = shares(valid, values)
     return (values * weight).sum(dim=(0, 2, 3)) / weight.sum().clamp(min=1e-6)
 

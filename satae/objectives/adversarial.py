@@ -53,11 +53,13 @@ class Adversarial:
         code = code_of(out, "adversarial")
         if batch.entered is None:
             return code.new_zeros(())
+        # (n, 1): logits; softplus(-t) is -log sigmoid(t), the cost of being told from the prior, without overflow
         told = self.judge(cells(code, batch.valid))
         return F.softplus(-told).sum() / max(1, len(told))
 
     def learn(self, out: Output, batch: Batch) -> None:
         """One step of the discriminator: the prior is 1, the code 0."""
+        # detached: this step moves the discriminator alone
         code = cells(code_of(out, "adversarial").detach(), batch.valid)
         if not len(code):
             return
@@ -66,6 +68,7 @@ class Adversarial:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        # half where it only guesses
         right = ((real > 0).float().mean() + (made <= 0).float().mean()) / 2
         self.seen.append((float(loss.detach()), float(right)))
 
@@ -96,6 +99,7 @@ class Adversarial:
 
 def cells(code: Tensor, valid: Tensor) -> Tensor:
     """The cells of a code (N, D, h, w) with a valid pixel: (n, D)."""
+    # (N, D, h, w) -> (n, D)
     return code.permute(0, 2, 3, 1)[shares(valid, code)[:, 0] > 0]
 
 

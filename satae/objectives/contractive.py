@@ -43,7 +43,9 @@ def build(params: Params, code_size: int) -> Term:
         seen = (shares(batch.valid, code) > 0).float()
         total = code.new_zeros(())
         for _ in range(params.probes):
+            # Rademacher signs: of all such v they have the least variance
             signs = torch.randint(0, 2, code.shape, device=code.device) * 2.0 - 1.0
+            # v' J, the shape of the input; with a graph of its own, for the penalty is differentiated in turn
             (slope,) = torch.autograd.grad(
                 code, batch.entered, signs * seen, create_graph=True, allow_unused=True
             )

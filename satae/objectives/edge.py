@@ -27,9 +27,11 @@ def error(out: Output, batch: Batch) -> Tensor:
     apart = torch.where(batch.valid > 0.5, out.reconstruction.float() - batch.x, 0.0)
     total = torch.zeros_like(batch.valid)
     for dim, pad in ((2, (0, 0, 0, 1)), (3, (0, 1))):
+        # (N, C, H - 1, W), then (N, C, H, W - 1): a difference of gradients is the gradient of the difference
         step = apart.diff(dim=dim) ** 2
         size = batch.valid.shape[dim] - 1
         both = batch.valid.narrow(dim, 0, size) * batch.valid.narrow(dim, 1, size)
+        # back to H x W, with the pixel above or left of each step
         total = total + F.pad(step.mean(dim=1, keepdim=True) * both, pad)
     return total
 

@@ -44,8 +44,10 @@ def build(params: Params, code_size: int) -> Term:
         mean = code_of(out, "kl")
         if out.log_variance is None:
             raise ConfigError("objective = 'kl': the architecture has no log-variance; a variational one has")
+        # (K): nats of each number, a mean over batch and cells
         each = in_cells(divergence(mean, out.log_variance.float()), batch.valid)
         any_valid = (batch.valid > 0.5).any()
+        # cells of the code over numbers of the input: the bound is a sum over both, the loss a mean over pixels
         cells = mean[0, 0].numel() / batch.x[0].numel()
         rising = min(1.0, batch.progress / params.warm) if params.warm else 1.0
         return rising * cells * each.clamp(min=params.free_bits).sum() * any_valid

@@ -44,9 +44,11 @@ class Perceptual:
         good = batch.valid > 0.5
         model = self._model(batch.x.shape[1], batch.x.device)
         one, other = (torch.where(good, z, 0.0) for z in (batch.x, out.reconstruction.float()))
+        # no gradient through the code of the input, which is fixed
         with torch.no_grad():
             goal = code_of(model(one, batch.valid), "perceptual")
         found = code_of(model(other, batch.valid), "perceptual")
+        # (N, 1, h, w) in units of the variance of codes, then at each pixel of its cell
         apart = ((found - goal) ** 2).mean(dim=1, keepdim=True) / goal.var(unbiased=False).clamp(min=1e-6)
         stride = models.Traits.of(model).stride
         spread = apart.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)

@@ -35,6 +35,7 @@ def build(params: Params, code_size: int) -> Term:
 
     def penalty(out: Output, batch: Batch) -> Tensor:
         activity = in_cells(code_of(out, "sparse_kl").abs().tanh(), batch.valid).clamp(LEAST, 1 - LEAST)
+        # the two terms of KL(rho || activity), a Bernoulli each
         on, off = rho * (rho / activity).log(), (1 - rho) * ((1 - rho) / (1 - activity)).log()
         return (on + off).mean() * (batch.valid > 0.5).any()
 

@@ -44,6 +44,7 @@ def build(params: Params, code_size: int) -> Term:
         def mean(z: Tensor) -> Tensor:
             return means(z, batch.valid, params.window, 0, torch.zeros_like(z))
 
+        # (N, C, H, W) each, over the valid pixels of the window
         mean_a, mean_b = mean(a), mean(b)
         var_a = (mean(a * a) - mean_a**2).clamp(min=0)
         var_b = (mean(b * b) - mean_b**2).clamp(min=0)

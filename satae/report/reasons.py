@@ -64,8 +64,10 @@ def looks(pixels: Pixels, stride: int, found: Sequence[Anomaly]) -> Iterator[Loo
 def frame(anomaly: Anomaly, stride: int) -> Window:
     """A square around a region, from a multiple of the stride on; around the peak where it is too large."""
     extent = anomaly.window.longest
+    # at least the region and a stride, since the corner moves back to a multiple of one
     wanted = max(math.ceil(CONTEXT * extent), extent + stride)
     side = next((s for s in SIDES if s >= wanted), SIDES[-1])
+    # a region larger than any window is seen around its peak
     middle = anomaly.window.middle if extent + stride <= side else (anomaly.row, anomaly.col)
     corner = Window.around(*middle, side).cell((stride, stride))
     whole = -(-side // stride) * stride
@@ -83,6 +85,7 @@ def band_shares(errors: Floats, names: Sequence[str]) -> str:
     The shares of all bands sum to 1. Under a whitened score a band can take error away, as it agrees with
     the others where they correlate: its share is 0. Empty where there is no error to share.
     """
+    # a band that took error away has no share
     added = np.maximum(errors, 0)
     total = float(added.sum())
     if not (total > 0 and math.isfinite(total)):
@@ -100,6 +103,7 @@ def spectral_share(look: Look, spread: Floats) -> float:
     on average, so that of a few pixels means little. NaN where there is no residual.
     """
     residual = look.image[:, look.inside].astype(np.float64) - look.expected[:, look.inside]
+    # (B, n), in ranges of each band
     residual /= spread[:, None]
     total = float((residual**2).sum(axis=0).mean()) if residual.size else 0.0
     if not (total > 0 and math.isfinite(total)):

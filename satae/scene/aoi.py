@@ -41,6 +41,7 @@ def polygons(path: Path, grid: Grid) -> tuple[Any, ...]:
             f"{path} reaches beyond what the scene's CRS can express; clip it to the scene first"
         )
     shapes = shapely.make_valid(shapes)
+    # lines and points have no area to count pixels in
     shapes = shapes[
         (shapely.area(shapes) > 0) & shapely.intersects(shapes, shapely.Polygon(grid.footprint()))
     ]

@@ -14,8 +14,10 @@ os.environ["GDAL_SKIP"] = (
     "HTTP WMS WMTS WCS STACIT STACTA PLMOSAIC EEDA EEDAI DAAS OGCAPI GTI VRT DERIVED OGR_VRT GDALG "
     "WFS OAPIF CSW Carto AmigoCloud PLSCENES NGW Elasticsearch GPSBabel ADBC"
 )
+# an extension that no file has, and a proxy where nobody listens: two more locks on the same door
 os.environ["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "." + secrets.token_hex(16)
 os.environ["GDAL_HTTP_PROXY"] = "127.0.0.1:1"
+# side files (.aux.xml) would let one file change what another says
 os.environ["GDAL_PAM_ENABLED"] = "NO"
 os.environ["GDAL_DISABLE_READDIR_ON_OPEN"] = "EMPTY_DIR"
 os.environ["GDAL_VRT_ENABLE_PYTHON"] = "NO"
@@ -89,6 +91,7 @@ def open_raster(path: Path, driver: str) -> Iterator[Raster]:
     """
     try:
         with _unwarned():
+            # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
             dataset = rasterio.open(path, driver=driver, sharing=False)
     except FAILURES as error:
         kind = "a GeoTIFF" if driver == "GTiff" else driver
@@ -118,6 +121,7 @@ def _check_bounds(path: Path, dataset: Any) -> None:
             f"{path} claims {dataset.height} x {dataset.width} pixels, more than the limit of {MAX_PIXELS:.0e}"
         )
     rows, cols = dataset.block_shapes[0]
+    # where bands are stored pixel by pixel a block holds all of them
     interleaved = dataset.count if str(dataset.interleaving).lower().endswith("pixel") else 1
     size = rows * cols * np.dtype(numpy_dtype(dataset.dtypes[0])).itemsize * interleaved
     if size > MAX_BLOCK_BYTES:
@@ -160,6 +164,7 @@ class Raster:
             raise SceneError(
                 f"{path} has an unusable pixel size or origin: {numbers}; repair it with `gdal_edit`"
             )
+        # no position at all: fine for a picture, but not where control points wait to be used
         if t.is_identity and dataset.crs is None:
             fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
             if dataset.gcps[0]:
@@ -217,6 +222,7 @@ class Raster:
         chosen, size = list(bands), (len(bands), *shape)
 
         def pixels(d: Any, w: Window) -> Any:
+            # from the overview that fits, so that a whole scene costs no more than a screen
             return d.read(chosen, window=_gdal(w), out_shape=size, resampling=Resampling.average)
 
         def masks(d: Any, w: Window) -> Any:
@@ -229,6 +235,7 @@ class Raster:
     @contextmanager
     def on_grid(self, grid: Grid) -> Iterator[Raster]:
         """The file as seen on another grid, nearest neighbour; both must have a CRS."""
+        # nearest neighbour: a mask has no values in between
         with WarpedVRT(
             self._dataset,
             crs=grid.crs,
@@ -244,6 +251,7 @@ class Raster:
             return np.asarray(get(self._dataset, window))
         except FAILURES as error:
             place, reason = window, cause(error)
+            # which block it is can be asked of the file itself alone
             if not isinstance(self._dataset, WarpedVRT):
                 place, reason = self._first_damage(window, get) or (place, reason)
             raise DamageError(
@@ -257,6 +265,7 @@ class Raster:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:
+                    # one block at a time, on a handle that has not failed yet
                     get(dataset, part)
                 except FAILURES as error:
                     whole = Window(0, 0, dataset.height, dataset.width)
@@ -277,6 +286,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     """True where a pixel's centre lies in one of the geometries (map coordinates)."""
     if not shapes:
         return np.zeros((window.height, window.width), bool)
+    # only the window is burned, not the whole grid
     here = Grid(window.height, window.width, transform, None).part(window).transform
     size = window.height, window.width
     with _unwarned():
@@ -287,6 +297,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
 def outlines(label: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
     """Polygons around the 4-connected pixels of every label > 0, in pixel coordinates, and their labels."""
     with _unwarned():
+        # pieces that touch at a corner are polygons of their own; which are one region is known from the labels
         found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
     polygons = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
     return np.array(polygons, dtype=object), np.array([int(value) for _, value in found], np.int64)
@@ -353,6 +364,7 @@ def to_cog(source: Path, target: Path) -> None:
         except BaseException as error:
             failures.append(error)
 
+    # daemon: an interrupted process does not wait for it
     worker = threading.Thread(target=copy, daemon=True)
     worker.start()
     while worker.is_alive():

@@ -94,6 +94,7 @@ class Scene:
     @contextmanager
     def open(self, damage: set[Window] | None = None) -> Iterator[Reader]:
         """Handles of the caller's own on every file; what is masked for damage is added to `damage`."""
+        # handles are opened anew at every read: see `Salvager`
         if self.limits.salvage:
             yield Salvager(self, set() if damage is None else damage)
             return
@@ -105,6 +106,7 @@ class Scene:
         """The same, strict about damage."""
         with ExitStack() as stack:
             files = [stack.enter_context(readers.open_pixels(f.source)) for f in self.files]
+            # the mask raster is warped to the scene's grid as it is read, window by window
             mask = None if self.mask is None else readers.open_pixels(self.mask.source, self.grid)
             yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
 
@@ -113,6 +115,7 @@ class Scene:
         digest = hashlib.sha256()
         for file in self.files:
             with file.path.open("rb") as stream:
+                # files are larger than memory
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
         return digest.hexdigest()
@@ -181,6 +184,7 @@ class SceneReader:
     def _read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         scene = self.scene
         inside = window.within(scene.grid.window)
+        # most windows lie inside: no copy into a larger array
         if inside == window:
             return self._inside(window)
         image = np.zeros((len(scene.names), window.height, window.width), scene.dtype)
@@ -193,6 +197,7 @@ class SceneReader:
     def _inside(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """The same for a window inside the grid."""
         scene, parts = self.scene, []
+        # AOI and mask first, then each file's own say, and at last the values
         good = self._usable(window)
         for file, pixels in zip(scene.files, self.files, strict=True):
             part = pixels.read(file.bands, window)
@@ -233,6 +238,7 @@ class Salvager:
         image = np.zeros((len(scene.names), window.height, window.width), scene.dtype)
         valid = np.zeros((window.height, window.width), bool)
         inside = window.within(scene.grid.window)
+        # block by block, for the blocks around a broken one are whole; after a failure the handles are thrown away
         left = deque(inside.cells(scene.block) if inside else ())
         while left:
             with scene.handles() as reader:
@@ -252,6 +258,7 @@ def _declared_valid(
 ) -> npt.NDArray[np.bool_]:
     """Where nodata, internal mask and alpha let a pixel count; GDAL alone would heed but one of them."""
     good = np.ones((window.height, window.width), bool)
+    # internal masks belong to a whole file, nodata to each band
     used = [file.source.bands[band - 1] for band in file.bands]
     if used[0].masked:
         good &= pixels.mask(used[0].index, window)
@@ -265,10 +272,12 @@ def _declared_valid(
 
 def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
     """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
+    # integers are stored exactly
     if image.dtype.kind != "f":
         return np.asarray(image == nodata)
     if np.isnan(nodata):
         return np.asarray(np.isnan(image))
+    # -3.4e38 is written with few digits in many files: the largest float and its rounded text are the same fill
     precision = 1e-4 if abs(nodata) > 1e38 else 4 * float(np.finfo(np.float32).eps)  # the latter is GDAL's
     with np.errstate(invalid="ignore", over="ignore"):
         return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
@@ -278,6 +287,7 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
     """True where all bands are finite as float32 and none is the user's nodata."""
     good = np.ones(image.shape[1:], bool)
     if image.dtype.kind == "f":
+        # float64 beyond float32 would be infinite in the graph; NaN fails the comparison
         limit = float(np.finfo(np.float32).max)
         with np.errstate(invalid="ignore"):
             good &= (np.abs(image) <= limit).all(axis=0)

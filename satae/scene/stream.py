@@ -43,12 +43,16 @@ def strips(source: Source, step: int, halo: int) -> Iterator[Window]:
     Read with `halo` they stay under STRIP_BYTES where one step does. Striped files are read over their full
     width, tiled ones in squares, so that few blocks are decoded twice for the halo.
     """
+    # pixels of one read, over all bands
     grid, pixels = source.grid, STRIP_BYTES // source.pixel_bytes
     full = _upto(grid.width, step)
     widest = full
+    # stored in tiles: near to square, for the halo around a square is smallest
     if source.block[1] < grid.width:
         widest = min(full, max(step, _multiple(math.isqrt(pixels) - 2 * halo, step, source.block[1])))
+    # as many rows as the budget allows at that width, of whole stored blocks where one fits
     rows = max(step, _multiple(pixels // (widest + 2 * halo) - 2 * halo, step, source.block[0]))
+    # rows may be a step where that is more than the budget: columns then give way
     budget = pixels // (rows + 2 * halo) - 2 * halo
     cols = widest if budget >= widest else max(step, _multiple(budget, step, source.block[1]))
     for row in range(0, grid.height, rows):
@@ -65,6 +69,7 @@ def ahead(
     failure ends the reading: no reader is used after one.
     """
     with ExitStack() as stack, ThreadPoolExecutor(workers) as pool:
+        # a reader a thread, handed on through a queue: GDAL's handles are not for two threads at once
         readers: SimpleQueue[Reader] = SimpleQueue()
         for _ in range(workers):
             readers.put(stack.enter_context(source.open()))
@@ -86,6 +91,7 @@ def ahead(
         waiting: deque[tuple[Window, Future[Any]]] = deque()
         try:
             for window in windows:
+                # one more than there are threads: each has work while the first is taken
                 waiting.append((window, pool.submit(read, window)))
                 if len(waiting) > workers:
                     yield _taken(waiting)
@@ -93,6 +99,7 @@ def ahead(
                 yield _taken(waiting)
         finally:
             for _, future in waiting:
+                # who stops asking half-way leaves no read behind
                 future.cancel()
 
 

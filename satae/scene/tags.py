@@ -30,6 +30,7 @@ def text_tags(path: Path) -> dict[int, str]:
 
 def _read(file) -> dict[int, str]:  # type: ignore[no-untyped-def]
     head = file.read(16)
+    # II little-endian, MM big-endian; 43 is BigTIFF, with offsets of 8 bytes
     order = "<" if head[:2] == b"II" else ">"
     big = struct.unpack(order + "H", head[2:4])[0] == 43
     # format of the entry count, of an entry (tag, type, count, value or offset), and of an offset
@@ -38,11 +39,13 @@ def _read(file) -> dict[int, str]:  # type: ignore[no-untyped-def]
     file.seek(start)
     (entries,) = struct.unpack(order + count_format, file.read(struct.calcsize(order + count_format)))
     size = struct.calcsize(order + entry_format)
+    # bounded whatever the count says: the file may be made up
     directory = file.read(size * min(entries, MAX_ENTRIES))
     texts: dict[int, str] = {}
     for tag, kind, count, value in struct.iter_unpack(order + entry_format, directory):
         if tag in (GDAL_METADATA, GDAL_NODATA):
             length = count * WIDTHS.get(kind, 1)
+            # what fits into the entry stands in it, the rest at an offset
             if length > len(value):
                 file.seek(struct.unpack(order + offset_format, value)[0])
                 value = file.read(min(length, MAX_TEXT + 1))

@@ -58,6 +58,7 @@ def write(
     `progress` is called with the pixels of each window, `keep` with what was seen and its heatmap.
     """
     tiles = Maxima(scene.grid, model.card.tile)
+    # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
     with raster.writing(plain, scene.grid, nodata=math.nan) as output:
@@ -66,6 +67,7 @@ def write(
             tiles.add(window, seen.scores)
             heat = heat_of(calibration, seen.scores)
             output.write(heat[None], window)
+            # what it must be when it is read back; the pixels themselves are let go
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
@@ -78,6 +80,7 @@ def write(
 
 def value(calibration: Calibration, raw: float) -> float:
     """A raw score in the unit and precision of the heatmap."""
+    # rounded as the file is, so that a threshold and the pixels that reach it compare exactly
     return float(np.float32(calibration.pixel.exponent(raw)))
 
 

@@ -111,6 +111,7 @@ def score_scene(
     calibration = calibration_of(model)
     overview, name = Overview(scene, how.side), name or scene.name
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
+    # nothing below this heat is in any region, so its reasons need not be kept
     floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
     kept = Kept(scene, folder, floor, composite.BANDS if how.chips else 0)
 
@@ -118,13 +119,16 @@ def score_scene(
         overview.add(seen.window, heat)
         kept.add(seen, heat)
 
+    # one pass over the pixels of the scene: heatmap, overview and scratch files are filled together
     with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
         heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
     with steps.stage(f"compare {name} with training"):
+        # from what the scan kept: no pixel is read or inferred again, here and below
         verdict = domain.verdict_on(kept, model)
     (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
     held = _held(verdict, how)
     selected = Selection([], math.inf, "")
+    # regions of a foreign scene would be the scene itself, by the hundred thousand
     if not held:
         with steps.stage(f"find regions of {name}"):
             selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
@@ -187,10 +191,12 @@ def _regions(
     polygons = scene.grid.polygons(np.array([a.polygon for a in found], dtype=object))
     areas, exponents = scene.grid.area_m2(polygons), calibration.region.exponent([a.peak for a in found])
     other = how.baseline
+    # NaN where no baseline was asked: NULL in the layer
     opinions = np.full(len(found), math.nan)
     if other is not None:
         opinions = baseline.exponents(kept, other, found, how.workers)
     fitted = model.card.normalization
+    # (B), the range of each band in training, so that bands of different brightness compare
     spread = np.array(fitted.high) - np.array(fitted.low)
     texts, regions = signature.signatures(kept, found), []
     wanted = _pictured(found, exponents, how)
@@ -204,6 +210,7 @@ def _regions(
                     anomaly_id=f"{name}-r{anomaly.row}-c{anomaly.col}",
                     scene=name,
                     score=exponent,
+                    # the tail of peaks of regions, not of pixels: a region is the largest of many
                     p_value=float(10.0**-exponent),
                     peak=anomaly.peak,
                     mean=anomaly.mean,
@@ -231,6 +238,7 @@ def _regions(
 
 def _pictured(found: Sequence[Anomaly], exponents: npt.NDArray[np.float64], how: How) -> set[int]:
     """The numbers of the regions that may be among the first `chips` of the result."""
+    # the order of ranks within this scene; which of all scenes come first is known only later
     order = sorted(
         range(len(found)), key=lambda i: (-exponents[i], -found[i].peak, f"r{found[i].row}-c{found[i].col}")
     )
@@ -240,6 +248,7 @@ def _pictured(found: Sequence[Anomaly], exponents: npt.NDArray[np.float64], how:
 def _tiles(name: str, heat: Heatmap, calibration: Calibration) -> Tiles:
     """The tiles that hold a valid pixel."""
     peaks = heat.tiles
+    # tiles of nodata are left out
     row, col = np.nonzero(peaks.count)
     exponent = calibration.tile.exponent(peaks.peak[row, col])
     corners, pixels = peaks.corners(row, col)

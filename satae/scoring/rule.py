@@ -123,6 +123,7 @@ class Fdr:
         if raised:  # those that were not looked at count as tests too
             expected = field.calibration.alarms_of(field.smallest).per_pixel * field.heat.valid
             unseen = max(0, round(expected) - len(found))
+            # all at the lowest level, where they can do no more than make the others less significant
             peaks = np.concatenate([peaks, np.full(unseen, field.calibration.candidate)])
         lowest, remark = self.lowest(field.calibration, peaks)
         return _down_to_the_last(field, [a for a in found if a.peak >= lowest], remark)
@@ -142,6 +143,7 @@ class Fdr:
             )
         if not m:
             return math.inf, remark
+        # step-up: the largest k whose p-value is at most share k / m, and with it all that come before
         order = np.sort(peaks)[::-1]
         passed = calibration.region.p(order) <= self.share * np.arange(1, m + 1) / m
         return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark

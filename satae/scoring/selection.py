@@ -51,6 +51,7 @@ class Field:
             try:
                 return self.regions(level), raised
             except TooMany:
+                # in steps of heat: each keeps about 56 % of the background that was left
                 level, raised = level + STEP, True
 
 
@@ -58,4 +59,5 @@ def min_pixels(grid: Grid, min_area_m2: float | None) -> int:
     """The smallest region in pixels; the area counts pixels where the grid has no CRS."""
     if min_area_m2 is None:
         return SPECK
+    # the quotient of two round numbers may come out just above a whole one
     return max(1, math.ceil(min_area_m2 / (grid.pixel_area_m2 or 1.0) - 1e-9))

@@ -95,6 +95,7 @@ def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
 
 def scene_again(record: Record, *, salvage: bool = False) -> Scene:
     """The scene that a tile set was cut from, with the same bands and limits; SceneError where it is gone."""
+    # not the record's grid and bands but the files again: what changed since is noticed where it matters
     paths = [Path(f.path) for f in record.files]
     limits = Limits(
         Path(record.aoi) if record.aoi else None,
@@ -104,6 +105,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
     )
     bands, before = [], 0
     for file in record.files:
+        # bands of several files count on from file to file, as --bands does
         bands += [before + b for b in file.bands]
         before += len(readers.source(Path(file.path)).bands)
     return describe(paths, bands=bands, limits=limits)
@@ -114,6 +116,7 @@ def _write_arrays(
 ) -> npt.NDArray[np.int64]:
     scene, size = survey.scene, how.size
     index: list[tuple[int, int]] = []
+    # written as they come: how many tiles there will be is known at the end, and memory holds one strip
     images = _Growing(folder / "tiles.npy", scene.dtype, (len(scene.names), size, size))
     valids = _Growing(folder / "valid.npy", "bool", (size, size))
     with images, valids, raster.once_through():
@@ -130,12 +133,14 @@ def _kept(
     scene: Survey, how: Cut, counts: _Counts, progress: Progress
 ) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
     """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
+    # strips hold whole steps, and are read with the overlap that their last tiles reach out by
     step = how.size - how.overlap
     for strip, image, valid in ahead(scene, strips(scene, step, how.overlap), how.overlap, how.workers):
         frame = strip.with_margin(how.overlap)
         for window in _tiles_from(strip, scene.grid, how):
             rows, cols = window.slices(frame)
             good = valid[rows, cols]
+            # tiles at the far edges reach beyond the scene: only their part in it counts
             inside = window.clip(scene.grid.window)
             count = int(np.count_nonzero(good))
             if count == 0 or count < how.min_valid * inside.height * inside.width:
@@ -180,6 +185,7 @@ class _Growing:
         self.file.close()
 
     def _header(self) -> None:
+        # the header of the .npy format, as numpy itself writes it
         text = {
             "descr": np.lib.format.dtype_to_descr(self.dtype),
             "fortran_order": False,
@@ -226,7 +232,9 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
     CRS, which GDAL understands here.
     """
     grid = tiles.grid
+    # GeoJSON of 2008 had a CRS, and readers still take it; RFC 7946 knows WGS 84 alone
     crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
+    # line by line: of a million tiles no list of features is ever held
     head = {"type": "FeatureCollection"} | ({} if grid.is_georeferenced else {"crs": crs})
     yield json.dumps(head)[:-1] + ', "features": ['
     for i, ring in enumerate(_rings(tiles)):
@@ -254,6 +262,7 @@ def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | 
     if not wraps or np.ptp(ring[:, 0]) <= 180:
         return {"type": "Polygon", "coordinates": [ring.tolist()]}
     # it crosses the antimeridian, not the whole world
+    # from 0 to 360 degrees it is one piece; cut at 180, the eastern one goes back by 360
     shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
     halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]
     shape = shapely.MultiPolygon([halves[0], shapely.transform(halves[1], lambda xy: xy - [360, 0])])
@@ -281,6 +290,7 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
 def _holds(path: Path, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_], window: Window) -> bool:
     try:
         with readers.open_pixels(readers.source(path)) as file:
+            # bytes and not values: NaN must come back as the NaN that it was
             pixels = file.read(range(1, len(image) + 1), window)
             mask = file.mask(1, window)
     except SceneError:

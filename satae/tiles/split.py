@@ -43,17 +43,21 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
     Raises TilesError where two held-out tiles would leave none to learn from.
     """
     while True:
+        # smaller blocks where there are few: the split is drawn among them, and the calibration counts them
         ids = [_block_ids(s, i, block) for i, s in enumerate(sets)]
         blocks = np.unique(np.concatenate([b[inside] for b, inside in ids]), axis=0)
         if block == 1 or len(blocks) >= FEWEST_BLOCKS:
             break
         block -= 1
+    # 0 names this stream of draws: the sample and the batches use others
     order = np.random.default_rng([seed, 0]).permutation(blocks)
     wanted = min(round(share * len(blocks)), len(blocks) - 1)
+    # as many blocks as asked for, or more until two tiles are whole in them
     for count in range(max(1, wanted), len(blocks)):
         chosen = {tuple(int(v) for v in b) for b in order[:count]}
         train, held_out = _sides(sets, ids, chosen, block)
         if len(held_out) >= FEWEST_HELD_OUT and len(train):
+            # regions that an analyst found normal are learned from more often: mistakes that must not come again
             normal = {(i, tile) for i, s in enumerate(sets) for tile in s.heed.normal}
             again = _pairs(pair for pair in map(tuple, train.tolist()) if pair in normal)
             learned = np.concatenate([train, *[again] * (WEIGHT - 1)])
@@ -74,6 +78,7 @@ def _sides(
     train, held_out = [], []
     for i, tiles in enumerate(sets):
         for tile in sorted(set(range(len(tiles))) - set(tiles.heed.empty)):
+            # no pixel in common with a held-out block; a tile that straddles its border is used by neither side
             if not _touched(tiles, i, tile, block) & chosen:
                 train.append((i, tile))
             elif ids[i][1][tile]:
@@ -94,6 +99,7 @@ def _block_ids(
     tiles: TileSet, number: int, block: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """(set, row, col) of the block that holds each tile's first pixel, and whether it holds the whole tile."""
+    # blocks lie on a lattice from the first pixel on, whatever tiles were kept
     side = _side(tiles, block)
     first = tiles.index // side
     last = (tiles.index + tiles.record.size - 1) // side

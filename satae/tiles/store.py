@@ -137,6 +137,7 @@ class TileSet:
         size, step = self.record.size, self.record.size - self.record.overlap
         image = np.zeros((len(self.record.bands), window.height, window.width), self.images.dtype)
         valid = np.zeros((window.height, window.width), bool)
+        # the first tile, in each direction, that reaches into the window
         first = [max(0, (v - size) // step + 1) * step for v in (window.row, window.col)]
         for row in range(first[0], window.stop[0], step):
             for col in range(first[1], window.stop[1], step):
@@ -144,6 +145,7 @@ class TileSet:
                 part = Window(row, col, size, size).within(window)
                 if tile is None or part is None:
                     continue
+                # where tiles overlap they hold the same pixels, so it is of no account which one comes last
                 here, there = part.slices(window), part.slices(self.window(tile))
                 image[:, here[0], here[1]] = self.images[tile][:, there[0], there[1]]
                 valid[here] = self.valid[tile][there]
@@ -157,11 +159,13 @@ def load(path: Path) -> TileSet:
         raise TilesError(f"{path} is not a tile set (no tileset.json); make one with `satae tile SCENE`")
     try:
         record = Record.model_validate_json(record_path.read_bytes())
+        # memory maps: a set may be larger than memory, and several processes share the pages
         images = np.load(path / "tiles.npy", mmap_mode="r", allow_pickle=False)
         valid = np.load(path / "valid.npy", mmap_mode="r", allow_pickle=False)
         index = np.load(path / "index.npy", allow_pickle=False)
     except (OSError, ValueError, RecursionError) as error:
         raise TilesError(f"{path} is damaged ({_short(error)}); cut it again with `satae tile`") from error
+    # a folder that was copied half opens all the same
     expected = (record.tiles, len(record.bands), record.size, record.size)
     if images.shape != expected or valid.shape != (record.tiles, *expected[2:]) or len(index) != record.tiles:
         raise TilesError(f"{path} holds arrays of other sizes than tileset.json says; cut it again")
@@ -187,6 +191,7 @@ def load_all(folders: list[Path]) -> list[TileSet]:
         raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")
     sets = [load(path) for path in paths]
     for i, other in enumerate(sets[1:], 1):
+        # the same scene twice: its tiles would be learned from here and held out there
         if twin := next((s for s in sets[:i] if s.record.sha256 == other.record.sha256), None):
             raise TilesError(
                 f"{twin.path} and {other.path} are cut from the same scene, of which no part could be held out; "

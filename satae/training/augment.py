@@ -53,6 +53,7 @@ class Augmenter:
         self, images: npt.NDArray[np.float32], masks: npt.NDArray[Any], key: tuple[int, ...]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
         """Images (N, B, H, W) in [0, 1] and masks (N, H, W, one byte), each tile changed in its own way."""
+        # from (seed, stream, epoch, step): a resumed run sees the same changes
         seeds = np.random.SeedSequence(key).generate_state(2)
         self._moves.set_random_seed(int(seeds[0]))
         self._values.set_random_seed(int(seeds[1]))
@@ -62,6 +63,7 @@ class Augmenter:
     def _varied(
         self, image: npt.NDArray[np.float32], mask: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:
+        # (row, col, band), as albumentations wants it
         moved = self._moves(image=image.transpose(1, 2, 0), mask=mask.view(np.uint8))
         height, width, bands = moved["image"].shape
         # as one wide band: noise of many channels is beyond OpenCV, and gain is one factor a tile

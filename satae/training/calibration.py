@@ -57,6 +57,7 @@ def sample(
         bar.total = min(SAMPLE_PIXELS, sum(len(where) * _area(sets[number]) for _, number, where in blocks))
     out: list[Block] = []
     pixels = 0
+    # a fixed seed: the same sample whatever the training's own
     for i in np.random.default_rng(0).permutation(len(blocks)):  # where not all fit, some of every scene
         model, number, where = blocks[i]
         out.append(_block(sets[number], number, where, model))
@@ -78,6 +79,7 @@ def tails(blocks: Sequence[Block]) -> Calibration:
     maps, maxima = [b.scores for b in blocks], [b.peaks for b in blocks]
     parts = [m[np.isfinite(m)] for m in maps]
     values = np.concatenate(parts)
+    # the level at which regions begin, the same that `satae score` looks for candidates at
     candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
     return Calibration(
         pixel=calibrate.fit_blocks(parts, [c for m in maps for c in _cells(m)]),
@@ -131,13 +133,16 @@ def _alarms(maps: list[Map], exceeding: Map, pixels: list[int]) -> list[Alarms]:
 
     `pixels` has the size of each block. What the regions are worth is taken at the lowest level.
     """
+    # from all of the exceeding pixels down to one: 1, ..., 1 / n
     shares = 1 - np.geomspace(1, 1 / len(exceeding), calibrate.LEVELS)
     levels = np.unique(np.quantile(exceeding, shares))
     counts = np.array([_counts(maps, level) for level in levels])  # (level, block, size)
     found = []
     for i, size in enumerate(calibrate.SIZES):
+        # levels at which regions vanish are a sample of their peaks, without asking which region became which
         gone = calibrate.vanishing(levels.astype(np.float64), counts[:, :, i].sum(axis=1))
         if len(gone) > 1:
+            # regions come in groups, block by block, as pixels do
             worth = calibrate.effective_size(counts[0, :, i], pixels, len(gone))
             tail = calibrate.fit(gone, worth)
             found.append(Alarms(pixels=size, per_pixel=len(gone) / sum(pixels), tail=tail))
@@ -151,6 +156,7 @@ def _counts(maps: list[Map], level: float) -> list[list[int]]:
 
 def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
     """Pixels of each 8-connected region at a level."""
+    # NaN is not at or over any level
     mask = (scores >= np.float32(level)).astype(np.uint8)
     stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
     return np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int64)
@@ -168,6 +174,7 @@ def _blocks(sets: Sequence[TileSet], chosen: Split) -> Iterator[tuple[int, npt.N
     for number, tiles in enumerate(sets):
         where = chosen.calibrating[chosen.calibrating[:, 0] == number, 1]
         step = tiles.record.size - tiles.record.overlap
+        # the lattice of `split`: which block of it a tile lies in
         ids = tiles.index[where] // (chosen.block_tiles * step + tiles.record.overlap)
         for block in np.unique(ids, axis=0):
             yield number, where[(ids == block).all(axis=1)]
@@ -180,6 +187,7 @@ def _block_map(tiles: TileSet, where: npt.NDArray[np.int64], model: Model) -> np
     keep = np.zeros(out.shape, bool)
     for tile in where:
         keep[tiles.window(int(tile)).slices(span)] = True
+    # the way of a scene itself, halo and frames included: its numbers are those that scenes will get
     for window, scores in scan_windows(tiles, model, [span], workers=1):
         out[window.slices(span)] = scores
     return np.where(keep, out, np.nan)

@@ -19,6 +19,7 @@ def corrupt(x: Tensor, valid: Tensor, settings: CorruptSettings, key: Sequence[i
     """
     if not (settings.gaussian or settings.masking or settings.salt):
         return x
+    # on the device itself: draws on a CPU would have to be copied at every step
     rng = torch.Generator(x.device).manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
     low, high, spread = _channels(x, valid)
     out = x
@@ -29,6 +30,7 @@ def corrupt(x: Tensor, valid: Tensor, settings: CorruptSettings, key: Sequence[i
         out = torch.where(_drawn(x, rng) < settings.masking, 0.0, out)
     if settings.salt:
         drawn = _drawn(x, rng)
+        # one draw for both, so that salt and pepper never fall on the same number
         out = torch.where(drawn < settings.salt, high, out)
         out = torch.where(drawn < settings.salt / 2, low, out)
     return out
@@ -44,6 +46,7 @@ def _channels(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     count = good.sum().clamp(min=1)
     mean = torch.where(good, x, 0.0).sum(dim=over, keepdim=True) / count
     spread = (torch.where(good, x - mean, 0.0) ** 2).sum(dim=over, keepdim=True).div(count).sqrt()
+    # in units of the data: x may be whitened, in [0, 1] or stretched
     low = torch.where(good, x, torch.inf).amin(dim=over, keepdim=True)
     high = torch.where(good, x, -torch.inf).amax(dim=over, keepdim=True)
     return low.nan_to_num(posinf=0.0), high.nan_to_num(neginf=0.0), spread

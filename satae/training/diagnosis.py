@@ -80,15 +80,18 @@ def diverged(e: Evidence) -> Finding | None:
     the first rise while a penalty warms up and the second where there is overfitting."""
     remedy = f"lower train.learning_rate, {e.recipe.train.learning_rate:g} now"
     both = [[h.train_loss for h in e.history], [h.val_loss for h in e.history]]
+    # three signs, from the plainest to the faintest: a rise, a peak above the mean's cost, an oscillation
     if len(e.history) >= 3 and all(losses[-1] > 1.5 * min(losses) for losses in both):
         text = f"the training loss rose from {min(both[0]):.3g} to {both[0][-1]:.3g}"
         return Finding("learning rate too high", text, remedy)
+    # NaN where there is no such cost, and then the comparison is False
     if max(both[0]) > 5 * e.mean_loss:
         text = f"the training loss went up to {max(both[0]):.3g}, predicting the mean costs {e.mean_loss:.3g}"
         return Finding("learning rate too high", text, remedy)
     jumps = [_jumps(losses) for losses in both]
     if not all(len(j) >= 4 and sum(x > 0 for x in j) >= len(j) / 4 for j in jumps):
         return None
+    # the median jump as a share of the loss
     typical = [math.expm1(median(map(abs, j))) for j in jumps]
     if min(typical) < 0.15:
         return None
@@ -103,6 +106,7 @@ def diverged(e: Evidence) -> Finding | None:
 def _jumps(losses: Sequence[float]) -> list[float]:
     """Logarithms of the ratios of successive losses, without the first fifth."""
     found = [math.log(b / a) for a, b in itertools.pairwise(losses) if a > 0 and b > 0]
+    # the first epochs fall steeply, which is no oscillation
     return found[len(found) // 5 :]
 
 
@@ -151,6 +155,7 @@ def one_sided(e: Evidence) -> Finding | None:
     if accuracy > 0.6 or e.spread is None:
         return None
     own = e.recipe.objective.params.get("adversarial", {})
+    # the deviation of a uniform distribution from -1 to 1
     goal = 1 / math.sqrt(3) if own.get("prior") == "uniform" else 1.0
     if e.spread[0] < 0.5 * goal and goal / 2 < e.spread[1] < goal * 2:
         return None

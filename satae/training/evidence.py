@@ -126,6 +126,7 @@ def gather(
         return start
     model.eval()
     with torch.no_grad():
+        # once: errors, codes, copying and reach are all measured on these outputs
         seen, dead = _rebuilt(model, held_out)
         found = _errors(model, seen, _mean(learned), _rival(model, learned))
         unexplained = found["mse"] / max(found["variance"], 1e-12)
@@ -194,6 +195,7 @@ def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches
         if not x.numel():
             continue
         linear = rival.reconstruction(x) if rival else x
+        # a patch counts where all of its pixels are chosen, and then at each of them
         kept = -nn.functional.max_pool2d(-chosen, stride)
         kept = kept.repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
         each = [((other - x) ** 2 * kept).sum().double() for other in (rebuilt, mean, linear)]
@@ -230,9 +232,12 @@ def _copied(model: nn.Module, seen: Sequence[Seen], spread: Tensor, unexplained:
     given = {"noise": 1e-12, "planted": 1e-12}
     for s in seen:
         x, chosen = s.x, s.chosen
+        # on the CPU from a fixed seed: the same noise on every machine
         noise = torch.randn(x.shape, generator=rng) * NOISE * spread.cpu()
         for name, extra in (("noise", noise.to(x)), ("planted", _squares(x, spread, rng))):
+            # what of it comes out: the difference of two reconstructions, the model need not be linear
             passed = model(x + extra, s.valid).reconstruction.float() - s.reconstruction
+            # only where something was added: around a square its traces are no copy
             where = chosen * (extra != 0).any(dim=1, keepdim=True)
             lost[name] += float(((extra - passed) ** 2 * where).sum())
             given[name] += float((extra**2 * where).sum())
@@ -267,6 +272,7 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
 def _reach(model: nn.Module, seen: Sequence[Seen]) -> Reach:
     """Least and largest output over inputs as they are and multiplied by PROBES."""
     outputs = [s.reconstruction for s in seen]
+    # far beyond what training holds: a bounded output is found by pushing against it
     outputs += [model(s.x * k, s.valid).reconstruction.float() for s in seen for k in PROBES]
     low, high = (float(f(torch.stack([f(o) for o in outputs]))) for f in (torch.min, torch.max))
     margin = MARGIN * (high - low)
@@ -289,8 +295,10 @@ def _rebuilt(model: nn.Module, held_out: Sample) -> tuple[list[Seen], dict[str, 
         def hook(module: nn.Module, inputs: Any, out: Any) -> None:
             if not isinstance(out, Tensor) or out.dim() not in (2, 4):
                 return
+            # (channels, all numbers of each), of (N, C) or (N, C, H, W)
             each = out.detach().float().transpose(0, 1).flatten(1)
             key = f"{name or type(module).__name__} ({len(each)})"
+            # least and largest over batches: a unit is dead where both are the same
             low, high = ends.get(key, (each.amin(dim=1), each.amax(dim=1)))
             ends[key] = torch.minimum(low, each.amin(dim=1)), torch.maximum(high, each.amax(dim=1))
 
@@ -326,7 +334,9 @@ def _codes(recipe: Recipe, seen: Sequence[Seen]) -> dict[str, Any]:
             nats.append(in_cells(divergence(code, out.log_variance.float()), chosen))
     weight = torch.stack(weights) / torch.stack(weights).sum().clamp(min=1)
     first, second = (torch.einsum("b,bd->d", weight, torch.stack(z)) for z in (firsts, seconds))
+    # over all cells of the sample, by the weight of each batch
     deviation = (second - first**2).clamp(min=0).sqrt()
+    # in ratios: half the prior's deviation is as far as twice it
     furthest = int((deviation.clamp(min=1e-6).log()).abs().argmax())
     kl = torch.einsum("b,bd->d", weight, torch.stack(nats)).tolist() if "kl" in terms else None
     spread = (float(first.abs().max()), float(deviation[furthest])) if "adversarial" in terms else None

@@ -51,9 +51,11 @@ def lattice_of(detector: Detector, bands: int) -> Lattice:
     are apart. Raises ModelError as `graph.reach`.
     """
     frame, stride = detector.traits.frame, detector.traits.stride
+    # frames overlap by OVERLAP in each direction, and the halo is what completes them at an edge
     if frame:
         step = frame // frames.OVERLAP
         return Lattice(step, frame - step, CORE, frame)
+    # rounded up to whole strides, so that a window with its halo still begins at a multiple of one
     halo = -(-reach(detector, bands, stride) // stride) * stride
     return Lattice(stride, halo, core(detector))
 
@@ -69,6 +71,7 @@ def to_onnx(detector: Detector, bands: int) -> onnx.ModelProto:
 
     N, H and W are dynamic; weights are inside. Raises ModelError where the detector calls what has no translation.
     """
+    # sizes of the example are of no account, but for finding out which numbers follow from them
     image, valid = torch.zeros(EXAMPLE[0], bands, *EXAMPLE[1:]), torch.ones(EXAMPLE[0], 1, *EXAMPLE[1:])
     trace = Trace(detector.eval(), TRANSLATIONS)
     trace.bind(image, "image")
@@ -100,9 +103,11 @@ def parity(
     session = runtime.open_session(content, "the exported model")
     pairs = [_scores(detector, session, image[i : i + 1], valid[i : i + 1]) for i in range(len(image))]
     ours, theirs = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
+    # another N, H and W than the graph was traced with, and odd ones
     rows, cols = (max(1, side * 5 // 8 - 1) for side in valid.shape[1:])
     pairs.append(_scores(detector, session, image[:2, :, :rows, :cols], valid[:2, :rows, :cols]))
     largest = float(np.max([np.abs(one - other).max(initial=0) for one, other in pairs]))
+    # relative to the range of scores: they have no unit of their own
     span, varies = float(np.ptp(ours)) or 1.0, bool(np.ptp(ours))
     rank = float(stats.spearmanr(ours, theirs).statistic) if varies else 1.0
     if not largest / span <= PARITY:
@@ -128,6 +133,7 @@ def _scores(
 
 def with_card(proto: onnx.ModelProto, card: Card) -> bytes:
     """The file's bytes, with the card in its metadata."""
+    # the card holds what was measured with the graph, so it comes after it
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     copy.producer_name, copy.producer_version = "satae", card.satae_version

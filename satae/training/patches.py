@@ -24,6 +24,7 @@ class Patches:
 
     def reconstruction(self, x: Tensor) -> Tensor:
         """x (N, C, H, W), its sides multiples of the stride, projected patch by patch."""
+        # blocks side by side, each a column of C stride^2 numbers
         patches = F.unfold(x, self.stride, stride=self.stride) - self.mean[:, None]  # (N, d, n)
         projected = self.basis.T @ (self.basis @ patches) + self.mean[:, None]
         return F.fold(projected, (x.shape[-2], x.shape[-1]), self.stride, stride=self.stride)
@@ -47,6 +48,7 @@ def _patches(sample: Sample, stride: int) -> Tensor:
     for x, _, chosen in sample():
         x, good = whole(x, stride), whole(chosen, stride)
         each = F.unfold(x, stride, stride=stride).transpose(1, 2)
+        # a patch counts where its least `chosen` is 1
         kept = -F.max_pool2d(-good, stride).flatten(1) > 0.5
         found.append(each[kept].cpu().double())
         held += found[-1].numel()

@@ -33,6 +33,7 @@ class Pixels:
 
     def __init__(self, feed: Feed, model: BlindSpot, pixels: int) -> None:
         self.feed, self.model, self.pixels = feed, model, pixels
+        # ten times the pixels that are drawn: enough tiles to be of all kinds, few enough to compute surroundings for
         train = feed.some(feed.chosen.train, SPREAD * DRAWN)
         batches = enumerate(feed.batches(train, 0, 1))
         varied = ((where, feed.training(where, 0, step)) for step, where in batches)
@@ -53,12 +54,14 @@ class Pixels:
         tiles: list[Indices] = []
         share = 1.0
         for these, (x, valid, chosen) in batches:
+            # (N, H, W)
             good = chosen[:, 0].cpu().numpy() > 0.5
             drawn = rng.random(good.shape)
             for i, origin in enumerate(
                 these
             ):  # one by one: surroundings of a whole batch would fill the memory
                 seen = self.model.surroundings(x[i : i + 1], valid[i : i + 1])
+                # how many fit is known once the number of surroundings is: D differs by architecture
                 if not xs:
                     room = DRAWN_BYTES // 4 // (x.shape[1] + seen.shape[1])
                     share = min(1.0, min(most, room) / max(total, 1))
@@ -73,6 +76,7 @@ class Pixels:
         count = len(self.x)
         size = min(self.pixels, count)
         wanted = max(count // size, at_least) * size
+        # each round is all pixels in a new order: none comes twice before all came once
         rounds = [
             np.random.default_rng([self.feed.seed, 2, epoch, i]).permutation(count)
             for i in range(-(-wanted // count))

@@ -21,6 +21,7 @@ def optimizer_of(
     """The optimiser of a recipe; one whose steps can be captured keeps its rate on that device."""
     shared: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if captured_on is not None:
+        # a number would be captured as it is: as a tensor it can change between replays
         shared["lr"] = torch.tensor(settings.learning_rate, device=captured_on)
         shared |= {} if settings.optimizer == "sgd" else {"capturable": True}
         shared |= {} if settings.optimizer == "rmsprop" else {"fused": True}
@@ -55,6 +56,7 @@ def learning_rate(step: int, steps: int, settings: TrainSettings, losses: Sequen
         return settings.learning_rate * _cycle(step, steps, max(settings.warmup, CYCLE[0]))
     rising = max(1, round(settings.warmup * steps))
     if step < rising:
+        # from 1 / rising on: a first step at rate 0 would learn nothing
         return settings.learning_rate * (step + 1) / rising
     if settings.schedule == "cosine":
         return (
@@ -70,6 +72,7 @@ def _cycle(step: int, steps: int, share: float) -> float:
     rising = max(1, round(share * steps))
     rises = step < rising
     first, last = (1 / CYCLE[1], 1.0) if rises else (1.0, 1 / CYCLE[2])
+    # share of this half that is over; the last step of all is at its end
     gone = step / rising if rises else (step - rising) / max(1, steps - rising - 1)
     return last + (first - last) * 0.5 * (1 + math.cos(math.pi * min(1.0, gone)))
 

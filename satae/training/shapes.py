@@ -19,6 +19,7 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
     if isinstance(index, Tensor):
         return trace.node("Gather", trace.value(x), trace.value(index), axis=0)
     parts = list(index) if isinstance(index, tuple) else [index]
+    # `...` stands for as many whole axes as are missing; None adds an axis and takes none
     if any(p is Ellipsis for p in parts):
         at = next(i for i, p in enumerate(parts) if p is Ellipsis)
         missing = x.dim() - sum(p is not None for p in parts) + 1
@@ -27,6 +28,7 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
     dropped, added, axis, place = [], [], 0, 0
     for part in parts:
         if part is None:
+            # its place among the axes of the result; `axis` counts those of x
             added.append(place)
         elif isinstance(part, slice):
             if part != slice(None):
@@ -34,6 +36,7 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
                 cuts.append((axis, *(usual if end is None else end for end, usual in bounds)))
             axis += 1
         else:
+            # a single row is a slice of one whose axis goes; behind -1 comes the end, not 0
             cuts.append((axis, part, part + 1 if part != -1 else LAST, 1))
             dropped.append(axis)
             axis += 1
@@ -65,6 +68,7 @@ def _split(trace: Trace, out: Sequence[Tensor], x: Tensor, parts: Any, dim: int 
 
 def _reshape(trace: Trace, out: Tensor, x: Tensor, *shape: Any) -> Name:
     sizes = _listed(shape)
+    # a single unknown size is -1, and the shape a constant
     if sum(isinstance(n, Size) for n in sizes) == 1 and -1 not in sizes:
         sizes = [-1 if isinstance(n, Size) else n for n in sizes]
     return trace.node("Reshape", trace.value(x), trace.sizes(sizes))
@@ -78,6 +82,7 @@ def _unflatten(
     trace: Trace, out: Tensor, x: Tensor, dim: int, sizes: Sequence[int], *, past: int | None = None
 ) -> Name:
     rest = past or dim + 1  # the first axis that stays as it is
+    # 0 is "as it is" to Reshape
     shape = trace.ints([0] * dim + [*sizes])
     if rest < x.dim():
         shape = trace.node("Concat", shape, trace.node("Shape", trace.value(x), start=rest), axis=0)

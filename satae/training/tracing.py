@@ -44,11 +44,13 @@ class Size(int):
     @classmethod
     def of(cls, trace: Trace, number: int, name: Name) -> Size:
         """A size that is `number` now, and the value `name` whenever the graph runs."""
+        # an int that knows its value in the graph: `x.shape[-1] // 2` in a module runs as it is, and is traced
         made = cls(number)
         made.trace, made.name = trace, name
         return made
 
     def _then(self, kind: str, one: int, two: int, number: int) -> Size:
+        # arithmetic of sizes is a node of its own, for H and W are known only when the graph runs
         return Size.of(
             self.trace, number, self.trace.node(kind, self.trace.sizes([one]), self.trace.sizes([two]))
         )
@@ -64,10 +66,12 @@ class Size(int):
 
     def __floordiv__(self, other: int) -> Size:
         if self < 0:  # Div of ONNX rounds towards 0
+            # torch rounds down, so a negative quotient goes over its positive counterpart rounded up
             return -((-self + (other - 1)) // other)
         return self._then("Div", self, other, int(self) // int(other))
 
     def __rsub__(self, other: int) -> Size:
+        # a plain number on the left: made a constant of the graph first
         return Size.of(self.trace, other, self.trace.ints([other])) - self
 
     def __mod__(self, other: int) -> Size:
@@ -88,7 +92,9 @@ class Trace(TorchFunctionMode):
         self.nodes: list[onnx.NodeProto] = []
         self.scaled: dict[Name, Callable[[float], Name]] = {}  # values that a factor can be put into
         self.constants: dict[Name, onnx.TensorProto] = {}
+        # parameters and buffers keep their names in the graph, where users find them
         self._own = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
+        # by identity: equal tensors may be different values, and tensors compare element by element
         self._names: dict[int, Name] = {}
         self._fills: dict[int, tuple[float, Tensor]] = {}
         self._kept: list[Tensor] = []  # so that no other tensor gets the id of one of these
@@ -96,13 +102,18 @@ class Trace(TorchFunctionMode):
         self._stored: dict[Any, Name] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        # called by torch for every function, with `func` as it would have run
         name, kwargs = _called(func), {k: v for k, v in (kwargs or {}).items() if k != "out"}
         if name == "shape":
             return self._shape(args[0])
+        # carried out as well: shapes and types of what follows are those of real tensors
         out = func(*_plain(args), **_plain(kwargs))
+        # what depends on no input is computed now and becomes a constant where it is used
         if name in ASKED or not self._depends((args, kwargs)):
             return out
+        # `chunk`, `topk` and others give several tensors
         made = [out] if isinstance(out, Tensor) else list(out) if isinstance(out, (tuple, list)) else []
+        # a number taken from a tensor (`item`) would be frozen into the graph as it was for the example
         if not made:
             raise ModelError(
                 f"{name} makes of a tensor what is no tensor: a graph cannot depend on values in that way"
@@ -120,6 +131,7 @@ class Trace(TorchFunctionMode):
 
     def bind(self, tensor: Tensor, value: Name) -> None:
         """From here on that tensor is that value."""
+        # "" is a fill, which becomes a value only where it is needed as one
         if value:
             self._names[id(tensor)] = value
         self._kept.append(tensor)
@@ -135,6 +147,7 @@ class Trace(TorchFunctionMode):
 
     def several(self, kind: str, *inputs: Name, outputs: int, **attributes: Any) -> list[Name]:
         """The values that a node makes."""
+        # the same node with the same inputs twice is one: box sums of the mask are asked for by many
         key = kind, inputs, outputs, repr(sorted(attributes.items()))
         if key not in self._made:
             number = len(self.nodes)
@@ -145,7 +158,9 @@ class Trace(TorchFunctionMode):
 
     def constant(self, content: npt.ArrayLike, kind: Any = None, name: Name = "") -> Name:
         """An array that is part of the graph."""
+        # 0-dimensional arrays stay so, which `ascontiguousarray` would not leave them
         array = np.ascontiguousarray(content, kind) if np.ndim(content) else np.asarray(content, kind)
+        # equal constants are one; a named one, of a parameter, stays itself
         key = name or (array.dtype.str, array.shape, array.tobytes())
         if key not in self._stored:
             self._stored[key] = name or f"constant_{len(self.constants)}"
@@ -155,6 +170,7 @@ class Trace(TorchFunctionMode):
     def value(self, operand: Tensor | float, *, kind: torch.dtype | None = None) -> Name:
         """The value of a tensor or number, turned into `kind` where that is another."""
         if not isinstance(operand, Tensor):
+            # a size is stored as int64 (1); as a number it loses that axis
             if isinstance(operand, Size):
                 number = self.node("Squeeze", operand.name, self.ints([0]))
                 return (
@@ -163,20 +179,24 @@ class Trace(TorchFunctionMode):
                     else self.node("Cast", number, to=_onnx(kind or torch.float32))
                 )
             return self.constant(operand, _numpy(kind or torch.get_default_dtype()))
+        # a tensor that depends on the inputs; another type is a Cast
         if id(operand) in self._names:
             found = self._names[id(operand)]
             return found if kind in (None, operand.dtype) else self.node("Cast", found, to=_onnx(kind))
         kind = kind or operand.dtype
+        # one number everywhere, in the shape that another tensor has when the graph runs
         if id(operand) in self._fills:
             filled, _ = self._fills[id(operand)]
             shape = self.sizes(self._shape(operand))
             return self.node("Expand", self.constant(filled, _numpy(kind)), shape)
+        # anything else is a constant; a parameter under its own name unless its type was changed
         own = self._own.get(id(operand), "") if kind == operand.dtype else ""
         return self.constant(operand.detach().cpu().to(kind).numpy(), name=own)
 
     def broadcast(self, *operands: Tensor | float, shape: Sequence[int]) -> list[Tensor | float]:
         """Operands of a node that broadcasts to `shape`, numbers in the place of tensors that are one number everywhere
         where the others see to the shape."""
+        # fills may be numbers only where what remains has the shape by itself
         rest = [o.shape for o in operands if isinstance(o, Tensor) and id(o) not in self._fills]
         spared = bool(rest) and torch.broadcast_shapes(*rest) == torch.Size(shape)
         return [self._fills[id(o)][0] if spared and id(o) in self._fills else o for o in operands]
@@ -187,6 +207,7 @@ class Trace(TorchFunctionMode):
 
     def sizes(self, numbers: Sequence[int]) -> Name:
         """The same, of which some may be of type `Size`."""
+        # constant where nothing of it depends on N, H or W: ONNX Runtime plans such shapes ahead
         if not any(isinstance(n, Size) for n in numbers):
             return self.ints([int(n) for n in numbers])
         parts = [n.name if isinstance(n, Size) else self.ints([n]) for n in numbers]
@@ -196,10 +217,12 @@ class Trace(TorchFunctionMode):
         """Of a batch, in which tiles, rows and columns come first and last, those are of type `Size`."""
         plain = tuple(tensor.shape)
         like = tensor
+        # a fill has the shape of what it is like, and that perhaps of another
         while id(like) in self._fills:
             like = self._fills[id(like)][1]
         if id(like) not in self._names:
             return plain
+        # channels, directions and mixture parts are fixed; so are all axes in between
         free = {0, len(plain) - 2, len(plain) - 1} if len(plain) > 3 else set(range(len(plain)))
         name = self._names[id(like)]
         return tuple(
@@ -226,6 +249,7 @@ class Trace(TorchFunctionMode):
         """The graph from the inputs, with their shapes, to the outputs, all float32."""
         self._named({name: self.value(made) for name, (made, _) in outputs.items()})
         needed, nodes = set(outputs), []
+        # backwards from the outputs: what none of them follows from is left out
         for node in reversed(self.nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
@@ -243,11 +267,13 @@ class Trace(TorchFunctionMode):
     def _named(self, outputs: Mapping[Name, Name]) -> None:
         """Give values the names of outputs; what is an output already, or is made by no node, is passed on."""
         made = {value for node in self.nodes for value in node.output}
+        # an output must bear its name: the value that it is takes it over, in all nodes
         names = {value: name for name, value in outputs.items() if value in made}
         for node in self.nodes:
             for part in (node.input, node.output):
                 part[:] = [names.get(value, value) for value in part]
         for name, value in outputs.items():
+            # one value under two names, or an input that comes out again
             if names.get(value) != name:
                 self.nodes.append(
                     helper.make_node("Identity", [names.get(value, value)], [name], f"node_{name}")
@@ -257,6 +283,7 @@ class Trace(TorchFunctionMode):
 def _called(func: Any) -> str:
     """The name of a torch function, method or property, without the underscores of operators."""
     name: str = func.__name__
+    # a property such as `.T` is called as its getter
     return func.__self__.__name__ if name == "__get__" else name.strip("_")
 
 

@@ -53,6 +53,7 @@ def _two(kind: str, *, turned: bool = False) -> Translation:
     """A node of two operands that are broadcast."""
 
     def found(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+        # torch promotes types by itself, a node of ONNX takes two of one type
         common = torch.result_type(x, y)
         a, b = (trace.value(v, kind=common) for v in trace.broadcast(x, y, shape=out.shape))
         return trace.node(kind, b, a) if turned else trace.node(kind, a, b)
@@ -64,6 +65,7 @@ _product = _two("Mul")
 
 
 def _mul(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    # a factor is put into the kernel of the box sum before it, and costs no pass over the pixels
     if isinstance(x, Tensor) and isinstance(y, (int, float)) and not isinstance(y, Size):
         if y == 1:
             return trace.value(x, kind=out.dtype)
@@ -74,6 +76,7 @@ def _mul(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> N
 
 def _pow(trace: Trace, out: Tensor, x: Tensor, exponent: Number) -> Name:
     value = trace.value(x)
+    # a product is many times as fast as Pow
     if exponent == 2:
         return trace.node("Mul", value, value)
     return trace.node("Pow", value, trace.value(float(exponent)))
@@ -82,17 +85,20 @@ def _pow(trace: Trace, out: Tensor, x: Tensor, exponent: Number) -> Name:
 def _clamp(
     trace: Trace, out: Tensor, x: Tensor, min: Number | None = None, max: Number | None = None
 ) -> Name:
+    # "" is an input that is left out; trailing ones are not listed at all
     ends = ["" if end is None else trace.value(end, kind=x.dtype) for end in (min, max)]
     return trace.node("Clip", trace.value(x), *(ends if ends[1] else ends[:1]))
 
 
 def _where(trace: Trace, out: Tensor, chosen: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    # `zeros_like(x)` in the place of b is the number 0 and no tensor
     mask, a, b = trace.broadcast(chosen, x, y, shape=out.shape)
     kind = torch.result_type(x, y)
     return trace.node("Where", trace.value(mask), trace.value(a, kind=kind), trace.value(b, kind=kind))
 
 
 def _ne(trace: Trace, out: Tensor, x: Tensor | Number, y: Tensor | Number) -> Name:
+    # ONNX has no NotEqual
     return trace.node("Not", _two("Equal")(trace, out, x, y))
 
 
@@ -110,6 +116,7 @@ def _silu(trace: Trace, out: Tensor, x: Tensor, inplace: bool = False) -> Name:
 
 def _gelu(trace: Trace, out: Tensor, x: Tensor, approximate: str = "none") -> Name:
     value, half = trace.value(x), trace.value(0.5)
+    # x (1 + erf(x / sqrt 2)) / 2, as opset 18 has no Gelu
     error = trace.node("Erf", trace.node("Mul", value, trace.value(math.sqrt(0.5))))
     return trace.node("Mul", trace.node("Mul", value, half), trace.node("Add", error, trace.value(1.0)))
 
@@ -143,6 +150,7 @@ def _over(kind: str) -> Translation:
     """A node that takes some axes together."""
 
     def found(trace: Trace, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Name:
+        # axes are an input from opset 18 on, not an attribute
         axes = [*range(x.dim())] if dim is None else _axes(dim)
         return trace.node(kind, trace.value(x), trace.ints(axes), keepdims=int(keepdim))
 
@@ -156,6 +164,7 @@ def _soft(kind: str) -> Translation:
 def _normalize(
     trace: Trace, out: Tensor, x: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12
 ) -> Name:
+    # torch divides by the length or by eps, whichever is larger
     length = trace.node("ReduceL2", trace.value(x), trace.ints([dim]), keepdims=1)
     return trace.node("Div", trace.value(x), trace.node("Clip", length, trace.value(eps)))
 
@@ -172,6 +181,7 @@ def _einsum(trace: Trace, out: Tensor, equation: str, *operands: Tensor) -> Name
 
 
 def _linear(trace: Trace, out: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Name:
+    # Gemm takes matrices alone, and the weight as torch stores it, (out, in)
     if x.dim() == 2:
         return trace.node("Gemm", *(trace.value(t) for t in (x, weight, bias) if t is not None), transB=1)
     product = trace.node("MatMul", trace.value(x), trace.node("Transpose", trace.value(weight), perm=[1, 0]))
@@ -186,6 +196,7 @@ def _matmul(trace: Trace, out: Tensor, x: Tensor, y: Tensor) -> Name:
 
 
 def _padding(padding: int | Sequence[int]) -> list[int]:
+    # ONNX lists beginnings of all axes, then ends: (top, left, bottom, right)
     return _pair(padding) * 2
 
 
@@ -194,6 +205,7 @@ def _conv2d(
     stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1,
 ) -> Name:  # fmt: skip
     if isinstance(padding, str):  # 'same' or 'valid'
+        # of an odd reach torch pads the larger half behind
         reach = [d * (side - 1) for d, side in zip(_pair(dilation), weight.shape[2:], strict=True)]
         pads = [r // 2 for r in reach] + [r - r // 2 for r in reach] if padding == "same" else [0] * 4
     else:
@@ -220,6 +232,7 @@ def _batch_norm(
     trace: Trace, out: Tensor, x: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None = None,
     bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5,
 ) -> Name:  # fmt: skip
+    # in evaluation mode: a gain and an offset a channel, from the running mean and variance
     gain = torch.ones_like(mean) if weight is None else weight
     offset = torch.zeros_like(mean) if bias is None else bias
     return trace.node("BatchNormalization", *map(trace.value, (x, gain, offset, mean, var)), epsilon=eps)
@@ -230,6 +243,7 @@ def _avg_pool2d(
     ceil_mode: bool = False, count_include_pad: bool = True,
 ) -> Name:  # fmt: skip
     sides = _pair(kernel_size)
+    # torch steps by the side of the kernel where nothing is said
     step = sides if stride is None else _pair(stride)
     return trace.node(
         "AveragePool", trace.value(x), kernel_shape=sides, strides=step, pads=_padding(padding),
@@ -249,8 +263,10 @@ def _total(trace: Trace, out: Tensor, x: Tensor, side: int, factor: float = 1.0)
         (1.0, [side, 1], [side // 2, 0, side // 2, 0]),
         (factor, [1, side], [0, side // 2, 0, side // 2]),
     ):
+        # (C, 1, side, 1), then (C, 1, 1, side): a channel at a time, twice side products in place of side squared
         kernel = trace.constant(np.full((x.shape[1], 1, *shape), weight), np.float32)
         value = trace.node("Conv", value, kernel, pads=pads, group=x.shape[1], kernel_shape=shape)
+    # written anew with the factor of both; the node without it leads to no output and is left out
     trace.scaled[value] = lambda further: _total(trace, out, x, side, factor * further)
     return value
 
@@ -278,6 +294,7 @@ def _interpolate(
 ) -> Name:
     value = trace.value(x)
     if size is not None:
+        # N and C as they are, rows and columns as they are asked for
         kept = trace.node("Shape", value, end=2)
         sizes = trace.node("Concat", kept, trace.sizes([*size]), axis=0)
         return trace.node("Resize", value, "", "", sizes, **RESIZED[mode])
@@ -289,6 +306,7 @@ def _pad(
     trace: Trace, out: Tensor, x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None
 ) -> Name:
     before, after = [0] * x.dim(), [0] * x.dim()
+    # torch pads from the last axis backwards, ONNX lists all beginnings and then all ends
     for i in range(len(pad) // 2):
         before[-1 - i], after[-1 - i] = pad[2 * i], pad[2 * i + 1]
     beyond = trace.value(value or 0.0, kind=x.dtype)
@@ -296,6 +314,7 @@ def _pad(
 
 
 def _pixel_shuffle(trace: Trace, out: Tensor, x: Tensor, factor: int) -> Name:
+    # CRD is the order of channels that torch has
     return trace.node("DepthToSpace", trace.value(x), blocksize=factor, mode="CRD")
 
 
@@ -303,6 +322,7 @@ def _pixel_unshuffle(trace: Trace, out: Tensor, x: Tensor, factor: int) -> Name:
     cells = trace.node(
         "SpaceToDepth", trace.value(x), blocksize=factor
     )  # place by place, torch channel by channel
+    # from (factor^2, C) to (C, factor^2): which channel of SpaceToDepth stands where
     order = np.arange(out.shape[1]).reshape(factor**2, x.shape[1]).T.ravel()
     return trace.node("Gather", cells, trace.ints(order.tolist()), axis=1)
 

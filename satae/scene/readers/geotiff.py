@@ -28,9 +28,11 @@ def matches(path: Path, head: bytes) -> bool:
 
 def describe(path: Path) -> Source:
     """Grid, bands and masks as the file states them; a nodata tag that is no number is left out, with a remark."""
+    # before GDAL sees the file
     tags = _harmless(path)
     with raster.open_raster(path, DRIVER) as file:
         found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
+    # the text itself, for GDAL gives a number in any case
     text = tags.get(GDAL_NODATA)
     try:
         value = None if text is None else float(text)
@@ -64,6 +66,7 @@ def _harmless(path: Path) -> dict[int, str]:
         raise SceneError(
             f"{path} holds more than {MAX_TEXT >> 20} MiB of metadata; clean it with `gdal_translate`"
         )
+    # the metadata are XML: /VSI may hide as &#47;VSI
     plain = html.unescape(metadata).upper()
     if "OVERVIEW_FILE" in plain or "/VSI" in plain:
         raise SceneError(
