@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from satae.config import Recipe
 from satae.detector.graph import Input
+from satae.grid import Window
 from satae.tiles.split import Split
 from satae.tiles.store import TileSet
 from satae.training.augment import Augmenter
@@ -21,6 +23,7 @@ SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fit
 CELL = 16  # pixels a side of the cells in which noise is looked for
 CALM = 0.25  # the share of cells that are calm enough to show it
 SAMPLE_PIXELS = 500_000  # to which models and heads are fitted in closed form
+PIECE = 256  # pixels a side of the squares in which neighbouring tiles of that sample are looked at together
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """x (N, K, H, W), `valid` and `chosen` (N, 1, H, W): the pixels that count, without those seen around them."""
@@ -111,8 +114,35 @@ class Feed:
             yield self._placed(*self._read(where[start : start + size], hide=hide))
 
     def sample(self) -> Iterator[Batch]:
-        """Training tiles as they are, one by one, in the same order each time: all, or about SAMPLE_PIXELS of them."""
-        return self.plain(self.some(self.chosen.train, SAMPLE_PIXELS), hide=True, batch=1)
+        """Training tiles as they are, piece by piece, in the same order each time: all, or about SAMPLE_PIXELS."""
+        for s, tiles in self.pieces:
+            image, mask = self._around(s, tiles, hide=True)
+            scaled = self.inputs.scale(torch.from_numpy(image[None].astype(np.float32)))
+            yield self._placed(scaled, mask[None])
+
+    @cached_property
+    def pieces(self) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """What `sample` is made of: tile sets by number, each with the tiles (n) of it that are one piece.
+
+        Of small tiles each would come with ten times its own area around it, so neighbours share what is around
+        them. A tile that is learned from several times is in as many pieces.
+        """
+        where, times = np.unique(self.chosen.train, axis=0, return_counts=True)
+        found = []
+        for again in range(int(times.max(initial=0))):
+            pairs = where[times > again]
+            starts = np.array([self.sets[s].index[t] for s, t in pairs]).reshape(-1, 2)
+            keys = np.column_stack([pairs[:, 0], starts // PIECE]) if self.context else pairs
+            kind = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
+            ends = np.flatnonzero(np.diff(np.sort(kind))) + 1
+            found += np.split(pairs[np.argsort(kind, kind="stable")], ends)
+        order, pixels, most = np.random.default_rng([self.seed, 4]).permutation(len(found)), 0, []
+        for i in order:
+            most.append(i)
+            pixels += len(found[i]) * self.sets[0].record.size ** 2
+            if pixels >= SAMPLE_PIXELS:
+                break
+        return [(int(found[i][0, 0]), found[i][:, 1]) for i in sorted(most)]
 
     def some(self, where: npt.NDArray[np.int64], pixels: int) -> npt.NDArray[np.int64]:
         """Tiles of about so many pixels in all, evenly drawn, in order; all where there are fewer."""
@@ -134,21 +164,35 @@ class Feed:
         return self.inputs.scale(torch.from_numpy(images)), np.stack([mask for _, mask in pairs])
 
     def _tile(self, s: int, t: int, *, hide: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
-        tiles, margin = self.sets[s], self.context
-        if not margin:
-            return tiles.images[t], tiles.valid[t] * np.uint8(2)
-        window = tiles.window(t).with_margin(margin)
-        image, valid = tiles.read(window)
+        if not self.context:
+            return self.sets[s].images[t], self.sets[s].valid[t] * np.uint8(2)
+        return self._around(s, np.array([t]), hide=hide)
+
+    def _around(
+        self, s: int, tiles: npt.NDArray[np.int64], *, hide: bool
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.uint8]]:
+        """The smallest window (B, row, col) that holds tiles of a set, with its context, and its mask."""
+        store = self.sets[s]
+        first, last = store.index[tiles].min(axis=0), store.index[tiles].max(axis=0) + store.record.size
+        window = Window(int(first[0]), int(first[1]), *map(int, last - first)).with_margin(self.context)
+        image, valid = store.read(window)
         mask = valid.astype(np.uint8)
         if hide:
-            others = self._held_out[s]
-            gap = np.abs(tiles.index[others] - tiles.index[t]).max(axis=1, initial=0)
-            for other in others[gap < tiles.record.size + margin]:
-                part = tiles.window(int(other)).within(window)
-                assert part is not None
-                mask[part.slices(window)] = 0
-        mask[margin:-margin, margin:-margin] *= 2
+            self._mark(mask, s, self._held_out[s], window, 0)
+        self._mark(mask, s, tiles, window, 2)
         return image, mask
+
+    def _mark(
+        self, mask: npt.NDArray[np.uint8], s: int, tiles: npt.NDArray[np.int64], window: Window, value: int
+    ) -> None:
+        """Set the valid pixels of tiles, as far as they lie in a window, to a value."""
+        start = self.sets[s].index[tiles]
+        touching = (start + self.sets[s].record.size > (window.row, window.col)) & (start < window.stop)
+        for tile in tiles[touching.all(axis=1)]:
+            part = self.sets[s].window(int(tile)).within(window)
+            assert part is not None
+            known = mask[part.slices(window)]
+            known[known > 0] = value
 
     def _placed(self, scaled: Tensor, masks: npt.NDArray[np.uint8]) -> Batch:
         valid = torch.from_numpy((masks[:, None] > 0).astype(np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,11 +80,13 @@ def test_epochs_are_shuffled_differently_and_repeatably():
     assert np.array_equal(np.sort(one, axis=0), np.sort(other, axis=0))
 
 
-def framed(image: np.ndarray, row: int, col: int, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """A tile of an image with `context` pixels around it, and where those exist."""
+def framed(
+    image: np.ndarray, row: int, col: int, context: int, *, height: int = SIZE, width: int = SIZE
+) -> tuple[np.ndarray, np.ndarray]:
+    """A tile, or another part, of an image with `context` pixels around it, and where those exist."""
     pad = [(0, 0), (context, context), (context, context)]
     there = np.pad(np.ones((1, *image.shape[1:]), bool), pad)[0]
-    side = slice(row, row + SIZE + 2 * context), slice(col, col + SIZE + 2 * context)
+    side = slice(row, row + height + 2 * context), slice(col, col + width + 2 * context)
     return np.pad(image, pad)[:, *side], there[side]
 
 
@@ -121,18 +124,63 @@ def test_held_out_pixels_are_invalid_while_it_is_learned(context: int, overlap: 
     found = made(tiles, "train.batch=64", context=context)
     hidden = held_out_places(tiles, found.chosen)[None, :128, :128]
     where = found.chosen.train
-    sampled = torch.cat([valid for _, valid, _ in found.sample()])
     _, trained, _ = found.training(where, 0, 0)
     hit = 0
-    for masks in (sampled, trained):
-        for i, (_, t) in enumerate(where):
-            away, there = framed(hidden, *tiles.index[t], context)
-            expected = there & ~away[0]
-            assert np.array_equal(masks[i, 0].numpy() > 0, expected)
-            hit += int((there & away[0]).sum())
+    for i, (_, t) in enumerate(where):
+        away, there = framed(hidden, *tiles.index[t], context)
+        assert np.array_equal(trained[i, 0].numpy() > 0, there & ~away[0])
+        hit += int((there & away[0]).sum())
     assert hit or (overlap and context < 16)  # tiles that straddle the border of a block are left out
     for (_, valid, _), (_, t) in zip(found.plain(where[:1]), where[:1], strict=True):
         assert np.array_equal(valid[0, 0] > 0, framed(hidden, *tiles.index[t], context)[1])
+
+
+@pytest.mark.parametrize("overlap", [0, 8])
+@pytest.mark.parametrize("context", [0, 40])
+@pytest.mark.parametrize("piece", [32, 64, 256])
+def test_the_sample_is_the_training_tiles_with_what_surrounds_them(
+    piece: int, context: int, overlap: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed, "PIECE", piece)
+    image = toy()
+    tiles = make_tiles(image, overlap=overlap)
+    found = made(tiles, context=context)
+    hidden, learned = held_out_places(tiles, found.chosen)[None, :128, :128], np.zeros((128, 128), int)
+    for (s, members), (x, valid, chosen) in zip(found.pieces, found.sample(), strict=True):
+        row, col = tiles.index[members].min(axis=0)
+        height, width = tiles.index[members].max(axis=0) + SIZE - (row, col)
+        dn, there = framed(image, row, col, context, height=height, width=width)
+        away = framed(hidden, row, col, context, height=height, width=width)[0][0]
+        assert s == 0 and max(height, width) < piece + SIZE
+        counted = np.zeros((128, 128), int)
+        for r, c in tiles.index[members]:
+            counted[r : r + SIZE, c : c + SIZE] = 1
+        counts = framed(counted[None], row, col, context, height=height, width=width)[0][0] > 0
+        assert np.array_equal(chosen[0, 0] > 0, counts)
+        assert np.array_equal(valid[0, 0] > 0, there & ~away if context else counts)
+        expected = found.inputs(torch.tensor(dn[None], dtype=torch.float32), valid)
+        assert torch.allclose(x, expected, atol=1e-5)
+        learned += counted
+    assert set(found.chosen.train[:, 1]) == {int(t) for _, members in found.pieces for t in members}
+    assert sum(len(members) for _, members in found.pieces) == len(found.chosen.train)
+
+
+def test_a_sample_of_many_tiles_has_whole_pieces_from_all_over(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(feed, "SAMPLE_PIXELS", 20 * SIZE**2)
+    monkeypatch.setattr(feed, "PIECE", 2 * SIZE)
+    found = made(make_tiles(toy(256)), context=3)
+    count = sum(len(members) for _, members in found.pieces)
+    assert 20 <= count < 24 and len(found.chosen.train) > 24
+    again = made(make_tiles(toy(256)), context=3)
+    assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(found.pieces, again.pieces, strict=True))
+
+
+def test_tiles_that_are_learned_from_several_times_count_as_often(monkeypatch: pytest.MonkeyPatch):
+    found = made(make_tiles(toy()), context=3)
+    weighted = replace(found.chosen, train=np.concatenate([found.chosen.train, found.chosen.train[:1]]))
+    again = Feed(found.sets, found.inputs, recipe(), weighted, CPU, 3)
+    twice, once = (sum(chosen.sum() for _, _, chosen in f.sample()) for f in (again, found))
+    assert twice - once == SIZE**2
 
 
 @pytest.mark.parametrize("context", [0, 10])
