@@ -4,23 +4,24 @@ Each makes a job, which `_do` does under a bar; heavy imports live inside.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from satae.cli.flags import (
+    RECIPE,
     Bands,
     Changes,
-    Config,
     Device,
     Epochs,
     Json,
     Mask,
     Nodata,
     Overwrite,
+    RecipeOptions,
     check_device,
-    recipe_changes,
 )  # fmt: skip
 from satae.cli.output import note, say
 from satae.console import Steps
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
     from satae.bench.contest import Case, Contest
 
 Said = tuple[dict[str, Any], list[str], list[str]]  # content for scripts, table for people, remarks
-Job = Callable[[Callable[[float, float, str], None]], Said]  # called with what takes the progress
+Progress = Callable[[float, float, str], None]  # how much is done, of how much, and what
+Job = Callable[[Progress], Said]
 
 Seeds = Annotated[str, typer.Option(help="Seeds to train with, such as 0,1,2.")]
 Seed = Annotated[int, typer.Option(help="Seed of the training and of what is planted.")]
@@ -45,61 +47,82 @@ EvaluateIn = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that infer on a CPU.")]
 Out = Annotated[Path, typer.Option(help="Folder for table, JSON and pictures.")]
-OUT = Path("bench")
 FAR = 20.0
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How often and on what a recipe is trained, and where the methods are compared."""
+
+    seeds: Seeds = "0"
+    library: Library = False
+    far: Far = FAR
+
+
+@dataclass(frozen=True)
+class RasterOptions:
+    """What of rasters is trained on and measured."""
+
+    bands: Bands = None
+    mask_suffix: MaskSuffix = None
+    evaluate_in: EvaluateIn = None
+
+
+@dataclass(frozen=True)
+class MachineOptions:
+    """What computes."""
+
+    device: Device = "auto"
+    workers: Workers = 1
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """What is written and printed."""
+
+    out: Out = Path("bench")
+    overwrite: Overwrite = False
+    as_json: Json = False
+
+
+TRIAL, MACHINE, OUTPUT = TrialOptions(), MachineOptions(), OutputOptions()
 
 
 def had(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of .mat files with data and map.")],
-    config: Config = None,
-    changes: Changes = None,
-    epochs: Epochs = None,
-    seeds: Seeds = "0",
-    library: Library = False,
-    far: Far = FAR,
-    device: Device = "auto",
-    workers: Workers = 1,
-    out: Out = OUT,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    settings: RecipeOptions = RECIPE,
+    trial: TrialOptions = TRIAL,
+    machine: MachineOptions = MACHINE,
+    output: OutputOptions = OUTPUT,
 ) -> None:
     """Hyperspectral scenes with known targets."""
     from satae.bench.contest import mat_cases
 
-    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
-    job = _job("had", lambda work: mat_cases(folder, work), contest, far, out, overwrite)
-    _do(context, "had", job, as_json)
+    contest = _contest(settings, trial, machine)
+    _do(context, "had", _job("had", lambda work: mat_cases(folder, work), contest, trial.far, output), output)
 
 
 def ships(
     context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="Folder of NAME.tif, each with a NAME_shipmask.tif.")],
-    bands: Bands = None,
-    mask_suffix: MaskSuffix = None,
-    evaluate_in: EvaluateIn = None,
-    config: Config = None,
-    changes: Changes = None,
-    epochs: Epochs = None,
-    seeds: Seeds = "0",
-    library: Library = False,
-    far: Far = FAR,
-    device: Device = "auto",
-    workers: Workers = 1,
-    out: Out = OUT,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    read: RasterOptions = RasterOptions(),
+    settings: RecipeOptions = RECIPE,
+    trial: TrialOptions = TRIAL,
+    machine: MachineOptions = MACHINE,
+    output: OutputOptions = OUTPUT,
 ) -> None:
     """Ports with labelled ships."""
     from satae.bench.contest import ship_cases
     from satae.cli.options import band_numbers
 
-    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
-    numbers = band_numbers(bands)
-    job = _job(
-        "ships", lambda _: ship_cases(folder, numbers, mask_suffix, evaluate_in), contest, far, out, overwrite
-    )
-    _do(context, "ships", job, as_json)
+    contest = _contest(settings, trial, machine)
+    numbers = band_numbers(read.bands)
+
+    def cases(_: Path) -> "list[Case]":
+        return ship_cases(folder, numbers, read.mask_suffix, read.evaluate_in)
+
+    _do(context, "ships", _job("ships", cases, contest, trial.far, output), output)
 
 
 def masks(
@@ -108,20 +131,11 @@ def masks(
     truth: Annotated[
         list[Path], typer.Option(help="Truth raster, over 0 where a target is; one a scene, in their order.")
     ],
-    bands: Bands = None,
-    mask_suffix: MaskSuffix = None,
-    evaluate_in: EvaluateIn = None,
-    config: Config = None,
-    changes: Changes = None,
-    epochs: Epochs = None,
-    seeds: Seeds = "0",
-    library: Library = False,
-    far: Far = FAR,
-    device: Device = "auto",
-    workers: Workers = 1,
-    out: Out = OUT,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    read: RasterOptions = RasterOptions(),
+    settings: RecipeOptions = RECIPE,
+    trial: TrialOptions = TRIAL,
+    machine: MachineOptions = MACHINE,
+    output: OutputOptions = OUTPUT,
 ) -> None:
     """Any scenes with truth rasters."""
     if len(scenes) != len(truth):
@@ -131,13 +145,15 @@ def masks(
     from satae.bench.contest import raster_case
     from satae.cli.options import band_numbers
 
-    contest = _contest(config, changes, epochs, _seeds(seeds), library, device, workers)
-    numbers, pairs = band_numbers(bands), list(zip(scenes, truth, strict=True))
+    contest = _contest(settings, trial, machine)
+    numbers, pairs = band_numbers(read.bands), list(zip(scenes, truth, strict=True))
 
     def cases(_: Path) -> "list[Case]":
-        return [raster_case(scene, mask, numbers, mask_suffix, evaluate_in) for scene, mask in pairs]
+        return [
+            raster_case(scene, mask, numbers, read.mask_suffix, read.evaluate_in) for scene, mask in pairs
+        ]
 
-    _do(context, "masks", _job("masks", cases, contest, far, out, overwrite), as_json)
+    _do(context, "masks", _job("masks", cases, contest, trial.far, output), output)
 
 
 def inject(
@@ -154,15 +170,10 @@ def inject(
     number: Annotated[int, typer.Option(min=1, help="Targets of each size and contrast.")] = 30,
     far: Annotated[float, typer.Option(help="False alarms to expect per 100 km2.")] = 10.0,
     min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region to report, in pixels.")] = 4,
-    config: Config = None,
-    changes: Changes = None,
-    epochs: Epochs = None,
+    settings: RecipeOptions = RECIPE,
     seed: Seed = 0,
-    device: Device = "auto",
-    workers: Workers = 1,
-    out: Out = OUT,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    machine: MachineOptions = MACHINE,
+    output: OutputOptions = OUTPUT,
 ) -> None:
     """Plant targets into a scene and look for them."""
     from satae.bench.planted import Planting, run
@@ -175,13 +186,13 @@ def inject(
         raise ConfigError(f"--sizes {sizes} is not a list of whole numbers such as 1,2,4")
     levels = _numbers("--contrasts", contrasts), _numbers("--shares", shares)
     planting = Planting(tuple(map(int, widths)), *levels, number, far, min_pixels)
-    contest = _contest(config, changes, epochs, (seed,), False, device, workers)
+    contest = _contest(settings, TrialOptions(seeds=str(seed)), machine)
     described = describe([scene], bands=band_numbers(bands), limits=Limits(mask=mask, nodata=nodata))
 
-    def job(progress: Callable[[float, float, str], None]) -> Said:
-        return run(described, contest, planting, out, overwrite=overwrite, progress=progress)
+    def job(progress: Progress) -> Said:
+        return run(described, contest, planting, output.out, overwrite=output.overwrite, progress=progress)
 
-    _do(context, "inject", job, as_json)
+    _do(context, "inject", job, output)
 
 
 def cifar10(
@@ -197,9 +208,7 @@ def cifar10(
     epochs: Epochs = None,
     seeds: Seeds = "0",
     device: Device = "auto",
-    out: Out = OUT,
-    overwrite: Overwrite = False,
-    as_json: Json = False,
+    output: OutputOptions = OUTPUT,
 ) -> None:
     """Families on small images beside PCA."""
     check_device(device)
@@ -207,17 +216,17 @@ def cifar10(
     from satae.bench.families import families as recipes
 
     names = [name.strip() for name in families.split(",")]
-    found = recipes(names, recipe_changes(changes, epochs))
+    found = recipes(names, RecipeOptions(changes=changes, epochs=epochs).all_changes)
     normal = {} if classes is None else {"classes": class_numbers(classes)}
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
 
-    def job(progress: Callable[[float, float, str], None]) -> Said:
-        return run(data, contest, out, overwrite=overwrite, progress=progress)
+    def job(progress: Progress) -> Said:
+        return run(data, contest, output.out, overwrite=output.overwrite, progress=progress)
 
-    _do(context, "cifar10", job, as_json)
+    _do(context, "cifar10", job, output)
 
 
-def _do(context: typer.Context, name: str, job: Job, as_json: bool) -> None:
+def _do(context: typer.Context, name: str, job: Job, output: OutputOptions) -> None:
     """Do the job under a bar and say what came of it."""
     steps: Steps = context.obj
     with steps.stage(f"bench {name}", 0, "map", brief=0) as bar:
@@ -229,44 +238,33 @@ def _do(context: typer.Context, name: str, job: Job, as_json: bool) -> None:
         content, table, remarks = job(progress)
         bar.update(bar.total, "")
     note([] if steps.quiet else remarks)
-    say(as_json, content, [*table, f"written to {content['out']}"])
+    say(output.as_json, content, [*table, f"written to {content['out']}"])
 
 
-def _contest(
-    config: Path | None,
-    changes: list[str] | None,
-    epochs: int | None,
-    seeds: tuple[int, ...],
-    library: bool,
-    device: str,
-    workers: int,
-) -> "Contest":
+def _contest(settings: RecipeOptions, trial: TrialOptions, machine: MachineOptions) -> "Contest":
     """The recipe and what it is called in the table: its file, else its architecture, else `default`."""
-    check_device(device)
+    check_device(machine.device)
     from satae import config as recipes
     from satae.bench.contest import CLASSICS, Contest
 
-    recipe = recipes.load(config, recipe_changes(changes, epochs))
+    recipe = recipes.load(settings.config, settings.all_changes)
     named = recipe.model.name if "name" in recipe.model.model_fields_set else "default"
-    name = config.stem if config else named
+    name = settings.config.stem if settings.config else named
     if name in CLASSICS and name != named:
         name = f"{name}.yaml"  # a recipe of that name that is no such classic
-    return Contest(recipe, name, seeds, library, device, workers)
+    return Contest(recipe, name, _seeds(trial.seeds), trial.library, machine.device, machine.workers)
 
 
 def _job(
-    kind: str,
-    cases: "Callable[[Path], list[Case]]",
-    contest: "Contest",
-    far: float,
-    out: Path,
-    overwrite: bool,
+    kind: str, cases: "Callable[[Path], list[Case]]", contest: "Contest", far: float, output: OutputOptions
 ) -> Job:
     if not far > 0:
         raise ConfigError(f"--far {far:g} is out of range")
     from satae.bench.report import run
 
-    return lambda progress: run(kind, cases, contest, out, far=far, overwrite=overwrite, progress=progress)
+    return lambda progress: run(
+        kind, cases, contest, output.out, far=far, overwrite=output.overwrite, progress=progress
+    )
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -1,10 +1,15 @@
-"""The options that several commands have, declared once; what they mean for scenes is in `options`."""
+"""The options that several commands have, declared once; what they mean for scenes is in `options`.
 
-from __future__ import annotations
+Those that go together are a dataclass. A command takes it as one parameter, and `spell_out` shows typer its fields.
+"""
 
+import functools
+import inspect
 import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,6 +44,63 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 
+@dataclass(frozen=True)
+class PixelOptions:
+    """Which bands and pixels of the scenes count."""
+
+    bands: Bands = None
+    stack: Stack = False
+    aoi: Aoi = None
+    mask: Mask = None
+    nodata: Nodata = None
+
+
+@dataclass(frozen=True)
+class RecipeOptions:
+    """What is trained and how."""
+
+    config: Config = None
+    changes: Changes = None
+    epochs: Epochs = None
+
+    @property
+    def all_changes(self) -> list[str]:
+        """Changes to the recipe, those by an option of their own among them."""
+        return [*(self.changes or []), *([] if self.epochs is None else [f"train.epochs={self.epochs}"])]
+
+
+PIXELS, RECIPE = PixelOptions(), RecipeOptions()
+
+
+def spell_out(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The command as typer shall see it: in place of each parameter that is a dataclass of options, its fields."""
+    signature = inspect.signature(command)
+    groups: dict[str, Any] = {
+        n: p.annotation for n, p in signature.parameters.items() if is_dataclass(p.annotation)
+    }
+
+    @functools.wraps(command)
+    def spelled(**given: Any) -> Any:
+        made = {n: kind(**{f.name: given.pop(f.name) for f in fields(kind)}) for n, kind in groups.items()}
+        return command(**given, **made)
+
+    options = [option for p in signature.parameters.values() for option in _options(p)]
+    spelled.__annotations__ = {option.name: option.annotation for option in options}
+    spelled.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
+    return spelled
+
+
+def _options(parameter: inspect.Parameter) -> list[inspect.Parameter]:
+    """The fields of a dataclass of options as parameters; any other parameter as it is."""
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    if not is_dataclass(parameter.annotation):
+        return [parameter.replace(kind=by_name)]
+    return [
+        inspect.Parameter(f.name, by_name, default=f.default, annotation=f.type)
+        for f in fields(parameter.annotation)
+    ]
+
+
 def check_device(device: str) -> None:
     """ConfigError where there is no such --device."""
     if device not in ("auto", "cpu", "cuda"):
@@ -49,13 +111,3 @@ def check_model_name(out: Path) -> None:
     """ConfigError where --out is no name of a model file."""
     if out.suffix.lower() != ".onnx":
         raise ConfigError(f"--out {out} must end in .onnx")
-
-
-def recipe_changes(
-    changes: list[str] | None, epochs: int | None = None, seed: int | None = None
-) -> list[str]:
-    """Changes to a recipe, those by options of their own among them."""
-    out = list(changes or [])
-    out += [f"train.epochs={epochs}"] if epochs is not None else []
-    out += [f"train.seed={seed}"] if seed is not None else []
-    return out

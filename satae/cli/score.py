@@ -7,16 +7,13 @@ import typer
 
 from satae.cli.flags import (
     CORES,
-    Aoi,
+    PIXELS,
     BadTiles,
-    Bands,
     Device,
     Feedback,
     Json,
-    Mask,
-    Nodata,
     Overwrite,
-    Stack,
+    PixelOptions,
     Workers,
     check_device,
 )  # fmt: skip
@@ -39,11 +36,7 @@ def score(
         Path, typer.Option(help="What to write: .gpkg, or regions alone as .geojson, .parquet, .fgb.")
     ] = Path("anomalies.gpkg"),
     heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
-    bands: Bands = None,
-    stack: Stack = False,
-    aoi: Aoi = None,
-    mask: Mask = None,
-    nodata: Nodata = None,
+    counted: PixelOptions = PIXELS,
     fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
     far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
     top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
@@ -84,10 +77,10 @@ def score(
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
-    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
+    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
     if scenes:
-        found = options.scenes_at(scenes, bands, stack, limits)
-    elif bands or stack or aoi or mask or nodata is not None:
+        found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
+    elif counted != PIXELS:
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satae.cli.flags import CORES, Aoi, BadTiles, Bands, Json, Mask, Nodata, Overwrite, Stack, Workers
+from satae.cli.flags import CORES, PIXELS, BadTiles, Json, Overwrite, PixelOptions, Workers
 from satae.cli.output import exit_if_damaged, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
@@ -20,11 +20,7 @@ def tile(
     out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
-    bands: Bands = None,
-    stack: Stack = False,
-    aoi: Aoi = None,
-    mask: Mask = None,
-    nodata: Nodata = None,
+    counted: PixelOptions = PIXELS,
     min_valid: Annotated[float, typer.Option(help="Leave out tiles with a smaller valid share.")] = 0.5,
     patches: Annotated[bool, typer.Option("--patches", help="Write a GeoTIFF a tile too.")] = False,
     on_bad_tile: BadTiles = "stop",
@@ -39,8 +35,8 @@ def tile(
 
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
-    limits = options.limits_of(aoi, mask, nodata, on_bad_tile)
-    found = options.scenes_at(scenes, bands, stack, limits)
+    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
+    found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
     made = options.make_folder(out)

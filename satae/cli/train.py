@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satae.cli.flags import (
-    Changes,
-    Config,
+    RECIPE,
     Device,
-    Epochs,
     Feedback,
     Json,
     Overwrite,
+    RecipeOptions,
     check_device,
     check_model_name,
-    recipe_changes,
 )  # fmt: skip
 from satae.cli.output import say
 from satae.console import Steps
@@ -29,11 +27,9 @@ if TYPE_CHECKING:
 def train(
     context: typer.Context,
     tilesets: Annotated[list[Path] | None, typer.Argument(metavar="TILESET", help="Default: tiles")] = None,
-    config: Config = None,
-    changes: Changes = None,
+    settings: RecipeOptions = RECIPE,
     out: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     device: Device = "auto",
-    epochs: Epochs = None,
     seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
     feedback: Feedback = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
@@ -43,15 +39,15 @@ def train(
     """Fit a model to what is normal and export it to ONNX."""
     check_device(device)
     check_model_name(out)
-    extra = recipe_changes(changes, epochs, seed)
-    if resume and (extra or config):
+    changes = [*settings.all_changes, *([] if seed is None else [f"train.seed={seed}"])]
+    if resume and (changes or settings.config):
         raise ConfigError(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
         )
     from satae import config as recipes
     from satae.tiles.store import load_all
 
-    recipe = recipes.load(config, extra)
+    recipe = recipes.load(settings.config, changes)
     sets, heed = load_all(tilesets or [Path("tiles")]), None
     if feedback:
         from satae.decisions.feedback import apply_feedback
