@@ -129,17 +129,21 @@ class Detector(nn.Module):
         )
         return Scores(anomaly_map, anomaly_map.amax(dim=(1, 2, 3)), band_error, rebuilt)
 
+    @property
+    def passes(self) -> int:
+        """How often `settle` goes through the sample."""
+        return sum(isinstance(head, Fitted) for head in self.heads) + (not self.mapping.plain)
+
     @torch.no_grad()
-    def settle(self, sample: Sample) -> None:
+    def settle(self, sample: Sample, looked: Callable[[], None] = lambda: None) -> None:
         """Fit the heads, then the constants of the map, to the training sample.
 
-        The model runs over the sample once: what the heads look at is kept, as far as KEPT_BYTES allow.
+        The model runs over the sample once: what the heads look at is kept, as far as KEPT_BYTES allow. `looked` is
+        called for each image of the sample in each of the `passes`.
         """
         self.eval()
-        fitted = [head for head in self.heads if isinstance(head, Fitted)]
-        passes = len(fitted) + (not self.mapping.plain)
-        views = _Kept(sample, self.view, KEPT_BYTES if passes > 1 else 0)
-        for head in fitted:
+        views = _Kept(sample, self.view, KEPT_BYTES if self.passes > 1 else 0, looked)
+        for head in (head for head in self.heads if isinstance(head, Fitted)):
             head.fit(views)
         if self.mapping.plain:
             return
@@ -156,12 +160,23 @@ class Detector(nn.Module):
 class _Kept:
     """Passes over a sample, the first views of which are kept for the passes that follow."""
 
-    def __init__(self, sample: Sample, look: Callable[[Tensor, Tensor], View], room: int) -> None:
-        self.sample, self.look = sample, look
+    def __init__(
+        self,
+        sample: Sample,
+        look: Callable[[Tensor, Tensor], View],
+        room: int,
+        looked: Callable[[], None],
+    ) -> None:
+        self.sample, self.look, self.looked = sample, look, looked
         self.kept: list[tuple[View, Tensor]] = []
         self.room, self.all = room, False  # bytes; whether all that there is was kept
 
     def __call__(self) -> Iterator[tuple[View, Tensor]]:
+        for found in self._views():
+            yield found
+            self.looked()
+
+    def _views(self) -> Iterator[tuple[View, Tensor]]:
         known = [*self.kept]
         yield from known
         if self.all:

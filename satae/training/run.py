@@ -212,8 +212,9 @@ def _exported(
     record = sets[0].record
     with steps.stage("measure the reach"):
         places = export.lattice_of(detector, len(record.bands))
-    with steps.stage("fit scores and map"):
-        detector.settle(shown.feed(sets, recipe, trained, context=places.context).sample)
+    feed = shown.feed(sets, recipe, trained, context=places.context)
+    with steps.stage("fit scores and map", detector.passes * len(feed.pieces), "piece") as bar:
+        detector.settle(feed.sample, lambda: bar.add(1))
         heap.trim()
     with steps.stage("export to ONNX"):
         proto = export.to_onnx(detector, len(record.bands))

@@ -314,7 +314,11 @@ def settled(room: int, monkeypatch: pytest.MonkeyPatch, *heads: Named) -> tuple[
     runs: list[int] = []
     found.model.register_forward_hook(lambda *_: runs.append(1))
     tiles = [(image(1, 24, 24, seed=i), mask(1, 24, 24, seed=i)) for i in range(3)]
-    found.settle(lambda: ((found.input(dn, valid), valid, valid) for dn, valid in tiles))
+    looks: list[int] = []
+    found.settle(
+        lambda: ((found.input(dn, valid), valid, valid) for dn, valid in tiles), lambda: looks.append(1)
+    )
+    assert len(looks) == found.passes * len(tiles)
     return [*found.state_dict().values()], len(runs)
 
 
