@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from satae.config import Recipe
-from satae.training.feed import Batch
+from satae.training.feed import Batch, shuffled_batches
 
 TURNS = 4
 LUMA = (0.299, 0.587, 0.114)  # of R, G, B in grey (ITU-R BT.601)
@@ -45,12 +45,7 @@ class Images:
         """Shuffled, in turn until there are `at_least` batches, all of one size: a few wait for another epoch."""
         size = min(self.batch, len(where))
         wanted = max(len(where) // size, at_least) * size
-        rounds = [
-            np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
-            for i in range(-(-wanted // len(where)))
-        ]
-        order = np.concatenate(rounds)[:wanted]
-        return [order[start : start + size] for start in range(0, wanted, size)]
+        return shuffled_batches(where, size, wanted, [self.seed, 2, epoch])
 
     def training(self, where: Indices, epoch: int, step: int) -> Batch:
         """A batch, each image shifted, mirrored and turned by itself as the recipe has it."""

@@ -23,7 +23,7 @@ from satae.inference.scan import scan_windows
 from satae.scene.scene import Scene
 from satae.scene.stream import Source
 from satae.scoring.rule import Far
-from satae.tiles.split import split
+from satae.tiles.split import split, spread_evenly
 from satae.tiles.store import TileSet
 from satae.training import figures
 
@@ -143,7 +143,7 @@ def _rounds(
     tiles: TileSet, blocks: Sequence[Window], planting: Planting, halo: int, seed: int
 ) -> list[list[Target]]:
     """The same targets for every method, further apart than the largest halo: none changes another's score."""
-    picked = np.unique(np.linspace(0, len(tiles) - 1, SAMPLE_TILES).astype(int))
+    picked = spread_evenly(np.arange(len(tiles)), SAMPLE_TILES)
     pixels = np.concatenate([tiles.images[t][:, tiles.valid[t]] for t in picked], axis=1)
     ground = Ground(tiles, blocks, pixels.std(axis=1, dtype=np.float64))
     rng = np.random.default_rng([seed, 4])

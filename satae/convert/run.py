@@ -23,7 +23,7 @@ from satae.inference.card import Card, Fidelity, check_bands, check_gsd
 from satae.inference.runtime import Model
 from satae.publish import check_target, lock, publish, staging
 from satae.tiles import store
-from satae.tiles.split import Split, split
+from satae.tiles.split import Split, split, spread_evenly
 from satae.tiles.store import TileSet
 from satae.training.export import with_card
 
@@ -178,8 +178,7 @@ def _measured_on(card: Card, folders: Sequence[Path]) -> list[TileSet]:
 
 def _feeds(sets: Sequence[TileSet], chosen: Split) -> Iterator[Feed]:
     """Evenly spread training tiles, one at a time."""
-    spread = np.unique(np.linspace(0, len(chosen.train) - 1, SAMPLE_TILES).astype(int))
-    for s, t in chosen.train[spread]:
+    for s, t in spread_evenly(chosen.train, SAMPLE_TILES):
         valid = sets[s].valid[t]
         image = np.where(valid, sets[s].images[t], 0).astype(np.float32)
         yield {"image": image[None], "valid": valid[None, None].astype(np.float32)}

@@ -68,6 +68,11 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
     )
 
 
+def spread_evenly(where: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """Up to `count` of some tiles, in order, from the first to the last."""
+    return np.asarray(where[np.unique(np.linspace(0, len(where) - 1, count).astype(int))], np.int64)
+
+
 def _sides(
     sets: Sequence[TileSet],
     ids: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]],

@@ -43,6 +43,17 @@ def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: in
     return np.concatenate(parts)
 
 
+def shuffled_batches(
+    where: npt.NDArray[np.int64], size: int, wanted: int, seed: Sequence[int]
+) -> list[npt.NDArray[np.int64]]:
+    """Batches of `size` (the last may be smaller) of `wanted` samples: all in shuffled order, again and again."""
+    turns = -(-wanted // len(where))
+    order = np.concatenate([np.random.default_rng([*seed, i]).permutation(where) for i in range(turns)])[
+        :wanted
+    ]
+    return [order[start : start + size] for start in range(0, wanted, size)]
+
+
 def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     """Standard deviation of the noise of each band (B), in DN, on calm ground.
 
@@ -89,13 +100,7 @@ class Feed:
     def batches(self, where: npt.NDArray[np.int64], epoch: int, at_least: int) -> list[npt.NDArray[np.int64]]:
         """Training tiles of an epoch, shuffled, in turn until there are `at_least` batches."""
         batch = min(self.batch, len(where))
-        wanted = max(len(where), at_least * batch)
-        rounds = [
-            np.random.default_rng([self.seed, 2, epoch, i]).permutation(where)
-            for i in range(-(-wanted // len(where)))
-        ]
-        order = np.concatenate(rounds)[:wanted]
-        return [order[start : start + batch] for start in range(0, wanted, batch)]
+        return shuffled_batches(where, batch, max(len(where), at_least * batch), [self.seed, 2, epoch])
 
     def training(self, where: npt.NDArray[np.int64], epoch: int, step: int) -> Batch:
         """A batch, augmented."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.card import Domain
+from satae.tiles.split import spread_evenly
 from satae.tiles.store import TileSet
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -21,7 +22,7 @@ def training_domain(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> Do
     """
     size = sets[0].record.size
     count = min(len(where), max(1, LEARNED_PIXELS // size**2))
-    chosen = where[np.unique(np.linspace(0, len(where) - 1, count).astype(int))]
+    chosen = spread_evenly(where, count)
     pixels = np.concatenate([sets[s].images[t][:, sets[s].valid[t]].T for s, t in chosen])
     quantiles = np.quantile(pixels.astype(np.float64), LEVELS, axis=0)
     return Domain(levels=list(LEVELS), quantiles=quantiles.T.tolist(), pixels=len(pixels))

@@ -15,6 +15,7 @@ from satae import composite, models
 from satae.config import Recipe
 from satae.detector import graph
 from satae.publish import publish, staging
+from satae.tiles.split import spread_evenly
 from satae.tiles.store import TileSet
 from satae.training import diagnosis, figures
 from satae.training.calibration import Block
@@ -72,7 +73,7 @@ def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> Evid
 
 def quality(sets: Sequence[TileSet], where: Indices) -> Tiles:
     """How good the training tiles are, by evenly spread ones of them."""
-    some = where[np.unique(np.linspace(0, len(where) - 1, SHOWN_TILES).astype(int))]
+    some = spread_evenly(where, SHOWN_TILES)
     valid = [float(sets[s].valid[t].mean()) for s, t in some]
     flat = [_constant(sets[s].images[t][:, sets[s].valid[t]]) for s, t in some]
     return Tiles(len(where), float(np.mean(valid)), float(np.mean(flat)))
