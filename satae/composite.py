@@ -19,7 +19,7 @@ Values = npt.NDArray[Any]
 Picture = npt.NDArray[np.uint8]
 
 
-def shown(bands: int) -> list[int]:
+def display_bands(bands: int) -> list[int]:
     """Which of so many bands are shown: the first three, which are blue, green and red in most files, or the first."""
     return list(range(BANDS)) if bands >= BANDS else [0]
 
@@ -35,7 +35,7 @@ def rgb(bands: Values, low: npt.ArrayLike, high: npt.ArrayLike, valid: Values | 
 
     `low` and `high` (B) are drawn black and white; pixels where `valid` (row, col) is False are GREY.
     """
-    chosen = shown(len(bands))
+    chosen = display_bands(len(bands))
     start, stop = (np.asarray(ends)[chosen][:, None, None] for ends in (low, high))
     reach = np.where(stop > start, stop - start, 1)  # a band of one value is black
     level = np.nan_to_num(np.clip((bands[chosen] - start) / reach, 0, 1)) ** GAMMA

@@ -47,7 +47,7 @@ class TargetSettings(_Section):
 
 
 class InputSettings(_Section):
-    """What the autoencoder sees: see `normalize`."""
+    """What the autoencoder sees: see `nn.normalize`."""
 
     space: Literal["whitened", "bands", "unit"] = "whitened"
     scale: Literal["band", "common"] = "band"
@@ -66,14 +66,14 @@ class ObjectiveSettings(_Section):
 
 
 class HeadSettings(_Section):
-    """A score head with its own parameters; see `scores`."""
+    """A score head with its own parameters; see `heads`."""
 
     name: str
     params: Params = {}
 
 
 class MapSettings(_Section):
-    """What is done to the error before it is the anomaly map: see `mapping`."""
+    """What is done to the error before it is the anomaly map: see `detector.fusion`."""
 
     blur: float = pydantic.Field(default=0.0, ge=0, le=8)
     support_px: int = pydantic.Field(default=0, ge=0, le=129)
@@ -88,7 +88,7 @@ class MapSettings(_Section):
 
 
 class TrainSettings(_Section):
-    """How it is fitted: see `train`."""
+    """How the model is fitted: see `training.loop`."""
 
     epochs: int = pydantic.Field(default=30, ge=1)
     batch: int = pydantic.Field(default=16, ge=1)
@@ -109,7 +109,7 @@ class TrainSettings(_Section):
 
 
 class AugmentSettings(_Section):
-    """What is varied while training: see `augment`."""
+    """How tiles are varied while training: see `training.augment`."""
 
     flip: bool = True
     turn: bool = True
@@ -119,7 +119,7 @@ class AugmentSettings(_Section):
 
 
 class ImageSettings(_Section):
-    """How sets of small images are shown, such as CIFAR-10: see `images`. Scenes are not concerned."""
+    """How sets of small images are shown, such as CIFAR-10: see `bench.images`. Scenes are not concerned."""
 
     flip: bool = True
     pad: int = pydantic.Field(default=0, ge=0, le=16)
@@ -128,7 +128,7 @@ class ImageSettings(_Section):
 
 
 class CorruptSettings(_Section):
-    """What is done to the input while training, the target staying clean: see `corrupt`."""
+    """What is done to the input while training, the target staying clean: see `training.corrupt`."""
 
     gaussian: float = pydantic.Field(default=0.0, ge=0, le=10)
     masking: float = pydantic.Field(default=0.0, ge=0, lt=1)

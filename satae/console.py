@@ -45,11 +45,11 @@ class Bar:
         return self.now() - self.started
 
     def add(self, amount: float) -> None:
-        """So much more is done."""
+        """Say that so much more is done."""
         self.update(self.done + amount)
 
     def update(self, done: float, note: str | None = None) -> None:
-        """So much is done; `note` stays until it is replaced."""
+        """Say how much is done; `note` stays until it is replaced."""
         self.done = done
         self.note = self.note if note is None else note
         moment = self.now()
@@ -62,7 +62,7 @@ class Bar:
             self.changed(self)
 
     def left(self) -> float | None:
-        """Seconds until the end at the pace of late; None while too little is done to tell."""
+        """Seconds until the end at the pace of the last ones; None while too little is done to tell."""
         # the pace of the last seconds, for a stage may begin slowly: compiling, first reads
         since, before = self.trail[0]
         passed, done = self.now() - since, self.done - before

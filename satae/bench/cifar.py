@@ -43,7 +43,7 @@ Files = dict[str, bytes]  # contents by name without a folder
 
 @dataclass(frozen=True)
 class Cifar:
-    """`train` and `test` (n, 3, 32, 32) uint8, and what class (n,) each image is of, by number in CLASSES."""
+    """The images of CIFAR-10: `train` and `test` (n, 3, 32, 32) uint8, and the class (n,) of each as in CLASSES."""
 
     train: Bytes
     train_classes: Bytes
@@ -72,7 +72,7 @@ def read(path: Path) -> Cifar:
 
 
 def binary(content: bytes, name: str) -> tuple[Bytes, Bytes]:
-    """(images (n, 3, 32, 32), classes (n,)) of records of a class byte and 3072 pixel bytes, plane by plane."""
+    """Images (n, 3, 32, 32) and classes (n,) of binary records: a class byte and 3072 pixel bytes, plane by plane."""
     if not content or len(content) % (1 + PIXELS):
         raise DataError(
             f"{name} has {len(content)} bytes, which is no whole number of records of {1 + PIXELS}"
@@ -82,7 +82,7 @@ def binary(content: bytes, name: str) -> tuple[Bytes, Bytes]:
 
 
 def python(content: bytes, name: str) -> tuple[Bytes, Bytes]:
-    """The same of a pickled dictionary with `data` (n, 3072) and a list `labels`."""
+    """Images and classes, as `binary`, of a pickled dictionary with `data` (n, 3072) and a list `labels`."""
     found = pickled.loads(content, name)
     if not isinstance(found, dict):
         raise DataError(f"{name} holds no dictionary with data and labels")

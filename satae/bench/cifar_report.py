@@ -13,11 +13,11 @@ import numpy.typing as npt
 from satae.bench import cifar
 from satae.bench.cifar import CLASSES, Cifar
 from satae.bench.families import (
+    ClassResult,
     Family,
-    Fitted,
+    FittedFamily,
     Linear,
-    Rebuilt,
-    Told,
+    ReconstructionResult,
     fit,
     flat,
     rebuild,
@@ -42,7 +42,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Contest:
-    """Who takes part in what. `limit`: images to learn from, of each class with one-class, 0 for all.
+    """Which families take part in which task. `limit`: images to learn from, of each class with one-class, 0 for all.
 
     `classes` are numbers in CLASSES: with one-class each is the normal one in turn, else only they are learned
     and measured.
@@ -112,7 +112,7 @@ def run(
 
 def _reconstruction(
     data: Cifar, contest: Contest, progress: Progress
-) -> tuple[Sequence[Rebuilt], dict[str, Picture]]:
+) -> tuple[Sequence[ReconstructionResult], dict[str, Picture]]:
     train = _limited(data.train[np.isin(data.train_classes, contest.classes)], contest.limit)
     chosen = np.isin(data.test_classes, contest.classes)
     test, classes = data.test[chosen], data.test_classes[chosen]
@@ -129,7 +129,7 @@ def _reconstruction(
 
 def _one_class(
     data: Cifar, contest: Contest, progress: Progress
-) -> tuple[Sequence[Told], dict[str, Picture]]:
+) -> tuple[Sequence[ClassResult], dict[str, Picture]]:
     rows, shown = [], _firsts(data.test_classes)
     pictures = {"original": unit(data.test[shown])}
     for place, normal in enumerate(contest.classes):
@@ -169,18 +169,18 @@ def _firsts(classes: Bytes) -> npt.NDArray[np.int64]:
     return np.sort(np.unique(classes, return_index=True)[1])
 
 
-def _pictured(found: Fitted, pixels: Bytes) -> Picture:
+def _pictured(found: FittedFamily, pixels: Bytes) -> Picture:
     """Reconstructions as they can be shown; those of a common contrast about the middle of the range."""
     own = rebuild(found, pixels)
     return own if not found.family.recipe.images.contrast else 0.5 + 0.25 * own
 
 
-def lines(rows: Sequence[Rebuilt | Told]) -> list[str]:
+def lines(rows: Sequence[ReconstructionResult | ClassResult]) -> list[str]:
     """The table of a task, one line a family and seed."""
-    return _rebuilt_lines(rows) if isinstance(rows[0], Rebuilt) else _told_lines(rows)  # type: ignore[arg-type]
+    return _rebuilt_lines(rows) if isinstance(rows[0], ReconstructionResult) else _told_lines(rows)  # type: ignore[arg-type]
 
 
-def _rebuilt_lines(rows: Sequence[Rebuilt]) -> list[str]:
+def _rebuilt_lines(rows: Sequence[ReconstructionResult]) -> list[str]:
     first = max(8, *(len(r.family) + 2 for r in rows))
     head = (
         "seed",
@@ -211,12 +211,12 @@ def _rebuilt_lines(rows: Sequence[Rebuilt]) -> list[str]:
     ]
 
 
-def _ratio(row: Rebuilt) -> str:
+def _ratio(row: ReconstructionResult) -> str:
     """The error over that of PCA, which has none where its code is as large as an image."""
     return f"{row.own.mse / row.pca.mse:.3f}" if row.pca.mse > EXACT else "none"
 
 
-def _told_lines(rows: Sequence[Told]) -> list[str]:
+def _told_lines(rows: Sequence[ClassResult]) -> list[str]:
     """AUROC by class and score, and the mean, of each family over its seeds, and of PCA beside it."""
     names = list(dict.fromkeys(r.family for r in rows))
     columns: list[tuple[str, dict[str, float], str]] = []
@@ -235,7 +235,7 @@ def _told_lines(rows: Sequence[Told]) -> list[str]:
     return out
 
 
-def _means(rows: Sequence[Told], score: str, *, pca: bool = False) -> dict[str, float]:
+def _means(rows: Sequence[ClassResult], score: str, *, pca: bool = False) -> dict[str, float]:
     """AUROC by class, the mean over seeds."""
     found: dict[str, list[float]] = {}
     for row in rows:
@@ -243,7 +243,7 @@ def _means(rows: Sequence[Told], score: str, *, pca: bool = False) -> dict[str, 
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def content(contest: Contest, rows: Sequence[Rebuilt | Told]) -> dict[str, Any]:
+def content(contest: Contest, rows: Sequence[ReconstructionResult | ClassResult]) -> dict[str, Any]:
     """All of it, ready for JSON; with one-class the means over classes and seeds too."""
     said = {
         "kind": "cifar10",
@@ -254,7 +254,7 @@ def content(contest: Contest, rows: Sequence[Rebuilt | Told]) -> dict[str, Any]:
         "families": {f.name: f.recipe.model_dump() for f in contest.families},
         "rows": [flat(row) for row in rows],
     }
-    told = [row for row in rows if isinstance(row, Told)]
+    told = [row for row in rows if isinstance(row, ClassResult)]
     if not told:
         return said
     means = {}

@@ -46,7 +46,7 @@ class Family:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedFamily:
     """A family with its weights, on the device; `code` numbers an image, `seconds` an epoch."""
 
     family: Family
@@ -65,7 +65,7 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class Rebuilt:
+class ReconstructionResult:
     """How well a family rebuilds the test images, beside PCA of the same code size."""
 
     family: str
@@ -79,7 +79,7 @@ class Rebuilt:
 
 
 @dataclass(frozen=True)
-class Told:
+class ClassResult:
     """AUROC by score of one class against the others, and that of PCA of the same code size."""
 
     family: str
@@ -123,7 +123,9 @@ def with_seed(family: Family, seed: int) -> Family:
     return Family(family.name, family.recipe.model_copy(update={"train": train}))
 
 
-def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lambda share: None) -> Fitted:
+def fit(
+    pixels: Bytes, family: Family, device: torch.device, report: Share = lambda share: None
+) -> FittedFamily:
     """Train a family on images (n, 3, S, S), a share of which is held out for early stopping.
 
     Raises ConfigError and TrainError as `satae train` does.
@@ -149,7 +151,7 @@ def fit(pixels: Bytes, family: Family, device: torch.device, report: Share = lam
     model.eval()
     seconds = [epoch.seconds for epoch in state.history] or [time.perf_counter() - started]
     code = _code_size(model, source)
-    return Fitted(family, model, source, device, train, code, state.epoch, float(np.median(seconds)))
+    return FittedFamily(family, model, source, device, train, code, state.epoch, float(np.median(seconds)))
 
 
 def _check_restored(family: Family, loss_of: Objective) -> None:
@@ -185,7 +187,7 @@ def _code_size(model: nn.Module, source: Images) -> int:
 
 
 @torch.no_grad()
-def rebuild(fitted: Fitted, pixels: Bytes) -> npt.NDArray[np.float32]:
+def rebuild(fitted: FittedFamily, pixels: Bytes) -> npt.NDArray[np.float32]:
     """What a family makes of images (n, 3, S, S), in its own space: [0, 1], or a common contrast."""
     source = Images(pixels, fitted.family.recipe, fitted.device)
     out = []
@@ -202,7 +204,7 @@ class Linear:
         self.pixels, self.asked = pixels, 0
 
     def components(self, code: int) -> Components:
-        """At least so many, as far as there are so many, in units of DN."""
+        """The leading components, at least so many where there are so many, in units of DN."""
         if code > self.asked:
             self.asked = code
             self._found = principal(self.pixels.reshape(len(self.pixels), -1), code)
@@ -222,11 +224,13 @@ def unit(pixels: Bytes) -> npt.NDArray[np.float32]:
     return np.asarray(pixels, np.float32) / np.float32(255)
 
 
-def rebuilding(found: Fitted, linear: Linear, test: Bytes) -> tuple[Rebuilt, npt.NDArray[np.float32]]:
+def rebuilding(
+    found: FittedFamily, linear: Linear, test: Bytes
+) -> tuple[ReconstructionResult, npt.NDArray[np.float32]]:
     """The figures of a family on test images, and its reconstructions of them."""
     x, own = unit(test), rebuild(found, test)
     pca = linear.reconstruction(test, found.code)
-    row = Rebuilt(
+    row = ReconstructionResult(
         found.family.name, found.family.recipe.train.seed, found.code, quality(x, own), quality(x, pca),
         found.parameters, found.epochs, found.seconds,
     )  # fmt: skip
@@ -234,7 +238,7 @@ def rebuilding(found: Fitted, linear: Linear, test: Bytes) -> tuple[Rebuilt, npt
 
 
 @torch.no_grad()
-def scores(fitted: Fitted, pixels: Bytes) -> Scores:
+def scores(fitted: FittedFamily, pixels: Bytes) -> Scores:
     """How strange each image is to a family, by its error of reconstruction or restoration.
 
     `error` is the mean squared error, `contrast` the same over the variance of the image: flat images are easy to
@@ -249,7 +253,7 @@ def scores(fitted: Fitted, pixels: Bytes) -> Scores:
     return {name: (v / usual[name].mean(axis=1, keepdims=True)).mean(axis=0) for name, v in own.items()}
 
 
-def _errors(fitted: Fitted, source: Images, where: npt.NDArray[np.int64]) -> Scores:
+def _errors(fitted: FittedFamily, source: Images, where: npt.NDArray[np.int64]) -> Scores:
     """Errors (turns, n) by name, before they are normalised."""
     restored = source.settings.restore
     turns: list[dict[str, list[Tensor]]] = []
@@ -276,24 +280,24 @@ def _variance(x: Tensor) -> Tensor:
 
 
 def linear_scores(linear: Linear, pixels: Bytes, code: int) -> Scores:
-    """The same of PCA."""
+    """How strange each image is to PCA, by its error of reconstruction."""
     x = unit(pixels)
     error = ((linear.reconstruction(pixels, code) - x) ** 2).mean(axis=(1, 2, 3), dtype=np.float64)
     variance = x.var(axis=(1, 2, 3), dtype=np.float64)
     return {"error": error, "contrast": error / np.maximum(variance, 1e-4)}
 
 
-def telling(found: Fitted, linear: Linear, data: Cifar, normal: int) -> Told:
+def telling(found: FittedFamily, linear: Linear, data: Cifar, normal: int) -> ClassResult:
     """AUROC of the classes other than the one that was learned, over all test images."""
     strange = data.test_classes != normal
     own, pca = scores(found, data.test), linear_scores(linear, data.test, found.code)
     one, other = ({name: ranking_of(v, strange).auroc for name, v in s.items()} for s in (own, pca))
-    return Told(
+    return ClassResult(
         found.family.name, found.family.recipe.train.seed, CLASSES[normal], found.code, one, other,
         found.parameters, found.epochs, found.seconds,
     )  # fmt: skip
 
 
-def flat(row: Rebuilt | Told) -> dict[str, object]:
-    """A row for JSON."""
+def flat(row: ReconstructionResult | ClassResult) -> dict[str, object]:
+    """A result as one flat object, for JSON."""
     return asdict(row)

@@ -114,7 +114,7 @@ class Store:
 
 
 def on(device: torch.device, numbers: Indices) -> Tensor:
-    """The numbers on the device, which is not waited for."""
+    """The numbers, copied to the device without waiting for it."""
     return torch.from_numpy(np.asarray(numbers)).to(device, non_blocking=True)
 
 

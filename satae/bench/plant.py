@@ -1,6 +1,6 @@
 """Plants targets of known size and contrast into a scene: what they look like, where they go, how they are read.
 
-Nothing is written: `Planted` is the scene with the targets in it for whoever reads it.
+Nothing is written: `PlantedSource` is the scene with the targets in it for whoever reads it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def outline(size: int) -> Bools:
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedSource:
     """A source with targets in it; valid pixels stay so whatever is planted."""
 
     source: Source

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from satae.bench.contest import Contest, Progress, tile_set_of, train_model
 from satae.bench.metrics import large_regions
-from satae.bench.plant import Cell, Ground, Planted, Target
+from satae.bench.plant import Cell, Ground, PlantedSource, Target
 from satae.bench.report import save, staged_output
 from satae.config import Recipe
 from satae.errors import ConfigError
@@ -163,7 +163,7 @@ def _tally(model: Model, scene: Scene, planting: Planting) -> tuple[Tally, str]:
 def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Target]], tally: Tally) -> None:
     clean = _reported(tiles, blocks, tally)
     for targets in rounds:
-        planted = _reported(Planted(tiles, targets), blocks, tally)
+        planted = _reported(PlantedSource(tiles, targets), blocks, tally)
         for target in targets:
             tally.found[target.cell] += _hit(target, planted)
             tally.chance[target.cell] += _hit(target, clean)

@@ -24,7 +24,7 @@ class Quality:
 
 
 def quality(x: Images, rebuilt: Images) -> Quality:
-    """Of images (n, C, H, W) and their reconstructions; nothing is clipped to [0, 1].
+    """How close reconstructions are to images (n, C, H, W); nothing is clipped to [0, 1].
 
     An image without any error would have an infinite PSNR: 100 dB stands for it.
     """

@@ -207,7 +207,11 @@ def _largest(picture: Any, step: int) -> Map:
 def _composite(image: Any, valid: Bools) -> Any:
     """RGB in [0, 1]: of many bands three spread evenly, which lie nearer to blue, green and red than the first."""
     bands = len(image)
-    chosen = image[[bands // 8, bands // 4, bands // 2]] if bands >= MANY else image[composite.shown(bands)]
+    chosen = (
+        image[[bands // 8, bands // 4, bands // 2]]
+        if bands >= MANY
+        else image[composite.display_bands(bands)]
+    )
     return composite.rgb(chosen, *composite.contrast(chosen[:, valid]), valid)
 
 

@@ -19,7 +19,7 @@ Command = Callable[..., Any]
 
 
 def explain_failures(command: Command) -> Command:
-    """The command with its failures told to people; a bug keeps its traceback."""
+    """A command whose failures end in one sentence and an exit code; a bug keeps its traceback."""
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -48,7 +48,7 @@ class Decisions:
         return len(self.frame)
 
     def are(self, status: str) -> Bools:
-        """Which have a status (n)."""
+        """True (n) where a region has a status."""
         return np.asarray(self.frame["review_status"] == status, bool)
 
     def on(self, scene: str, grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
@@ -67,7 +67,7 @@ class Decisions:
 
 
 @dataclass(frozen=True)
-class Carried:
+class CarriedDecisions:
     """How many rows of a new result took over a decision, and the reviewed rows that found no region in it.
 
     `place` says where the latter are kept.
@@ -141,7 +141,7 @@ def same_regions(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LE
 
 def carry(
     sources: Sequence[Decisions], scenes: Sequence[SceneLayer]
-) -> tuple[list[SceneLayer], list[Carried]]:
+) -> tuple[list[SceneLayer], list[CarriedDecisions]]:
     """The scenes with the decisions on their regions; of several sources the first has its way.
 
     Regions that no decision is on are unreviewed.
@@ -152,7 +152,7 @@ def carry(
     return fresh, [_carried(decisions, fresh, taken) for decisions in sources]
 
 
-def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[int, int]]) -> Carried:
+def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[int, int]]) -> CarriedDecisions:
     """The same of one source, in place; `taken` has the (scene, region) that are settled, and is added to."""
     found: list[int] = []
     for number, s in enumerate(scenes):
@@ -167,12 +167,12 @@ def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[in
             taken.add((number, free[new]))
             found.append(int(numbers[old]))
         scenes[number] = replace(s, regions=regions)
-    return Carried(len(found), decisions.frame.drop(index=found))
+    return CarriedDecisions(len(found), decisions.frame.drop(index=found))
 
 
 def write_over(
     write: Writer, draft: Path, out: Path, scenes: Sequence[SceneLayer], created: str, also: Decisions | None
-) -> tuple[list[SceneLayer], Carried | None]:
+) -> tuple[list[SceneLayer], CarriedDecisions | None]:
     """Write layers that will replace `out` to `draft`, with the decisions on it, then those of `also`.
 
     Reviewed regions that the new result does not have are kept in a layer of their own, which is read again the

@@ -26,7 +26,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Heeded:
+class FeedbackCounts:
     """What was made of decisions: how many of each kind, how many of both lie in none of the scenes, and how many
     tiles hold regions found to be normal. All 0 where no decisions were asked for, or there are none."""
 
@@ -37,8 +37,8 @@ class Heeded:
 
     @property
     def lines(self) -> list[str]:
-        """For people."""
-        if self == Heeded():
+        """The counts as sentences for people, none where there are none."""
+        if self == FeedbackCounts():
             return []
         elsewhere = f"; {self.elsewhere} decisions lie in other scenes" if self.elsewhere else ""
         return [
@@ -48,20 +48,20 @@ class Heeded:
         ]
 
 
-def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], Heeded]:
+def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], FeedbackCounts]:
     """The tile sets with the decisions in a result of `satae score` laid over their scenes, which go by their names.
 
     With no path they are as they were. Raises ConfigError as `decisions.read` does, and where a scene and the file
     do not both state a CRS, or both none.
     """
     if path is None:
-        return list(sets), Heeded()
+        return list(sets), FeedbackCounts()
     decisions = read(path)
     out = [_heeding(tiles, decisions) for tiles in sets]
     accepted, rejected = (sum(getattr(t.heed, kind) for t in out) for kind in (ACCEPTED, REJECTED))
     every = int(decisions.are(ACCEPTED).sum() + decisions.are(REJECTED).sum())
     normal = sum(len(t.heed.normal) for t in out)
-    return out, Heeded(accepted, rejected, every - accepted - rejected, normal)
+    return out, FeedbackCounts(accepted, rejected, every - accepted - rejected, normal)
 
 
 def _heeding(tiles: TileSet, decisions: Decisions) -> TileSet:

@@ -28,7 +28,7 @@ Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Preferred:
+class PreferenceCounts:
     """Decisions that ranks were moved by, decisions without a signature of this kind, and how many ranks changed."""
 
     accepted: int
@@ -37,7 +37,7 @@ class Preferred:
     moved: int
 
 
-def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region], Preferred]:
+def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region], PreferenceCounts]:
     """The regions, in their order, with the feedback by which `columns.by_rank` moves them.
 
     Decisions of another number of bands, or of a version without signatures, are not used.
@@ -56,7 +56,7 @@ def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region
         moved = [replace(r, feedback=float(value)) for r, value in zip(regions, values, strict=True)]
     count = int(accepted.sum())
     changed = sum(one != other for one, other in zip(_order(regions), _order(moved), strict=True))
-    return moved, Preferred(count, len(accepted) - count, len(judged) - len(accepted), changed)
+    return moved, PreferenceCounts(count, len(accepted) - count, len(judged) - len(accepted), changed)
 
 
 def _order(regions: Sequence[Region]) -> list[int]:
@@ -78,7 +78,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def odds(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -> Floats:
-    """log10 of the factor by which the odds that a region is accepted exceed those of any (m).
+    """How much more likely each of m regions is to be accepted than any one: log10 of the ratio of the odds.
 
     `decided` (n, d) and `regions` (m, d) are signatures, of which only the order matters, number by number;
     `accepted` (n) says how the former were judged. 0 where there is none.

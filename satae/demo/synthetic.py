@@ -27,7 +27,7 @@ from satae.demo.landscape import (
     landscape,
 )
 
-__all__ = ["BANDS", "RECIPES", "Planted", "Synthetic", "scene"]
+__all__ = ["BANDS", "RECIPES", "PlantedObject", "Synthetic", "scene"]
 
 Outline = Callable[[Floats, Floats], Bools]
 
@@ -38,7 +38,7 @@ PIXELS_PER_OBJECT = 56_000
 
 
 @dataclass(frozen=True)
-class Planted:
+class PlantedObject:
     """One planted object; (row, col) is the mean position of its pixels, in pixel indices."""
 
     kind: str
@@ -57,7 +57,7 @@ class Synthetic:
     """(row, col), True = observed."""
     truth: NDArray[np.uint16]
     """(row, col), 0 = landscape; outlines before the blur of the sensor."""
-    planted: tuple[Planted, ...]
+    planted: tuple[PlantedObject, ...]
 
 
 class Recipe(NamedTuple):
@@ -122,9 +122,9 @@ RECIPES = (
 )
 
 
-def _plant(rng: Rng, canvas: Canvas, valid: Bools) -> tuple[NDArray[np.uint16], tuple[Planted, ...]]:
+def _plant(rng: Rng, canvas: Canvas, valid: Bools) -> tuple[NDArray[np.uint16], tuple[PlantedObject, ...]]:
     """Draws the recipes in turn into the canvas, passing over those whose cover has no room left."""
-    truth, planted = np.zeros(valid.shape, np.uint16), list[Planted]()
+    truth, planted = np.zeros(valid.shape, np.uint16), list[PlantedObject]()
     free = ndimage.minimum_filter(valid, size=2 * MARGIN + 1, mode="constant", cval=0)
     homes = [ndimage.minimum_filter(canvas.cover == cover, size=9) for cover in (FIELD, FOREST, WATER)]
     all_rows, all_cols = np.ogrid[: valid.shape[0], : valid.shape[1]]
@@ -136,7 +136,7 @@ def _plant(rng: Rng, canvas: Canvas, valid: Bools) -> tuple[NDArray[np.uint16], 
         if len(places):
             centre = np.array(np.unravel_index(places[rng.integers(len(places))], valid.shape))
             rows, cols = _draw(rng, canvas, recipe, centre)
-            planted.append(Planted(recipe.kind, float(rows.mean()), float(cols.mean()), rows.size))
+            planted.append(PlantedObject(recipe.kind, float(rows.mean()), float(cols.mean()), rows.size))
             truth[rows, cols] = len(planted)
             free &= (all_rows - centre[0]) ** 2 + (all_cols - centre[1]) ** 2 >= APART**2
     return truth, tuple(planted)

@@ -124,7 +124,7 @@ class Mapping(nn.Module):
         return F.softplus(level / self.deviation[0] + self.hat(level, valid) / self.deviation[1])
 
     def fuse(self, errors: Tensor, valid: Tensor) -> Tensor:
-        """s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
+        """The score s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
             return gaussian_mean(errors, valid, self.settings.blur)
         # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
@@ -139,7 +139,7 @@ class Mapping(nn.Module):
         return gaussian_mean(level.exp(), valid, self.settings.blur)
 
     def level(self, s: Tensor) -> Tensor:
-        """l."""
+        """The level l of a score: its logarithm in units of its median."""
         return _level(s, self.middle[0])
 
     def hat(self, level: Tensor, valid: Tensor) -> Tensor:

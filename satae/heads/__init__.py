@@ -58,7 +58,7 @@ class Fitted(Protocol):
     """A head that is fitted to the training sample after the autoencoder."""
 
     def fit(self, views: Views) -> None:
-        """Settle its numbers."""
+        """Fit its numbers to the training sample."""
         ...
 
 

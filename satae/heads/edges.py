@@ -54,7 +54,7 @@ class Edges(nn.Module):
 
     @torch.no_grad()
     def fit(self, views: Views) -> None:
-        """Take the mean over the sample."""
+        """Take the mean squared gradient over the sample."""
         total = count = 0.0
         for view, chosen in views():
             # nothing but what is chosen is seen, so steps across its rim count as none, as at the edge of the image

@@ -20,7 +20,7 @@ NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 @dataclass(frozen=True)
 class Params:
-    """None."""
+    """This score has no settings."""
 
 
 class GradientSquare(nn.Module):

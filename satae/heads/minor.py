@@ -27,7 +27,7 @@ LEAST = 1e-6  # share of the variance of all contrasts under which a component i
 
 @dataclass(frozen=True)
 class Params(edges.Params):
-    """As edges."""
+    """The settings of edges."""
 
 
 class MinorContrast(nn.Module):

@@ -12,7 +12,7 @@ from satae.nn.normalize import Normalizer
 
 @dataclass(frozen=True)
 class Params:
-    """None."""
+    """This score has no settings."""
 
 
 class MeanSquare(nn.Module):

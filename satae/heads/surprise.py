@@ -13,7 +13,7 @@ from satae.nn.normalize import Normalizer
 
 @dataclass(frozen=True)
 class Params:
-    """None."""
+    """This score has no settings."""
 
 
 class Surprise(nn.Module):

@@ -16,10 +16,10 @@ from satae.nn.normalize import Normalizer
 
 @dataclass(frozen=True)
 class Params:
-    """None."""
+    """This score has no settings."""
 
 
-class Whitened(nn.Module):
+class WhitenedSquare(nn.Module):
     """Band b contributes r_b (W' w)_b, which sums to |w|^2 and can be negative: a band that agrees with the
     others where they correlate takes some of their error away."""
 
@@ -40,6 +40,6 @@ class Whitened(nn.Module):
         return out
 
 
-def build(normalizer: Normalizer, params: Params) -> Whitened:
+def build(normalizer: Normalizer, params: Params) -> WhitenedSquare:
     """The head for a normaliser's bands."""
-    return Whitened(normalizer)
+    return WhitenedSquare(normalizer)

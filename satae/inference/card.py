@@ -83,7 +83,7 @@ class Fidelity(pydantic.BaseModel, extra="forbid"):
 
 
 class Card(pydantic.BaseModel, extra="forbid"):
-    """Everything but the weights.
+    """The model card: everything that a model is but its weights.
 
     Windows of a scene start at multiples of `stride` and are read with `halo` more on all sides. `frame` is 0
     where that is all that a pixel's score follows from. Else the model sees so many pixels a side at once, in

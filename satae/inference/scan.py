@@ -31,7 +31,7 @@ def core_of(model: Model) -> int:
 
 
 @dataclass(frozen=True)
-class Seen:
+class InferredWindow:
     """A window inside the grid as it was read and inferred, once.
 
     `image`, `error` (what each band adds) and `expected` are (band, row, col), the first in stored DN and the last
@@ -57,7 +57,7 @@ def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Windo
 def scan_windows(
     source: Source, model: Model, windows: Iterable[Window], workers: int = 2
 ) -> Iterator[tuple[Window, Map]]:
-    """The same for chosen windows; their first pixels must be multiples of the model's stride."""
+    """Chosen windows with their anomaly map, as `scan`; they must begin at multiples of the model's stride."""
 
     def infer(images: npt.NDArray[Any], valids: npt.NDArray[np.bool_]) -> tuple[Map, ...]:
         return (model.anomaly_map(images, valids),)
@@ -66,13 +66,13 @@ def scan_windows(
         yield window, outputs[0] if outputs else _nothing(valid)
 
 
-def look(source: Source, model: Model, workers: int = 2) -> Iterator[Seen]:
+def look(source: Source, model: Model, workers: int = 2) -> Iterator[InferredWindow]:
     """The strips of `scan` with all that one reading and one inference have to say of them."""
     windows = strips(source, core_of(model), model.card.halo)
     for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explanation):
         if not outputs:
             outputs = [_nothing(valid), *np.zeros((2, *image.shape), np.float32)]
-        yield Seen(window, image, valid, *outputs)
+        yield InferredWindow(window, image, valid, *outputs)
 
 
 def _nothing(valid: npt.NDArray[np.bool_]) -> Map:

@@ -73,7 +73,7 @@ class Traits:
 
     @classmethod
     def of(cls, module: nn.Module) -> Traits:
-        """The attributes of those names; what it does not say is as here."""
+        """What a module says of itself in attributes of these names; the rest has its default."""
         # an architecture is a plain torch module: what it does not declare keeps the default
         names = (field.name for field in dataclasses.fields(cls))
         return cls(**{name: int(getattr(module, name)) for name in names if hasattr(module, name)})

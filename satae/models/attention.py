@@ -17,7 +17,7 @@ from satae.nn.units import Attention, Squeeze
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv; `by`: window, squeeze or both. `window`: cells a side, odd; `heads`: of the attention."""
+    """The settings of conv; `by`: window, squeeze or both; `window`: cells a side, odd; `heads` of the attention."""
 
     by: Literal["window", "squeeze", "both"] = "both"
     window: int = 5

@@ -41,7 +41,7 @@ LOGARITHMS = (-12.0, 8.0)  # of a predicted variance, the least and the largest
 
 @dataclass(frozen=True)
 class Params(ring.Params):
-    """As ring; `mixture`: how many Gaussians; `floor`: their least variance, in the space of the autoencoder."""
+    """The settings of ring, and `mixture`: how many Gaussians; `floor`: their least variance, in the space of x."""
 
     # 9 rather than 17, and three rings up to 65 pixels: .117 to .138 of average precision on ports (docs/log.md)
     target_px: float = 9.0

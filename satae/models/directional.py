@@ -29,7 +29,7 @@ SUITS = {
 
 @dataclass(frozen=True)
 class Params(ring.Params):
-    """As ring; `leading`: channels that are seen by direction, the first ones."""
+    """The settings of ring, and `leading`: channels that are seen by direction, the first ones."""
 
     # whitened channels come by falling variance, so the first ones hold most of what can be seen of a structure
     leading: int = 8
@@ -66,7 +66,7 @@ class DirectionalAutoencoder(nn.Module):
         return self.predict(x, self.surroundings(x, valid))
 
     def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
-        """The rings, then the boxes."""
+        """The means of rings, then of boxes, around each pixel: (N, 3 C + 16 leading, H, W)."""
         # three rings of all channels, (N, C, H, W) each
         around = rings(x, valid, self.sides)
         # boxes of the leading channels alone: eight directions at two distances of all would be 16 C numbers

@@ -57,7 +57,7 @@ class Memory(nn.Module):
         self.bank = Bank(params.size, channels * (2 if params.context else 1), params.nearest)
 
     def features(self, x: Tensor, valid: Tensor) -> Tensor:
-        """The pixel, and its surroundings where they have a weight."""
+        """What of each pixel is compared with the bank: the pixel, and its surroundings where they have a weight."""
         if not self.params.context:
             return x
         # (N, 2 C, H, W): the weight says how much a difference of surroundings counts beside one of the pixel

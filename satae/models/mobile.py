@@ -14,7 +14,7 @@ from satae.nn.units import separable
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv."""
+    """The settings of conv."""
 
     width: int = 32
 

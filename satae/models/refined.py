@@ -46,7 +46,7 @@ class Params:
             raise ValueError(f"depth {self.depth} is not between 0 and 16")
 
 
-class Refined(nn.Module):
+class RefinedPca(nn.Module):
     """x (N, C, H, W) -> code (N, K, H/size, W/size), rounded up -> reconstruction (N, C, H, W).
 
     Blocks do not know of each other: scenes are scored in overlapping ones that are blended, as with dense.
@@ -98,7 +98,7 @@ class Refined(nn.Module):
 
     @torch.no_grad()
     def fit(self, pixels: Sample) -> None:
-        """The linear path, from the blocks of which most pixels are chosen (all, where there are no such)."""
+        """Fit the linear path to the blocks of which most pixels are chosen."""
         parts = []
         for x, _, chosen in pixels():
             # whole blocks only: a filled one would teach the components what it is filled with
@@ -204,6 +204,6 @@ def _blocks(x: Tensor, side: int) -> Tensor:
     return cells.permute(0, 2, 4, 1, 3, 5).reshape(-1, channels, side, side)
 
 
-def build(channels: int, params: Params) -> Refined:
+def build(channels: int, params: Params) -> RefinedPca:
     """The architecture for `channels` input channels."""
-    return Refined(channels, params)
+    return RefinedPca(channels, params)

@@ -15,7 +15,7 @@ from satae.nn.units import Residual, Style, layer
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv; `blocks`: residual blocks at each size."""
+    """The settings of conv, and `blocks`: residual blocks at each size."""
 
     blocks: int = 1
 

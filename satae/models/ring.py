@@ -85,7 +85,7 @@ class RingAutoencoder(nn.Module):
         return self.predict(x, self.surroundings(x, valid))
 
     def surroundings(self, x: Tensor, valid: Tensor) -> Tensor:
-        """The rings."""
+        """The means of the rings around each pixel (N, 3 C, H, W)."""
         # (N, 3 C, H, W), the narrowest ring first; no weights in it, so a run computes it once a pixel
         return torch.cat(rings(x, valid, self.sides), dim=1)
 

@@ -19,7 +19,7 @@ SUITS = {"input": {"space": "whitened", "ridge": 1e-9, "components": 1024}, "sco
 
 @dataclass(frozen=True)
 class Params:
-    """None."""
+    """This architecture has no settings."""
 
 
 class Mean(nn.Module):

@@ -14,7 +14,7 @@ from satae.nn.units import Shuffle
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv, with an even width."""
+    """The settings of conv, with an even width."""
 
     width: int = 32
 

@@ -19,7 +19,7 @@ from satae.nn.units import BOUNDS, layer
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv; `skip`: channels of each skip connection, `drop`: share of them dropped in training."""
+    """The settings of conv, and `skip`: channels of each skip connection, `drop`: share of them dropped in training."""
 
     skip: int = 1
     drop: float = 0.5

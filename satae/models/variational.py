@@ -18,7 +18,7 @@ LARGEST = 10.0  # of a log-variance, either way: its exponential stays finite in
 
 @dataclass(frozen=True)
 class Params(conv.Params):
-    """As conv."""
+    """The settings of conv."""
 
 
 class VariationalAutoencoder(conv.ConvAutoencoder):

@@ -21,7 +21,7 @@ def check(size: int, nearest: int, ring: str) -> None:
 
 
 class Bank(nn.Module):
-    """`vectors` (M, D). Empty, that is all zeros, until `fit`."""
+    """A bank of `vectors` (M, D), all zeros until `fit`."""
 
     vectors: Tensor
 

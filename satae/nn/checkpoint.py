@@ -50,7 +50,7 @@ class State:
 
 
 class Keeping(Protocol):
-    """What has a state of its own."""
+    """Whatever has a state of its own that a checkpoint must hold."""
 
     def state(self) -> dict[str, Any]:
         """All that an interrupted run needs to go on, for torch.save."""
@@ -63,7 +63,7 @@ class Keeping(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """What else an interrupted run goes on with: each part's state is in a checkpoint."""
+    """The parts of a run that an interrupted one goes on with: each part's state is in a checkpoint."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer

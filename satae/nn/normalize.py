@@ -22,7 +22,7 @@ NOISE_FLOOR = 5.0  # the same in standard deviations of the noise
 
 @dataclass(frozen=True)
 class Normalizer:
-    """Fitted numbers. B bands, K channels of `x`.
+    """The numbers of a normalisation, fitted to a sample. B bands, K channels of `x`.
 
     `low`, `high` (B): the 0.1 % and 99.9 % quantiles of the valid DN. A bright target may exceed `high` by
     one range before it is clipped, and in the linear stretch fall below `low` by one.
@@ -98,10 +98,12 @@ def fit(
     noise: npt.ArrayLike = 0.0,
     unit: bool = False,
 ) -> Normalizer:
-    """Fit to (n, B) valid pixels. `noise` is the standard deviation of each band's, in DN: a logarithm without a
-    floor well above it would make the noise of dark ground the largest contrast (the generalised logarithm of
-    Durbin et al. 2002). With `common` every band has the range of the widest, so that bands keep
-    their weight; it tells only where the space is not one standard deviation a band.
+    """The normaliser of (n, B) valid pixels.
+
+    `noise` is the standard deviation of each band's, in DN: a logarithm without a floor well above it would make the
+    noise of dark ground the largest contrast (the generalised logarithm of Durbin et al. 2002). With `common` every
+    band has the range of the widest, so that bands keep their weight; it tells only where the space is not one
+    standard deviation a band.
 
     Whitening divides principal component i by sqrt(l_i + ridge * mean(l)), l the eigenvalues of the
     covariance of v: shrinkage towards a multiple of the identity (Ledoit and Wolf 2004), which keeps noise

@@ -63,7 +63,7 @@ class Rival(Keeping, Protocol):
         ...
 
     def learn(self, out: Output, batch: Batch) -> None:
-        """One step of its own."""
+        """Take one step of its own."""
         ...
 
     def measures(self) -> dict[str, float]:

@@ -73,7 +73,7 @@ class Adversarial:
         self.seen.append((float(loss.detach()), float(right)))
 
     def draws(self, like: Tensor) -> Tensor:
-        """As many draws of the prior."""
+        """As many draws of the prior as there are codes."""
         return torch.randn_like(like) if self.prior == "gaussian" else torch.rand_like(like) * 2 - 1
 
     def to(self, device: torch.device) -> Adversarial:
@@ -92,7 +92,7 @@ class Adversarial:
         return {"judge": self.judge.state_dict(), "optimizer": self.optimizer.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take them up."""
+        """Take up such weights and memory."""
         self.judge.load_state_dict(state["judge"])
         self.optimizer.load_state_dict(state["optimizer"])
 

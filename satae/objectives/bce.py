@@ -20,7 +20,7 @@ LEAST = 1e-6  # of a probability, so that its logarithm is finite
 
 @dataclass(frozen=True)
 class Params:
-    """It has none."""
+    """This loss has no settings."""
 
 
 def error(out: Output, batch: Batch) -> Tensor:

@@ -19,7 +19,7 @@ WHOLE = True
 
 @dataclass(frozen=True)
 class Params:
-    """It has none."""
+    """This loss has no settings."""
 
 
 def error(out: Output, batch: Batch) -> Tensor:

@@ -12,7 +12,7 @@ from satae.objectives import Batch, Term
 
 @dataclass(frozen=True)
 class Params:
-    """It has none."""
+    """This loss has no settings."""
 
 
 def error(out: Output, batch: Batch) -> Tensor:

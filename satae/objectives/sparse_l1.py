@@ -14,7 +14,7 @@ NEEDS = ("code",)
 
 @dataclass(frozen=True)
 class Params:
-    """It has none."""
+    """This loss has no settings."""
 
 
 def penalty(out: Output, batch: Batch) -> Tensor:

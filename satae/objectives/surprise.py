@@ -15,11 +15,11 @@ NEEDS = ("surprise",)
 
 @dataclass(frozen=True)
 class Params:
-    """It has none."""
+    """This loss has no settings."""
 
 
 def error(out: Output, batch: Batch) -> Tensor:
-    """That of each pixel (N, 1, H, W); ConfigError where the architecture predicts no distribution."""
+    """The negative log density of each pixel (N, 1, H, W); ConfigError where the architecture predicts none."""
     if out.surprise is None:
         raise ConfigError("objective = 'surprise': the architecture predicts no distribution; density does")
     return out.surprise.float() / batch.x.shape[1]

@@ -90,7 +90,7 @@ def file_name(anomaly_id: str) -> str:
 
 
 def write(path: Path, picture: Picture) -> None:
-    """One PNG."""
+    """Write a picture as one PNG file."""
     path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
 
 

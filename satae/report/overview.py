@@ -69,7 +69,7 @@ class Overview(OfScene):
         self.heat.add(window, heat)
 
     def picture(self, fitted: Normalization) -> Picture:
-        """What was seen so far."""
+        """The finished picture of what was seen so far."""
         return Picture(self.step, self.shape, self.scene_png(fitted), self.heat_png())
 
     def scene_png(self, fitted: Normalization) -> bytes:

@@ -70,11 +70,11 @@ class Pyramid:
 
     @property
     def levels(self) -> int:
-        """Levels until all fits into one tile."""
+        """How many levels there are until all fits into one tile."""
         return math.ceil(math.log2(max(1.0, max(self.grid.height, self.grid.width) / SIDE))) + 1
 
     def tile(self, level: int, row: int, col: int) -> tuple[Floats, Valid] | None:
-        """(band, SIDE, SIDE) and where it is valid; None where the raster does not reach.
+        """A tile (band, SIDE, SIDE) and where it is valid; None where the raster does not reach.
 
         Raises DamageError where blocks of it cannot be decoded.
         """
@@ -270,7 +270,7 @@ def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
     """The bands of a scene that are drawn; SceneError where a file is missing."""
     paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     if len(paths) > 1:
-        return [Part(paths[i], [1]) for i in composite.shown(len(paths))]
+        return [Part(paths[i], [1]) for i in composite.display_bands(len(paths))]
     return [Part(paths[0], _shown(readers.source(paths[0])))]
 
 
@@ -297,7 +297,7 @@ def _shown(source: Source) -> list[int]:
     if all(kind in kinds for kind in wanted):
         return [kinds.index(kind) + 1 for kind in wanted]
     others = [band for band, kind in enumerate(kinds, 1) if kind != "alpha"] or [1]
-    return [others[i] for i in composite.shown(len(others))]
+    return [others[i] for i in composite.display_bands(len(others))]
 
 
 def _spread(length: int, number: int) -> npt.NDArray[np.int64]:

@@ -69,7 +69,7 @@ class Opinion:
     note: str = ""
 
     def check(self) -> Opinion:
-        """Itself; ResultError where satae would not write it."""
+        """Check the opinion and give it back; ResultError where satae would not write it."""
         if self.status not in REVIEW_STATUSES:
             raise ResultError(f"{self.status!r} is no status; there are {', '.join(REVIEW_STATUSES)}")
         if len(self.label) > LONGEST_LABEL or not (self.label == "" or self.label.isprintable()):

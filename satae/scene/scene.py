@@ -103,7 +103,7 @@ class Scene:
 
     @contextmanager
     def handles(self) -> Iterator[SceneReader]:
-        """The same, strict about damage."""
+        """Handles as those of `open`, but strict about damage."""
         with ExitStack() as stack:
             files = [stack.enter_context(readers.open_pixels(f.source)) for f in self.files]
             # the mask raster is warped to the scene's grid as it is read, window by window

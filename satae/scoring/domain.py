@@ -18,7 +18,7 @@ from satae.inference.card import check_bands, check_gsd
 from satae.inference.runtime import Model
 from satae.scene.scene import Scene
 from satae.scene.stream import Source
-from satae.scoring.kept import Kept
+from satae.scoring.cache import PixelCache
 
 SIDE = 7  # windows a row and column of the sample, at the most
 LARGEST = 256  # pixels a side of a window
@@ -63,7 +63,7 @@ def check_fit(scene: Scene, model: Model) -> None:
             )
 
 
-def verdict_on(kept: Kept, model: Model) -> Verdict:
+def verdict_on(kept: PixelCache, model: Model) -> Verdict:
     """The verdict on a scene from windows that are spread over it.
 
     Foreign where half of them are strange: their peak is one that 1 in 20 held-out tiles of training has,
@@ -111,7 +111,7 @@ def _pixels(scene: Source, windows: Sequence[Window]) -> list[Floats]:
     return found
 
 
-def _strange(kept: Kept, model: Model, windows: Sequence[Window]) -> int:
+def _strange(kept: PixelCache, model: Model, windows: Sequence[Window]) -> int:
     """How many windows have a rare peak and a crowd of rare pixels."""
     calibration, count = model.card.calibration, 0
     assert calibration is not None

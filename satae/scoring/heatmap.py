@@ -19,7 +19,7 @@ from satae.errors import OutputError, SceneError
 from satae.grid import Window
 from satae.inference.calibrate import Calibration
 from satae.inference.runtime import Model
-from satae.inference.scan import Seen, look
+from satae.inference.scan import InferredWindow, look
 from satae.inference.tilepeaks import Maxima
 from satae.scene import raster, readers
 from satae.scene.stream import Source
@@ -27,7 +27,7 @@ from satae.scene.stream import Source
 SLAB_PIXELS = 2**18
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
-Keep = Callable[[Seen, Map], None]
+Keep = Callable[[InferredWindow, Map], None]
 
 
 @dataclass(frozen=True)

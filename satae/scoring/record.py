@@ -25,15 +25,15 @@ from satae.grid import Window
 from satae.inference.calibrate import Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
-from satae.inference.scan import Seen
+from satae.inference.scan import InferredWindow
 from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene.scene import Scene
 from satae.scoring import baseline, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
+from satae.scoring.cache import PixelCache
 from satae.scoring.domain import Verdict
 from satae.scoring.heatmap import Heatmap
-from satae.scoring.kept import Kept
 from satae.scoring.rule import Rule
 from satae.scoring.selection import Field, Selection
 
@@ -113,9 +113,9 @@ def score_scene(
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
     # nothing below this heat is in any region, so its reasons need not be kept
     floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
-    kept = Kept(scene, folder, floor, composite.BANDS if how.chips else 0)
+    kept = PixelCache(scene, folder, floor, composite.BANDS if how.chips else 0)
 
-    def keep(seen: Seen, heat: npt.NDArray[np.float32]) -> None:
+    def keep(seen: InferredWindow, heat: npt.NDArray[np.float32]) -> None:
         overview.add(seen.window, heat)
         kept.add(seen, heat)
 
@@ -175,7 +175,7 @@ def _held(verdict: Verdict, how: How) -> bool:
 
 def _regions(
     name: str,
-    kept: Kept,
+    kept: PixelCache,
     model: Model,
     heat: Heatmap,
     found: Sequence[Anomaly],

@@ -9,8 +9,8 @@ from pathlib import Path
 from satae import formats
 from satae.console import SILENT, Steps
 from satae.decisions import decisions, preference
-from satae.decisions.decisions import Carried, Decisions
-from satae.decisions.preference import Preferred
+from satae.decisions.decisions import CarriedDecisions, Decisions
+from satae.decisions.preference import PreferenceCounts
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
@@ -60,8 +60,8 @@ class Result:
     drawn: int
     baseline: str | None
     stac: Path | None = None
-    preferred: Preferred | None = None
-    carried: Carried | None = None
+    preferred: PreferenceCounts | None = None
+    carried: CarriedDecisions | None = None
 
 
 def score(
@@ -144,7 +144,7 @@ def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: O
 
 def _preferred(
     layers: list[SceneLayer], feedback: Decisions | None
-) -> tuple[list[SceneLayer], Preferred | None]:
+) -> tuple[list[SceneLayer], PreferenceCounts | None]:
     """The layers with what earlier decisions say of their regions."""
     if feedback is None:
         return layers, None

@@ -45,7 +45,7 @@ class Field:
         return regions(strips, level, min_pixels=self.smallest, measure=self.calibration.pixel.score_at)
 
     def candidates(self) -> tuple[list[Anomaly], bool]:
-        """(candidate regions, whether they were too many and the level was raised)."""
+        """The candidate regions, and whether they were too many and the level was raised."""
         level, raised = heatmap.value(self.calibration, self.calibration.candidate), False
         while True:
             try:

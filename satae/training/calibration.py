@@ -44,7 +44,7 @@ def calibration_of(sets: Sequence[TileSet], chosen: Split, model: Model) -> Cali
 
 
 def pooled_calibration(sets: Sequence[TileSet], folds: Sequence[tuple[Split, Model]]) -> Calibration:
-    """The same over several folds, each of blocks that its own model has not seen, taken for scores of one model."""
+    """`calibration_of` over several folds, of blocks that its model has not seen, taken for scores of one model."""
     return tails(sample(sets, folds))
 
 

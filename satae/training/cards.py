@@ -12,8 +12,8 @@ from satae import models
 from satae.config import Recipe
 from satae.inference.card import Band, Card, Normalization, Parity, TrainingScene, now
 from satae.tiles.store import TileSet
+from satae.training.domain import training_domain
 from satae.training.export import Lattice
-from satae.training.learned import training_domain
 from satae.training.loop import Trained
 
 

@@ -75,7 +75,7 @@ def unreachable(e: Evidence) -> Finding | None:
     )
 
 
-def diverged(e: Evidence) -> Finding | None:
+def learning_rate_too_high(e: Evidence) -> Finding | None:
     """Steps so large that losses rise, or jump from epoch to epoch: on training and held-out tiles alike, since
     the first rise while a penalty warms up and the second where there is overfitting."""
     remedy = f"lower train.learning_rate, {e.recipe.train.learning_rate:g} now"
@@ -115,7 +115,7 @@ def only_the_mean(e: Evidence) -> Finding | None:
     if "surprise" in e.recipe.objective.terms or not e.mse > 0.9 * e.variance:
         return None
     remedy = f"raise train.epochs or train.learning_rate, or {e.settings['larger']}"
-    if diverged(e) or dead_units(e):
+    if learning_rate_too_high(e) or dead_units(e):
         remedy = f"lower train.learning_rate, {e.recipe.train.learning_rate:g} now"
     return Finding(
         "reconstructs little more than the mean",
@@ -124,7 +124,7 @@ def only_the_mean(e: Evidence) -> Finding | None:
     )
 
 
-def collapsed(e: Evidence) -> Finding | None:
+def posterior_collapse(e: Evidence) -> Finding | None:
     """A variational code that says nothing: numbers with under 0.01 nats (Burda et al. 2016)."""
     if not e.kl:
         return None
@@ -139,7 +139,7 @@ def collapsed(e: Evidence) -> Finding | None:
     )
 
 
-def one_sided(e: Evidence) -> Finding | None:
+def discriminator_balance(e: Evidence) -> Finding | None:
     """A discriminator that always knows, or that never does though the code is not as the prior."""
     told = [h.measures["discriminator_accuracy"] for h in e.history if "discriminator_accuracy" in h.measures]
     if not told:
@@ -206,7 +206,7 @@ def dead_units(e: Evidence) -> Finding | None:
 
 
 def small_code(e: Evidence) -> Finding | None:
-    """No better than a PCA of the same code, and nothing else that explains it."""
+    """A model that is no better than a PCA of the same code, and nothing else that explains it."""
     if e.pca_mse is None or e.mse < e.pca_mse:
         return None
     if any(rule(e) for rule in CAUSES):
@@ -231,7 +231,7 @@ def copying(e: Evidence) -> Finding | None:
 
 
 def overfitting(e: Evidence) -> Finding | None:
-    """Better on the tiles that were learned from."""
+    """A model that does much better on the tiles that it learned from."""
     if not e.val_loss > 2 * e.train_loss > 0:
         return None
     return Finding(
@@ -243,7 +243,7 @@ def overfitting(e: Evidence) -> Finding | None:
 
 
 def noise_too_high(e: Evidence) -> Finding | None:
-    """What was corrupted cannot be restored."""
+    """A corruption that the model cannot undo."""
     if e.denoised is None or e.denoised.mse < 0.5 * e.variance:
         return None
     return Finding(
@@ -264,14 +264,14 @@ def noise_too_mild(e: Evidence) -> Finding | None:
     )
 
 
-def unfinished(e: Evidence) -> Finding | None:
+def learning_rate_too_low(e: Evidence) -> Finding | None:
     """Losses that still fall when the epochs are over, or that hardly began to fall."""
     losses, epochs = [h.val_loss for h in e.history], e.recipe.train.epochs
     train = [h.train_loss for h in e.history]
     before = max(0, epochs - 1 - max(2, epochs // 5))
     falls = sum(b < a for a, b in itertools.pairwise(train))
     slow = e.mse > 0.5 * e.variance and falls >= 0.8 * (epochs - 1) and train[-1] > 0.5 * train[0]
-    if diverged(e) or unreachable(e):
+    if learning_rate_too_high(e) or unreachable(e):
         return None
     if e.best == epochs >= 2 and losses[-1] < 0.8 * losses[before]:
         text = f"held-out loss went from {losses[before]:.3g} in epoch {before + 1} to {losses[-1]:.3g}"
@@ -287,12 +287,12 @@ def unfinished(e: Evidence) -> Finding | None:
 
 
 CAUSES: tuple[Rule, ...] = (
-    diverged, unreachable, only_the_mean, collapsed, dead_units, overfitting, noise_too_high
+    learning_rate_too_high, unreachable, only_the_mean, posterior_collapse, dead_units, overfitting, noise_too_high
 )  # fmt: skip
 TILES: tuple[Rule, ...] = (few_tiles, invalid_tiles, constant_tiles)
 RULES: tuple[Rule, ...] = (
-    diverged, unreachable, only_the_mean, collapsed, one_sided, gradients, dead_units, small_code, copying,
-    overfitting, noise_too_high, noise_too_mild, unfinished,
+    learning_rate_too_high, unreachable, only_the_mean, posterior_collapse, discriminator_balance, gradients,
+    dead_units, small_code, copying, overfitting, noise_too_high, noise_too_mild, learning_rate_too_low,
 )  # fmt: skip
 
 
@@ -303,7 +303,7 @@ def findings(e: Evidence) -> list[Finding]:
 
 
 def report(e: Evidence, found: Sequence[Finding]) -> str:
-    """diagnosis.md."""
+    """The text of diagnosis.md."""
     lines = [
         "# Diagnosis",
         "",
@@ -316,7 +316,7 @@ def report(e: Evidence, found: Sequence[Finding]) -> str:
 
 
 def report_of_divergence(reason: str, rate: float) -> str:
-    """diagnosis.md of a run that ended because its loss was no longer a number."""
+    """The text of diagnosis.md for a run that ended because its loss was no longer a number."""
     found = Finding("learning rate too high", reason, f"train.learning_rate is {rate:g} now")
     return f"# Diagnosis\n\n- **{found.fault}**: {found.evidence}. {found.remedy}.\n"
 

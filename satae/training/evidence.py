@@ -39,8 +39,8 @@ class Tiles:
 
 
 @dataclass(frozen=True)
-class Copied:
-    """Shares of the energy of something that are in the reconstruction: 1 is a copy."""
+class CopyShares:
+    """How much of background, noise and planted squares, as energy, is in the reconstruction: 1 is a copy."""
 
     background: float
     noise: float
@@ -48,7 +48,7 @@ class Copied:
 
 
 @dataclass(frozen=True)
-class Denoised:
+class DenoisingErrors:
     """Mean squared distances to the clean input: of the corrupted input, and of what is made of it."""
 
     damage: float
@@ -89,21 +89,21 @@ class Evidence:
     mean_loss: float = math.nan
     pca_mse: float | None = None
     code: tuple[int, int] = (0, 0)  # its numbers, and those of the input that they stand for
-    copied: Copied | None = None
-    denoised: Denoised | None = None
+    copied: CopyShares | None = None
+    denoised: DenoisingErrors | None = None
     reach: Reach | None = None
     dead: dict[str, float] = field(default_factory=dict)
     kl: list[float] | None = None
     spread: tuple[float, float] | None = None
 
     def json(self) -> str:
-        """All of it but the history and the recipe, which have files of their own; NaN as null."""
+        """The evidence as JSON, but for the history and the recipe, which have files of their own; NaN as null."""
         values = asdict(self) | {"recipe": None, "history": None}
         told = {key: None if value != value else value for key, value in values.items()}
         return json.dumps({k: v for k, v in told.items() if k not in ("recipe", "history")}, indent=1) + "\n"
 
 
-class Seen(NamedTuple):
+class HeldOutBatch(NamedTuple):
     """A batch of held-out tiles, x (N, K, H, W), `valid` and `chosen` (N, 1, H, W), and what the model makes of it."""
 
     x: Tensor
@@ -185,7 +185,9 @@ def _deviation(sample: Sample) -> Tensor:
     return (total / count.clamp(min=1)).sqrt()[None, :, None, None]
 
 
-def _errors(model: nn.Module, seen: Sequence[Seen], mean: Tensor, rival: Patches | None) -> dict[str, Any]:
+def _errors(
+    model: nn.Module, seen: Sequence[HeldOutBatch], mean: Tensor, rival: Patches | None
+) -> dict[str, Any]:
     """Squared errors of the model, the mean and the PCA: over the patches that the PCA sees whole, else over all
     chosen pixels."""
     totals, count, numbers = torch.zeros(3, dtype=torch.float64), 0.0, 0
@@ -225,7 +227,7 @@ def _mean_loss(recipe: Recipe, learned: Sample, held_out: Sample) -> float:
     return _loss(recipe, None, ((x, chosen, Output(mean.expand_as(x))) for x, _, chosen in held_out()))
 
 
-def _copied(model: nn.Module, seen: Sequence[Seen], spread: Tensor, unexplained: float) -> Copied:
+def _copied(model: nn.Module, seen: Sequence[HeldOutBatch], spread: Tensor, unexplained: float) -> CopyShares:
     """How much of added noise, and of planted squares, comes out again."""
     rng = torch.Generator().manual_seed(0)
     lost = {"noise": 0.0, "planted": 0.0}
@@ -241,7 +243,7 @@ def _copied(model: nn.Module, seen: Sequence[Seen], spread: Tensor, unexplained:
             where = chosen * (extra != 0).any(dim=1, keepdim=True)
             lost[name] += float(((extra - passed) ** 2 * where).sum())
             given[name] += float((extra**2 * where).sum())
-    return Copied(1 - unexplained, *(1 - lost[name] / given[name] for name in ("noise", "planted")))
+    return CopyShares(1 - unexplained, *(1 - lost[name] / given[name] for name in ("noise", "planted")))
 
 
 def _squares(x: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
@@ -257,7 +259,7 @@ def _squares(x: Tensor, spread: Tensor, rng: torch.Generator) -> Tensor:
     return torch.kron(signs, spots)[..., :height, :width].to(x) * spread
 
 
-def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | None:
+def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> DenoisingErrors | None:
     if recipe.corrupt == CorruptSettings():
         return None
     damage = error = count = 0.0
@@ -266,10 +268,10 @@ def _denoised(model: nn.Module, recipe: Recipe, held_out: Sample) -> Denoised | 
         damage += float(((noisy - x) ** 2 * chosen).sum())
         error += float(((model(noisy, valid).reconstruction.float() - x) ** 2 * chosen).sum())
         count += float(chosen.sum()) * x.shape[1]
-    return Denoised(damage / max(count, 1.0), error / max(count, 1.0))
+    return DenoisingErrors(damage / max(count, 1.0), error / max(count, 1.0))
 
 
-def _reach(model: nn.Module, seen: Sequence[Seen]) -> Reach:
+def _reach(model: nn.Module, seen: Sequence[HeldOutBatch]) -> Reach:
     """Least and largest output over inputs as they are and multiplied by PROBES."""
     outputs = [s.reconstruction for s in seen]
     # far beyond what training holds: a bounded output is found by pushing against it
@@ -286,7 +288,7 @@ def _reach(model: nn.Module, seen: Sequence[Seen]) -> Reach:
     return Reach(low, high, beyond / max(count, 1.0), pressed / max(count, 1.0))
 
 
-def _rebuilt(model: nn.Module, held_out: Sample) -> tuple[list[Seen], dict[str, float]]:
+def _rebuilt(model: nn.Module, held_out: Sample) -> tuple[list[HeldOutBatch], dict[str, float]]:
     """What the model makes of the sample, and the share of channels of each activation that are the same at every
     pixel of every tile."""
     ends: dict[str, tuple[Tensor, Tensor]] = {}
@@ -305,7 +307,7 @@ def _rebuilt(model: nn.Module, held_out: Sample) -> tuple[list[Seen], dict[str, 
         return hook
 
     hooks = [m.register_forward_hook(watch(name)) for name, m in model.named_modules() if _activates(m)]
-    seen = [Seen(x, valid, chosen, model(x, valid)) for x, valid, chosen in held_out()]
+    seen = [HeldOutBatch(x, valid, chosen, model(x, valid)) for x, valid, chosen in held_out()]
     for hook in hooks:
         hook.remove()
     moved = {key: high - low for key, (low, high) in ends.items()}
@@ -319,7 +321,7 @@ def _activates(module: nn.Module) -> bool:
     return type(module).__module__ == nn.ReLU.__module__ and not list(module.children())
 
 
-def _codes(recipe: Recipe, seen: Sequence[Seen]) -> dict[str, Any]:
+def _codes(recipe: Recipe, seen: Sequence[HeldOutBatch]) -> dict[str, Any]:
     """Nats in each number of a variational code; mean and deviation of an adversarial one."""
     terms = recipe.objective.terms
     if "kl" not in terms and "adversarial" not in terms:

@@ -31,7 +31,7 @@ PARITY = 1e-4  # of the score's range
 
 @dataclass(frozen=True)
 class Lattice:
-    """The fields of those names of a model card, in pixels."""
+    """Where inferences lie, in pixels: the fields of a model card of these names."""
 
     stride: int
     halo: int
@@ -45,7 +45,7 @@ class Lattice:
 
 
 def lattice_of(detector: Detector, bands: int) -> Lattice:
-    """The halo is the reach of the whole graph, as a multiple of the stride.
+    """The lattice of a detector, whose halo is the reach of its whole graph in whole strides.
 
     That of a model that sees one frame at a time is what its frames overlap by, and the stride how far they
     are apart. Raises ModelError as `graph.reach`.

@@ -36,7 +36,7 @@ from satae.training.corrupt import corrupt
 from satae.training.feed import Batch, Feed, noise, pixel_sample
 from satae.training.pixels import Pixels
 from satae.training.schedule import learning_rate, optimizer_of, set_rate
-from satae.training.step import Captured, Forward, Step
+from satae.training.step import CapturedStep, Forward, Step
 
 Indices = npt.NDArray[np.int64]
 
@@ -151,7 +151,7 @@ def fit_normalizer(sets: Sequence[TileSet], chosen: Split, recipe: Recipe) -> No
 
 
 def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -> Plan:
-    """Which tiles are learned from, unless they are `chosen`, how they are normalised, and what is to learn from them.
+    """Settle which tiles are learned from, unless they are `chosen`, how they are normalised, and what model learns.
 
     Raises ConfigError where the recipe asks for what there is not, TilesError where nothing can be held out,
     TrainError where no band varies.
@@ -254,12 +254,12 @@ def descend(
     # weights and their gradients stay in float32; `half` is the type in which layers compute
     half, loss_of = precision_of(cfg.precision, device), task.loss_of
     # on CUDA a step of batches of one shape is captured once and replayed: some hundred launches become one
-    captured = task.alike and Captured.possible(loss_of, half, device)
+    captured = task.alike and CapturedStep.possible(loss_of, half, device)
     optimizer = optimizer_of(model.parameters(), cfg, device if captured else None)
     # fp16 loses small gradients to 0: the loss is scaled up, and gradients are scaled back before they are clipped
     scaler = torch.amp.GradScaler(device.type, enabled=half is torch.float16)
     by_hand = Step(model, task.forward_pass, loss_of, optimizer, scaler, half, cfg.clip)
-    take = Captured(by_hand) if captured else by_hand
+    take = CapturedStep(by_hand) if captured else by_hand
     # all that an interrupted run needs to go on bit for bit, beside the seed
     memory = Memory(model, optimizer, scaler, loss_of.rivals)
     state = State() if run is None else checkpoint.restore_run(run, identity, memory)

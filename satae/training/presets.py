@@ -32,7 +32,7 @@ COARSE = 15.0  # metres a pixel from which areas are looked for, unless the reci
 
 
 def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str, Any]:
-    """What is best by default for scenes of so many bands and such pixels; `sized`: the recipe names a target."""
+    """The default recipe for scenes of so many bands and such a pixel size; `sized`: the recipe names a target."""
     if bands >= MANY:
         return HYPERSPECTRAL
     return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS

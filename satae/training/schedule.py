@@ -37,7 +37,7 @@ def optimizer_of(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Let the next steps have this learning rate."""
+    """Set the learning rate of the next steps."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], torch.Tensor):
             group["lr"].fill_(rate)

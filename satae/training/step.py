@@ -63,7 +63,7 @@ class Step:
         return loss.detach(), norm
 
 
-class Captured:
+class CapturedStep:
     """A step on CUDA whose batches all have one shape: by hand at first, then as a graph.
 
     The loss must not change with the progress of the training once that is past `loss_of.warm`, from where on
@@ -77,7 +77,7 @@ class Captured:
 
     @property
     def slopes(self) -> dict[str, float]:
-        """As that of `Step`."""
+        """Those of the step that was looked at last; see `Step`."""
         return self.step.slopes
 
     @staticmethod

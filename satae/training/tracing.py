@@ -130,14 +130,14 @@ class Trace(TorchFunctionMode):
         return out
 
     def bind(self, tensor: Tensor, value: Name) -> None:
-        """From here on that tensor is that value."""
+        """Let a tensor stand for a value of the graph from here on."""
         # "" is a fill, which becomes a value only where it is needed as one
         if value:
             self._names[id(tensor)] = value
         self._kept.append(tensor)
 
     def fill(self, tensor: Tensor, like: Tensor, number: float) -> Name:
-        """That tensor is like another in shape and one number everywhere; "": it is no value until it must be."""
+        """Note that a tensor is one number everywhere in the shape of another; "": it is no value until it must be."""
         self._fills[id(tensor)] = (number, like)
         return ""
 
@@ -206,7 +206,7 @@ class Trace(TorchFunctionMode):
         return self.constant(numbers, np.int64)
 
     def sizes(self, numbers: Sequence[int]) -> Name:
-        """The same, of which some may be of type `Size`."""
+        """A value of int64 numbers, of which some may be of type `Size`."""
         # constant where nothing of it depends on N, H or W: ONNX Runtime plans such shapes ahead
         if not any(isinstance(n, Size) for n in numbers):
             return self.ints([int(n) for n in numbers])

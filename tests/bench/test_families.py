@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from satae import config
 from satae.bench import cifar, cifar_report, families
-from satae.bench.families import Family, Fitted, Linear
+from satae.bench.families import Family, FittedFamily, Linear
 from satae.bench.images import Images, unit_contrast
 from satae.bench.quality import quality
 from satae.cli import app
@@ -49,9 +49,9 @@ class Half(nn.Module):
         return Output(x / 2, x[:, :2, :1, :1])
 
 
-def fake(recipe: config.Recipe, pixels: np.ndarray) -> Fitted:
+def fake(recipe: config.Recipe, pixels: np.ndarray) -> FittedFamily:
     train = np.arange(len(pixels))
-    return Fitted(Family("half", recipe), Half(), Images(pixels, recipe, CPU), CPU, train, 2, 1, 0.0)
+    return FittedFamily(Family("half", recipe), Half(), Images(pixels, recipe, CPU), CPU, train, 2, 1, 0.0)
 
 
 def test_the_pca_beside_is_exact_and_in_units_of_the_image() -> None:
@@ -299,7 +299,7 @@ def test_the_ratio_is_left_out_where_pca_keeps_all_of_an_image() -> None:
         quality(*np.full((2, 1, 3, 16, 16), [[[[[0.5]]]], [[[[0.5 + off]]]]], np.float32))
         for off in (0.1, 0.0)
     )
-    row = families.Rebuilt("conv", 0, 3072, one, none, 1, 1, 1.0)
+    row = families.ReconstructionResult("conv", 0, 3072, one, none, 1, 1, 1.0)
     assert "none" in cifar_report.lines([row])[1].split()
     half = dataclasses.replace(row, pca=one)
     assert "1.000" in cifar_report.lines([half])[1].split()

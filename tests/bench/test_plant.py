@@ -10,7 +10,7 @@ from scenes import make_tiles
 
 from satae import config
 from satae.bench.contest import Contest
-from satae.bench.plant import Cell, Ground, Planted, Target, as_stored, outline
+from satae.bench.plant import Cell, Ground, PlantedSource, Target, as_stored, outline
 from satae.bench.planted import Planting, held_out_blocks, run
 from satae.errors import ConfigError, SceneError
 from satae.grid import Window
@@ -51,7 +51,7 @@ def test_only_the_pixels_of_a_target_change():
     target = Target(CELLS[0], window, shape, np.full((3, 3, 3), 70_000.0), 0.5)
     whole = source.grid.window
     before, valid = source.read(whole)
-    with Planted(source, [target]).open() as reader:
+    with PlantedSource(source, [target]).open() as reader:
         after, still = reader.read(whole)
         part, _ = reader.read(Window(11, 18, 4, 4))
     changed = (before != after).any(axis=0)
@@ -191,8 +191,8 @@ def test_a_target_changes_no_score_beyond_the_halo():
         yield out
 
     (targets, *_) = rounds(source, CELLS * 2, apart=Blur.card.halo)
-    with scanned(Planted(source, targets)) as every:
+    with scanned(PlantedSource(source, targets)) as every:
         for target in targets:
-            with scanned(Planted(source, [target])) as alone:
+            with scanned(PlantedSource(source, [target])) as alone:
                 here = target.window.slices(source.grid.window)
                 assert (every[here] == alone[here]).all()

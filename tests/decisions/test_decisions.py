@@ -117,7 +117,7 @@ def test_the_first_source_has_its_way_and_the_second_what_is_left(tmp_path: Path
     assert [c.rows for c in carried] == [1, 1]
 
 
-Over = tuple[list[SceneLayer], decisions.Carried | None]
+Over = tuple[list[SceneLayer], decisions.CarriedDecisions | None]
 
 
 def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> Over:

@@ -19,7 +19,7 @@ from scenes import UTM, make_tiles
 from scipy import ndimage
 
 from satae import config
-from satae.decisions.feedback import MARGIN, Heeded, apply_feedback
+from satae.decisions.feedback import MARGIN, FeedbackCounts, apply_feedback
 from satae.errors import ConfigError, TilesError
 from satae.grid import Grid
 from satae.inference import runtime
@@ -74,7 +74,7 @@ def test_accepted_pixels_and_a_margin_count_no_more_and_nothing_changes_on_disk(
     assert np.array_equal(whole(marked), whole(complete) & ~gone) and gone.sum() == (12 + 6) * (8 + 6)
     assert {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in complete.path.iterdir()} == before
     assert np.array_equal(whole(store.load(complete.path)), whole(complete))
-    assert told == Heeded(1, 1, 0, len(touched(complete, REJECTED)))
+    assert told == FeedbackCounts(1, 1, 0, len(touched(complete, REJECTED)))
     assert marked.images is complete.images
 
 
@@ -157,7 +157,7 @@ def test_decisions_on_other_scenes_are_counted_and_change_nothing(complete: Tile
     (same,), told = apply_feedback([complete], both(tmp_path, scene="elsewhere"))
     assert same is complete and told.elsewhere == 2 and told.accepted == told.rejected == 0
     assert "2 decisions lie in other scenes" in told.lines[0]
-    assert apply_feedback([complete], None) == ([complete], Heeded()) and Heeded().lines == []
+    assert apply_feedback([complete], None) == ([complete], FeedbackCounts()) and FeedbackCounts().lines == []
 
 
 def test_a_scene_without_a_crs_cannot_be_compared(tmp_path: Path) -> None:

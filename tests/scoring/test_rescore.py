@@ -18,7 +18,7 @@ from scenes import UTM
 from scored import layer, pixels, run
 
 from satae.decisions import decisions
-from satae.decisions.preference import STRENGTH, Preferred
+from satae.decisions.preference import STRENGTH, PreferenceCounts
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.inference import runtime
@@ -114,7 +114,7 @@ def test_what_changed_rank_is_told_and_counted(
     result = again(scored, scene_path, model, feedback=feedback)
     after = layer(result).set_index("anomaly_id")["rank"]
     changed = int((after != before[after.index]).sum())
-    assert result.preferred == Preferred(2, 2, 0, changed) and changed > 0
+    assert result.preferred == PreferenceCounts(2, 2, 0, changed) and changed > 0
     said = f"feedback of 2 accepted and 2 rejected: {changed} of {len(after)} anomalies changed rank, none is left out"
     assert said in summary.lines(result, "")
     assert summary.content(result, "")["feedback"] == {

@@ -14,7 +14,7 @@ from affine import Affine
 
 from satae.grid import Grid, Window
 from satae.inference import scan
-from satae.scoring.kept import Kept
+from satae.scoring.cache import PixelCache
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class Memory:
         return image, valid
 
 
-def passed(source: Any, model: Any, folder: Path, floor: float = 0.0, shown: int = 3) -> Kept:
+def passed(source: Any, model: Any, folder: Path, floor: float = 0.0, shown: int = 3) -> PixelCache:
     """What is kept of a source after a scan; the floor is in raw scores."""
-    kept = Kept(source, folder, floor, shown)
+    kept = PixelCache(source, folder, floor, shown)
     for seen in scan.look(source, model, 1):
         kept.add(seen, seen.scores)
     return kept

@@ -197,12 +197,12 @@ def test_every_rule_is_tested_here():
     text = Path(__file__).read_text()
     named = {
         "few_tiles": "too few tiles", "invalid_tiles": "mostly invalid tiles", "constant_tiles": "constant tiles",
-        "diverged": "learning rate too high", "unreachable": "the output cannot reach the data",
-        "only_the_mean": "reconstructs little more than the mean", "collapsed": "posterior collapse",
-        "one_sided": "the discriminator won", "gradients": "vanishing gradients", "dead_units": "dead units",
-        "small_code": "bottleneck too small", "copying": "copies its input", "overfitting": "overfitting",
-        "noise_too_high": "corruption too strong", "noise_too_mild": "corruption too mild",
-        "unfinished": "still falling at the end",
+        "learning_rate_too_high": "learning rate too high", "unreachable": "the output cannot reach the data",
+        "only_the_mean": "reconstructs little more than the mean", "posterior_collapse": "posterior collapse",
+        "discriminator_balance": "the discriminator won", "gradients": "vanishing gradients",
+        "dead_units": "dead units", "small_code": "bottleneck too small", "copying": "copies its input",
+        "overfitting": "overfitting", "noise_too_high": "corruption too strong",
+        "noise_too_mild": "corruption too mild", "learning_rate_too_low": "still falling at the end",
     }  # fmt: skip
     assert set(named) == {rule.__name__ for rule in (*diagnosis.TILES, *diagnosis.RULES)}
     assert all(text.count(fault) >= 2 for fault in named.values())

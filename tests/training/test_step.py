@@ -12,7 +12,7 @@ from satae.bench.families import Family, families, fit, rebuild, unit
 from satae.config import ObjectiveSettings, TrainSettings
 from satae.objectives import Objective
 from satae.training.schedule import optimizer_of, set_rate
-from satae.training.step import Captured, Step, slopes
+from satae.training.step import CapturedStep, Step, slopes
 
 CPU = torch.device("cpu")
 cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device")
@@ -103,7 +103,7 @@ def test_only_steps_that_wait_for_nothing_are_captured(
     terms: dict, trim: float, half: torch.dtype | None, device: str, possible: bool
 ):
     loss_of = Objective(ObjectiveSettings(terms=terms, trim=trim), 4)
-    assert Captured.possible(loss_of, half, torch.device(device)) is possible
+    assert CapturedStep.possible(loss_of, half, torch.device(device)) is possible
 
 
 def small(name: str, *changes: str) -> Family:
@@ -119,7 +119,7 @@ def test_captured_steps_learn_what_steps_by_hand_learn(monkeypatch, name: str):
     family, device = small(name, "train.precision=fp32"), torch.device("cuda")
     torch.backends.cudnn.deterministic = True
     one = fit(pixels, family, device)
-    monkeypatch.setattr(Captured, "possible", staticmethod(lambda *_: False))
+    monkeypatch.setattr(CapturedStep, "possible", staticmethod(lambda *_: False))
     other = fit(pixels, family, device)
     ours, theirs = (rebuild(found, pixels) for found in (one, other))
     apart, error = np.mean((ours - theirs) ** 2), np.mean((theirs - unit(pixels)) ** 2)

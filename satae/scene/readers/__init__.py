@@ -39,7 +39,7 @@ OTHERS = (
 
 
 class FileReader(Protocol):
-    """What a file of this folder offers; see above."""
+    """The three functions of each file of this folder; see above."""
 
     def matches(self, path: Path, head: bytes) -> bool: ...
     def describe(self, path: Path) -> Source: ...

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Grid, Window
-from satae.inference.scan import Seen
+from satae.inference.scan import InferredWindow
 from satae.scene.scene import OfScene, Scene
 
 GAP = 32  # pixels that are written along with those before and behind them, rather than left out
@@ -65,7 +65,7 @@ class Scratch:
         return (row * self.grid.width + col) * self.dtype.itemsize
 
 
-class Kept(OfScene):
+class PixelCache(OfScene):
     """The pixels of one scene as a scan saw them: a `Source`, as the scene is, that decodes nothing.
 
     Of every valid pixel its DN are kept, its raw score, and what was expected of the first `shown` bands; of those
@@ -86,7 +86,7 @@ class Kept(OfScene):
         self._pixels = Scratch(folder / "pixels", scene.grid, np.dtype(of_pixel))
         self._errors = Scratch(folder / "errors", scene.grid, np.dtype(of_error))
 
-    def add(self, seen: Seen, heat: Map) -> None:
+    def add(self, seen: InferredWindow, heat: Map) -> None:
         """Take in a window of the scan with its heatmap (row, col)."""
         records = np.zeros(seen.valid.shape, self._pixels.dtype)
         records["image"] = np.moveaxis(seen.image, 0, -1)
@@ -127,6 +127,6 @@ class Kept(OfScene):
             scratch.path.unlink(missing_ok=True)
 
     @contextmanager
-    def open(self) -> Iterator[Kept]:
+    def open(self) -> Iterator[PixelCache]:
         """Itself: any number of threads may read."""
         yield self

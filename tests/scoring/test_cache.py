@@ -18,7 +18,7 @@ from satae.inference import runtime
 from satae.inference.scan import look
 from satae.scene.scene import Scene, SceneReader
 from satae.scoring import domain
-from satae.scoring.kept import Kept
+from satae.scoring.cache import PixelCache
 from satae.scoring.record import How, score_scene
 from satae.scoring.rule import Top
 
@@ -26,7 +26,7 @@ WINDOWS = [Window(-10, -20, 40, 50), Window(240, 300, 30, 40), Window(5, 6, 7, 8
 CORE = 32  # pixels a side of what one inference yields in these tests
 
 
-def kept_of(scene: Scene, model: runtime.Model, tmp_path: Path) -> Kept:
+def kept_of(scene: Scene, model: runtime.Model, tmp_path: Path) -> PixelCache:
     return passed(scene, model, tmp_path, floor=3.0)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scenes import make_tiles
 
-from satae.training.learned import training_domain
+from satae.training.domain import training_domain
 
 
 def test_what_was_learned_are_the_quantiles_of_the_training_pixels() -> None:
