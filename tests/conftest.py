@@ -124,10 +124,12 @@ def model(model_path: Path) -> runtime.Model:
 
 
 @pytest.fixture
-def trained(tmp_path: Path) -> Callable[..., loop.Trained]:
+def trained(tmp_path: Path) -> Callable[..., loop.TrainedModel]:
     """Train on the toy in the run folder `run` (made below tmp_path)."""
 
-    def make(*changes: str, tiles: store.TileSet | None = None, run: str = "run", **how: Any) -> loop.Trained:
+    def make(
+        *changes: str, tiles: store.TileSet | None = None, run: str = "run", **how: Any
+    ) -> loop.TrainedModel:
         folder = tmp_path / run
         folder.mkdir(exist_ok=True)
         sets = [make_tiles(toy()) if tiles is None else tiles]

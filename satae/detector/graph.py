@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from satae.detector.fusion import Mapping
 from satae.errors import ModelError
-from satae.heads import Fitted, Linear, View
+from satae.heads import FittedHead, Linear, View
 from satae.models import Sample, Traits
 from satae.nn.normalize import Normalizer
 from satae.nn.surroundings import total
@@ -31,8 +31,10 @@ def fill(x: Tensor, valid: Tensor) -> Tensor:
 
     The edge of nodata is then no edge to the network. What invalid pixels held, NaN included, is not used.
     """
+    # by `where`, so that a NaN at an invalid pixel does not spread
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     sums, count = total(known, FILL), total(valid, FILL)
+    # 0 where the box holds no valid pixel: a sum of 0 over a half
     return torch.where(valid > 0.5, x, sums / count.clamp(min=0.5))
 
 
@@ -45,12 +47,14 @@ class Input(nn.Module):
 
     def __init__(self, normalizer: Normalizer) -> None:
         super().__init__()
+        # buffers of shape (1, B, 1, 1): they are numbers of the ONNX file
         span = normalizer.ceiling - normalizer.floor
         for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.centre)):
             self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
         self.gain, self.offset = normalizer.stretch
         self.logarithmic = normalizer.logarithmic
         self.affine = Linear(normalizer.affine)
+        # back from x to v: the pseudo-inverse, for whitening may keep fewer components than there are bands
         self.inverse = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
 
     def scale(self, image: Tensor) -> Tensor:
@@ -71,6 +75,7 @@ class Input(nn.Module):
 
     def reconstruction(self, image: Tensor, residual: Tensor) -> Tensor:
         """The DN that are left when a residual in the space of x is taken from an image."""
+        # the residual is taken from v of the image itself, so what the components do not hold stays as it was
         v = self.stretch(self.scale(image)) - self.inverse(residual)
         u = ((torch.exp(v) if self.logarithmic else v) - self.offset) / self.gain
         return u * self.range + self.floor
@@ -78,9 +83,11 @@ class Input(nn.Module):
 
 def at_pixels(code: Tensor, stride: int, height: int, width: int) -> Tensor:
     """A code (N, D, H/stride, W/stride), rounded up, with each of its cells at all of the cell's pixels."""
+    # a code a pixel already
     if stride == 1:
         return code
     n, d, rows, cols = code.shape
+    # (N, D, rows, stride, cols, stride): each number repeated over its cell, cut to the image
     cells = code[:, :, :, None, :, None].expand(-1, -1, -1, stride, -1, stride)
     return cells.reshape(n, d, rows * stride, cols * stride)[..., :height, :width]
 
@@ -111,6 +118,7 @@ class Detector(nn.Module):
 
     def view(self, x: Tensor, valid: Tensor) -> View:
         """What the heads look at."""
+        # heads see no stride: the code is brought to every pixel here, once
         out = self.model(x, valid)
         code = out.code
         if code is not None:
@@ -118,11 +126,15 @@ class Detector(nn.Module):
         return View(x, valid, out.reconstruction, code, out.surprise)
 
     def forward(self, image: Tensor, valid: Tensor) -> Scores:
+        # x (N, K, H, W) with invalid pixels filled; what the model makes of it
         view = self.view(self.input(image, valid), valid)
         contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
+        # (N, 1, H, W), from one error a head (N, heads, H, W)
         scores = self.mapping(contributions.sum(dim=2), valid)
+        # each head in units of its median, so that the bands of one do not drown those of another
         band_error = (contributions / self.mapping.median[:, None, None, None]).sum(dim=1)
         rebuilt = self.input.reconstruction(image, view.x - view.reconstruction)
+        # 0 where invalid, in all outputs alike; `where`, for there may be anything
         good = valid > 0.5
         anomaly_map, band_error, rebuilt = (
             torch.where(good, z, torch.zeros_like(z)) for z in (scores, band_error, rebuilt)
@@ -132,7 +144,7 @@ class Detector(nn.Module):
     @property
     def passes(self) -> int:
         """How often `settle` goes through the sample."""
-        return sum(isinstance(head, Fitted) for head in self.heads) + (not self.mapping.plain)
+        return sum(isinstance(head, FittedHead) for head in self.heads) + (not self.mapping.plain)
 
     @torch.no_grad()
     def settle(self, sample: Sample, looked: Callable[[], None] = lambda: None) -> None:
@@ -143,7 +155,7 @@ class Detector(nn.Module):
         """
         self.eval()
         views = _Kept(sample, self.view, KEPT_BYTES if self.passes > 1 else 0, looked)
-        for head in (head for head in self.heads if isinstance(head, Fitted)):
+        for head in (head for head in self.heads if isinstance(head, FittedHead)):
             head.fit(views)
         if self.mapping.plain:
             return
@@ -203,6 +215,7 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
     detector.eval()
     radius = max(32, 2 * stride)
     while True:
+        # a multiple of the stride, so that all positions of a pixel within a cell are gone through
         middle = -(-radius // stride) * stride
         felt = max(_spread(detector, bands, middle, middle + i) for i in range(stride))
         if felt < radius:
@@ -211,6 +224,7 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
             raise ModelError(
                 f"the receptive field reaches further than {LARGEST_REACH} pixels: no halo would do"
             )
+        # the NaN came to the edge: it may reach further than was looked
         radius *= 2
 
 
@@ -221,6 +235,7 @@ def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
     image = detector.input.floor.expand(1, bands, side, side).clone()
     image[..., place, place] = torch.nan
     every = torch.ones(1, 1, side, side)
+    # with gaps too: what stands in where nothing is valid reads from further away
     rows, cols = every.clone(), every.clone()
     rows[:, :, 1 - place % 2 :: 2] = 0
     cols[..., 1 - place % 2 :: 2] = 0

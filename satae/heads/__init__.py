@@ -54,7 +54,7 @@ Views = Callable[[], Iterator[tuple[View, Tensor]]]
 
 
 @runtime_checkable
-class Fitted(Protocol):
+class FittedHead(Protocol):
     """A head that is fitted to the training sample after the autoencoder."""
 
     def fit(self, views: Views) -> None:

@@ -73,9 +73,11 @@ def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tenso
 
     `known` (N, K, H, W) is 0 where `valid` (N, 1, H, W) is; `otherwise` stands where there is no valid one.
     """
+    # a ring is a box without the box inside
     sums, count = total(known, outer), total(valid, outer)
     if inner:
         sums, count = sums - total(known, inner), count - total(valid, inner)
+    # half-way between no valid pixel and one, whatever rounding does to the count
     return torch.where(count > 0.5, sums / count.clamp(min=1), otherwise)
 
 
@@ -85,6 +87,7 @@ def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
         return z
     radius = math.ceil(3 * sigma)
     steps = torch.arange(-radius, radius + 1, dtype=z.dtype)
+    # separable: down, then right, with 2 r + 1 products each in place of (2 r + 1)^2
     kernel = torch.exp(-(steps**2) / (2 * sigma**2))
     kernel = (kernel / kernel.sum()).to(z.device)
 
@@ -96,6 +99,7 @@ def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
         return F.conv2d(rows, right, padding=(0, radius), groups=channels)
 
     known = torch.where(valid > 0.5, z, torch.zeros_like(z))
+    # normalised convolution (Knutsson and Westin 1993): invalid pixels have no weight, at edges too
     return smooth(known) / smooth(valid).clamp(min=1e-6)
 
 
@@ -104,6 +108,7 @@ def rings(x: Tensor, valid: Tensor, sides: Sequence[Ring]) -> list[Tensor]:
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     found: dict[Ring, Tensor] = {}
     otherwise = torch.zeros_like(x)
+    # the widest first: where a ring holds no valid pixel, the next wider one stands in, in the end 0
     for inner, outer in sorted(sides, key=lambda ring: -ring[1]):
         otherwise = found[inner, outer] = means(known, valid, outer, inner, otherwise)
     return [found[ring] for ring in sides]
@@ -115,6 +120,7 @@ def spread_nan(out: Tensor, *compared: Tensor) -> Tensor:
     For what is chosen by comparison: a NaN that was looked at and not taken must be seen by `graph.reach` too.
     """
     for z in compared:
+        # 0 times a number is 0, and 0 times NaN is NaN: nothing changes but where a NaN was read
         out = out + 0.0 * z.sum(dim=1, keepdim=True)
     return out
 
@@ -122,6 +128,7 @@ def spread_nan(out: Tensor, *compared: Tensor) -> Tensor:
 def shift(z: Tensor, steps: Sequence[tuple[int, int]], beyond: float = 0.0) -> list[Tensor]:
     """What lies each of the (row, col) steps away from each pixel, `beyond` outside of the image."""
     rows, cols = (max(abs(step[axis]) for step in steps) for axis in (0, 1))
+    # padded once by the longest step, then cut for each
     padded = F.pad(z, (cols, cols, rows, rows), value=beyond)
     return [padded[..., _cut(row, rows), _cut(col, cols)] for row, col in steps]
 
@@ -152,6 +159,7 @@ def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tenso
     # rows are mirrored before columns, in which three rows are cut at once
     rows = torch.cat([above, beside, below], dim=1)
     left, right = rows[..., near], rows[..., far]
+    # of rows that are mirrored by now: a corner may come from across either edge, or both
     nw, w, sw = _filled(left, right).chunk(3, dim=1)
     ne, e, se = _filled(right, left).chunk(3, dim=1)
     n, s = above[..., centre], below[..., centre]

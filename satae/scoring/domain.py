@@ -50,10 +50,12 @@ def check_fit(scene: Scene, model: Model) -> None:
     card, path = model.card, str(scene.path)
     check_bands(card, scene.names, scene.dtype, (scene.scales, scene.offsets), path)
     check_gsd(card, scene.grid.gsd_m, path)
+    # nine small windows: enough to see another unit or offset, which shifts all pixels
     sample = np.concatenate(_pixels(scene, _windows(scene.grid, 64, 1, side=3)))
     if not len(sample):
         return
     floor, ceiling = np.array(card.normalization.floor), np.array(card.normalization.ceiling)
+    # refused where the middle 90 % lie outside of all that the model can tell apart
     low, high = np.quantile(sample, [0.05, 0.95], axis=0)
     for i, band in enumerate(card.bands):
         if low[i] > ceiling[i] or high[i] < floor[i]:
@@ -74,6 +76,7 @@ def verdict_on(kept: PixelCache, model: Model) -> Verdict:
     side = min(model.card.tile, LARGEST)
     windows = _windows(kept.grid, side, model.card.stride)
     pixels = _pixels(kept, windows)
+    # at least half of a window is valid: of less its maximum is not that of a tile
     usable = [i for i, p in enumerate(pixels) if len(p) >= side**2 / 2]
     usable = [usable[i] for i in np.unique(np.linspace(0, len(usable) - 1, WINDOWS).astype(int)) if usable]
     if len(usable) < FEWEST:
@@ -128,6 +131,7 @@ def _most_shifted(found: Floats, model: Model) -> str:
     domain = model.card.domain
     if domain is None:
         return ""
+    # the five quantiles that a card holds: 5, 25, 50, 75 and 95 %
     low, _, middle, _, high = np.array(domain.quantiles).T
     median = np.median(found, axis=0)
     i = int((np.abs(median - middle) / np.maximum(high - low, 1e-12)).argmax())

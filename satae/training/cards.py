@@ -14,13 +14,13 @@ from satae.inference.card import Band, Card, Normalization, Parity, TrainingScen
 from satae.tiles.store import TileSet
 from satae.training.domain import training_domain
 from satae.training.export import Lattice
-from satae.training.loop import Trained
+from satae.training.loop import TrainedModel
 
 
 def card(
     sets: Sequence[TileSet],
     recipe: Recipe,
-    trained: Trained,
+    trained: TrainedModel,
     places: Lattice,
     agreed: Parity,
     device: str,

@@ -36,7 +36,9 @@ def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: in
     share = min(1.0, SAMPLE_BYTES / 8 / bands / max(total, 1))
     parts = []
     for s, t in where:
+        # (n, B), at most a tile at a time
         pixels = sets[s].images[t][:, sets[s].valid[t]].T
+        # drawn by (seed, stream, set, tile): the same pixels whatever other tiles there are
         if share < 1:
             pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
         parts.append(pixels.astype(np.float64))
@@ -48,6 +50,7 @@ def shuffled_batches(
 ) -> list[npt.NDArray[np.int64]]:
     """Batches of `size` (the last may be smaller) of `wanted` samples: all in shuffled order, again and again."""
     turns = -(-wanted // len(where))
+    # each turn is all samples in an order of its own: none comes again before all have come
     order = np.concatenate([np.random.default_rng([*seed, i]).permutation(where) for i in range(turns)])[
         :wanted
     ]
@@ -62,6 +65,7 @@ def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[
     are not taken for noise. 0 where there is no such cell.
     """
     cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in where]
+    # mean |d| of a Gaussian is sqrt(2 / pi) deviations, and d has 1 + 2 / 4 = 1.5 times the variance of the noise
     found = np.concatenate(cells) * math.sqrt(math.pi / 2 / 1.5)
     if not len(found):
         return np.zeros(len(sets[0].record.bands))
@@ -72,7 +76,9 @@ def _differences(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.N
     """Mean absolute second differences (cells, B) of an image (B, row, col) over its cells without invalid pixels."""
     rows, cols = (side // CELL for side in valid.shape)
     known = np.where(valid, image, 0).astype(np.float64)
+    # (B, rows, CELL, cols, CELL)
     cut = known[:, : rows * CELL, : cols * CELL].reshape(-1, rows, CELL, cols, CELL)
+    # cells without a gap alone: at an edge of nodata the difference is no noise
     whole = valid[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).all(axis=(1, 3))
     second = np.abs(cut[..., 1:-1] - (cut[..., :-2] + cut[..., 2:]) / 2).mean(axis=(2, 4))
     return np.asarray(second[:, whole].T, np.float64)
@@ -95,6 +101,7 @@ class Feed:
         crop, around = recipe.augment.crop, 2 * context  # a crop is of a tile, with its context around
         settings = recipe.augment.model_copy(update={"crop": crop + around if crop else 0})
         self.augment = Augmenter(settings, sets[0].record.size + around)
+        # held-out tiles by set: what they hold is hidden while neighbours are learned from
         self._held_out = [chosen.held_out[chosen.held_out[:, 0] == i, 1] for i in range(len(sets))]
 
     def batches(self, where: npt.NDArray[np.int64], epoch: int, at_least: int) -> list[npt.NDArray[np.int64]]:
@@ -106,6 +113,7 @@ class Feed:
         """A batch, augmented."""
         scaled, masks = self._read(where, hide=True)
         varied, masks = self.augment(scaled.numpy(), masks, (self.seed, 3, epoch, step))
+        # augmentation moves pixels of the tile into its context and back: what lies in the rim is seen and not learned
         rim = _rim(masks.shape[-1], self.context)
         masks = np.where(rim, np.minimum(masks, 1), masks)
         return self._placed(torch.from_numpy(varied), masks)
@@ -137,10 +145,12 @@ class Feed:
         for again in range(int(times.max(initial=0))):
             pairs = where[times > again]
             starts = np.array([self.sets[s].index[t] for s, t in pairs]).reshape(-1, 2)
+            # neighbours by cells of PIECE pixels; without context tiles share nothing
             keys = np.column_stack([pairs[:, 0], starts // PIECE]) if self.context else pairs
             kind = np.unique(keys, axis=0, return_inverse=True)[1].ravel()
             ends = np.flatnonzero(np.diff(np.sort(kind))) + 1
             found += np.split(pairs[np.argsort(kind, kind="stable")], ends)
+        # drawn at random, then in order again: memory maps are read from front to back
         order, pixels, most = np.random.default_rng([self.seed, 4]).permutation(len(found)), 0, []
         for i in order:
             most.append(i)
@@ -180,6 +190,7 @@ class Feed:
         store = self.sets[s]
         first, last = store.index[tiles].min(axis=0), store.index[tiles].max(axis=0) + store.record.size
         window = Window(int(first[0]), int(first[1]), *map(int, last - first)).with_margin(self.context)
+        # the scene itself around the tiles, out of the other tiles of the set
         image, valid = store.read(window)
         mask = valid.astype(np.uint8)
         if hide:

@@ -58,7 +58,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A network with its best weights, in evaluation mode on the CPU, and what it was fitted with."""
 
     model: nn.Module
@@ -207,7 +207,7 @@ def fit(
     *,
     device: torch.device,
     report: Report = lambda done, total, epoch: None,
-) -> Trained:
+) -> TrainedModel:
     """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
 
     Raises TilesError where that belongs to other tiles or another recipe, DivergedError where the loss is no
@@ -228,14 +228,14 @@ def fit(
         model.fit(feed.sample)
     # the classics: nothing is left to be learned by gradients, and the loss is only reported
     if not any(p.requires_grad for p in model.parameters()):
-        return Trained(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
+        return TrainedModel(model.cpu().eval(), normalizer, chosen, _closed(model, feed, loss_of, chosen))
     # whole tiles, (N, C, H, W) and their masks
     task = Task(model, feed, chosen.train, chosen.held_out, recipe, loss_of, device)
     if isinstance(model, BlindSpot):
         # what surrounds a pixel does not change, so it is computed once for pixels drawn from the tiles
         task = replace(task, source=Pixels(feed, model, cfg.pixels), forward=model.predict)
     state = descend(task, run, _identity(sets, recipe), report=report)
-    return Trained(model.cpu().eval(), normalizer, chosen, state)
+    return TrainedModel(model.cpu().eval(), normalizer, chosen, state)
 
 
 def descend(

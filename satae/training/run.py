@@ -25,9 +25,9 @@ from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.objectives import Objective
 from satae.publish import check_target, lock, publish, staging, sweep, write_bytes
 from satae.tiles.store import TileSet
-from satae.training import calibration, cards, diagnosis, export, heap, presets, shown
+from satae.training import calibration, cards, diagnosis, documents, export, heap, presets
 from satae.training.calibration import Block
-from satae.training.loop import Plan, Report, Trained, device_of, fit, plan
+from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
@@ -83,7 +83,7 @@ def train(
             blocks = _scored(sets, trained, export.with_card(proto, card), out.name, steps)
             card = card.model_copy(update={"calibration": calibration.tails(blocks)})
             with steps.stage("diagnose"):
-                faults = shown.document(sets, recipe, trained, detector, blocks, run)
+                faults = documents.document(sets, recipe, trained, detector, blocks, run)
         with steps.stage("verify"), staging(out) as folder:
             draft = folder / out.name
             draft.write_bytes(export.with_card(proto, card))
@@ -108,7 +108,7 @@ def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Reci
             f"{run} holds an earlier run; pass --resume to go on with it, --overwrite to start again, or "
             "another --out"
         )
-    if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG, shown.DIAGNOSIS}:
+    if not run.is_dir() or {p.name for p in run.iterdir()} - {CONFIG, documents.DIAGNOSIS}:
         raise OutputError(f"{run} is in the way; pass --overwrite to use it, or another --out")
     return recipe
 
@@ -138,7 +138,7 @@ def _try(sets: Sequence[TileSet], planned: Plan, detector: graph.Detector) -> No
 
 def _some_tiles(sets: Sequence[TileSet], planned: Plan) -> tuple[torch.Tensor, torch.Tensor]:
     """x and `valid` of the corners of two training tiles."""
-    image, valid = shown.tiles(sets, planned.split.train[:2])
+    image, valid = documents.tiles(sets, planned.split.train[:2])
     dn = torch.from_numpy(image[..., :TRIED, :TRIED].astype(np.float32))
     good = torch.from_numpy(valid[:, None, :TRIED, :TRIED].astype(np.float32))
     return graph.Input(planned.normalizer)(dn, good), good
@@ -161,7 +161,7 @@ def _begin(run: Path, recipe: Recipe) -> None:
     """Make the run folder, or clear it of an earlier run."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, "history.jsonl", *shown.FIGURES):
+        for name in (CHECKPOINT, "history.jsonl", *documents.FIGURES):
             (run / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{run} cannot be written: {error.strerror}") from error
@@ -176,7 +176,7 @@ def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
 
 def _fitted(
     sets: Sequence[TileSet], planned: Plan, run: Path, device: torch.device, report: Report, steps: Steps
-) -> Trained:
+) -> TrainedModel:
     """The trained network; of a run that diverged the diagnosis says so."""
     with steps.stage("train", 0, "step", brief=0) as bar:
 
@@ -189,7 +189,7 @@ def _fitted(
             trained = fit(sets, planned, run, device=device, report=tell)
         except DivergedError as error:
             said = diagnosis.report_of_divergence(str(error), planned.recipe.train.learning_rate)
-            write_bytes(run / shown.DIAGNOSIS, said.encode())
+            write_bytes(run / documents.DIAGNOSIS, said.encode())
             raise
         bar.total = bar.done  # where it ended early
     heap.trim()
@@ -203,7 +203,7 @@ def _losses(epoch: Epoch) -> str:
 def _exported(
     sets: Sequence[TileSet],
     recipe: Recipe,
-    trained: Trained,
+    trained: TrainedModel,
     detector: graph.Detector,
     device: str,
     steps: Steps,
@@ -212,20 +212,20 @@ def _exported(
     record = sets[0].record
     with steps.stage("measure the reach"):
         places = export.lattice_of(detector, len(record.bands))
-    feed = shown.feed(sets, recipe, trained, context=places.context)
+    feed = documents.feed(sets, recipe, trained, context=places.context)
     with steps.stage("fit scores and map", detector.passes * len(feed.pieces), "piece") as bar:
         detector.settle(feed.sample, lambda: bar.add(1))
         heap.trim()
     with steps.stage("export to ONNX"):
         proto = export.to_onnx(detector, len(record.bands))
     with steps.stage("compare with torch"):
-        image, valid = shown.tiles(sets, trained.split.held_out[:PARITY_TILES])
+        image, valid = documents.tiles(sets, trained.split.held_out[:PARITY_TILES])
         agreed = export.parity(detector, proto.SerializeToString(), image, valid)
     return proto, cards.card(sets, recipe, trained, places, agreed, device)
 
 
 def _scored(
-    sets: Sequence[TileSet], trained: Trained, content: bytes, name: str, steps: Steps
+    sets: Sequence[TileSet], trained: TrainedModel, content: bytes, name: str, steps: Steps
 ) -> list[Block]:
     """The held-out blocks, scored by the model as it will be used."""
     model = runtime.from_bytes(content, name, "cpu")

@@ -19,12 +19,12 @@ from satae.nn.checkpoint import Epoch
 from satae.tiles.split import Split
 from satae.tiles.store import TileSet
 from satae.training import presets
-from satae.training.loop import Trained, fit, plan
+from satae.training.loop import TrainedModel, fit, plan
 
 CPU = torch.device("cpu")
 
 
-def same_weights(one: Trained, other: Trained) -> bool:
+def same_weights(one: TrainedModel, other: TrainedModel) -> bool:
     a, b = one.model.state_dict(), other.model.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
@@ -49,7 +49,7 @@ def test_every_architecture_trains_repeatably_and_goes_on_after_an_interruption(
     toy_tiles = make_tiles(toy())
     recipe = config.load(None, [*kind_of(name), "train.epochs=2", "train.pixels=500"])
 
-    def trained(run: str, **how: Any) -> Trained:
+    def trained(run: str, **how: Any) -> TrainedModel:
         (tmp_path / run).mkdir(exist_ok=True)
         return fit([toy_tiles], plan([toy_tiles], recipe), tmp_path / run, device=CPU, **how)
 

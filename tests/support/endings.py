@@ -16,7 +16,7 @@ from satae.nn.checkpoint import Epoch
 from satae.objectives import Objective
 from satae.training import loop
 from satae.training.evidence import Evidence, Tiles, gather
-from satae.training.loop import Trained
+from satae.training.loop import TrainedModel
 
 CPU = torch.device("cpu")
 SMALL = [  # 12 of 16 tiles are learned from, in 3 steps an epoch
@@ -151,12 +151,12 @@ def recipe(*changes: str) -> config.Recipe:
     return config.load(None, [*SMALL, *changes])
 
 
-def same_weights(one: Trained, other: Trained) -> bool:
+def same_weights(one: TrainedModel, other: TrainedModel) -> bool:
     a, b = one.model.state_dict(), other.model.state_dict()
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
-def losses(of: Trained) -> list[tuple[float, ...]]:
+def losses(of: TrainedModel) -> list[tuple[float, ...]]:
     """All that history says but the seconds."""
     return [(e.epoch, e.train_loss, e.val_loss, e.learning_rate, e.gradient_norm) for e in of.state.history]
 

@@ -30,7 +30,7 @@ from satae.errors import (
 from satae.inference import runtime
 from satae.nn.checkpoint import CHECKPOINT, Epoch
 from satae.tiles import store
-from satae.training import export, loop, presets, shown
+from satae.training import documents, export, loop, presets
 from satae.training import run as training
 from satae.training.calibration import Block
 
@@ -299,7 +299,7 @@ def test_the_quality_of_tiles_is_counted():
     image[:, :32, :32] = 5.0  # the first of four tiles is constant
     valid[32:, 32:] = False  # of the last a quarter is valid
     valid[32:48, 32:48] = True
-    found = shown.quality([make_tiles(image, valid)], np.array([[0, 0], [0, 1], [0, 2], [0, 3]]))
+    found = documents.quality([make_tiles(image, valid)], np.array([[0, 0], [0, 1], [0, 2], [0, 3]]))
     assert found.count == 4 and found.constant == 0.25
     assert found.valid == pytest.approx((1 + 1 + 1 + 0.25) / 4)
 
@@ -311,9 +311,9 @@ def test_the_worst_and_the_middle_of_the_held_out_tiles_are_shown():
         Block(scores, np.array([[1, 0], [1, 7], [1, 8]]), [5.0, 3.0, 20.0]),
     ]
     held_out = np.array([[0, 3], [0, 4], [1, 0], [1, 7]])  # (1, 8) was learned from, and found to be normal
-    told = [(tuple(where.tolist()), title) for where, title in shown.extremes(blocks, held_out)]
+    told = [(tuple(where.tolist()), title) for where, title in documents.extremes(blocks, held_out)]
     assert told == [((0, 4), "worst"), ((1, 0), "second worst"), ((1, 7), "median"), ((0, 3), "median")]
-    (alone,) = shown.extremes(blocks[:1], held_out[:1])
+    (alone,) = documents.extremes(blocks[:1], held_out[:1])
     assert alone[1] == "worst"
 
 

@@ -21,7 +21,7 @@ from satae.training import diagnosis, figures
 from satae.training.calibration import Block
 from satae.training.evidence import Evidence, Tiles, gather
 from satae.training.feed import Feed
-from satae.training.loop import Trained
+from satae.training.loop import TrainedModel
 
 DIAGNOSIS = "diagnosis.md"
 FIGURES = ("curves.png", "reconstructions.png", DIAGNOSIS, "evidence.json")
@@ -34,7 +34,7 @@ Indices = npt.NDArray[np.int64]
 def document(
     sets: Sequence[TileSet],
     recipe: Recipe,
-    trained: Trained,
+    trained: TrainedModel,
     detector: graph.Detector,
     scored: Sequence[Block],
     run: Path,
@@ -55,7 +55,7 @@ def document(
     return [str(f) for f in found]
 
 
-def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: Trained) -> Evidence:
+def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel) -> Evidence:
     """What the run shows on some of its tiles."""
     context = models.Traits.of(trained.model).context
     tiles = feed(sets, recipe, trained, context=context)
@@ -97,7 +97,7 @@ def _beside(seen: Evidence) -> tuple[float, str]:
 
 @torch.no_grad()
 def _worst_and_median(
-    sets: Sequence[TileSet], trained: Trained, detector: graph.Detector, scored: Sequence[Block]
+    sets: Sequence[TileSet], trained: TrainedModel, detector: graph.Detector, scored: Sequence[Block]
 ) -> list[tuple[str, Any, Any, Any]]:
     """Rows for `figures.reconstructions`: the two held-out tiles with the largest score, the two in the middle."""
     chosen = extremes(scored, trained.split.held_out)
@@ -119,7 +119,7 @@ def extremes(scored: Sequence[Block], held_out: Indices) -> list[tuple[Indices, 
 
 
 def _pictures(
-    image: torch.Tensor, valid: torch.Tensor, trained: Trained, detector: graph.Detector
+    image: torch.Tensor, valid: torch.Tensor, trained: TrainedModel, detector: graph.Detector
 ) -> tuple[Any, Any, Any]:
     """A tile (1, B, H, W), its reconstruction and its anomaly map as they are shown."""
     scores, _, _, rebuilt = (output.numpy() for output in detector(image, valid))
@@ -129,7 +129,7 @@ def _pictures(
     return shown, expected, np.where(good, scores[0, 0], np.nan)
 
 
-def feed(sets: Sequence[TileSet], recipe: Recipe, trained: Trained, context: int = 0) -> Feed:
+def feed(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel, context: int = 0) -> Feed:
     """The tiles as the model sees them, on the CPU, with `context` pixels around each."""
     inputs = graph.Input(trained.normalizer)
     return Feed(sets, inputs, recipe, trained.split, torch.device("cpu"), context)
