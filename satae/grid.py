@@ -10,13 +10,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyproj
-import shapely
 from affine import Affine
+
+if TYPE_CHECKING:
+    from satae.geodesy import Geodesy
 
 DISTORTION = 0.01  # share by which planar and ellipsoidal area may differ before the ellipsoid is used
 
@@ -153,36 +154,21 @@ class Grid:
 
     def polygons(self, shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Geometries in pixel coordinates (x = col, y = row), moved to map coordinates."""
+        import shapely  # not at the top: cutting a scene into tiles needs no geometries
+
         return np.asarray(shapely.transform(shapes, lambda xy: self.xy(xy[:, 1], xy[:, 0])))
 
     @cached_property
-    def _crs(self) -> pyproj.CRS | None:
-        return None if self.crs is None else pyproj.CRS.from_wkt(self.crs)
+    def _geodesy(self) -> Geodesy | None:
+        """What the CRS says of the ground; None without one."""
+        from satae.geodesy import Geodesy  # with it comes pyproj: cutting a scene into tiles needs none
 
-    @cached_property
-    def _to_geodetic(self) -> pyproj.Transformer | None:
-        """To longitude and latitude on the CRS's own ellipsoid, or None where it has none."""
-        # the CRS's own datum and ellipsoid, which need not be the Earth's
-        geodetic = self._crs.geodetic_crs if self._crs else None
-        if self._crs is None or geodetic is None or self._crs.get_geod() is None:
-            return None
-        try:
-            # x before y always, whatever order the axes of the CRS are declared in
-            return pyproj.Transformer.from_crs(self._crs, geodetic, always_xy=True)
-        except pyproj.exceptions.ProjError:
-            return None
+        return None if self.crs is None else Geodesy(self.crs)
 
     @property
     def is_georeferenced(self) -> bool:
         """Whether the CRS ties map coordinates to longitude and latitude; not so without one, or a local one."""
-        return self._to_geodetic is not None
-
-    @cached_property
-    def _to_lonlat(self) -> pyproj.Transformer | None:
-        try:
-            return pyproj.Transformer.from_crs(self._crs, "OGC:CRS84", always_xy=True)
-        except pyproj.exceptions.ProjError:
-            return self._to_geodetic
+        return self._geodesy is not None and self._geodesy.to_geodetic is not None
 
     def lonlat(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Map coordinates (..., 2) as WGS 84 longitude and latitude, or on the CRS's own body.
@@ -190,26 +176,14 @@ class Grid:
         Where the grid is not georeferenced they are returned as they are; not finite where the projection has no
         inverse.
         """
-        if not self.is_georeferenced or self._to_lonlat is None:
+        if self._geodesy is None or self._geodesy.to_lonlat is None:
             return xy
-        return np.stack(self._to_lonlat.transform(xy[..., 0], xy[..., 1]), axis=-1)
+        return np.stack(self._geodesy.to_lonlat.transform(xy[..., 0], xy[..., 1]), axis=-1)
 
-    @cached_property
+    @property
     def _metres(self) -> float | None:
         """Metres in one unit of a projected or local CRS."""
-        if self._crs is None or self._crs.is_geographic or not self._crs.axis_info:
-            return None
-        return float(self._crs.axis_info[0].unit_conversion_factor) or None
-
-    def _ellipsoidal(self, rings: list[npt.NDArray[np.float64]]) -> list[float]:
-        assert self._crs is not None and self._to_geodetic is not None
-        # geodesic polygons: exact on the ellipsoid, and slow beside a planar area
-        geod, areas = self._crs.get_geod(), []
-        assert geod is not None
-        for ring in rings:
-            lon, lat = self._to_geodetic.transform(ring[:, 0], ring[:, 1])
-            areas.append(abs(geod.polygon_area_perimeter(lon, lat)[0]))
-        return areas
+        return None if self._geodesy is None else self._geodesy.metres
 
     @cached_property
     def pixel_area_m2(self) -> float | None:
@@ -220,12 +194,10 @@ class Grid:
         """
         # (units of the CRS)^2 of a pixel, in metres
         planar = None if self._metres is None else abs(self.transform.determinant) * self._metres**2
-        if self._to_geodetic is None:
-            return planar
         # one pixel in the middle stands for the scene; over a large one in Web Mercator areas differ from it
         row, col = self.height // 2, self.width // 2
         ring = self.xy([row, row + 1, row + 1, row, row], [col, col, col + 1, col + 1, col])
-        area = self._ellipsoidal([ring])[0]
+        area = math.nan if self._geodesy is None else self._geodesy.areas([ring])[0]
         if not math.isfinite(area) or area <= 0:
             return planar
         return planar if planar is not None and abs(planar / area - 1) <= DISTORTION else area
@@ -237,9 +209,11 @@ class Grid:
 
     def area_m2(self, polygons: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Ground areas of geometries in map coordinates; NaN where the CRS does not tell."""
+        import shapely
+
         planar = np.asarray(shapely.area(polygons), float)
         scale, pixel = abs(self.transform.determinant), self.pixel_area_m2
-        if pixel is None:
+        if pixel is None or self._geodesy is None:
             return np.full(len(planar), np.nan)
         # planar where the central pixel is, so that areas of regions and of pixels agree
         if self._metres is not None and math.isclose(pixel, scale * self._metres**2):
@@ -249,16 +223,6 @@ class Grid:
         for part, index in zip(parts, owner, strict=True):
             rings = [np.asarray(shapely.get_coordinates(r)) for r in (part.exterior, *part.interiors)]
             # holes have areas of their own, and are taken away
-            outer, *holes = self._ellipsoidal(rings)
+            outer, *holes = self._geodesy.areas(rings)
             areas[index] += outer - sum(holes)
         return areas
-
-
-def crs_name(wkt: str | None) -> str | None:
-    """A short name of a CRS, with its code where it has one; None for none."""
-    if wkt is None:
-        return None
-    crs = pyproj.CRS.from_wkt(wkt)
-    # only a code that is surely this CRS: a near one would be wrong by metres
-    authority = crs.to_authority(min_confidence=100)
-    return f"{':'.join(authority)} ({crs.name})" if authority else str(crs.name)

@@ -39,7 +39,16 @@ ARROWS = {
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
     "tiles scene",
 }
-GROUND = ["errors", "grid", "composite", "publish", "console", "config", "choices"]  # flat, for all
+GROUND = [
+    "errors",
+    "grid",
+    "geodesy",
+    "composite",
+    "publish",
+    "console",
+    "config",
+    "choices",
+]  # flat, for all
 START = ["satae", "__main__"]  # the public names, and what starts the commands
 
 DOORS = {

@@ -5,6 +5,7 @@ commands, and their modules do without `from __future__ import annotations`, for
 annotation at every start.
 """
 
+import os
 import signal
 from typing import Annotated
 
@@ -69,4 +70,7 @@ app.add_typer(bench, name="bench")
 def main() -> None:
     """The console script. A termination request ends a command as Ctrl-C does, with nothing left behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = (
+        "__all__"  # looked for in all that is installed, and nothing of ours
+    )
     app()

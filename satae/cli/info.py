@@ -29,7 +29,7 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
 
 def _scene(path: Path, check: bool) -> dict[str, Any]:
-    from satae.grid import crs_name
+    from satae.geodesy import crs_name
     from satae.scene.describe import describe
     from satae.scene.stream import ahead, strips
 

@@ -217,11 +217,12 @@ def _outline(
     for i in range(1, len(keep)):
         keep[i] |= joined[first + i - 1].pixels >= min_pixels
     keep[0] = False
-    polygons, labels = raster.outlines(np.where(keep[label], label, 0))
+    found = raster.outlines(np.where(keep[label], label, 0))
+    polygons = np.array([shapely.Polygon(outer, holes) for (outer, *holes), _ in found], dtype=object)
     # from rows of the strip to rows of the scene
     moved = shapely.transform(polygons, lambda xy: xy + np.array([0, window.row]))
-    for polygon, number in zip(moved, labels, strict=True):
-        joined[first + int(number) - 1].polygons.append(polygon)
+    for polygon, (_, number) in zip(moved, found, strict=True):
+        joined[first + number - 1].polygons.append(polygon)
 
 
 def _anomaly(part: _Part) -> Anomaly:

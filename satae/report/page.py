@@ -20,10 +20,11 @@ import shapely
 import satae
 from satae.console import printable, quantity
 from satae.errors import OutputError
+from satae.geodesy import crs_name
 from satae.gis import qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
 from satae.gis.layers import SceneLayer
-from satae.grid import Grid, crs_name
+from satae.grid import Grid
 from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
 from satae.inference.runtime import Model

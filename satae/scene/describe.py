@@ -8,13 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
-from satae.scene import aoi, readers
+from satae.scene import raster, readers
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
 from satae.scene.stream import Reader
@@ -57,7 +58,7 @@ def describe(
         scales=tuple(b.scale for b in own),
         offsets=tuple(b.offset for b in own),
         limits=limits,
-        area=None if limits.aoi is None else aoi.polygons(limits.aoi, grid),
+        area=None if limits.aoi is None else _area(limits.aoi, grid),
         mask=None if limits.mask is None else _mask(limits.mask, grid),
     )
     for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
@@ -71,6 +72,13 @@ def _named(source: Source, own: str) -> Source:
     alone = own if len(source.bands) == 1 else ""
     bands = (replace(b, name=b.name or alone or f"band{b.index}") for b in source.bands)
     return replace(source, bands=tuple(bands))
+
+
+def _area(path: Path, grid: Grid) -> tuple[Any, ...]:
+    """The polygons of an AOI."""
+    from satae.scene import aoi  # with it comes shapely, which a scene without an AOI does not need
+
+    return aoi.polygons(path, grid)
 
 
 def _mask(path: Path, grid: Grid) -> File:
@@ -158,7 +166,7 @@ def _warn(scene: Scene, *, declared: int) -> None:
     path = scene.path
     if scene.grid.crs is None:
         log.warning("%s states no CRS or no position; results are in its own coordinates", path)
-    elif not scene.grid.is_georeferenced:
+    elif not raster.is_georeferenced(scene.grid):
         log.warning("%s has a CRS that is not tied to the Earth; results are in its own coordinates", path)
     for file in scene.files:
         side = Path(f"{file.path}.msk")
@@ -186,11 +194,12 @@ def _warn(scene: Scene, *, declared: int) -> None:
 def _zero_edge(scene: Scene, reader: Reader) -> float:
     """Share of the outermost pixels that are valid and 0 in every band; a sample of them at the sides.
 
-    Whole columns would decode the whole of a striped file, so only blocks that hold sampled rows are read.
+    Whole columns would decode the whole of a striped file, so only blocks that hold sampled rows are read,
+    neighbouring ones at once.
     """
-    height, width = scene.grid.height, scene.grid.width
-    sampled = np.zeros(height, bool)
-    sampled[np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int)] = True
+    height, width, depth = scene.grid.height, scene.grid.width, scene.block[0]
+    sampled = np.unique(np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int))
+    blocks = np.unique(sampled // depth)
 
     def empty(window: Window) -> npt.NDArray[np.bool_]:
         image, valid = reader.read(window)
@@ -198,8 +207,8 @@ def _zero_edge(scene: Scene, reader: Reader) -> float:
 
     ends = [empty(Window(row, 0, 1, width)).mean() for row in (0, height - 1)]
     sides = []
-    for part in Window(0, 0, height, 1).cells((scene.block[0], 1)):
-        rows = sampled[part.row : part.stop[0]]
-        if rows.any():
-            sides += [empty(replace(part, col=col))[rows] for col in (0, width - 1)]
+    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
+        top, bottom = int(run[0]) * depth, min(height, (int(run[-1]) + 1) * depth)
+        rows = sampled[(sampled >= top) & (sampled < bottom)] - top
+        sides += [empty(Window(top, col, bottom - top, 1))[rows] for col in (0, width - 1)]
     return float((np.mean(ends) * width + np.concatenate(sides).mean() * height) / (width + height))

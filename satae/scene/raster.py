@@ -41,8 +41,8 @@ import rasterio.crs
 import rasterio.env
 import rasterio.features
 import rasterio.shutil
+import rasterio.warp
 import rasterio.windows
-import shapely
 from affine import Affine
 from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -139,6 +139,25 @@ def numpy_dtype(name: str) -> str:
 def wkt(code: str) -> str:
     """The WKT of a CRS code such as EPSG:32632, as GDAL writes it."""
     return str(rasterio.crs.CRS.from_string(code).to_wkt())
+
+
+def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Map coordinates (..., 2) as WGS 84 longitude and latitude, by GDAL; None where it knows no way.
+
+    What `Grid.lonlat` gives, for those who have loaded GDAL and would load pyproj for nothing else.
+    """
+    if grid.crs is None:
+        return None
+    try:
+        x, y = rasterio.warp.transform(grid.crs, "OGC:CRS84", *xy.reshape(-1, 2).T)
+    except FAILURES:
+        return None
+    return np.stack([x, y], axis=-1).reshape(xy.shape)
+
+
+def is_georeferenced(grid: Grid) -> bool:
+    """What `Grid.is_georeferenced` is, likewise; the grid is asked where GDAL knows no way, as on other planets."""
+    return lonlat(grid, grid.footprint()) is not None or grid.is_georeferenced
 
 
 class Raster:
@@ -294,13 +313,15 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     return np.asarray(out, bool)
 
 
-def outlines(label: npt.NDArray[np.int32]) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
-    """Polygons around the 4-connected pixels of every label > 0, in pixel coordinates, and their labels."""
+def outlines(label: npt.NDArray[np.int32]) -> list[tuple[list[list[tuple[float, float]]], int]]:
+    """Rings around the 4-connected pixels of every label > 0, the outer one first, and its label.
+
+    A ring is its corners in pixel coordinates, closed.
+    """
     with _unwarned():
         # pieces that touch at a corner are polygons of their own; which are one region is known from the labels
         found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
-    polygons = [shapely.Polygon(shape["coordinates"][0], shape["coordinates"][1:]) for shape, _ in found]
-    return np.array(polygons, dtype=object), np.array([int(value) for _, value in found], np.int64)
+    return [(shape["coordinates"], int(value)) for shape, value in found]
 
 
 @contextmanager

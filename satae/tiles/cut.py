@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
@@ -232,17 +231,18 @@ def _footprints(tiles: TileSet) -> Iterator[str]:
     CRS, which GDAL understands here.
     """
     grid = tiles.grid
+    located = raster.is_georeferenced(grid)
     # GeoJSON of 2008 had a CRS, and readers still take it; RFC 7946 knows WGS 84 alone
     crs = {"type": "name", "properties": {"name": grid.crs or NOWHERE}}
     # line by line: of a million tiles no list of features is ever held
-    head = {"type": "FeatureCollection"} | ({} if grid.is_georeferenced else {"crs": crs})
+    head = {"type": "FeatureCollection"} | ({} if located else {"crs": crs})
     yield json.dumps(head)[:-1] + ', "features": ['
     for i, ring in enumerate(_rings(tiles)):
         row, col = tiles.index[i].tolist()
         feature = {
             "type": "Feature",
             "properties": {"tile": i, "row": row, "col": col},
-            "geometry": _outline(ring, wraps=grid.is_georeferenced),
+            "geometry": _outline(ring, wraps=located),
         }
         yield json.dumps(feature) + ("," if i + 1 < len(tiles) else "")
     yield "]}"
@@ -252,7 +252,9 @@ def _rings(tiles: TileSet) -> Iterator[npt.NDArray[np.float64]]:
     """The outline of each tile in longitude and latitude, some projected at once: one by one is slow, all are large."""
     for start in range(0, len(tiles), PROJECTED):
         some = range(start, min(start + PROJECTED, len(tiles)))
-        yield from tiles.grid.lonlat(np.stack([tiles.grid.footprint(tiles.window(i)) for i in some]))
+        xy = np.stack([tiles.grid.footprint(tiles.window(i)) for i in some])
+        found = raster.lonlat(tiles.grid, xy)
+        yield from tiles.grid.lonlat(xy) if found is None else found
 
 
 def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | None:
@@ -261,7 +263,8 @@ def _outline(ring: npt.NDArray[np.float64], *, wraps: bool) -> dict[str, Any] | 
         return None
     if not wraps or np.ptp(ring[:, 0]) <= 180:
         return {"type": "Polygon", "coordinates": [ring.tolist()]}
-    # it crosses the antimeridian, not the whole world
+    import shapely  # for the few outlines that cross the antimeridian, not the whole world
+
     # from 0 to 360 degrees it is one piece; cut at 180, the eastern one goes back by 360
     shape = shapely.Polygon(np.column_stack([ring[:, 0] % 360, ring[:, 1]]))
     halves = [shape & shapely.box(0, -90, 180, 90), shape & shapely.box(180, -90, 360, 90)]

@@ -23,23 +23,24 @@ atexit.register(lambda: open(os.environ["LOADED"], "w").write(" ".join(set({HEAV
 from satae.cli.app import main
 main()
 """
-PIXELS = "numpy rasterio shapely pyproj "
+PIXELS = "numpy rasterio "
+SHAPES = PIXELS + "shapely pyproj "
 FRAMES = "pyogrio geopandas pandas pyarrow "  # pyogrio brings in the others where they are installed
-TRAINING = PIXELS + "scipy cv2 torch onnxruntime onnx albumentations matplotlib yaml"
+TRAINING = SHAPES + "scipy cv2 torch onnxruntime onnx albumentations matplotlib yaml"
 
 MAY_LOAD = {
     "--help": "",
     "--version": "",
     "tile --help": "",
     "tile {scene}": PIXELS,
-    "tile {scene} --aoi {aoi} --patches": PIXELS + FRAMES,
-    "info {scene} --check": PIXELS,
-    "info {tiles} --check": "numpy shapely pyproj",
+    "tile {scene} --aoi {aoi} --patches": SHAPES + FRAMES,
+    "info {scene} --check": PIXELS + "pyproj",
+    "info {tiles} --check": "numpy",
     "info {model}": "numpy onnxruntime",
     "info {result} --check": "",
-    "score {scene} --model {model}": PIXELS + FRAMES + "scipy cv2 onnxruntime",
+    "score {scene} --model {model}": SHAPES + FRAMES + "scipy cv2 onnxruntime",
     "train {tiles} --set model.name=rx": TRAINING,
-    "export {model} --precision fp16 --tiles {tiles} --out small.onnx": PIXELS
+    "export {model} --precision fp16 --tiles {tiles} --out small.onnx": SHAPES
     + "scipy cv2 torch onnxruntime onnx yaml",
 }
 
@@ -84,7 +85,7 @@ def test_a_review_loads_no_network_no_model_and_no_frames(tmp_path: Path, gpkg: 
         assert command.stdout.readline().startswith("http://127.0.0.1:")
         command.send_signal(signal.SIGINT)
         command.communicate(timeout=60)
-    assert loaded(tmp_path) <= set(f"{PIXELS} cv2 fastapi".split())
+    assert loaded(tmp_path) <= set(f"{SHAPES} cv2 fastapi".split())
 
 
 def test_what_lists_and_what_demonstrates_loads_no_frames_before_it_must(tmp_path: Path) -> None:

@@ -309,9 +309,9 @@ def test_threads_that_burn_and_open_at_once_leave_the_warning_filters_alone(monk
 def test_outlines_are_the_pixels_of_each_label() -> None:
     label = np.zeros((9, 9), np.int32)
     label[1:4, 1:4], label[2, 2], label[6, 2:8] = 1, 0, 7
-    polygons, labels = raster.outlines(label)
-    assert sorted(zip(labels, shapely.area(polygons), strict=True)) == [(1, 8), (7, 6)]
-    assert shapely.is_valid(polygons).all()
+    found = {number: shapely.Polygon(outer, holes) for (outer, *holes), number in raster.outlines(label)}
+    assert {number: polygon.area for number, polygon in found.items()} == {1: 8, 7: 6}
+    assert all(polygon.is_valid for polygon in found.values())
 
 
 @pytest.mark.parametrize("bands", [1, 3, 4, 5])
@@ -340,3 +340,19 @@ def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 10
+
+
+@pytest.mark.parametrize("code", [32632, 4326, 3857, 2056, 32661])
+def test_longitudes_by_gdal_are_those_of_the_grid(code: int) -> None:
+    grid = Grid(30, 40, Affine(10, 0, 2_600_000, 0, -10, 1_200_000), raster.wkt(f"EPSG:{code}"))
+    grid = grid if code != 4326 else Grid(30, 40, Affine(0.1, 0, 8, 0, -0.1, 47), grid.crs)
+    ring = grid.footprint()
+    found = raster.lonlat(grid, np.stack([ring, ring + 1]))
+    assert found is not None and raster.is_georeferenced(grid)
+    np.testing.assert_allclose(found, grid.lonlat(np.stack([ring, ring + 1])), atol=1e-9)
+
+
+@pytest.mark.parametrize("crs", [None, 'LOCAL_CS["unknown",UNIT["metre",1]]'])
+def test_gdal_knows_no_longitude_without_a_place_on_earth(crs: str | None) -> None:
+    grid = Grid(30, 40, Affine(10, 0, 0, 0, -10, 0), crs)
+    assert raster.lonlat(grid, grid.footprint()) is None and not raster.is_georeferenced(grid)
