@@ -234,13 +234,9 @@ def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
     side = 2 * middle + 1 + place - middle
     image = detector.input.floor.expand(1, bands, side, side).clone()
     image[..., place, place] = torch.nan
-    every = torch.ones(1, 1, side, side)
-    # with gaps too: what stands in where nothing is valid reads from further away
-    rows, cols = every.clone(), every.clone()
-    rows[:, :, 1 - place % 2 :: 2] = 0
-    cols[..., 1 - place % 2 :: 2] = 0
-    felt = 0
-    for valid in (every, rows, cols):
-        hit = torch.nonzero(torch.isnan(detector(image, valid).anomaly_map[0, 0]))
-        felt = max(felt, int((hit - place).abs().max()))
-    return felt
+    # all pixels, every second row, every second column: what stands in for gaps reads from further away
+    valid = torch.ones(3, 1, side, side)
+    valid[1, :, 1 - place % 2 :: 2] = 0
+    valid[2, ..., 1 - place % 2 :: 2] = 0
+    felt = torch.isnan(detector(image.expand(3, -1, -1, -1), valid).anomaly_map[:, 0])
+    return int((torch.nonzero(felt)[:, 1:] - place).abs().max())
