@@ -52,7 +52,7 @@ def polygons(path: Path, grid: Grid) -> tuple[Any, ...]:
 
 def _read(path: Path) -> tuple[Shapes, pyproj.CRS | None]:
     """The geometries of the first layer, without empty ones and heights, and their CRS."""
-    import pyogrio.raw  # loads pandas, geopandas and pyarrow where there are any: 0.7 s
+    import pyogrio.raw  # after raster has set GDAL up; loads pandas, geopandas and pyarrow where there are any
 
     meta, _, wkb, _ = pyogrio.raw.read(path, columns=[], force_2d=True)
     shapes = np.array([] if wkb is None else shapely.from_wkb(wkb), dtype=object)
