@@ -100,7 +100,7 @@ class Steps:
         self.lock = threading.RLock()
 
     def under(self, title: str) -> Steps:
-        """The same for what is done as a part of something else, whose title goes before those of its stages."""
+        """Steps of what is done as a part of something else, whose title goes before those of its stages."""
         return Steps(quiet=self.quiet, above=f"{self.above}{title}: ", now=self.now, beat=self.beat)
 
     @contextmanager

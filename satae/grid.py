@@ -114,7 +114,7 @@ class Grid:
 
     @property
     def window(self) -> Window:
-        """All pixels."""
+        """The window of all pixels."""
         return Window(0, 0, self.height, self.width)
 
     @property

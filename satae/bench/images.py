@@ -62,7 +62,7 @@ class Images:
             yield self._batch(self._whole(part), part % TURNS)
 
     def plain_at(self, where: Indices, turn: int) -> Iterator[Batch]:
-        """As `plain`, with all shown in one turn, 0 to 3."""
+        """The given images in order, all shown in one turn, 0 to 3."""
         for start in range(0, len(where), PLAIN):
             part = where[start : start + PLAIN]
             yield self._batch(self._whole(part), np.full(len(part), turn))

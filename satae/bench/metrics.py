@@ -34,12 +34,12 @@ class Ranking:
 
     @property
     def targets(self) -> int:
-        """Target pixels."""
+        """How many pixels are targets."""
         return int(self.hits[-1])
 
     @property
     def others(self) -> int:
-        """Pixels that are no target."""
+        """How many pixels are no targets."""
         return int(self.alarms[-1])
 
     @cached_property

@@ -18,7 +18,10 @@ from satae.nn.surroundings import Ring, odd, rings
 
 @dataclass(frozen=True)
 class Params:
-    """`target_px`: size of the target, which the ring leaves out."""
+    """The settings of edges.
+
+    `target_px`: size of the target, which the ring leaves out.
+    """
 
     target_px: float = 5.0
 

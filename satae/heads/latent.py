@@ -20,7 +20,10 @@ from satae.nn.pca import moments
 
 @dataclass(frozen=True)
 class Params:
-    """`ridge`: added to the covariance, in units of its mean eigenvalue."""
+    """The settings of latent.
+
+    `ridge`: added to the covariance, in units of its mean eigenvalue.
+    """
 
     ridge: float = 1e-3
 

@@ -22,8 +22,11 @@ BLOCKS = ("pixel", "residual", "code", "context")
 
 @dataclass(frozen=True)
 class Params:
-    """`of`: pixel, residual, code or context (the mean of the ring `ring`), or several as in 'pixel+residual' or
-    'pixel+0.5*context'. `size`, `nearest`, `coreset` and `seed` of the bank as in the architecture memory."""
+    """The settings of memory.
+
+    `of`: pixel, residual, code or context (the mean of the ring `ring`), or several as in 'pixel+residual' or
+    'pixel+0.5*context'. `size`, `nearest`, `coreset` and `seed` of the bank as in the architecture memory.
+    """
 
     of: str = "pixel"
     size: int = 1000

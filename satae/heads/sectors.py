@@ -18,7 +18,10 @@ from satae.nn.surroundings import odd, rings, sectors, spread_nan
 
 @dataclass(frozen=True)
 class Params:
-    """`target_px`: size of the target that the boxes surround; `nearest`: which box counts."""
+    """The settings of sectors.
+
+    `target_px`: size of the target that the boxes surround; `nearest`: which box counts.
+    """
 
     target_px: float = 5.0
     nearest: int = 3

@@ -23,7 +23,10 @@ WIDEST = 33  # pixels
 
 @dataclass(frozen=True)
 class Params:
-    """`window`: its side in pixels, odd."""
+    """The settings of ssim.
+
+    `window`: its side in pixels, odd.
+    """
 
     window: int = 7
 

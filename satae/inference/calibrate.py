@@ -45,7 +45,7 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
 
     @property
     def independent(self) -> float:
-        """`effective`, or where that is not known the size of the sample."""
+        """How many independent observations the sample is worth; its size where that is not known."""
         return self.n if self.effective is None else self.effective
 
     @property

@@ -21,9 +21,12 @@ SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score
 
 @dataclass(frozen=True)
 class Params:
-    """`rings`: inner-outer sides in pixels, odd, such as '9-17' or '5-9,9-17', or 'auto': one whose guard is
+    """The settings of annulus.
+
+    `rings`: inner-outer sides in pixels, odd, such as '9-17' or '5-9,9-17', or 'auto': one whose guard is
     twice `target_px` wide. `combine`: which ring counts, 'min': the one that is nearest to the pixel, or 'mean':
-    all of them and the sample's mean, by the mean logarithm of the distances."""
+    all of them and the sample's mean, by the mean logarithm of the distances.
+    """
 
     rings: str = "auto"
     combine: Literal["min", "mean"] = "min"

@@ -18,7 +18,9 @@ from satae.nn.units import BOUNDS, Activation, Bound, Norm, Style, Unit, layer
 
 @dataclass(frozen=True)
 class Params:
-    """`width`: channels of the first layer, doubled at the first halving. `compression`: input over code size.
+    """The settings of conv.
+
+    `width`: channels of the first layer, doubled at the first halving. `compression`: input over code size.
 
     `norm`, `activation` and `dropout` follow each convolution: batch, group, layer or none; relu, leaky_relu, elu,
     gelu, silu or tanh; the share of channels. `output`: linear, or sigmoid or tanh for bounded inputs.

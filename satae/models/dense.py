@@ -21,7 +21,9 @@ HALVED = 8  # input pixels a side of what enters the dense code as one cell
 
 @dataclass(frozen=True)
 class Params:
-    """`size`: pixels a side of a frame, which divides the side of the training tiles. `code`: numbers a frame.
+    """The settings of dense.
+
+    `size`: pixels a side of a frame, which divides the side of the training tiles. `code`: numbers a frame.
 
     `width`: channels of the first convolution, doubled at each pooling. `norm`, `activation`, `dropout` and `output`
     as in conv.

@@ -29,8 +29,11 @@ LARGEST = 16  # pixels a side of a block
 
 @dataclass(frozen=True)
 class Params:
-    """`target_px`: size of the largest target; a block is the next multiple of 4 pixels wide. `width`: channels of
-    the first layer, doubled at the first halving."""
+    """The settings of masked.
+
+    `target_px`: size of the largest target; a block is the next multiple of 4 pixels wide. `width`: channels of
+    the first layer, doubled at the first halving.
+    """
 
     target_px: float = 5.0
     width: int = 16

@@ -24,9 +24,12 @@ SUITS = {
 
 @dataclass(frozen=True)
 class Params:
-    """`size` of the bank, `nearest`: which neighbour counts, `coreset`: a greedy cover in place of pixels
+    """The settings of memory.
+
+    `size` of the bank, `nearest`: which neighbour counts, `coreset`: a greedy cover in place of pixels
     drawn at random by `seed`.
-    `context`: weight of the mean of the ring `ring` (as in annulus) beside the pixel, 0 for pixels alone."""
+    `context`: weight of the mean of the ring `ring` (as in annulus) beside the pixel, 0 for pixels alone.
+    """
 
     size: int = 1000
     nearest: int = 10

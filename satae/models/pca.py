@@ -20,7 +20,10 @@ SUITS = {"input": {"space": "bands"}, "score": ["mse"]}
 
 @dataclass(frozen=True)
 class Params:
-    """`components` kept, at the most one fewer than there are channels."""
+    """The settings of pca.
+
+    `components` kept, at the most one fewer than there are channels.
+    """
 
     components: int = 10
 

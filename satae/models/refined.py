@@ -25,7 +25,9 @@ SMALLEST = 4  # pixels a side at which halving ends
 
 @dataclass(frozen=True)
 class Params:
-    """`size`: pixels a side of a block, which divides the side of the training tiles. `code`: numbers of a block.
+    """The settings of refined.
+
+    `size`: pixels a side of a block, which divides the side of the training tiles. `code`: numbers of a block.
 
     `width`: channels at half the side, doubled at each halving. `depth`: residual units at each of these.
     """

@@ -29,8 +29,11 @@ LARGEST = 31  # pixels; its widest ring is eight times as wide
 
 @dataclass(frozen=True)
 class Params:
-    """`target_px`: side of the guard, and of the largest target that is hidden from its own prediction.
-    `hidden`, `code`: channels of the layers and of the bottleneck."""
+    """The settings of ring.
+
+    `target_px`: side of the guard, and of the largest target that is hidden from its own prediction.
+    `hidden`, `code`: channels of the layers and of the bottleneck.
+    """
 
     target_px: float = 5.0
     hidden: int = 64

@@ -20,7 +20,10 @@ SUITS = {"input": {"space": "whitened", "ridge": 1e-3, "components": 32}, "score
 
 @dataclass(frozen=True)
 class Params:
-    """`smooth`: standard deviation in pixels of the Gaussian mean whose distance counts, 0 for the pixel's own."""
+    """The settings of rx_shrunk.
+
+    `smooth`: standard deviation in pixels of the Gaussian mean whose distance counts, 0 for the pixel's own.
+    """
 
     # 4 where areas are sought: .705 to .857 of AUROC on burn masks (docs/log.md)
     smooth: float = 0.0

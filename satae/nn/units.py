@@ -37,7 +37,7 @@ class Style:
     dropout: float = 0.0
 
     def finish(self, channels: int) -> list[nn.Module]:
-        """Those layers, without the ones that do nothing."""
+        """The layers that follow a convolution, without those that do nothing."""
         normed = [] if self.norm == "none" else [norm(self.norm, channels)]
         dropped = [nn.Dropout2d(self.dropout)] if self.dropout else []
         return [*normed, ACTIVATIONS[self.activation](), *dropped]

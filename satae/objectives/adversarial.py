@@ -20,8 +20,11 @@ NEEDS = ("code",)
 
 @dataclass(frozen=True)
 class Params:
-    """`prior`: gaussian (mean 0, deviation 1) or uniform (from -1 to 1). `hidden`: width of the discriminator.
-    `learning_rate`: its own."""
+    """The settings of adversarial.
+
+    `prior`: gaussian (mean 0, deviation 1) or uniform (from -1 to 1). `hidden`: width of the discriminator.
+    `learning_rate`: its own.
+    """
 
     prior: Literal["gaussian", "uniform"] = "gaussian"
     hidden: int = 64

@@ -46,5 +46,5 @@ def _check(values: Tensor, what: str, remedy: str) -> None:
 
 
 def build(params: Params, code_size: int) -> Term:
-    """The term."""
+    """The term as a function of output and batch."""
     return error

@@ -23,7 +23,10 @@ NEEDS = ("code",)
 
 @dataclass(frozen=True)
 class Params:
-    """`probes`: vectors drawn a step; more make the estimate less noisy."""
+    """The settings of contractive.
+
+    `probes`: vectors drawn a step; more make the estimate less noisy.
+    """
 
     probes: int = 1
 

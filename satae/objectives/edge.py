@@ -37,5 +37,5 @@ def error(out: Output, batch: Batch) -> Tensor:
 
 
 def build(params: Params, code_size: int) -> Term:
-    """The term."""
+    """The term as a function of output and batch."""
     return error

@@ -13,7 +13,10 @@ from satae.objectives import Batch, Term
 
 @dataclass(frozen=True)
 class Params:
-    """`delta`: where the square ends, in units of x."""
+    """The settings of huber.
+
+    `delta`: where the square ends, in units of x.
+    """
 
     delta: float = 1.0
 

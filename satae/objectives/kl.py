@@ -19,8 +19,11 @@ NEEDS = ("code", "log_variance")
 
 @dataclass(frozen=True)
 class Params:
-    """`warm`: share of the training over which the weight rises from 0 (Bowman et al. 2016). `free_bits`: nats a
-    number of the code that cost no more than they do anyway (Kingma et al. 2016)."""
+    """The settings of kl.
+
+    `warm`: share of the training over which the weight rises from 0 (Bowman et al. 2016). `free_bits`: nats a
+    number of the code that cost no more than they do anyway (Kingma et al. 2016).
+    """
 
     warm: float = 0.1
     free_bits: float = 0.0

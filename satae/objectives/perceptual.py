@@ -23,7 +23,10 @@ WHOLE = True
 
 @dataclass(frozen=True)
 class Params:
-    """`run`: the folder of an earlier run, whose tiles had as many channels and whose architecture has a code."""
+    """The settings of perceptual.
+
+    `run`: the folder of an earlier run, whose tiles had as many channels and whose architecture has a code.
+    """
 
     run: str = ""
 
@@ -84,5 +87,5 @@ def _kept(run: Path) -> tuple[config.Recipe, dict[str, Any]]:
 
 
 def build(params: Params, code_size: int) -> Term:
-    """The term."""
+    """The term as a function of output and batch."""
     return Perceptual(params.run)

@@ -20,7 +20,10 @@ NEEDS = ("code",)
 
 @dataclass(frozen=True)
 class Params:
-    """`target`: the activity that is aimed at."""
+    """The settings of sparse_kl.
+
+    `target`: the activity that is aimed at.
+    """
 
     target: float = 0.05
 

@@ -23,5 +23,5 @@ def penalty(out: Output, batch: Batch) -> Tensor:
 
 
 def build(params: Params, code_size: int) -> Term:
-    """The term."""
+    """The term as a function of output and batch."""
     return penalty

@@ -20,8 +20,11 @@ WIDEST = 33  # pixels
 
 @dataclass(frozen=True)
 class Params:
-    """`window`: its side in pixels, odd. `range`: L of the paper, between the ends of the data: about 4 where x
-    is in standard deviations, 1 where it is in [0, 1]."""
+    """The settings of ssim.
+
+    `window`: its side in pixels, odd. `range`: L of the paper, between the ends of the data: about 4 where x
+    is in standard deviations, 1 where it is in [0, 1].
+    """
 
     window: int = 7
     range: float = 4.0
@@ -34,7 +37,7 @@ class Params:
 
 
 def build(params: Params, code_size: int) -> Term:
-    """(1 - SSIM), the mean over channels: from 0 to 2."""
+    """The term 1 - SSIM, its mean over channels: from 0 to 2."""
     c1, c2 = (0.01 * params.range) ** 2, (0.03 * params.range) ** 2
 
     def error(out: Output, batch: Batch) -> Tensor:

@@ -227,17 +227,17 @@ class Raster:
         return tuple(int(factor) for factor in self._dataset.overviews(1))
 
     def read(self, bands: Sequence[int], window: Window) -> npt.NDArray[Any]:
-        """See `Pixels`."""
+        """Pixels (band, row, col) of a window inside the grid; see `source.Pixels`."""
         return self._decoded(window, lambda d, w: d.read(list(bands), window=_gdal(w)))
 
     def mask(self, band: int, window: Window) -> npt.NDArray[np.bool_]:
-        """See `Pixels`; GDAL heeds one of nodata, internal mask and alpha."""
+        """True where a pixel of the band counts, by that one of nodata, internal mask and alpha which GDAL heeds."""
         return self._decoded(window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
 
     def means(
         self, bands: Sequence[int], window: Window, shape: tuple[int, int]
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """See `Pixels`; averaged from overviews where they are."""
+        """A window at a smaller shape, averaged from overviews where they are; see `source.Pixels`."""
         chosen, size = list(bands), (len(bands), *shape)
 
         def pixels(d: Any, w: Window) -> Any:

@@ -226,7 +226,7 @@ class Salvager:
     damage: set[Window]
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """As `SceneReader.read`, but blocks that cannot be decoded are invalid and added to `damage`."""
+        """Image and `valid` as `SceneReader.read`, but what cannot be decoded is invalid and added to `damage`."""
         try:
             with self.scene.handles() as reader:
                 return reader.read(window)

@@ -128,5 +128,5 @@ class PixelCache(OfScene):
 
     @contextmanager
     def open(self) -> Iterator[PixelCache]:
-        """Itself: any number of threads may read."""
+        """The cache itself: any number of threads may read."""
         yield self

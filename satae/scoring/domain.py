@@ -34,7 +34,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Verdict:
-    """`domain` is 'same' or 'foreign', or None where the scene is too small to tell; `note` says what differs."""
+    """What is judged of a scene.
+
+    `domain` is 'same' or 'foreign', or None where the scene is too small to tell; `note` says what differs.
+    """
 
     domain: str | None = None
     note: str = ""

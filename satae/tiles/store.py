@@ -129,7 +129,7 @@ class TileSet:
 
     @contextmanager
     def open(self) -> Iterator[TileSet]:
-        """Itself: memory maps need no handle a thread."""
+        """The set itself: memory maps need no handle a thread."""
         yield self
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

@@ -20,7 +20,7 @@ Rule = Callable[[Evidence], "Finding | None"]
 
 @dataclass(frozen=True)
 class Finding:
-    """`fault` in a few words, `evidence` with numbers, `remedy` with the setting to change."""
+    """A fault of a run: `fault` in a few words, `evidence` with numbers, `remedy` with the setting to change."""
 
     fault: str
     evidence: str
