@@ -83,12 +83,8 @@ def entries(path: Path, depth: int = 0) -> Iterator[str]:
 
 
 def rooms() -> str:
-    """The map of README.md: the rooms of the package, and the folders beside it."""
-    below = [path for path in inside(PACKAGE) if path.is_dir()]
-    beside = [ROOT / name for name in TOP if (ROOT / name).is_dir() and not name.startswith(".")]
-    return "\n".join(
-        [line(PACKAGE), *(f"  {line(path)}" for path in below), *(line(path) for path in beside)]
-    )
+    """The map of README.md: the rooms of the package."""
+    return "\n".join(line(path) for path in inside(PACKAGE) if path.is_dir())
 
 
 def tree() -> str:
