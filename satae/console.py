@@ -20,6 +20,7 @@ BEAT = 0.5  # seconds after which a line is looked at again, whether or not the 
 BRIEF = 2.0  # seconds that need no line
 SURE = 0.001  # share of the work from which on the time left can be told
 RECENT = 15.0  # seconds whose progress tells the time left
+SLOWEST = 0.05  # units a second that are worth a number
 WIDTH = 20  # characters of a bar
 
 Clock = Callable[[], float]
@@ -78,9 +79,11 @@ class Bar:
         share, left = min(1.0, self.done / self.total), self.left()
         drawn = "#" * round(share * WIDTH)
         rate = self.done / self.elapsed if self.elapsed > 0 else 0.0
-        ends = share >= 1 or left is None
-        times = f"{clock(self.elapsed)} elapsed" if ends or left is None else f"{clock(left)} left"
-        return f"{self.title} [{drawn:.<{WIDTH}}] {100 * share:3.0f} %  {_short(rate)}{self.unit}/s  {times}{behind}"
+        # a rate is told where the time left can be, and at the end; a very small one would be shown as 0.0
+        tells = rate >= SLOWEST and (share >= 1 or left is not None)
+        pace = f"  {_short(rate)}{self.unit}/s" if tells else ""
+        times = f"{clock(self.elapsed)} elapsed" if share >= 1 or left is None else f"{clock(left)} left"
+        return f"{self.title} [{drawn:.<{WIDTH}}] {100 * share:3.0f} %{pace}  {times}{behind}"
 
 
 class Steps:

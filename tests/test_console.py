@@ -192,3 +192,24 @@ def test_work_that_says_nothing_is_told_of_all_the_same(capsys) -> None:
         sleep(0.2)
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) > 3 and all(re.fullmatch(r"export  [0-9:]+ elapsed", line) for line in lines)
+
+
+def test_a_rate_is_told_when_the_time_left_is_and_at_the_end() -> None:
+    time = Time()
+    with steps(time).stage("score scene", 10_000, "px") as bar:
+        assert str(bar).endswith("   0 %  0:00 elapsed")
+        time.pass_(1)
+        bar.update(5_000)
+        assert "/s" not in str(bar)
+        time.pass_(1)
+        assert "  2.5 kpx/s  0:02 left" in str(bar)
+        bar.update(10_000)
+        assert str(bar).endswith(" 100 %  5.0 kpx/s  0:02 elapsed")
+
+
+def test_a_rate_that_would_read_as_none_is_not_told() -> None:
+    time = Time()
+    with steps(time).stage("compare", 4, "scene") as bar:
+        time.pass_(30)
+        bar.update(1)
+        assert str(bar) == "compare [#####...............]  25 %  1:30 left"

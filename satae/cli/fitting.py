@@ -46,15 +46,10 @@ def fit_baseline(
         sets = own_tiles(scenes, folder)
         if sets is None:
             how = Cut(size=size, workers=workers)
-            sets = [_cut(s, Path(place) / f"tiles-{i}", how, steps) for i, s in enumerate(_distinct(scenes))]
+            sets = [cut(s, Path(place) / f"tiles-{i}", how, steps) for i, s in enumerate(_distinct(scenes))]
         out = Path(place) / f"{name}.onnx"
         train(sets, recipe, out, Path(place) / "run", device=device, steps=steps)
         return Baseline(name, runtime.load(out, device, workers))
-
-
-def _cut(scene: Scene, target: Path, how: Cut, steps: Steps) -> TileSet:
-    with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px") as bar:
-        return cut(scene, target, how, bar.add)
 
 
 def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:

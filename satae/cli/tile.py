@@ -45,8 +45,7 @@ def tile(
             check_target(out / scene.name, overwrite=overwrite)
         cuts: list[TileSet] = []
         for scene in found:
-            with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=0) as bar:
-                cuts.append(cut(scene, out / scene.name, how, bar.add))
+            cuts.append(cut(scene, out / scene.name, how, steps, brief=0))
     finally:
         if made and not any(out.iterdir()):
             out.rmdir()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,14 +110,20 @@ class Scene:
             mask = None if self.mask is None else readers.open_pixels(self.mask.source, self.grid)
             yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
 
-    def fingerprint(self) -> str:
-        """SHA-256 over the bytes of all files."""
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.path.stat().st_size for file in self.files)
+
+    def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
+        """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""
         digest = hashlib.sha256()
         for file in self.files:
             with file.path.open("rb") as stream:
                 # files are larger than memory
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
+                    progress(len(piece))
         return digest.hexdigest()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from satae.console import BRIEF, SILENT, Steps
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import lock, publish, staging
@@ -55,11 +56,11 @@ class _Counts:
     valid_pixels: int = 0
 
 
-def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels: None) -> TileSet:
+def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: float = BRIEF) -> TileSet:
     """Write the tile set of a scene to the folder `target`, replacing it in one step.
 
-    Every valid pixel lies in exactly one tile when `overlap` is 0 and `min_valid` is 0. `progress` is called
-    with the number of pixels read. Raises SceneError where no tile has enough valid pixels or a block is
+    Every valid pixel lies in exactly one tile when `overlap` is 0 and `min_valid` is 0. `brief` is how
+    many seconds of cutting leave no line. Raises SceneError where no tile has enough valid pixels or a block is
     damaged, OutputError where the folder cannot be written.
     """
     with lock(target), staging(target) as draft:
@@ -67,10 +68,13 @@ def cut(scene: Scene, target: Path, how: Cut, progress: Progress = lambda pixels
         folder.mkdir()
         counts = _Counts()
         survey = Survey(scene)
-        index = _write_arrays(survey, folder, how, counts, progress)
+        with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+            index = _write_arrays(survey, folder, how, counts, bar.add)
         if not len(index):
             raise SceneError(_nothing_kept(scene, how, counts))
-        record = _record(scene, how, len(index), counts)
+        with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
+            digest = scene.fingerprint(bar.add)
+        record = _record(scene, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
         with (folder / "footprints.geojson").open("w") as file:
@@ -197,12 +201,12 @@ class _Growing:
         self.length += 1
 
 
-def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts) -> Record:
+def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) -> Record:
     grid, limits = scene.grid, scene.limits
     return Record(
         scene=scene.name,
         files=[SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files],
-        sha256=scene.fingerprint(),
+        sha256=digest,
         bands=list(scene.names),
         dtype=scene.dtype,
         scales=list(scene.scales),

@@ -13,6 +13,7 @@ import torch
 
 from satae import composite, models
 from satae.config import Recipe
+from satae.console import Bar
 from satae.detector import graph
 from satae.publish import publish, staging
 from satae.tiles.split import spread_evenly
@@ -38,11 +39,14 @@ def document(
     detector: graph.Detector,
     scored: Sequence[Block],
     run: Path,
+    bar: Bar,
 ) -> list[str]:
-    """Write FIGURES to the run folder; gives the findings. `scored` are the blocks of the calibration."""
+    """Write FIGURES to the run folder; gives the findings. `scored` are the blocks of the calibration; `bar`
+    counts what is measured, and the figures."""
     history = trained.state.history
     losses = [e.train_loss for e in history], [e.val_loss for e in history]
-    seen = _evidence(sets, recipe, trained)
+    bar.total = 1  # the figures; as many as are measured are added
+    seen = _evidence(sets, recipe, trained, bar)
     found = diagnosis.findings(seen)
     with staging(run / FIGURES[0]) as folder:
         curves, rebuilt, report, evidence = (folder / name for name in FIGURES)
@@ -52,10 +56,11 @@ def document(
         evidence.write_text(seen.json(), encoding="utf-8")
         for draft in (curves, rebuilt, report, evidence):
             publish(draft, run / draft.name)
+    bar.add(1)
     return [str(f) for f in found]
 
 
-def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel) -> Evidence:
+def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel, bar: Bar) -> Evidence:
     """What the run shows on some of its tiles."""
     context = models.Traits.of(trained.model).context
     tiles = feed(sets, recipe, trained, context=context)
@@ -68,6 +73,7 @@ def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel) ->
         quality(sets, trained.split.train),
         lambda: tiles.plain(learned, hide=True, batch=at_once),
         lambda: tiles.plain(held_out, batch=at_once),
+        bar,
     )
 
 

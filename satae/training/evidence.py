@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.config import CorruptSettings, Recipe
+from satae.console import Bar
 from satae.models import MODELS, BlindSpot, Output, Sample, Traits
 from satae.nn.checkpoint import Epoch, State
 from satae.objectives import Objective, in_cells, reconstructs
@@ -118,9 +119,18 @@ class HeldOutBatch(NamedTuple):
 
 
 def gather(
-    model: nn.Module, recipe: Recipe, state: State, tiles: Tiles, learned: Sample, held_out: Sample
+    model: nn.Module,
+    recipe: Recipe,
+    state: State,
+    tiles: Tiles,
+    learned: Sample,
+    held_out: Sample,
+    bar: Bar | None = None,
 ) -> Evidence:
-    """All that the kept weights show on samples of the tiles that were learned from and held out."""
+    """All that the kept weights show on samples of the tiles that were learned from and held out.
+
+    `bar` counts what is measured, in addition to what it counts already.
+    """
     start = Evidence(state.history, state.best_epoch, recipe, tiles, _settings(recipe))
     if not any(p.requires_grad for p in model.parameters()):
         return start
@@ -130,19 +140,24 @@ def gather(
         seen, dead = _rebuilt(model, held_out)
         found = _errors(model, seen, _mean(learned), _rival(model, learned))
         unexplained = found["mse"] / max(found["variance"], 1e-12)
-        return replace(
-            start,
-            **found,
-            learned=True,
-            train_loss=_loss(recipe, model, ((x, c, model(x, valid)) for x, valid, c in learned())),
-            val_loss=_loss(recipe, model, ((s.x, s.chosen, s.out) for s in seen)),
-            mean_loss=_mean_loss(recipe, learned, held_out),
-            copied=_copied(model, seen, _deviation(held_out), unexplained),
-            denoised=_denoised(model, recipe, held_out),
-            reach=_reach(model, seen),
-            dead=dead,
-            **_codes(recipe, seen),
-        )
+        measures: dict[str, Callable[[], Any]] = {
+            "train_loss": lambda: _loss(
+                recipe, model, ((x, c, model(x, valid)) for x, valid, c in learned())
+            ),
+            "val_loss": lambda: _loss(recipe, model, ((s.x, s.chosen, s.out) for s in seen)),
+            "mean_loss": lambda: _mean_loss(recipe, learned, held_out),
+            "copied": lambda: _copied(model, seen, _deviation(held_out), unexplained),
+            "denoised": lambda: _denoised(model, recipe, held_out),
+            "reach": lambda: _reach(model, seen),
+        }
+        if bar is not None:
+            bar.total += 1 + len(measures)
+            bar.add(1)  # the errors
+        for name, measure in measures.items():
+            found[name] = measure()
+            if bar is not None:
+                bar.add(1)
+        return replace(start, **found, learned=True, dead=dead, **_codes(recipe, seen))
 
 
 def _settings(recipe: Recipe) -> dict[str, str]:

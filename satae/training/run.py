@@ -82,8 +82,8 @@ def train(
             proto, card = _exported(sets, recipe, trained, detector, place.type, steps)
             blocks = _scored(sets, trained, export.with_card(proto, card), out.name, steps)
             card = card.model_copy(update={"calibration": calibration.tails(blocks)})
-            with steps.stage("diagnose"):
-                faults = documents.document(sets, recipe, trained, detector, blocks, run)
+            with steps.stage("diagnose", 0, "part") as bar:
+                faults = documents.document(sets, recipe, trained, detector, blocks, run, bar)
         with steps.stage("verify"), staging(out) as folder:
             draft = folder / out.name
             draft.write_bytes(export.with_card(proto, card))

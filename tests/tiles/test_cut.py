@@ -18,6 +18,7 @@ import shapely
 from affine import Affine
 from commands import PEAK
 from scenes import spoil
+from told import Told
 
 from satae import publish
 from satae.errors import ConfigError, DamageError, OutputError, SceneError
@@ -212,6 +213,14 @@ def test_footprints_open_in_geopandas_and_lie_on_the_scene(make_scene, tmp_path,
     union = frame.to_crs(32632).union_all()
     assert union.symmetric_difference(outline[0]).area < 1e-4 * outline[0].area
     assert frame.to_crs(32632).area.sum() == pytest.approx(outline[0].area, rel=1e-4)
+
+
+def test_reading_and_hashing_a_scene_say_how_far_they_are(make_scene, tmp_path) -> None:
+    path, steps = make_scene(NOISE), Told()
+    found = cut(describe([path]), tmp_path / "out", Cut(64), steps)
+    pixels, size = NOISE[0].size, path.stat().st_size
+    assert steps.told == [(f"tile {path.stem}", pixels, pixels), (f"hash {path.stem}", size, size)]
+    assert found.record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_footprints_without_a_place_on_earth_claim_none(make_scene, tmp_path) -> None:
