@@ -19,6 +19,7 @@ from satae.cli import app, fitting
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError
 from satae.inference import runtime
+from satae.inference.regions import Anomaly
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.scoring import baseline
@@ -79,7 +80,7 @@ def test_a_region_over_several_cells_gets_the_largest_of_all(
     other = other_of(shared, tile_set)
     small = Baseline("rx", replace(other.model, card=other.model.card.model_copy(update={"core": 32})))
     polygon = shapely.MultiPolygon([shapely.box(100, 40, 230, 170)])
-    found: list[Any] = [type("Region", (), {"polygon": polygon})()]
+    found = [Anomaly(polygon, int(polygon.area), peak=1.0, mean=1.0, row=40, col=100)]
     one, several = (float(baseline.exponents(scene, b, found, 1)[0]) for b in (other, small))
     assert one == pytest.approx(several, rel=1e-5) and one > 0
 
