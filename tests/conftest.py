@@ -15,6 +15,7 @@ import rasterio
 from affine import Affine
 from detectors import toy
 from endings import CPU, recipe
+from hypothesis import settings
 from results import finished
 from scenes import UTM, MakeScene, make_tiles
 from shared import Shared, root
@@ -28,6 +29,10 @@ from satae.tiles import store
 from satae.training import loop
 
 os.environ.setdefault("NO_COLOR", "1")
+settings.register_profile(
+    "satae", deadline=None
+)  # a machine at work is slow now and then, and no test is about that
+settings.load_profile("satae")
 
 
 @pytest.fixture(scope="session")

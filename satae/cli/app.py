@@ -30,6 +30,12 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
+LIGHT = {
+    "tile",
+    "info",
+    "score",
+    "review",
+}  # commands without a matrix product in numpy that is worth a thread
 bench = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
 
 
@@ -52,6 +58,10 @@ def common(
 
     satae tile scene.tif; satae train; satae score --out anomalies.gpkg
     """
+    if (
+        context.invoked_subcommand in LIGHT
+    ):  # to start threads for numpy takes 0.15 CPU s, a quarter of a short command
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     context.obj = Steps(quiet=quiet)  # every command says by it how far it is
     set_up(-1 if quiet else int(verbose))
 

@@ -52,7 +52,7 @@ def drawn_precision(score, truth, rounds=4000):
 
 
 @given(scored())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_figures_equal_their_naive_definitions(case):
     found = ranking_of(*case)
     assert found.auroc == pytest.approx(pairs_won(*case))
@@ -84,7 +84,7 @@ def test_constant_score_knows_nothing():
 
 
 @given(scored())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_only_the_order_of_scores_counts(case):
     score, truth = case
     one, other = ranking_of(score, truth), ranking_of(np.exp(score) - 9, truth)
@@ -167,7 +167,7 @@ def test_a_map_that_is_flooded_finds_nothing_for_free():
 
 
 @given(st.integers(0, 50))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_region_counts_equal_a_flood_fill(seed):
     rng = np.random.default_rng(seed)
     scores, truth = rng.integers(0, 9, (12, 14)).astype(float), rng.random((12, 14)) < 0.1

@@ -59,7 +59,7 @@ def drawn(text: str) -> np.ndarray:
 
 
 @given(scores=maps, height=st.integers(1, 11))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_regions_are_the_eight_connected_components(scores: np.ndarray, height: int) -> None:
     label, count = labels(scores)
     found = cut(scores, height)
@@ -74,7 +74,7 @@ def test_regions_are_the_eight_connected_components(scores: np.ndarray, height: 
 
 
 @given(scores=maps, height=st.integers(1, 11))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_outlines_do_not_depend_on_the_strips(scores: np.ndarray, height: int) -> None:
     whole, pieces = cut(scores, len(scores)), cut(scores, height)
     assert [(a.row, a.col, a.pixels, a.peak) for a in whole] == [

@@ -52,7 +52,7 @@ sides = st.integers(1, 70)
 @given(
     height=sides, width=sides, a=st.integers(-9, 9), b=st.integers(-9, 9), halo=st.sampled_from([0, 4, 12])
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_plane_survives_stitching_on_any_grid(height: int, width: int, a: int, b: int, halo: int) -> None:
     image = plane(height, width, a, b)
     with pytest.MonkeyPatch.context() as patch:
@@ -62,7 +62,7 @@ def test_any_plane_survives_stitching_on_any_grid(height: int, width: int, a: in
 
 
 @given(height=sides, width=sides, reach=st.integers(0, 12), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_filter_within_the_halo_survives_stitching(
     height: int, width: int, reach: int, seed: int
 ) -> None:
@@ -134,7 +134,7 @@ def test_the_lattice_is_a_multiple_of_the_stride(core: int, stride: int, side: i
 
 
 @given(height=sides, width=sides, core=st.integers(1, 40), stride=st.sampled_from([1, 4, 6]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_lattice_of_any_side_gives_the_same_map(height: int, width: int, core: int, stride: int) -> None:
     rng = np.random.default_rng(0)
     image, valid = rng.random((1, height, width), np.float32), rng.random((height, width)) > 0.2
