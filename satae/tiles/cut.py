@@ -70,17 +70,18 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
         survey = Survey(scene)
         with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
             index = _write_arrays(survey, folder, how, counts, bar.add)
-        if not len(index):
-            raise SceneError(_nothing_kept(scene, how, counts))
+            if not len(index):
+                raise SceneError(_nothing_kept(scene, how, counts))
         with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
             digest = scene.fingerprint(bar.add)
         record = _record(scene, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
-        with (folder / "footprints.geojson").open("w") as file:
-            file.writelines(f"{line}\n" for line in _footprints(tiles))
-        if how.patches:
-            _write_patches(tiles, folder / "patches")
+        with steps.stage(f"write {scene.name}"):
+            with (folder / "footprints.geojson").open("w") as file:
+                file.writelines(f"{line}\n" for line in _footprints(tiles))
+            if how.patches:
+                _write_patches(tiles, folder / "patches")
         publish(folder, target)
     return replace(load(target), damage=survey.damage)
 
