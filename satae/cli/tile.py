@@ -64,8 +64,8 @@ def _row(tiles: "TileSet") -> dict[str, Any]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    left = f"; {row['left_out']} tiles left out ({row['left_out_pixels']} valid pixels)"
+    left = f"; {quantity(row['left_out'], 'tile')} left out ({row['left_out_pixels']} valid pixels)"
     return (
-        f"{row['path']}: {row['tiles']} tiles of {row['size']} x {row['size']} pixels, "
+        f"{row['path']}: {quantity(row['tiles'], 'tile')} of {row['size']} x {row['size']} pixels, "
         f"{quantity(row['bands'], 'band')}{left if row['left_out'] else ''}"
     )

@@ -17,7 +17,7 @@ from satae.cli.flags import (
     check_model_name,
 )  # fmt: skip
 from satae.cli.output import say
-from satae.console import Steps
+from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def train(
 def _lines(result: "Result") -> list[str]:
     card, losses = result.card, result.card.metrics
     return [
-        f"{result.model}: {card.architecture}, {card.weights} weights, score {card.score}, {result.epochs} epochs "
-        f"on {card.trained_on}, loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}",
+        f"{result.model}: {card.architecture}, {card.weights} weights, score {card.score}, "
+        f"{quantity(result.epochs, 'epoch')} on {card.trained_on}, loss {losses['train_loss']:.4g}, "
+        f"held out {losses['val_loss']:.4g}",
         f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
     ]

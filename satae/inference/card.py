@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 
+from satae.console import quantity
 from satae.errors import ModelError
 from satae.inference.calibrate import Calibration
 
@@ -171,13 +172,14 @@ def check_bands(
     """
     if len(names) != len(card.bands):
         raise ModelError(
-            f"{scene} gives {len(names)} bands and the model takes {len(card.bands)} "
+            f"{scene} gives {quantity(len(names), 'band')} and the model takes {len(card.bands)} "
             f"({', '.join(b.name for b in card.bands)}); choose them with --bands"
         )
     if dtype != card.dtype:
         raise ModelError(
-            f"{scene} holds {dtype} and the model was trained on {card.dtype}; DN of another type mean "
-            "something else: convert with `gdal_translate -ot`, or train a model on it"
+            f"{scene} holds {dtype} and the model was trained on {card.dtype}; numbers of another type "
+            "mean something else: bring them to that type and its scale with `gdal_translate -ot ... -scale ...`, or "
+            "train a model on the scene"
         )
     own = [b.name for b in card.bands]
     if len(names) > 1 and sorted(own) == sorted(names) and own != list(names):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from satae.console import quantity
 from satae.errors import TilesError
 from satae.tiles.store import TileSet
 
@@ -63,8 +64,8 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
             learned = np.concatenate([train, *[again] * (WEIGHT - 1)])
             return Split(learned, held_out, count, block, _pairs(sorted(normal)))
     raise TilesError(
-        f"{sum(len(s) for s in sets)} tiles are too few to hold {FEWEST_HELD_OUT} out and learn from the "
-        "rest; cut smaller ones with --size, or add scenes"
+        f"{quantity(sum(len(s) for s in sets), 'tile')} cannot be split into {FEWEST_HELD_OUT} held out and the "
+        "rest, which is learned from; cut smaller ones with --size, or add scenes"
     )
 
 

@@ -94,7 +94,9 @@ def test_a_share_near_one_still_leaves_tiles_to_learn_from():
 @pytest.mark.parametrize("side", [32, 40, 64])
 def test_too_few_tiles_are_refused_in_one_sentence(side):
     tiles = tiles_of(side, 32)
-    with pytest.raises(TilesError, match=r"^\d tiles are too few to hold 2 out.*--size, or add scenes$"):
+    with pytest.raises(
+        TilesError, match=r"^\d tiles? cannot be split into 2 held out.*--size, or add scenes$"
+    ):
         split([tiles], share=0.2, block=4, seed=0)
 
 

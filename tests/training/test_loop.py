@@ -222,7 +222,7 @@ def test_a_dead_band_is_warned_of_and_trained_with(trained, caplog):
 
 
 def test_a_single_tile_is_refused_in_one_sentence():
-    with pytest.raises(TilesError, match=r"^1 tiles are too few"):
+    with pytest.raises(TilesError, match=r"^1 tile cannot be split"):
         plan([make_tiles(toy(32))], recipe())
 
 
