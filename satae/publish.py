@@ -68,6 +68,8 @@ def lock(target: Path) -> Iterator[None]:
         sweep(target)
         yield
     finally:
+        # an interrupt between the making of a staging folder and the block that removes it leaves one
+        sweep(target)
         with suppress(OSError):  # FileLock notices an unlinked file, so removing it while held is safe
             os.unlink(lock.lock_file)
         lock.release()

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from commands import SATAE, halfway, started
 from scenes import MakeScene
 
 from satae.errors import OutputError
-from satae.publish import check_target, lock, publish, staging, write_bytes
+from satae.publish import _prefix, check_target, lock, publish, staging, write_bytes
 
 OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html")
 OLD = b'old, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
@@ -160,6 +161,14 @@ def test_an_interrupted_training_keeps_the_old_model_and_can_go_on(tmp_path: Pat
     assert (tmp_path / "m.onnx").read_bytes() == b"old" and "Traceback" not in error
     assert not [p for p in tmp_path.rglob("*") if p.name.startswith(".")]
     assert set(contents(tmp_path / "runs" / "m")) == {"config.yaml", "history.jsonl", "checkpoint.pt"}
+
+
+def test_what_an_interrupt_leaves_of_a_target_goes_with_its_lock(tmp_path: Path) -> None:
+    target = tmp_path / "m.onnx"
+    with pytest.raises(KeyboardInterrupt), lock(target):
+        tempfile.mkdtemp(prefix=_prefix(target), dir=tmp_path)  # a signal before staging's block begins
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
 
 
 def failed(done: subprocess.CompletedProcess[str]) -> None:

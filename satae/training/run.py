@@ -152,9 +152,18 @@ def _held(run: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{run} cannot be made: {error.strerror}") from error
     with lock(run):
-        for name in (CHECKPOINT, CONFIG):  # what staging folders are named after here
-            sweep(run / name)
-        yield
+        _sweep(run)
+        try:
+            yield
+        finally:
+            # an interrupt may come between the making of a staging folder and the block that removes it
+            _sweep(run)
+
+
+def _sweep(run: Path) -> None:
+    """Remove what was being written in a run folder."""
+    for name in (CHECKPOINT, CONFIG, documents.DIAGNOSIS):  # what staging folders are named after here
+        sweep(run / name)
 
 
 def _begin(run: Path, recipe: Recipe) -> None:
