@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from satae.heads import ToBands, View, Views, apportion, edges
 from satae.nn.normalize import Normalizer
-from satae.nn.surroundings import rings, total
+from satae.nn.surroundings import means, rings, total
 
 NEAR = 3  # pixels, the side of the box whose mean is compared
 MOST = 5  # components in which covariances are taken: their number grows with the square
@@ -39,25 +39,23 @@ class LocalContrast(nn.Module):
         self.register_buffer("ridge", RIDGE * torch.eye(k)[:, :, None, None])
 
     def forward(self, view: View) -> Tensor:
-        x = view.x[:, : self.components]
-        known = torch.where(view.valid > 0.5, x, torch.zeros_like(x))
+        known = torch.where(view.valid > 0.5, view.x, torch.zeros_like(view.x))
         around, columns = self._ring(known, view.valid)
-        near = total(known, NEAR) / total(view.valid, NEAR).clamp(min=1)
-        distance = mahalanobis(near - around, columns)
-        # what is shared out is the contrast of all components
-        others = view.x - rings(view.x, view.valid, [self.sides])[0]
-        return apportion(distance, self.to_bands(others) ** 2)
+        x = known[:, : self.components]
+        near = total(x, NEAR) / total(view.valid, NEAR).clamp(min=1)
+        distance = mahalanobis(near - around[:, : self.components], columns)
+        return apportion(distance, self.to_bands(view.x - around) ** 2)
 
-    def _ring(self, x: Tensor, valid: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _ring(self, known: Tensor, valid: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Of the valid pixels of the ring the mean (N, K, H, W), and the covariance with its ridge, of which the t-th
-        column is (N, K - t, H, W), from the diagonal down."""
-        sizes = range(self.components, 0, -1)
-        products = [x[:, t : t + 1] * x[:, t:] for t in range(self.components)]
-        # one tensor (N, K + K (K + 1) / 2, H, W), so that all are summed over boxes at once
-        moments = rings(torch.cat([x, *products], dim=1), valid, [self.sides])[0]
-        mean, *second = moments.split([self.components, *sizes], dim=1)
+        column is (N, MOST - t, H, W), from the diagonal down."""
+        k = self.components
+        products = [known[:, t : t + 1] * known[:, t:k] for t in range(k)]
+        # one tensor of components and their products, so that all are summed over boxes at once
+        moments = means(torch.cat([known, *products], dim=1), valid, *self.sides[::-1])
+        mean, *second = moments.split([known.shape[1], *range(k, 0, -1)], dim=1)
         return mean, [
-            found - mean[:, t : t + 1] * mean[:, t:] + self.ridge[t:, t] for t, found in enumerate(second)
+            found - mean[:, t : t + 1] * mean[:, t:k] + self.ridge[t:, t] for t, found in enumerate(second)
         ]
 
     @torch.no_grad()

@@ -44,8 +44,9 @@ class Rarity(nn.Module):
 
     whitening: Tensor
     offset: Tensor
+    grouped: Tensor
     constant: Tensor
-    means: Tensor
+    summed: Tensor
     usual: Tensor
 
     def __init__(self, normalizer: Normalizer, params: Params) -> None:
@@ -55,22 +56,28 @@ class Rarity(nn.Module):
         # a whitening (K, K) a Gaussian, one under the other, as one 1 x 1 convolution
         self.register_buffer("whitening", torch.eye(k).repeat(m, 1)[:, :, None, None])
         self.register_buffer("offset", torch.zeros(m * k))
-        # log of weight and volume of each Gaussian
-        self.register_buffer("constant", torch.zeros(1, m, 1, 1))
-        self.register_buffer("means", torch.zeros(k, m, 1, 1))
+        # (M, M K, 1, 1): less the squares of each, and the logarithm of its weight and volume
+        self.register_buffer("grouped", -torch.eye(m).repeat_interleave(k, dim=1)[:, :, None, None])
+        self.register_buffer("constant", torch.zeros(m))
+        # (1 + K, M, 1, 1): ones, and the means
+        self.register_buffer("summed", torch.ones(1 + k, m, 1, 1))
         self.register_buffer("usual", torch.zeros(1))
 
     def forward(self, view: View) -> Tensor:
         log = self._logs(view.x)  # (N, M, H, W)
-        error = (self.usual - torch.logsumexp(log, dim=1, keepdim=True)).clamp(min=LEAST)
+        # sums over Gaussians as 1 x 1 convolutions, which ONNX Runtime is faster at than at sums over channels
+        most = log.amax(dim=1, keepdim=True)
+        parts = torch.exp(log - most)
+        sums = F.conv2d(parts, self.summed)  # (N, 1 + K, H, W): their sum, and the sum of means times each
+        error = (self.usual - most - torch.log(sums[:, :1])).clamp(min=LEAST)
         # the mean of what the pixel may be instead (N, K, H, W), from which its bands differ
-        expected = F.conv2d(torch.softmax(log, dim=1), self.means)
+        expected = sums[:, 1:] / sums[:, :1]
         return apportion(error, self.to_bands(view.x - expected) ** 2)
 
     def _logs(self, x: Tensor) -> Tensor:
         """log of weight times density (N, M, H, W) of each Gaussian, up to a constant that all share."""
         square = F.conv2d(x, self.whitening, self.offset) ** 2
-        return self.constant - square.unflatten(1, (self.params.mixture, -1)).sum(dim=2)
+        return F.conv2d(square, self.grouped, self.constant)
 
     @torch.no_grad()
     def fit(self, views: Views) -> None:
@@ -84,8 +91,8 @@ class Rarity(nn.Module):
         volume = torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1)
         self.whitening.copy_(whiten.flatten(0, 1)[:, :, None, None])
         self.offset.copy_(-(whiten @ means[:, :, None]).flatten())
-        self.constant.copy_((weights.log() - volume)[None, :, None, None])
-        self.means.copy_(means.T[:, :, None, None])
+        self.constant.copy_(weights.log() - volume)
+        self.summed[1:] = means.T[:, :, None, None]
         found = torch.logsumexp(self._logs(pixels.float().T[None, :, :, None]), dim=1)
         self.usual[0] = torch.quantile(found.flatten().double(), USUAL)
 

@@ -68,17 +68,19 @@ def _along(z: Tensor, side: int, axis: int) -> Tensor:
         wide *= 2
 
 
-def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tensor) -> Tensor:
+def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tensor | None = None) -> Tensor:
     """Mean over the valid pixels of a ring (of a box, where `inner` is 0) around each pixel.
 
-    `known` (N, K, H, W) is 0 where `valid` (N, 1, H, W) is; `otherwise` stands where there is no valid one.
+    `known` (N, K, H, W) is 0 where `valid` (N, 1, H, W) is; `otherwise`, or 0, stands where there is no valid one.
     """
     # a ring is a box without the box inside
     sums, count = total(known, outer), total(valid, outer)
     if inner:
         sums, count = sums - total(known, inner), count - total(valid, inner)
+    # what is decided a pixel is decided in one channel: all of K only multiply and add, which is fast
     # half-way between no valid pixel and one, whatever rounding does to the count
-    return torch.where(count > 0.5, sums / count.clamp(min=1), otherwise)
+    share = torch.where(count > 0.5, 1 / count.clamp(min=1), torch.zeros_like(count))  # (N, 1, H, W)
+    return sums * share if otherwise is None else sums * share + otherwise * (1 - count).clamp(min=0)
 
 
 def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
@@ -107,7 +109,7 @@ def rings(x: Tensor, valid: Tensor, sides: Sequence[Ring]) -> list[Tensor]:
     """The means over rings, in the order of `sides`."""
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     found: dict[Ring, Tensor] = {}
-    otherwise = torch.zeros_like(x)
+    otherwise = None
     # the widest first: where a ring holds no valid pixel, the next wider one stands in, in the end 0
     for inner, outer in sorted(sides, key=lambda ring: -ring[1]):
         otherwise = found[inner, outer] = means(known, valid, outer, inner, otherwise)
