@@ -1,6 +1,6 @@
 """Ships in five Sentinel-2 ports: a recipe and the classics, over the whole scene and in the water zone.
 
-    python benchmarks/ports.py [DATA] [--water] [--each] [--config YAML] [--set KEY=VALUE ...] [--seeds 0,1,2]
+    python benchmarks/ports.py [DATA] [--water] [--each] [--config YAML] [--set KEY=VALUE ...] [--seeds 0,1,2] [--alone]
     python benchmarks/ports.py [DATA] --zones FOLDER
 
 DATA is the folder that holds sen2ships/ (default: SATAE_DATA, or ../shared/data). One model a method is trained on
@@ -93,6 +93,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--set", action="append", default=[], dest="changes")
     parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0,))
     parser.add_argument("--each", action="store_true", help="one model a scene")
+    parser.add_argument("--alone", action="store_true", help="without the classics")
     parser.add_argument("--device", default="auto")
     return parser.parse_args()
 
@@ -101,7 +102,10 @@ def contest_of(options: argparse.Namespace) -> bench.Contest:
     """The recipe against the classics."""
     recipe = config.load(options.config, options.changes)
     name = options.config.stem if options.config else "satae"
-    return bench.Contest(recipe, name, options.seeds, library=not options.each, device=options.device)
+    classics = () if options.alone else bench.CLASSICS
+    return bench.Contest(
+        recipe, name, options.seeds, library=not options.each, device=options.device, classics=classics
+    )
 
 
 def main() -> None:
