@@ -24,7 +24,7 @@ RIDGE = 0.1  # of the covariance of the sample's contrasts that is added to that
 
 @dataclass(frozen=True)
 class Params(edges.Params):
-    """As edges."""
+    """The size of the target, which the ring leaves out; MOST and RIDGE are fixed."""
 
 
 class LocalContrast(nn.Module):
@@ -40,8 +40,10 @@ class LocalContrast(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         known = torch.where(view.valid > 0.5, view.x, torch.zeros_like(view.x))
+        # what the ring is like: the mean (N, K, H, W), and the columns of the covariance of its first components
         around, columns = self._ring(known, view.valid)
         x = known[:, : self.components]
+        # the mean of 3 x 3 pixels, for a single one is mostly noise and an object is larger
         near = total(x, NEAR) / total(view.valid, NEAR).clamp(min=1)
         distance = mahalanobis(near - around[:, : self.components], columns)
         return apportion(distance, self.to_bands(view.x - around) ** 2)

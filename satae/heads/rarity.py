@@ -21,12 +21,11 @@ from satae.nn.normalize import Normalizer
 SAMPLE = 20_000  # pixels to which the mixture is fitted
 USUAL = 0.999  # quantile of the log density over the sample, which has an error of 0
 LEAST = 1e-3  # the least error, so that its logarithm stays finite
-BLOCK = 100_000  # pixels that are drawn at random before SAMPLE of them are taken
 
 
 @dataclass(frozen=True)
 class Params:
-    """`mixture`: how many Gaussians; `rounds` of fitting; `floor`: added to each variance, in the autoencoder's space."""
+    """`mixture`: how many Gaussians; `rounds`: of their fitting; `floor`: added to each variance, in the space of x."""
 
     mixture: int = 16
     rounds: int = 30
@@ -110,8 +109,14 @@ def mixture(pixels: Tensor, params: Params) -> tuple[Tensor, Tensor, Tensor]:
     for _ in range(params.rounds):
         # shares (n, M): to which Gaussian a pixel belongs
         lower = torch.linalg.cholesky(covariances)
-        off = torch.linalg.solve_triangular(lower, (pixels[None] - means[:, None]).transpose(1, 2), upper=False)
-        logs = weights.log() - torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1) - 0.5 * (off**2).sum(dim=1).T
+        off = torch.linalg.solve_triangular(
+            lower, (pixels[None] - means[:, None]).transpose(1, 2), upper=False
+        )
+        logs = (
+            weights.log()
+            - torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1)
+            - 0.5 * (off**2).sum(dim=1).T
+        )
         shares = torch.softmax(logs, dim=1)
         count = shares.sum(dim=0) + 1e-6
         weights = count / count.sum()
