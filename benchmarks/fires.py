@@ -28,12 +28,17 @@ def main() -> None:
     )
     options = arguments(parser)
     fires, contest = Path(options.data).absolute() / "wildfire_s2", contest_of(options)
-    paths = sorted((fires / "post_fire").glob("*.tif"))
-    cases = [bench.raster_case(path, fires / "masks" / path.name) for path in paths]
+    cases = scars(fires)
     rows = [report.measurement(indexed(case, fires / "dnbr")) for case in cases]
     with tempfile.TemporaryDirectory() as work:
         rows += [report.measurement(r) for r in bench.results(cases, contest, Path(work), told)]
     print(*report.lines(rows, (*contest.methods, INDEX)), sep="\n")
+
+
+def scars(fires: Path) -> list[bench.Case]:
+    """The scenes after a fire, and what burnt."""
+    paths = sorted((fires / "post_fire").glob("*.tif"))
+    return [bench.raster_case(path, fires / "masks" / path.name) for path in paths]
 
 
 def indexed(case: bench.Case, folder: Path) -> bench.Result:

@@ -65,8 +65,10 @@ def make_zones(ships: Path, folder: Path) -> None:
             out.write(zone.astype(np.uint8), 1)
 
 
-def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
-    """The tables."""
+def rows(
+    folder: Path, contest: bench.Contest, *, water: bool = False
+) -> tuple[list[report.Row], list[report.Row]]:
+    """What every method finds (everywhere, in the water zone) of the ports of `make_zones`; see the module."""
     whole = bench.ship_cases(folder, None, WATER if water else None, None)
     zones = {case.name: case.counted for case in bench.ship_cases(folder, None, None, WATER)}
     everywhere, inside = [], []
@@ -75,6 +77,12 @@ def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
             everywhere.append(report.measurement(result))
             case = dataclasses.replace(result.case, counted=zones[result.case.name])
             inside.append(report.measurement(dataclasses.replace(result, case=case)))
+    return everywhere, inside
+
+
+def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
+    """The tables."""
+    everywhere, inside = rows(folder, contest, water=water)
     if not water:
         print("\nwhole scene", *report.lines(everywhere, contest.methods), sep="\n")
     print("\nwater zone", *report.lines(inside, contest.methods), sep="\n")
@@ -86,12 +94,17 @@ def told(done: float, total: float, note: str) -> None:
         print(f"{done:.0f} of {total:.0f}: {note}", file=sys.stderr, flush=True)
 
 
-def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
-    """What all scripts of this kind ask for."""
+def add_shared(parser: argparse.ArgumentParser, *, seeds: tuple[int, ...]) -> None:
+    """Where the data lie, what is changed in recipes, and the seeds, by default these."""
     parser.add_argument("data", nargs="?", default=os.environ.get("SATAE_DATA", "../shared/data"))
-    parser.add_argument("--config", type=Path)
     parser.add_argument("--set", action="append", default=[], dest="changes")
-    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=(0,))
+    parser.add_argument("--seeds", type=lambda text: tuple(map(int, text.split(","))), default=seeds)
+
+
+def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What scripts that measure one recipe ask for."""
+    add_shared(parser, seeds=(0,))
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--each", action="store_true", help="one model a scene")
     parser.add_argument("--alone", action="store_true", help="without the classics")
     parser.add_argument("--device", default="auto")

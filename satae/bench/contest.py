@@ -7,10 +7,12 @@ says of the targets. Truth is read to measure with, never to train on. Scenes an
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,8 @@ LARGEST_TILE, SMALLEST_TILE = 64, 16  # pixels
 TRAINING = 0.9  # of the way to the maps of a model
 SAME_PLACE = 1e-2  # pixels by which two grids may lie apart
 
+Made = TypeVar("Made")
+Given = TypeVarTuple("Given")
 Bools = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float32]
 Progress = Callable[[float, float, str], None]  # (maps done, of how many, what is being done)
@@ -92,13 +96,26 @@ class Contest:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """CPU seconds of training a model and of scoring so many valid `pixels` with it; 0 where not measured."""
+
+    train_s: float = 0.0
+    score_s: float = 0.0
+    pixels: int = 0
+
+
+UNTIMED = Cost()
+
+
+@dataclass(frozen=True)
 class Result:
-    """The anomaly map (row, col) of a method, NaN where the scene is not valid."""
+    """The anomaly map (row, col) of a method, NaN where the scene is not valid, and what it took."""
 
     case: Case
     method: str
     seed: int
     scores: Map
+    cost: Cost = UNTIMED
 
 
 def results(
@@ -124,11 +141,20 @@ def results(
                 ) -> None:
                     progress(before + TRAINING * maps * share, total, note)
 
-                model = train_model(sets, recipe, contest, folder, report)
+                model, train_s = time_call(train_model, sets, recipe, contest, folder, report)
                 for case in group:
                     done += 1
                     progress(done, total, place)
-                    yield Result(case, method, seed, anomaly_map(case.scene, model, contest.workers))
+                    scores, score_s = time_call(anomaly_map, case.scene, model, contest.workers)
+                    cost = Cost(train_s, score_s, int(np.isfinite(scores).sum()))
+                    yield Result(case, method, seed, scores, cost)
+
+
+def time_call(make: Callable[[*Given], Made], *given: *Given) -> tuple[Made, float]:
+    """What a call returns, and the CPU seconds of this process that it took, all threads together."""
+    started = time.process_time()
+    made = make(*given)
+    return made, time.process_time() - started
 
 
 def train_model(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.bench.contest import Contest, Progress, tile_set_of, train_model
+from satae.bench.contest import Contest, Progress, tile_set_of, time_call, train_model
 from satae.bench.metrics import large_regions
 from satae.bench.plant import Cell, Ground, PlantedSource, Target
 from satae.bench.report import save, staged_output
@@ -74,13 +74,31 @@ class Planting:
 
 @dataclass
 class Tally:
-    """How many targets of each cell a method found, and at how many of their places it reports something anyhow."""
+    """How many targets of each cell a method found, and at how many of their places it reports something anyhow.
+
+    `train_s` are the CPU seconds that its training took.
+    """
 
     model: Model
     threshold: float
     min_pixels: int
     found: dict[Cell, int]
     chance: dict[Cell, int]
+    train_s: float
+
+    def share(self, cells: Sequence[Cell], number: int) -> float:
+        """The share of the targets of some cells that was found, of which each has `number`."""
+        return _mean({cell: self.found[cell] for cell in cells}, number)
+
+
+@dataclass(frozen=True)
+class Search:
+    """What came of one planting: the held-out `blocks` that were planted in, a tally a method, remarks for people."""
+
+    recipe: Recipe
+    blocks: Sequence[Window]
+    tallies: Mapping[str, Tally]
+    remarks: list[str]
 
 
 def run(
@@ -92,36 +110,48 @@ def run(
     overwrite: bool = False,
     progress: Progress = lambda done, total, note: None,
 ) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Train every method, plant, look for the targets; (content, table, remarks). Publishes the folder `out`.
+    """Search with every method; (content, table, remarks). Publishes the folder `out`."""
+    with staged_output(out, overwrite=overwrite) as (draft, work):
+        done = search(scene, contest, planting, work, progress)
+        table = lines(planting, done.tallies)
+        said = content(done.recipe, planting, scene, done.blocks, done.tallies)
+        save(draft, said, table, done.recipe)
+        _draw(draft / "detection.png", planting, done.tallies)
+    return {"out": str(out)} | said, table, done.remarks
+
+
+def search(
+    scene: Scene,
+    contest: Contest,
+    planting: Planting,
+    work: Path,
+    progress: Progress = lambda done, total, note: None,
+) -> Search:
+    """Train every method, plant, look for the targets; `work` is a place to work in.
 
     A target is found where a region that `satae score --far` would report shares a pixel with it. Remarks say
-    where a threshold is extrapolated. The split, and
-    so the held-out tiles, are those of the training, which no weight was fitted to.
+    where a threshold is extrapolated. The split, and so the held-out tiles, are those of the training, which no
+    weight was fitted to. The contest's first seed is that of training and planting.
     """
     seed = contest.seeds[0]
-    with staged_output(out, overwrite=overwrite) as (draft, work):
-        tiles = tile_set_of(scene, work, TILE)
-        recipes = contest.recipes(scene, seed)
-        blocks = held_out_blocks(tiles, recipes[contest.name], seed)
-        total, tallies, remarks = 2.0 * len(recipes), dict[str, Tally](), []
-        for i, (method, recipe) in enumerate(recipes.items()):
+    tiles = tile_set_of(scene, work, TILE)
+    recipes = contest.recipes(scene, seed)
+    blocks = held_out_blocks(tiles, recipes[contest.name], seed)
+    total, tallies, remarks = 2.0 * len(recipes), dict[str, Tally](), []
+    for i, (method, recipe) in enumerate(recipes.items()):
 
-            def report(share: float, done: int = i, note: str = f"train {method}") -> None:
-                progress(done + share, total, note)
+        def report(share: float, done: int = i, note: str = f"train {method}") -> None:
+            progress(done + share, total, note)
 
-            model = train_model([tiles], recipe, contest, work, report)
-            report(1.0)
-            tallies[method], remark = _tally(model, scene, planting)
-            remarks += [f"{method}: {remark}"] if remark else []
-        rounds = _rounds(tiles, blocks, planting, max(t.model.card.halo for t in tallies.values()), seed)
-        for i, (method, tally) in enumerate(tallies.items(), len(recipes)):
-            _look(tiles, blocks, rounds, tally)
-            progress(i + 1, total, f"look with {method}")
-        recipe, table = recipes[contest.name], lines(planting, tallies)
-        said = content(recipe, planting, scene, blocks, tallies)
-        save(draft, said, table, recipe)
-        _draw(draft / "detection.png", planting, tallies)
-    return {"out": str(out)} | said, table, remarks
+        model, train_s = time_call(train_model, [tiles], recipe, contest, work, report)
+        report(1.0)
+        tallies[method], remark = _tally(model, scene, planting, train_s)
+        remarks += [f"{method}: {remark}"] if remark else []
+    rounds = _rounds(tiles, blocks, planting, max(t.model.card.halo for t in tallies.values()), seed)
+    for i, (method, tally) in enumerate(tallies.items(), len(recipes)):
+        _look(tiles, blocks, rounds, tally)
+        progress(i + 1, total, f"look with {method}")
+    return Search(recipes[contest.name], blocks, tallies, remarks)
 
 
 def held_out_blocks(tiles: TileSet, recipe: Recipe, seed: int) -> list[Window]:
@@ -150,14 +180,14 @@ def _rounds(
     return list(ground.rounds(planting.cells * planting.number, halo, rng))
 
 
-def _tally(model: Model, scene: Scene, planting: Planting) -> tuple[Tally, str]:
+def _tally(model: Model, scene: Scene, planting: Planting, train_s: float) -> tuple[Tally, str]:
     """Nothing counted yet, and what is to be said of the threshold."""
     calibration = model.card.calibration
     assert calibration is not None
     rule, known = Far(planting.far), (calibration, scene.grid.pixel_area_m2, planting.min_pixels)
     threshold = calibration.level(rule.rate, *known[1:])
     found, chance = (dict.fromkeys(planting.cells, 0) for _ in range(2))
-    return Tally(model, threshold, planting.min_pixels, found, chance), rule.remark(*known)
+    return Tally(model, threshold, planting.min_pixels, found, chance, train_s), rule.remark(*known)
 
 
 def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Target]], tally: Tally) -> None:

@@ -14,7 +14,18 @@ import numpy as np
 import yaml
 
 from satae import composite
-from satae.bench.contest import Bools, Case, Contest, Map, Progress, Result, check_names, results
+from satae.bench.contest import (
+    UNTIMED,
+    Bools,
+    Case,
+    Contest,
+    Cost,
+    Map,
+    Progress,
+    Result,
+    check_names,
+    results,
+)
 from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
 from satae.errors import SceneError
@@ -59,13 +70,14 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of a method on a scene with one seed, and its ROC curve at RATES."""
+    """The figures of a method on a scene with one seed, its ROC curve at RATES, and what it took."""
 
     scene: str
     method: str
     seed: int
     figures: Figures
     curve: Map
+    cost: Cost = UNTIMED
 
 
 def units_of(pixels: int, pixel_area_m2: float | None) -> float:
@@ -92,7 +104,7 @@ def measurement(result: Result, far: float = FAR) -> Row:
         regions.false_rate(HALF),
     )
     curve = ranking.detection(RATES).astype(np.float32)
-    return Row(case.name, result.method, result.seed, found, curve)
+    return Row(case.name, result.method, result.seed, found, curve, result.cost)
 
 
 def mean(rows: Iterable[Row]) -> Figures:

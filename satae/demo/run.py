@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +79,26 @@ def _pixels(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return (xy - [ORIGIN.c, ORIGIN.f]) / [ORIGIN.a, ORIGIN.e]
 
 
-def hits(made: synthetic.Synthetic, polygon: Any) -> set[int]:
-    """The planted objects (1 to n) that share a pixel with a polygon in map coordinates."""
-    outline = shapely.transform(polygon, _pixels)
+def hits(made: synthetic.Synthetic, outline: Any) -> set[int]:
+    """The planted objects (1 to n) that share a pixel with an outline in pixel coordinates (x = col, y = row)."""
     _, height, width = made.image.shape
     inside = raster.burn([outline], Grid(height, width, ORIGIN, None).window, Affine.identity())
     return set(np.unique(made.truth[inside]).tolist()) - {0}
 
 
+def ranks_of(made: synthetic.Synthetic, outlines: Iterable[Any]) -> dict[int, int]:
+    """By planted object, for those found: the rank (from 1) of the first outline that hits it, see `hits`."""
+    ranks: dict[int, int] = {}
+    for rank, outline in enumerate(outlines, 1):
+        for number in hits(made, outline):
+            ranks.setdefault(number, rank)
+    return ranks
+
+
 def _tell(folder: Path, made: synthetic.Synthetic, regions: Any) -> None:
     """How many planted anomalies are among the regions, which, and at what rank."""
     count = len(made.planted)
-    ranks: dict[int, int] = {}
-    for rank, polygon in zip(regions["rank"], regions.geometry, strict=True):
-        for number in hits(made, polygon):
-            ranks.setdefault(number, int(rank))
+    ranks = ranks_of(made, (shapely.transform(polygon, _pixels) for polygon in regions.geometry))
     print(f"\n{len(ranks)} of {count} planted anomalies are among the top {len(regions)} regions")
     for number, planted in enumerate(made.planted, 1):
         place = f"rank {ranks[number]}" if number in ranks else "not reported"
