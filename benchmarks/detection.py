@@ -9,7 +9,8 @@ one Markdown table, a row as soon as it is measured:
     demo     five made-up scenes, tiles as `satae demo` cuts them: planted objects (of 14) among the 20 highest regions,
              and AP of pixels
     ports    one model for five ports: AUROC, AP, share of ships found at 20 false regions per 100 km2, over the whole
-             scene and in the water zone (see ports.py)
+             scene and in the water zone; of what --far 10 and --top 20 report, the share of regions that hold a part of
+             a ship, the share of ships touched, and their mean IoU with what touches them (see ports.py)
     planted  one model a port, discs planted as `satae bench inject` does: share found at --far 10, of one spectrum
              (contrast 2 and 4, 2 to 16 pixels) and transplanted (full share, 4 to 16 pixels)
     fires    one model a scene (see fires.py): AUROC, AP, share of burnt pixels found at 1 % false alarms
@@ -31,7 +32,7 @@ from pathlib import Path
 import numpy as np
 from fires import scars
 from ports import PORTS, add_shared, make_zones, told
-from ports import rows as port_rows
+from ports import measured as measured_ports
 
 from satae import config, models
 from satae.bench import contest as bench
@@ -165,9 +166,13 @@ def port_lines(data: Path, entry: Entry, work: Path) -> Iterator[Line]:
     """One model for all ports."""
     make_zones(data / "sen2ships", work)
     contest = entry.contest(describe([work / f"{PORTS[0]}.tif"]), library=True)
-    everywhere, inside = port_rows(work, contest)
-    yield line_of("ports, whole scene: AUROC / AP / found at 20", everywhere, SHIPS)
-    yield line_of("ports, water zone: AUROC / AP / found at 20", inside, SHIPS)
+    found = measured_ports(work, contest)
+    yield line_of("ports, whole scene: AUROC / AP / found at 20", found.everywhere, SHIPS)
+    yield line_of("ports, water zone: AUROC / AP / found at 20", found.inside, SHIPS)
+    costs = tuple(row.cost for row in found.everywhere)
+    for name, hits in found.reported.items():
+        what = f"ports, {name.split(', ')[-1]}: regions with a ship / touched / IoU"
+        yield Line(what, len(contest.seeds), (hits.precision, hits.recall, hits.overlap), costs)
 
 
 def planted_lines(data: Path, entry: Entry, work: Path) -> Iterator[Line]:

@@ -6,7 +6,9 @@
 DATA is the folder that holds sen2ships/ (default: SATAE_DATA, or ../shared/data). One model a method is trained on
 all ports, as the commands do with default options; with --each one a port. Without --water the whole scene is
 trained on and scored, and measured twice: over all valid pixels and inside the water zone of data/README.md. With
---water only the zone is trained on and scored. --zones makes FOLDER with links to scenes and ship masks and the
+--water only the zone is trained on and scored. A last table has what an analyst gets of each method at the default
+rule and at --top 20: regions that hold a part of a ship, ships that are touched, and how well outlines cover these.
+--alone leaves the classics out. --zones makes FOLDER with links to scenes and ship masks and the
 zone of each as NAME_water.tif, ready for `satae bench ships FOLDER --mask-suffix _water.tif`. The ship masks are
 read for measuring, and by the zone, which is fixed and the same for all methods.
 """
@@ -26,7 +28,8 @@ import rasterio
 
 from satae import config
 from satae.bench import contest as bench
-from satae.bench import report
+from satae.bench import objects, report
+from satae.inference import calibrate
 
 PORTS = ("busan", "casablanca", "durban", "hedland", "honolulu")
 WATER = "_water.tif"
@@ -65,27 +68,49 @@ def make_zones(ships: Path, folder: Path) -> None:
             out.write(zone.astype(np.uint8), 1)
 
 
-def rows(
-    folder: Path, contest: bench.Contest, *, water: bool = False
-) -> tuple[list[report.Row], list[report.Row]]:
-    """What every method finds (everywhere, in the water zone) of the ports of `make_zones`; see the module."""
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What every method finds everywhere and in the water zone, and what rules report, by method and rule."""
+
+    everywhere: list[report.Row]
+    inside: list[report.Row]
+    reported: dict[str, objects.Hits]
+
+
+def measured(folder: Path, contest: bench.Contest, *, water: bool = False) -> Found:
+    """The ports of `make_zones`; see the module."""
     whole = bench.ship_cases(folder, None, WATER if water else None, None)
     zones = {case.name: case.counted for case in bench.ship_cases(folder, None, None, WATER)}
     everywhere, inside = [], []
+    reported: dict[str, list[objects.Hits]] = {}
     with tempfile.TemporaryDirectory() as work:
         for result in bench.results(whole, contest, Path(work), told):
             everywhere.append(report.measurement(result))
             case = dataclasses.replace(result.case, counted=zones[result.case.name])
             inside.append(report.measurement(dataclasses.replace(result, case=case)))
-    return everywhere, inside
+            for rule, hits in objects_of(result).items():
+                reported.setdefault(f"{result.method}, {rule}", []).append(hits)
+    return Found(everywhere, inside, {name: objects.pooled(hits) for name, hits in reported.items()})
 
 
 def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:
     """The tables."""
-    everywhere, inside = rows(folder, contest, water=water)
+    found = measured(folder, contest, water=water)
     if not water:
-        print("\nwhole scene", *report.lines(everywhere, contest.methods), sep="\n")
-    print("\nwater zone", *report.lines(inside, contest.methods), sep="\n")
+        print("\nwhole scene", *report.lines(found.everywhere, contest.methods), sep="\n")
+    print("\nwater zone", *report.lines(found.inside, contest.methods), sep="\n")
+    print("\nregions and ships, all ports and seeds", *objects.lines(found.reported), sep="\n")
+
+
+def objects_of(result: bench.Result) -> dict[str, objects.Hits]:
+    """What the rules report of a map, against the ships."""
+    calibration, area = result.calibration, result.case.scene.grid.pixel_area_m2
+    assert calibration is not None
+    rules = {
+        f"--far {calibrate.FAR:g}": objects.far_regions(result.scores, calibration, area),
+        f"--top {objects.TOP}": objects.top_regions(result.scores, calibration),
+    }
+    return {rule: objects.hits(label, result.case.truth) for rule, label in rules.items()}
 
 
 def told(done: float, total: float, note: str) -> None:
@@ -108,6 +133,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--each", action="store_true", help="one model a scene")
     parser.add_argument("--alone", action="store_true", help="without the classics")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--alone", action="store_true", help="without the classics")
     return parser.parse_args()
 
 

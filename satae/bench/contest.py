@@ -23,6 +23,7 @@ from satae.config import Recipe
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
 from satae.inference import runtime
+from satae.inference.calibrate import Calibration
 from satae.inference.scan import scan
 from satae.scene import readers
 from satae.scene.describe import describe
@@ -109,13 +110,17 @@ UNTIMED = Cost()
 
 @dataclass(frozen=True)
 class Result:
-    """The anomaly map (row, col) of a method, NaN where the scene is not valid, and what it took."""
+    """The anomaly map (row, col) of a method, NaN where the scene is not valid, and what it took.
+
+    `calibration` is that of its model, None where there is no model.
+    """
 
     case: Case
     method: str
     seed: int
     scores: Map
     cost: Cost = UNTIMED
+    calibration: Calibration | None = None
 
 
 def results(
@@ -147,7 +152,7 @@ def results(
                     progress(done, total, place)
                     scores, score_s = time_call(anomaly_map, case.scene, model, contest.workers)
                     cost = Cost(train_s, score_s, int(np.isfinite(scores).sum()))
-                    yield Result(case, method, seed, scores, cost)
+                    yield Result(case, method, seed, scores, cost, model.card.calibration)
 
 
 def time_call(make: Callable[[*Given], Made], *given: *Given) -> tuple[Made, float]:
