@@ -84,8 +84,7 @@ def score(
         raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
-    if baseline:
-        check_target(out, overwrite=overwrite)  # before anything is fitted
+    check_target(out, overwrite=overwrite)  # before a baseline is fitted
     other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,

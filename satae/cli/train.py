@@ -45,10 +45,12 @@ def train(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
         )
     from satae import config as recipes
+    from satae.publish import check_target
     from satae.tiles.store import load_all
 
     recipe = recipes.load(settings.config, changes)
     sets, heed = load_all(tilesets or [Path("tiles")]), None
+    check_target(out, overwrite=overwrite or resume)  # before torch is loaded
     if feedback:
         from satae.decisions.feedback import apply_feedback
 

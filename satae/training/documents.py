@@ -25,7 +25,8 @@ from satae.training.feed import Feed
 from satae.training.loop import TrainedModel
 
 DIAGNOSIS = "diagnosis.md"
-FIGURES = ("curves.png", "reconstructions.png", DIAGNOSIS, "evidence.json")
+EVIDENCE = "evidence.json"  # the last that a run writes before its model
+FIGURES = ("curves.png", "reconstructions.png", DIAGNOSIS, EVIDENCE)
 SHOWN_TILES = 500  # training tiles whose quality is looked at
 LOOKED = 60_000  # pixels of training and of held-out tiles on which a run is diagnosed
 

@@ -61,13 +61,19 @@ def train(
 
     `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
     and evidence.json, the numbers behind it.
-    Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, and what `plan`
-    and `fit` raise. What is wrong with recipe or tiles is found before anything is replaced.
+    Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, or `resume` alone and
+    the run came to its end, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
+    anything is replaced.
     """
     place = device_of(device)
     check_target(out, overwrite=overwrite or resume)
     with lock(out):
         recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
+        if resume and not overwrite and out.exists() and (run / documents.EVIDENCE).exists():
+            raise OutputError(
+                f"{run} came to its end and {out} exists; pass --overwrite too to export the run again, or leave "
+                "--resume out to train anew"
+            )
         with steps.stage("look at the tiles"):
             planned = plan(sets, recipe)
             heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]

@@ -114,6 +114,16 @@ def test_a_finished_run_that_is_resumed_gives_the_same_model_again(
     assert (trained / "model.onnx").read_bytes() == before
 
 
+def test_a_finished_run_that_is_resumed_replaces_no_model_unasked(tile_set, model_path, tmp_path):
+    trained = finished(model_path, tmp_path)
+    before = (trained / "model.onnx").read_bytes()
+    with pytest.raises(
+        OutputError, match=r"runs/model came to its end and .*model.onnx exists; pass --overwrite too"
+    ):
+        train(trained, tile_set, resume=True)
+    assert (trained / "model.onnx").read_bytes() == before
+
+
 REFUSED = [
     ("objective=mae9", ConfigError),
     ("score=ssim9", ConfigError),
