@@ -90,7 +90,7 @@ def measured(folder: Path, contest: bench.Contest, *, water: bool = False) -> Fo
             inside.append(report.measurement(dataclasses.replace(result, case=case)))
             for rule, hits in objects_of(result).items():
                 reported.setdefault(f"{result.method}, {rule}", []).append(hits)
-    return Found(everywhere, inside, {name: objects.pooled(hits) for name, hits in reported.items()})
+    return Found(everywhere, inside, {name: objects.pool(hits) for name, hits in reported.items()})
 
 
 def compare(folder: Path, contest: bench.Contest, *, water: bool) -> None:

@@ -67,7 +67,7 @@ def hits(reported: Labels, truth: Bools) -> Hits:
     return Hits(int((sizes[1:] > 0).sum()), int(touching.any(axis=1).sum()), count, tuple(overlaps))
 
 
-def pooled(found: Iterable[Hits]) -> Hits:
+def pool(found: Iterable[Hits]) -> Hits:
     """Several scenes as one: every region and every object counts once."""
     parts = list(found)
     return Hits(

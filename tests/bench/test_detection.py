@@ -2,7 +2,7 @@
 
 import importlib
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,11 +18,9 @@ from satae.training.presets import complete_recipe
 SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 
 
-@pytest.fixture
-def detection(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The script as a module; the scripts beside it are its neighbours, as when it is run."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    return importlib.import_module("detection")
+with pytest.MonkeyPatch.context() as patched:
+    patched.syspath_prepend(SCRIPTS)  # the scripts beside it are its neighbours, as when it is run
+    detection = importlib.import_module("detection")
 
 
 def texts(line: str) -> list[str]:
@@ -30,18 +28,18 @@ def texts(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_mean_of_scenes_adds_pixels_up_and_says_how_many_seeds_were_run(detection):
+def test_mean_of_scenes_adds_pixels_up_and_says_how_many_seeds_were_run():
     one = detection.Line("one", 3, (9.0, 0.5), (Cost(10.0, 1.0, 3_000_000),))
     two = detection.Line("two", 3, (10.0, 0.25), (Cost(20.0, 3.0, 1_000_000),))
     line = detection.row(detection.mean("both", [one, two]).cells("mine"))
     assert texts(line) == ["both", "mine", "3", "9.5 / 0.375", "15.0", "1.00"]
 
 
-def test_what_was_not_timed_has_no_speed(detection):
+def test_what_was_not_timed_has_no_speed():
     assert detection.Line("planted", 1, (0.5,), (Cost(1.0),)).cells("mine")[-1] == "-"
 
 
-def test_discs_count_from_2_pixels_of_one_spectrum_and_from_4_transplanted(detection):
+def test_discs_count_from_2_pixels_of_one_spectrum_and_from_4_transplanted():
     number, cells = detection.PLANTING.number, detection.PLANTING.cells
     found = {c: number if c.size == 4 or (c.kind, c.size) == ("transplanted", 2) else 0 for c in cells}
     tally = Tally(SimpleNamespace(), 0.0, 1, found, found, 0.0)
@@ -51,12 +49,12 @@ def test_discs_count_from_2_pixels_of_one_spectrum_and_from_4_transplanted(detec
 
 
 @pytest.mark.parametrize(("name", "learns"), [("rx", False), ("annulus", False), ("density", True)])
-def test_only_a_model_with_weights_is_trained_with_every_seed(detection, name, learns):
+def test_only_a_model_with_weights_is_trained_with_every_seed(name, learns):
     recipe = complete_recipe(config.load(None, [f"model.name={name}"]), 4, 10.0)
     assert detection.has_weights(recipe, 4) is learns
 
 
-def test_every_part_of_the_table_prints_as_soon_as_it_is_measured(detection, monkeypatch):
+def test_every_part_of_the_table_prints_as_soon_as_it_is_measured(monkeypatch):
     def part(data, entry, work):
         yield detection.Line(f"{data.name} of", 1, (0.5,), (Cost(1.0, 2.0, 1_000_000),))
         raise AssertionError("not measured yet")
@@ -68,7 +66,7 @@ def test_every_part_of_the_table_prints_as_soon_as_it_is_measured(detection, mon
     assert texts(next(lines)) == ["data of", "rx", "1", "0.5", "1.0", "0.50"]
 
 
-def test_demo_counts_objects_among_the_highest_regions(detection, tmp_path):
+def test_demo_counts_objects_among_the_highest_regions(tmp_path):
     made = synthetic.scene(height=192, width=256, seed=1)
     entry = detection.Entry("rx", config.load(Path("rx")), (4, 5))
     line = detection.demo_line(made, "small", entry, tmp_path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from satae.bench.objects import Hits, far_regions, hits, lines, pooled, top_regions
+from satae.bench.objects import Hits, far_regions, hits, lines, pool, top_regions
 from satae.inference import calibrate
 from satae.inference.calibrate import Alarms, Calibration
 
@@ -50,7 +50,7 @@ def test_nothing_reported_and_nothing_there_are_zeros_and_no_errors():
 
 
 def test_scenes_are_pooled_object_by_object():
-    whole = pooled([Hits(3, 1, 1, (0.5,)), Hits(1, 1, 3, (1.0, 0.0))])
+    whole = pool([Hits(3, 1, 1, (0.5,)), Hits(1, 1, 3, (1.0, 0.0))])
     assert whole == Hits(4, 2, 4, (0.5, 1.0, 0.0)) and whole.overlap == 0.5
 
 
