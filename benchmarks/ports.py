@@ -133,7 +133,6 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     parser.add_argument("--each", action="store_true", help="one model a scene")
     parser.add_argument("--alone", action="store_true", help="without the classics")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--alone", action="store_true", help="without the classics")
     return parser.parse_args()
 
 

@@ -75,6 +75,7 @@ class HeadSettings(_Section):
 class MapSettings(_Section):
     """What is done to the error before it is the anomaly map: see `detector.fusion`."""
 
+    smooth: float = pydantic.Field(default=0.0, ge=0, le=8)
     blur: float = pydantic.Field(default=0.0, ge=0, le=8)
     support_px: int = pydantic.Field(default=0, ge=0, le=129)
     max_object_px: int = pydantic.Field(default=0, ge=0, le=100)

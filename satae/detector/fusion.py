@@ -1,10 +1,11 @@
 """From the errors of the score heads to one anomaly map: their sum in a common unit, blur, area term.
 
-    error --log--> level --standardise--> mean over heads --support--> exp --> s --blur--> s --log--> l (+ top-hat of l)
+    error --smooth, log--> level --standardise--> mean over heads --support--> exp, blur--> s --log--> l (+ its top-hat)
 
 One head needs no common unit: s is its error, unless support is asked for. Without an area term the blurred s is the
 map; with one the map is the softplus of the standardised l and the standardised top-hat. All constants are those of
-the training sample; nothing is scaled by the scene at hand.
+the training sample; nothing is scaled by the scene at hand. Heads do not peak at the same pixels of an object, so the
+error of each is smoothed before they are asked whether they agree.
 
 Support: what lies in a sliver of valid pixels cannot be compared with its surroundings, and stands out for that alone.
 A level above the mean counts in proportion to the valid share of the box around it, in full from half of it on, so
@@ -117,14 +118,14 @@ class Mapping(nn.Module):
     def forward(self, errors: Tensor, valid: Tensor) -> Tensor:
         """The map (N, 1, H, W) of errors (N, heads, H, W)."""
         # (N, 1, H, W), not yet compared with what is large around
-        s = self.fuse(errors, valid)
+        s = self.fuse(gaussian_mean(errors, valid, self.settings.smooth), valid)
         if not self.settings.max_object_px:
             return s
         level = self.level(s)
         return F.softplus(level / self.deviation[0] + self.hat(level, valid) / self.deviation[1])
 
     def fuse(self, errors: Tensor, valid: Tensor) -> Tensor:
-        """The score s: the error of one head, or the exponential of the mean standardised level of several; blurred."""
+        """The score s of smoothed errors: that of one head, or exp of the mean level of several; blurred."""
         if self.heads == 1 and not self.settings.support_px:
             return gaussian_mean(errors, valid, self.settings.blur)
         # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
@@ -151,16 +152,17 @@ class Mapping(nn.Module):
         """Take medians, means and deviations from the sample."""
         if self.plain:
             return
+        smoothed = [(gaussian_mean(errors, v, self.settings.smooth), v, c > 0.5) for errors, v, c in sample]
         # one head at a time, so that no more than one error of the whole sample is in memory twice
         for i in range(self.heads):
-            values = torch.cat([errors[:, i : i + 1][chosen > 0.5] for errors, _, chosen in sample])
+            values = torch.cat([errors[:, i : i + 1][chosen] for errors, _, chosen in smoothed])
             self.median[i] = values.median().clamp(min=1e-12)
             level = _level(values, self.median[i])
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
         if not self.settings.max_object_px:
             return
         # what follows needs the constants above, so the sample is gone through in three steps
-        joined = [(self.fuse(errors, valid), valid, chosen > 0.5) for errors, valid, chosen in sample]
+        joined = [(self.fuse(errors, valid), valid, chosen) for errors, valid, chosen in smoothed]
         self.middle[0] = torch.cat([s[c] for s, _, c in joined]).median().clamp(min=1e-12)
         levels = [(self.level(s), valid, c) for s, valid, c in joined]
         self.deviation[0] = torch.cat([x[c] for x, _, c in levels]).std().clamp(min=1e-6)

@@ -22,7 +22,7 @@ from satae.training.augment import Augmenter
 SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
 CELL = 16  # pixels a side of the cells in which noise is looked for
 CALM = 0.25  # the share of cells that are calm enough to show it
-SAMPLE_PIXELS = 500_000  # to which models and heads are fitted in closed form
+SAMPLE_PIXELS = 2_000_000  # to which models and heads are fitted in closed form
 PIECE = 256  # pixels a side of the squares in which neighbouring tiles of that sample are looked at together
 
 Batch = tuple[Tensor, Tensor, Tensor]

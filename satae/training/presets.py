@@ -18,10 +18,13 @@ HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
     "score": ["whitened", "memory", "sectors"],
     "map": {"blur": 0.5, "max_object_px": 13},
 }
-OBJECTS: dict[str, Any] = {  # objects of some pixels in a few bands: what they stand on says most
-    "model": {"name": "density"},
-    "score": ["surprise", "sectors", "edges", "minor"],
-    "map": {"blur": 1.5, "support_px": 33},
+OBJECTS: dict[
+    str, Any
+] = {  # objects of some pixels in a few bands: what they stand on says most, and nothing is trained
+    "model": {"name": "annulus"},
+    "input": {"stretch": "log", "ridge": 1e-3},
+    "score": ["local", "sectors", "edges", {"name": "minor", "params": {"target_px": 9.0}}, "rarity"],
+    "map": {"smooth": 1.0, "blur": 2.0, "support_px": 33},
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
     "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},
