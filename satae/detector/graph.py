@@ -6,6 +6,7 @@ its first half.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -128,11 +129,11 @@ class Detector(nn.Module):
     def forward(self, image: Tensor, valid: Tensor) -> Scores:
         # x (N, K, H, W) with invalid pixels filled; what the model makes of it
         view = self.view(self.input(image, valid), valid)
-        contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
+        parts = [head(view) for head in self.heads]  # (N, B, H, W) each
         # (N, 1, H, W), from one error a head (N, heads, H, W)
-        scores = self.mapping(contributions.sum(dim=2), valid)
+        scores = self.mapping(torch.cat([part.sum(dim=1, keepdim=True) for part in parts], dim=1), valid)
         # each head in units of its median, so that the bands of one do not drown those of another
-        band_error = (contributions / self.mapping.median[:, None, None, None]).sum(dim=1)
+        band_error = functools.reduce(torch.add, (part / self.mapping.median[i] for i, part in enumerate(parts)))
         rebuilt = self.input.reconstruction(image, view.x - view.reconstruction)
         # 0 where invalid, in all outputs alike; `where`, for there may be anything
         good = valid > 0.5

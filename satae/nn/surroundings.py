@@ -68,19 +68,36 @@ def _along(z: Tensor, side: int, axis: int) -> Tensor:
         wide *= 2
 
 
+@wrap_torch_function(lambda z, side: (z,))
+def ring_total(z: Tensor, side: int) -> Tensor:
+    """Sum over the eight side x side boxes around the one in whose middle each pixel is; a function as `total` is."""
+    # boxes beyond the edge reach across it, so they are summed there, too
+    sums = total(F.pad(z, (side,) * 4), side)
+    height, width = z.shape[-2:]
+    out = torch.zeros_like(z)
+    for row, col in EIGHT:
+        out = out + sums[..., (1 + row) * side :, (1 + col) * side :][..., :height, :width]
+    return out
+
+
 def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tensor | None = None) -> Tensor:
     """Mean over the valid pixels of a ring (of a box, where `inner` is 0) around each pixel.
 
     `known` (N, K, H, W) is 0 where `valid` (N, 1, H, W) is; `otherwise`, or 0, stands where there is no valid one.
     """
-    # a ring is a box without the box inside
-    sums, count = total(known, outer), total(valid, outer)
-    if inner:
-        sums, count = sums - total(known, inner), count - total(valid, inner)
+    sums, count = _inside(known, outer, inner), _inside(valid, outer, inner)
     # what is decided a pixel is decided in one channel: all of K only multiply and add, which is fast
     # half-way between no valid pixel and one, whatever rounding does to the count
     share = torch.where(count > 0.5, 1 / count.clamp(min=1), torch.zeros_like(count))  # (N, 1, H, W)
     return sums * share if otherwise is None else sums * share + otherwise * (1 - count).clamp(min=0)
+
+
+def _inside(z: Tensor, outer: int, inner: int) -> Tensor:
+    """Sums over a ring; over a box, where `inner` is 0."""
+    if inner and outer == 3 * inner:
+        return ring_total(z, inner)
+    # a ring is a box without the box inside
+    return total(z, outer) - total(z, inner) if inner else total(z, outer)
 
 
 def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:

@@ -31,7 +31,7 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
             # its place among the axes of the result; `axis` counts those of x
             added.append(place)
         elif isinstance(part, slice):
-            if part != slice(None):
+            if not _is_whole(part, x, axis):
                 bounds = ((part.start, 0), (part.stop, LAST), (part.step, 1))
                 cuts.append((axis, *(usual if end is None else end for end, usual in bounds)))
             axis += 1
@@ -48,6 +48,13 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
         value = trace.node("Slice", value, *how)
     value = trace.node("Squeeze", value, trace.ints(dropped)) if dropped else value
     return trace.node("Unsqueeze", value, trace.ints(added)) if added else value
+
+
+def _is_whole(part: slice, x: Tensor, axis: int) -> bool:
+    """Whether a slice takes all of an axis; of tiles, rows and columns it is not known how many there will be."""
+    if part == slice(None) or not 0 < axis < x.dim() - 2:
+        return part == slice(None)
+    return part.indices(x.shape[axis]) == (0, x.shape[axis], 1)
 
 
 def _cat(trace: Trace, out: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Name:
