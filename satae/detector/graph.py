@@ -209,8 +209,8 @@ LARGEST_REACH = 256
 def reach(detector: Detector, bands: int, stride: int) -> int:
     """How far, in pixels, an input pixel is felt in the anomaly map, over all positions in the stride.
 
-    Measured, not declared: a NaN is put into one pixel and spreads through every operation that reads it,
-    with all pixels valid and with every second row or column invalid. ModelError where it reaches further
+    Measured, not declared: a NaN is put into one pixel, or into its mask, and spreads through every operation that
+    reads it, with all pixels valid and with every second row or column invalid. ModelError where it reaches further
     than LARGEST_REACH: no halo would do.
     """
     detector.eval()
@@ -233,11 +233,14 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
 def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
     """The largest distance at which a NaN at (place, place) is seen; the image goes on for `middle` around."""
     side = 2 * middle + 1 + place - middle
-    image = detector.input.floor.expand(1, bands, side, side).clone()
-    image[..., place, place] = torch.nan
+    image = detector.input.floor.expand(3, -1, side, side)
     # all pixels, every second row, every second column: what stands in for gaps reads from further away
     valid = torch.ones(3, 1, side, side)
     valid[1, :, 1 - place % 2 :: 2] = 0
     valid[2, ..., 1 - place % 2 :: 2] = 0
-    felt = torch.isnan(detector(image.expand(3, -1, -1, -1), valid).anomaly_map[:, 0])
-    return int((torch.nonzero(felt)[:, 1:] - place).abs().max())
+    felt = []
+    for spoiled in (0, 1):
+        inputs = [image.clone(), valid.clone()]
+        inputs[spoiled][..., place, place] = torch.nan
+        felt.append(torch.isnan(detector(*inputs).anomaly_map[:, 0]))
+    return int((torch.nonzero(torch.cat(felt))[:, 1:] - place).abs().max())
