@@ -18,6 +18,7 @@ import onnxruntime
 from satae.errors import DeviceError, ModelError
 from satae.inference.card import KEY, Card, parse
 from satae.inference.frames import blend
+from satae.inference.part import part
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -178,9 +179,32 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
         wanted.insert(0, (PROVIDERS["cuda"], EXACT))
     try:
-        return onnxruntime.InferenceSession(content, options, providers=wanted)
+        return Session(content, options, wanted)
     except Exception as error:
         raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+
+
+class Session:
+    """An ONNX Runtime session that computes no more than it is asked for, where that is one output."""
+
+    def __init__(self, content: bytes, options: Any, providers: list[Any]) -> None:
+        self._content, self._how = content, {"sess_options": options, "providers": providers}
+        self._whole = onnxruntime.InferenceSession(content, **self._how)
+        self._parts: dict[str, Any] = {}
+
+    def run(self, outputs: Sequence[str], feed: dict[str, Array]) -> list[Array]:
+        """The outputs, from a session of their own where there is one of them; it is opened at the first call."""
+        found = self._whole
+        if len(outputs) == 1:
+            if outputs[0] not in self._parts:
+                cut = part(self._content, outputs[0])
+                self._parts[outputs[0]] = onnxruntime.InferenceSession(cut, **self._how)
+            found = self._parts[outputs[0]]
+        return list(found.run(list(outputs), feed))
+
+    def __getattr__(self, name: str) -> Any:
+        # inputs, outputs, providers and metadata are those of the whole model
+        return getattr(self._whole, name)
 
 
 def _cuda_visible() -> bool:
