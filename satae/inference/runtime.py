@@ -168,7 +168,8 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
     # ONNX Runtime prints to stderr by itself; what goes wrong is raised as well
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
-    options.enable_mem_pattern = True
+    # planned ahead, memory for every shape of window is kept, and opening takes twice as long; nothing gets faster
+    options.enable_mem_pattern = options.enable_mem_reuse = False
     # idle threads would spin, on cores that readers of the next window need
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     offered = onnxruntime.get_available_providers()
