@@ -50,11 +50,16 @@ class Input(nn.Module):
         super().__init__()
         # buffers of shape (1, B, 1, 1): they are numbers of the ONNX file
         span = normalizer.ceiling - normalizer.floor
-        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.centre)):
-            self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
-        self.gain, self.offset = normalizer.stretch
+        self.gain, self.offset = gain, offset = normalizer.stretch
         self.logarithmic = normalizer.logarithmic
-        self.affine = Linear(normalizer.affine)
+        # the gain goes into what follows it: a pass over all bands less
+        if self.logarithmic:
+            mean, matrix = normalizer.centre - np.log(gain), normalizer.affine
+        else:
+            mean, matrix = (normalizer.centre - offset) / gain, normalizer.affine * gain
+        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", mean)):
+            self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
+        self.affine = Linear(matrix)
         # back from x to v: the pseudo-inverse, for whitening may keep fewer components than there are bands
         self.inverse = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
 
@@ -69,7 +74,9 @@ class Input(nn.Module):
 
     def features(self, u: Tensor, valid: Tensor) -> Tensor:
         """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
-        return fill(self.affine(self.stretch(u) - self.mean), valid)
+        # v / gain, or v - log gain where v is a logarithm, less its mean
+        v = torch.log(u + self.offset / self.gain) if self.logarithmic else u
+        return fill(self.affine(v - self.mean), valid)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         return self.features(self.scale(image), valid)
@@ -133,7 +140,9 @@ class Detector(nn.Module):
         # (N, 1, H, W), from one error a head (N, heads, H, W)
         scores = self.mapping(torch.cat([part.sum(dim=1, keepdim=True) for part in parts], dim=1), valid)
         # each head in units of its median, so that the bands of one do not drown those of another
-        band_error = functools.reduce(torch.add, (part / self.mapping.median[i] for i, part in enumerate(parts)))
+        band_error = functools.reduce(
+            torch.add, (part / self.mapping.median[i] for i, part in enumerate(parts))
+        )
         rebuilt = self.input.reconstruction(image, view.x - view.reconstruction)
         # 0 where invalid, in all outputs alike; `where`, for there may be anything
         good = valid > 0.5

@@ -92,7 +92,7 @@ class ToBands(Linear):
 
 
 @wrap_torch_function(lambda parts, whole: (parts, whole))
-def sum_known(parts: Tensor, whole: Tensor) -> Tensor:
+def with_sum(parts: Tensor, whole: Tensor) -> Tensor:
     """Parts (N, B, H, W), of which the sum over bands is `whole` (N, 1, H, W) but for rounding.
 
     A graph takes it from there (`training.translation`): where only the sum is asked for, parts are not computed.
@@ -106,7 +106,7 @@ def apportion(error: Tensor, squares: Tensor) -> Tensor:
     total = squares.sum(dim=1, keepdim=True)
     share = torch.where(total > 0, error / total.clamp(min=1e-30), torch.zeros_like(total))
     even = torch.where(total > 0, torch.zeros_like(total), error / squares.shape[1])
-    return sum_known(squares * share + even, error)
+    return with_sum(squares * share + even, error)
 
 
 def head(settings: HeadSettings, normalizer: Normalizer) -> nn.Module:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.heads import View, Views, gradient, sum_known
+from satae.heads import View, Views, gradient, with_sum
 from satae.nn.normalize import Normalizer
 from satae.nn.surroundings import Ring, odd, rings
 
@@ -54,7 +54,7 @@ class Edges(nn.Module):
         # `usual` is what the calmest ground counts as, so that the noise of water makes no edges
         # rounding can make the mean of a ring negative
         unit = around.clamp(min=0) + self.usual
-        return sum_known(found / unit, whole / unit)
+        return with_sum(found / unit, whole / unit)
 
     @torch.no_grad()
     def fit(self, views: Views) -> None:

@@ -1,7 +1,7 @@
-"""The part of a model file that one of its outputs needs, as bytes: ONNX Runtime computes all outputs, whatever is asked.
+"""The part of a model file that one of its outputs needs, as bytes.
 
-It reads and writes the few fields of the format that say which node makes what (protobuf's wire format, and field
-numbers of onnx.proto3), for scoring does not need the package onnx.
+ONNX Runtime computes all outputs of a graph, whatever it is asked for. This reads the few fields of a file that say
+which node makes what (protobuf's wire format, numbers of onnx.proto3), for scoring does not need the package onnx.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Field(NamedTuple):
 
 
 def part(content: bytes, output: str) -> bytes:
-    """The model with this output alone and the nodes that lead to it; as it is where a node holds a graph of its own."""
+    """The model with this output alone and the nodes that lead to it; as it was where a node holds a graph itself."""
     out = bytearray()
     for field in _fields(memoryview(content)):
         if field.number == MODEL_GRAPH:
@@ -81,7 +81,7 @@ def _fields(message: memoryview) -> Iterator[Field]:
 
 
 def _number(message: memoryview, place: int) -> tuple[int, int]:
-    """A varint, and where what follows it begins: seven bits a byte, the lowest first, the eighth for all but the last."""
+    """A varint, seven bits a byte, the lowest first, the eighth set in all but the last; and where it ends."""
     value = shift = 0
     while True:
         byte = message[place]

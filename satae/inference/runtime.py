@@ -193,15 +193,15 @@ class Session:
         self._whole = onnxruntime.InferenceSession(content, **self._how)
         self._parts: dict[str, Any] = {}
 
-    def run(self, outputs: Sequence[str], feed: dict[str, Array]) -> list[Array]:
-        """The outputs, from a session of their own where there is one of them; it is opened at the first call."""
+    def run(self, outputs: Sequence[str] | None, feed: dict[str, Array]) -> list[Array]:
+        """The outputs (None: all), from a session of their own where there is one of them, opened at the first call."""
         found = self._whole
-        if len(outputs) == 1:
+        if outputs is not None and len(outputs) == 1:
             if outputs[0] not in self._parts:
                 cut = part(self._content, outputs[0])
                 self._parts[outputs[0]] = onnxruntime.InferenceSession(cut, **self._how)
             found = self._parts[outputs[0]]
-        return list(found.run(list(outputs), feed))
+        return list(found.run(outputs, feed))
 
     def __getattr__(self, name: str) -> Any:
         # inputs, outputs, providers and metadata are those of the whole model

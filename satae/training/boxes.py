@@ -1,10 +1,10 @@
-"""Box sums of a graph, in the form that ONNX Runtime is fast at; all that wait for nothing but the same are made at once.
+"""Box sums of a graph, in the form that ONNX Runtime is fast at; those that do not wait for each other together.
 
-While a module is traced, a sum over boxes is one node BoxSum, which no runtime knows: `lowered` replaces these. A plane or
-two become differences of running sums, in double precision, whatever the side: with single precision nothing would be
-left of a calm place behind a bright one. More planes become convolutions of 16 planes at a time, one of columns and one
-of rows: ONNX Runtime keeps 16 planes together in blocks, and takes as long for 4. Boxes of several sides share a
-convolution, for a kernel may have zeros at its ends.
+While a module is traced, a sum over boxes is one node BoxSum, which no runtime knows: `runnable` replaces these. A
+plane or two become differences of running sums, in double precision, whatever the side: with single precision little
+would be left of a calm place behind a bright one. More planes become convolutions of 16 planes at a time, one of
+columns and one of rows: ONNX Runtime keeps 16 planes together in blocks, and takes as long for 4. Boxes of several
+sides share a convolution, for a kernel may have zeros at its ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from satae.training.nodes import Name, Nodes
 KIND = "BoxSum"
 FEW = 2  # planes that are summed by running sums
 BLOCK, ALIGNED = 16, 4  # planes of a convolution; it is a fast one where their number is a multiple of 4
+
 
 @dataclass(frozen=True)
 class BoxSum:
@@ -42,17 +43,23 @@ class BoxSum:
     def of(cls, node: onnx.NodeProto) -> BoxSum:
         """The request that a node stands for."""
         told = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-        return cls(node.input[0], node.output[0], told["planes"], told["side"], bool(told["ring"]), told["factor"])
+        return cls(
+            node.input[0], node.output[0], told["planes"], told["side"], bool(told["ring"]), told["factor"]
+        )
 
 
-def lowered(nodes: Sequence[onnx.NodeProto], constants: dict[Name, onnx.TensorProto]) -> list[onnx.NodeProto]:
+def runnable(
+    nodes: Sequence[onnx.NodeProto], constants: dict[Name, onnx.TensorProto]
+) -> list[onnx.NodeProto]:
     """Nodes in an order in which they can be run, with others in the place of each BoxSum; `constants` gets theirs."""
     level = _levels(nodes)
     graph, out = Nodes("box_", constants), []
     for height in range(max(level.values(), default=0) + 1):
         here = [node for node in nodes if level[node.output[0]] == height]
         start = len(graph.nodes)
-        names = {made: asked for asked, made in _sums(graph, [BoxSum.of(n) for n in here if n.op_type == KIND])}
+        names = {
+            made: asked for asked, made in _sums(graph, [BoxSum.of(n) for n in here if n.op_type == KIND])
+        }
         for node in graph.nodes[start:]:
             # what was asked for may be an output of the graph, so it keeps its name
             for part in (node.input, node.output):
@@ -86,7 +93,9 @@ def _differences(graph: Nodes, wanted: Sequence[BoxSum]) -> Iterator[tuple[Name,
     sums = graph.node("Pad", graph.node("Cast", wanted[0].value, to=onnx.TensorProto.DOUBLE), pads)
     # along columns, turned, along the other axis: along the last one a running sum takes ten times as long
     for _ in range(2):
-        sums = graph.node("Transpose", graph.node("CumSum", sums, graph.constant(2, np.int64)), perm=[0, 1, 3, 2])
+        sums = graph.node(
+            "Transpose", graph.node("CumSum", sums, graph.constant(2, np.int64)), perm=[0, 1, 3, 2]
+        )
 
     def box(side: int) -> Name:
         found, reach = sums, side // 2

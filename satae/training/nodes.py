@@ -35,7 +35,9 @@ class Nodes:
             number = len(self.nodes)
             made = f"{self.prefix}{kind.lower()}_{number}"
             names = [made + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
-            self.nodes.append(helper.make_node(kind, inputs, names, f"{self.prefix}node_{number}", **attributes))
+            self.nodes.append(
+                helper.make_node(kind, inputs, names, f"{self.prefix}node_{number}", **attributes)
+            )
             self._made[key] = names
         return self._made[key]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 from onnx import helper
@@ -92,7 +91,12 @@ class Trace(TorchFunctionMode, Nodes):
         self.translations = translations
         self.scaled: dict[Name, Callable[[float], Name]] = {}  # values that a factor can be put into
         self.sums: dict[Name, Name] = {}  # values of which the sum over channels is known, and that sum
-        self.chosen: dict[tuple[Name, Name], Name] = {}  # (mask, value of a Where) -> what it holds where the mask is
+        self.joined: dict[
+            tuple[Name, int], list[tuple[Name, int]]
+        ] = {}  # (value, axis) -> its parts, their lengths
+        self.chosen: dict[
+            tuple[Name, Name], Name
+        ] = {}  # (mask, value of a Where) -> what it holds where the mask is
         # parameters and buffers keep their names in the graph, where users find them
         self._own = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
         # by identity: equal tensors may be different values, and tensors compare element by element
@@ -223,7 +227,7 @@ class Trace(TorchFunctionMode, Nodes):
             if needed.intersection(node.output):
                 needed.update(node.input)
                 nodes.append(node)
-        nodes = boxes.lowered(nodes[::-1], self.constants)
+        nodes = boxes.runnable(nodes[::-1], self.constants)
         read = {value for node in nodes for value in node.input}
         shapes = {name: shape for name, (_, shape) in outputs.items()}
         graph = helper.make_graph(

@@ -11,29 +11,25 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from satae.training import boxes
+from satae.training.nodes import Name
 from satae.training.shapes import SHAPES
-from satae.training.tracing import Name, Size, Trace, Translation
+from satae.training.sums import SUMS, is_small, mixture
+from satae.training.tracing import Size, Trace, Translation
 
 Number = int | float
 RESIZED = {
     "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
     "bilinear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
 }
-FEW = 8  # channels that are mixed by a product of matrices, and not by a convolution
 PADDED = {"constant": "constant", "reflect": "reflect", "replicate": "edge"}
 
 
 def _pair(sides: int | Sequence[int]) -> list[int]:
     return [sides, sides] if isinstance(sides, int) else [*sides]
-
-
-def _axes(dim: int | Sequence[int]) -> list[int]:
-    return [dim] if isinstance(dim, int) else [*dim]
 
 
 # ---- one number at a time
@@ -154,54 +150,6 @@ def _ones_like(trace: Trace, out: Tensor, x: Tensor, **kwargs: Any) -> Name:
 # ---- over channels or pixels
 
 
-def _over(kind: str) -> Translation:
-    """A node that takes some axes together."""
-
-    def found(trace: Trace, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Name:
-        # axes are an input from opset 18 on, not an attribute
-        axes = [*range(x.dim())] if dim is None else _axes(dim)
-        return trace.node(kind, trace.value(x), trace.ints(axes), keepdims=int(keepdim))
-
-    return found
-
-
-_reduce_sum, _reduce_mean = _over("ReduceSum"), _over("ReduceMean")
-
-
-def _sum(trace: Trace, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Name:
-    if x.dim() != 4 or dim != 1:
-        return str(_reduce_sum(trace, out, x, dim, keepdim))
-    value = trace.value(x)
-    found = trace.sums.get(value) or _mixed(trace, x, np.ones((1, x.shape[1])))
-    return found if keepdim else trace.node("Squeeze", found, trace.ints([1]))
-
-
-def _mean(trace: Trace, out: Tensor, x: Tensor, dim: Any = None, keepdim: bool = False) -> Name:
-    if x.dim() != 4 or dim != 1 or not keepdim:
-        return str(_reduce_mean(trace, out, x, dim, keepdim))
-    return _mixed(trace, x, np.full((1, x.shape[1]), 1 / x.shape[1]))
-
-
-def _mixed(trace: Trace, x: Tensor, weights: npt.NDArray[Any]) -> Name:
-    """Channels (N, C, H, W) times a matrix (out, C), as a product of matrices.
-
-    With few channels ONNX Runtime takes a tenth of the time that it takes for a sum over them or a convolution.
-    """
-    value = trace.value(x)
-    product = trace.node(
-        "MatMul", trace.constant(weights, np.float32), trace.node("Reshape", value, trace.ints([0, 0, -1]))
-    )
-    # 0 is "as it is" to Reshape; (out) and the rows and columns that x has
-    size = trace.node("Shape", value, start=2)
-    return trace.node("Reshape", product, trace.node("Concat", trace.ints([0, len(weights)]), size, axis=0))
-
-
-def _sum_known(trace: Trace, out: Tensor, parts: Tensor, whole: Tensor) -> Name:
-    value = trace.value(parts)
-    trace.sums[value] = trace.value(whole)
-    return value
-
-
 def _soft(kind: str) -> Translation:
     return lambda trace, out, x, dim, **_: trace.node(kind, trace.value(x), axis=dim)
 
@@ -255,19 +203,13 @@ def _conv2d(
         pads = [r // 2 for r in reach] + [r - r // 2 for r in reach] if padding == "same" else [0] * 4
     else:
         pads = _padding(padding)
-    if bias is None and _is_small(weight) and (stride, padding, groups) == (1, 0, 1):
-        return _mixed(trace, x, weight.detach().cpu().numpy()[:, :, 0, 0])
+    if bias is None and is_small(weight) and (stride, padding, groups) == (1, 0, 1):
+        return mixture(trace, x, weight.detach().cpu().numpy()[:, :, 0, 0])
     inputs = [trace.value(t) for t in (x, weight, bias) if t is not None]
     return trace.node(
         "Conv", *inputs, strides=_pair(stride), pads=pads, dilations=_pair(dilation), group=groups,
         kernel_shape=[*weight.shape[2:]],
     )  # fmt: skip
-
-
-def _is_small(weight: Tensor) -> bool:
-    """Whether weights are a fixed matrix of few channels: those of an architecture are left as it has them."""
-    fixed = not isinstance(weight, nn.Parameter) and weight.shape[2:] == (1, 1)
-    return fixed and (weight.shape[0] <= FEW or max(weight.shape) <= 2 * FEW)
 
 
 def _conv_transpose2d(
@@ -378,7 +320,7 @@ def _pixel_unshuffle(trace: Trace, out: Tensor, x: Tensor, factor: int) -> Name:
 
 
 TRANSLATIONS: dict[str, Translation] = {
-    **SHAPES,
+    **SHAPES, **SUMS,
     "contiguous": _same, "dropout": _same, "dropout2d": _same, "detach": _same,
     "float": _cast, "double": _cast, "to": _cast,
     "zeros_like": _full_like, "full_like": _full_like, "ones_like": _ones_like,
@@ -392,10 +334,11 @@ TRANSLATIONS: dict[str, Translation] = {
     "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
     "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _one("Softplus"),
     "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
-    "sum": _sum, "mean": _mean, "sum_known": _sum_known, "amax": _over("ReduceMax"), "amin": _over("ReduceMin"),
-    "logsumexp": _over("ReduceLogSumExp"), "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
+     
+    "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
     "normalize": _normalize, "topk": _topk, "einsum": _einsum, "linear": _linear, "matmul": _matmul,
     "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "batch_norm": _batch_norm,
-    "avg_pool2d": _avg_pool2d, "total": _total, "ring_total": _ring_total, "max_pool2d": _max_pool2d, "interpolate": _interpolate, "pad": _pad,
+    "avg_pool2d": _avg_pool2d, "total": _total, "ring_total": _ring_total,
+    "max_pool2d": _max_pool2d, "interpolate": _interpolate, "pad": _pad,
     "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
 }  # fmt: skip

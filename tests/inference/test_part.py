@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -16,13 +18,14 @@ from satae.training import export
 OUTPUTS = ["anomaly_map", "pred_score", "band_error", "reconstruction"]
 
 
-@pytest.fixture(scope="module")
-def content() -> bytes:
+@cache
+def content_of() -> bytes:
     return export.to_onnx(detector("ring", ("whitened", {}), ("edges", {})), BANDS).SerializeToString()
 
 
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_what_one_output_needs_is_left_and_gives_the_same(content: bytes, output: str):
+def test_what_one_output_needs_is_left_and_gives_the_same(output: str):
+    content = content_of()
     cut, whole = part(content, output), onnx.load_from_string(content)
     left = onnx.load_from_string(cut)
     onnx.checker.check_model(left, full_check=True)
@@ -54,8 +57,8 @@ def test_a_model_with_a_graph_in_a_node_is_left_as_it_is():
     assert part(made.SerializeToString(), "y") == made.SerializeToString()
 
 
-def test_a_session_runs_what_it_is_asked_for(content: bytes):
-    session = runtime.open_session(content, "it")
+def test_a_session_runs_what_it_is_asked_for():
+    session = runtime.open_session(content_of(), "it")
     feed = {"image": image(1, 12, 14).numpy(), "valid": torch.ones(1, 1, 12, 14).numpy()}
     together = session.run(OUTPUTS, feed)
     for output, found in zip(OUTPUTS, together, strict=True):
