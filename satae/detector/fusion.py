@@ -83,14 +83,9 @@ def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
     return torch.minimum(out, level)
 
 
-def support(level: Tensor, valid: Tensor, side: int) -> Tensor:
-    """What evidence at a pixel counts for: twice the valid share of the box around it, at most 1.
-
-    A NaN of `level` in the box is felt, so that `graph.reach` sees how far this looks.
-    """
-    # 0 times the level adds nothing but NaN
-    known = valid + 0.0 * torch.where(valid > 0.5, level, torch.zeros_like(level))
-    return (2 * total(known, side) / side**2).clamp(max=1)
+def support(valid: Tensor, side: int) -> Tensor:
+    """What evidence at a pixel counts for: twice the valid share of the box around it, at most 1."""
+    return (2 * total(valid, side) / side**2).clamp(max=1)
 
 
 class Mapping(nn.Module):
@@ -135,7 +130,7 @@ class Mapping(nn.Module):
         level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
         # above the mean only: in a sliver evidence for an anomaly is weak, evidence for none is left as it is
         if self.settings.support_px:
-            level = level.clamp(max=0) + level.clamp(min=0) * support(level, valid, self.settings.support_px)
+            level = level.clamp(max=0) + level.clamp(min=0) * support(valid, self.settings.support_px)
         # blurred as errors and not as logarithms, so that one high pixel among low ones still counts
         return gaussian_mean(level.exp(), valid, self.settings.blur)
 

@@ -6,6 +6,7 @@ its first half.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -49,11 +50,16 @@ class Input(nn.Module):
         super().__init__()
         # buffers of shape (1, B, 1, 1): they are numbers of the ONNX file
         span = normalizer.ceiling - normalizer.floor
-        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", normalizer.centre)):
-            self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
-        self.gain, self.offset = normalizer.stretch
+        self.gain, self.offset = gain, offset = normalizer.stretch
         self.logarithmic = normalizer.logarithmic
-        self.affine = Linear(normalizer.affine)
+        # the gain goes into what follows it: a pass over all bands less
+        if self.logarithmic:
+            mean, matrix = normalizer.centre - np.log(gain), normalizer.affine
+        else:
+            mean, matrix = (normalizer.centre - offset) / gain, normalizer.affine * gain
+        for name, vector in (("floor", normalizer.floor), ("range", span), ("mean", mean)):
+            self.register_buffer(name, torch.tensor(vector, dtype=torch.float32)[None, :, None, None])
+        self.affine = Linear(matrix)
         # back from x to v: the pseudo-inverse, for whitening may keep fewer components than there are bands
         self.inverse = Linear(np.asarray(np.linalg.pinv(normalizer.affine), np.float64))
 
@@ -68,7 +74,9 @@ class Input(nn.Module):
 
     def features(self, u: Tensor, valid: Tensor) -> Tensor:
         """u -> x, with invalid pixels (`valid` (N, 1, H, W) at 0) filled from their neighbours."""
-        return fill(self.affine(self.stretch(u) - self.mean), valid)
+        # v / gain, or v - log gain where v is a logarithm, less its mean
+        v = torch.log(u + self.offset / self.gain) if self.logarithmic else u
+        return fill(self.affine(v - self.mean), valid)
 
     def forward(self, image: Tensor, valid: Tensor) -> Tensor:
         return self.features(self.scale(image), valid)
@@ -128,11 +136,13 @@ class Detector(nn.Module):
     def forward(self, image: Tensor, valid: Tensor) -> Scores:
         # x (N, K, H, W) with invalid pixels filled; what the model makes of it
         view = self.view(self.input(image, valid), valid)
-        contributions = torch.stack([head(view) for head in self.heads], dim=1)  # (N, heads, B, H, W)
+        parts = [head(view) for head in self.heads]  # (N, B, H, W) each
         # (N, 1, H, W), from one error a head (N, heads, H, W)
-        scores = self.mapping(contributions.sum(dim=2), valid)
+        scores = self.mapping(torch.cat([part.sum(dim=1, keepdim=True) for part in parts], dim=1), valid)
         # each head in units of its median, so that the bands of one do not drown those of another
-        band_error = (contributions / self.mapping.median[:, None, None, None]).sum(dim=1)
+        band_error = functools.reduce(
+            torch.add, (part / self.mapping.median[i] for i, part in enumerate(parts))
+        )
         rebuilt = self.input.reconstruction(image, view.x - view.reconstruction)
         # 0 where invalid, in all outputs alike; `where`, for there may be anything
         good = valid > 0.5
@@ -208,8 +218,8 @@ LARGEST_REACH = 256
 def reach(detector: Detector, bands: int, stride: int) -> int:
     """How far, in pixels, an input pixel is felt in the anomaly map, over all positions in the stride.
 
-    Measured, not declared: a NaN is put into one pixel and spreads through every operation that reads it,
-    with all pixels valid and with every second row or column invalid. ModelError where it reaches further
+    Measured, not declared: a NaN is put into one pixel, or into its mask, and spreads through every operation that
+    reads it, with all pixels valid and with every second row or column invalid. ModelError where it reaches further
     than LARGEST_REACH: no halo would do.
     """
     detector.eval()
@@ -232,11 +242,14 @@ def reach(detector: Detector, bands: int, stride: int) -> int:
 def _spread(detector: Detector, bands: int, middle: int, place: int) -> int:
     """The largest distance at which a NaN at (place, place) is seen; the image goes on for `middle` around."""
     side = 2 * middle + 1 + place - middle
-    image = detector.input.floor.expand(1, bands, side, side).clone()
-    image[..., place, place] = torch.nan
+    image = detector.input.floor.expand(3, -1, side, side)
     # all pixels, every second row, every second column: what stands in for gaps reads from further away
     valid = torch.ones(3, 1, side, side)
     valid[1, :, 1 - place % 2 :: 2] = 0
     valid[2, ..., 1 - place % 2 :: 2] = 0
-    felt = torch.isnan(detector(image.expand(3, -1, -1, -1), valid).anomaly_map[:, 0])
-    return int((torch.nonzero(felt)[:, 1:] - place).abs().max())
+    felt = []
+    for spoiled in (0, 1):
+        inputs = [image.clone(), valid.clone()]
+        inputs[spoiled][..., place, place] = torch.nan
+        felt.append(torch.isnan(detector(*inputs).anomaly_map[:, 0]))
+    return int((torch.nonzero(torch.cat(felt))[:, 1:] - place).abs().max())

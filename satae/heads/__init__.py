@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import wrap_torch_function
 
 from satae.choices import Choices
 from satae.config import HeadSettings
@@ -90,12 +91,22 @@ class ToBands(Linear):
         super().__init__(np.asarray(matrix, np.float64))
 
 
+@wrap_torch_function(lambda parts, whole: (parts, whole))
+def with_sum(parts: Tensor, whole: Tensor) -> Tensor:
+    """Parts (N, B, H, W), of which the sum over bands is `whole` (N, 1, H, W) but for rounding.
+
+    A graph takes it from there (`training.translation`): where only the sum is asked for, parts are not computed.
+    """
+    return parts
+
+
 def apportion(error: Tensor, squares: Tensor) -> Tensor:
     """An error (N, 1, H, W) shared out among the bands in proportion to `squares` (N, B, H, W)."""
     # (N, 1, H, W); where a pixel differs in no band all share alike, so that parts sum to the error everywhere
     total = squares.sum(dim=1, keepdim=True)
-    even = torch.full_like(squares, 1 / squares.shape[1])
-    return error * torch.where(total > 0, squares / total.clamp(min=1e-30), even)
+    share = torch.where(total > 0, error / total.clamp(min=1e-30), torch.zeros_like(total))
+    even = torch.where(total > 0, torch.zeros_like(total), error / squares.shape[1])
+    return with_sum(squares * share + even, error)
 
 
 def head(settings: HeadSettings, normalizer: Normalizer) -> nn.Module:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.heads import View, Views, gradient
+from satae.heads import View, Views, gradient, with_sum
 from satae.nn.normalize import Normalizer
 from satae.nn.surroundings import Ring, odd, rings
 
@@ -47,13 +47,14 @@ class Edges(nn.Module):
         self.register_buffer("usual", torch.ones(1))
 
     def forward(self, view: View) -> Tensor:
-        # (N, B, H, W)
+        # (N, B, H, W), and one number a pixel (N, 1, H, W): how rough the ground is outside of the target
         found: Tensor = self.gradient(view)
-        # one number a pixel (N, 1, H, W): how rough the ground is outside of the target
-        around = rings(found.sum(dim=1, keepdim=True), view.valid, [self.ring])[0]
-        # a ring's mean is a difference of two sums, which rounding can make negative
+        whole = found.sum(dim=1, keepdim=True)
+        around = rings(whole, view.valid, [self.ring])[0]
         # `usual` is what the calmest ground counts as, so that the noise of water makes no edges
-        return found / (around.clamp(min=0) + self.usual)
+        # rounding can make the mean of a ring negative
+        unit = around.clamp(min=0) + self.usual
+        return with_sum(found / unit, whole / unit)
 
     @torch.no_grad()
     def fit(self, views: Views) -> None:

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from satae.heads import ToBands, View
 from satae.nn.normalize import Normalizer
-from satae.nn.surroundings import shift
-
-NEIGHBOURS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,22 @@ class GradientSquare(nn.Module):
     def forward(self, view: View) -> Tensor:
         # (N, B, H, W): the difference of two gradients is the gradient of the difference, so it is taken once
         residual = self.to_bands(view.x - view.reconstruction)
-        both = torch.cat([residual, view.valid], dim=1)[:, None]  # (N, 1, B + 1, H, W)
-        # the mask is moved along as one more band: (N, 4, B, H, W) and (N, 4, 1, H, W)
-        there, good = torch.cat(shift(both, NEIGHBOURS), dim=1).split([self.bands, 1], dim=2)
-        steps = (residual[:, None] - there) ** 2  # (N, 4, B, H, W)
-        # before the sum and by `where`: what lies at invalid pixels has no meaning
-        steps = torch.where(good > 0.5, steps, torch.zeros_like(steps))
+        out = torch.zeros_like(residual)
+        for axis in (2, 3):
+            one, other = _neighbours(residual, axis)
+            # where both are valid; by `where`, for what lies at invalid pixels has no meaning
+            both = torch.mul(*_neighbours(view.valid, axis)) > 0.5
+            steps = torch.where(both, (one - other) ** 2, torch.zeros_like(one))
+            # a step counts for the pixel before it and for the one behind it, and there is none across the edges
+            rim = [0, 0, 1, 1] if axis == 2 else [1, 1]
+            out = out + torch.add(*_neighbours(F.pad(steps, rim), axis))
         # over four even where fewer are valid: fewer neighbours are less evidence
-        return steps.sum(dim=1) / (len(NEIGHBOURS) * self.bands)
+        return out / (4 * self.bands)
+
+
+def _neighbours(z: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """All but the last row (or column, for axis 3), and all but the first."""
+    return (z[:, :, :-1], z[:, :, 1:]) if axis == 2 else (z[..., :-1], z[..., 1:])
 
 
 def build(normalizer: Normalizer, params: Params) -> GradientSquare:

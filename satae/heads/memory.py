@@ -68,11 +68,12 @@ class MemoryDistance(nn.Module):
 
     def __init__(self, normalizer: Normalizer, params: Params) -> None:
         super().__init__()
-        self.params, self.cells = params, params.size
+        self.params = params
         self.sides = ring_sides(params.ring)
         self.to_bands = ToBands(normalizer)
         self.register_buffer("scales", torch.tensor([weight for weight, _ in params.blocks()]))
         self.bank = Bank(params.size, len(normalizer.affine) * len(self.scales), params.nearest)
+        self.cells = self.bank.cells
 
     def forward(self, view: View) -> Tensor:
         # `scales` are the weights of the recipe until `fit` divides them by the spread of each part

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from satae.heads import ToBands, View, apportion
 from satae.nn.normalize import Normalizer
-from satae.nn.surroundings import odd, rings, sectors, spread_nan
+from satae.nn.surroundings import EIGHT, odd, rings, shift, total
+
+FAR = 1e15  # of a mean over no pixel from any, in the space of the autoencoder; its square is a number, too
 
 
 @dataclass(frozen=True)
@@ -48,25 +50,44 @@ class Sectors(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         boxes = self.params.boxes()
-        # boxes rise, so the last reaches furthest
-        far, side = boxes[-1][1], boxes[-1][0]
-        # the mean of the square that holds all boxes (N, C, H, W) stands in where none of a direction is valid
-        around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
         # one list of all three distances: a road may go on beside a car that hides the box next to it
-        squares = torch.cat([self._squares(view, *box, around) for box in boxes], dim=1)  # (N, 24, H, W)
+        squares = [square for box in boxes for square in squared_distances(view.x, view.valid, *box)]
         # not the nearest: one like box is chance, three are a road
-        # (N, 1, H, W)
-        nearest = torch.topk(squares, self.params.nearest, dim=1, largest=False).values[:, -1:]
-        # all of the 24 were compared, whichever counts: the measured reach must show that
-        return apportion(spread_nan(nearest, squares), self.to_bands(view.x - around) ** 2)
+        nearest = smallest(squares, self.params.nearest)  # (N, 1, H, W)
+        # a pixel without so many boxes around cannot be compared, and is not out of place
+        error = torch.where(nearest > FAR, torch.zeros_like(nearest), nearest)
+        # bands share it as they differ from the mean of the square that holds all boxes; the last reaches furthest
+        side, far = boxes[-1]
+        around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
+        return apportion(error, self.to_bands(view.x - around) ** 2)
 
-    def _squares(self, view: View, side: int, far: int, around: Tensor) -> Tensor:
-        """Squared distances (N, 8, H, W) to the boxes in the eight directions."""
-        # (N, 8 K, H, W) -> (N, 8, K, H, W), direction by direction
-        means = sectors(view.x, view.valid, side, far, around).unflatten(1, (8, -1))
-        # (N, 8, H, W): over all channels of x, as the head `whitened` measures residuals
-        out: Tensor = ((view.x[:, None] - means) ** 2).sum(dim=2)
-        return out
+
+def squared_distances(x: Tensor, valid: Tensor, side: int, far: int) -> list[Tensor]:
+    """Squared distances (N, 1, H, W) of each pixel of x (N, K, H, W) from the means of the boxes in eight directions.
+
+    More than FAR where a box holds no valid pixel, or has its centre beyond the image.
+    """
+    known = torch.where(valid > 0.5, x, torch.zeros_like(x))
+    count = total(valid, side)
+    # one mean a pixel, of which each direction takes that `far` away; where there is none it is far from everything
+    none = torch.where(count > 0.5, torch.zeros_like(count), torch.full_like(count, FAR))
+    mean = total(known, side) / count.clamp(min=1) + none
+    # one direction at a time: K planes stay in the cache, 8 K do not
+    return [
+        ((x - there) ** 2).sum(dim=1, keepdim=True)
+        for there in shift(mean, [(row * far, col * far) for row, col in EIGHT], beyond=FAR)
+    ]
+
+
+def smallest(planes: list[Tensor], nearest: int) -> Tensor:
+    """The `nearest`-th smallest of planes at each place; NaN where one of them is, for all are compared."""
+    # insertion into a sorted list, place by place: a few minima and maxima are many times as fast as a top-k
+    least: list[Tensor] = []
+    for plane in planes:
+        for i, other in enumerate(least):
+            least[i], plane = torch.minimum(other, plane), torch.maximum(other, plane)
+        least = [*least, plane][:nearest]
+    return least[-1]
 
 
 def build(normalizer: Normalizer, params: Params) -> Sectors:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, nn
 
-from satae.heads import Linear, View
+from satae.heads import Linear, View, with_sum
 from satae.nn.normalize import Normalizer
 
 
@@ -36,8 +36,8 @@ class WhitenedSquare(nn.Module):
     def forward(self, view: View) -> Tensor:
         # (N, K, H, W); the product below is (N, B, H, W), and sums over bands to r' W' W r
         residual = view.x - view.reconstruction
-        out: Tensor = self.to_bands(residual) * self.transposed(self.to_whitened(residual))
-        return out
+        white = self.to_whitened(residual)
+        return with_sum(self.to_bands(residual) * self.transposed(white), (white**2).sum(dim=1, keepdim=True))
 
 
 def build(normalizer: Normalizer, params: Params) -> WhitenedSquare:

@@ -18,6 +18,7 @@ import onnxruntime
 from satae.errors import DeviceError, ModelError
 from satae.inference.card import KEY, Card, parse
 from satae.inference.frames import blend
+from satae.inference.part import part
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -167,7 +168,8 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
     # ONNX Runtime prints to stderr by itself; what goes wrong is raised as well
     options.log_severity_level = 4
     options.intra_op_num_threads = threads
-    options.enable_mem_pattern = True
+    # planned ahead, memory for every shape of window is kept, and opening takes twice as long; nothing gets faster
+    options.enable_mem_pattern = options.enable_mem_reuse = False
     # idle threads would spin, on cores that readers of the next window need
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     offered = onnxruntime.get_available_providers()
@@ -178,9 +180,32 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
         wanted.insert(0, (PROVIDERS["cuda"], EXACT))
     try:
-        return onnxruntime.InferenceSession(content, options, providers=wanted)
+        return Session(content, options, wanted)
     except Exception as error:
         raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+
+
+class Session:
+    """An ONNX Runtime session that computes no more than it is asked for, where that is one output."""
+
+    def __init__(self, content: bytes, options: Any, providers: list[Any]) -> None:
+        self._content, self._how = content, {"sess_options": options, "providers": providers}
+        self._whole = onnxruntime.InferenceSession(content, **self._how)
+        self._parts: dict[str, Any] = {}
+
+    def run(self, outputs: Sequence[str] | None, feed: dict[str, Array]) -> list[Array]:
+        """The outputs (None: all), from a session of their own where there is one of them, opened at the first call."""
+        found = self._whole
+        if outputs is not None and len(outputs) == 1:
+            if outputs[0] not in self._parts:
+                cut = part(self._content, outputs[0])
+                self._parts[outputs[0]] = onnxruntime.InferenceSession(cut, **self._how)
+            found = self._parts[outputs[0]]
+        return list(found.run(outputs, feed))
+
+    def __getattr__(self, name: str) -> Any:
+        # inputs, outputs, providers and metadata are those of the whole model
+        return getattr(self._whole, name)
 
 
 def _cuda_visible() -> bool:

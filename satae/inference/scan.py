@@ -96,7 +96,7 @@ def _inferred(
             continue
         outputs: list[Map] = []
         # cells without a valid pixel are not run: half of many scenes is nodata
-        for group in _grouped(_cells(window, valid, model), BATCH[model.device]):
+        for group in _grouped(_cells(window, inside, valid, model), BATCH[model.device]):
             # each cell with its halo, as slices of the window with its halo: (rows, cols)
             frames = [cell.with_margin(halo).slices(window.with_margin(halo)) for cell in group]
             found = infer(
@@ -130,13 +130,21 @@ def _whole(window: Window, model: Model) -> Window:
     )
 
 
-def _cells(window: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:
-    """The cells of a window that hold a valid pixel; `valid` covers the window and its halo."""
+def _cells(window: Window, inside: Window, valid: npt.NDArray[np.bool_], model: Model) -> Iterator[Window]:
+    """The cells of a window that hold a valid pixel; `valid` covers the window and its halo.
+
+    They end with the grid, of which `inside` is the window's part, or at the next multiple of the stride.
+    """
     # a fixed lattice in the window, whatever the batch: one cell sees the same numbers in every run
     core, frame = core_of(model), window.with_margin(model.card.halo)
-    for row in range(window.row, window.stop[0], core):
-        for col in range(window.col, window.stop[1], core):
-            height, width = min(core, window.stop[0] - row), min(core, window.stop[1] - col)
+    # a grid smaller than a cell is common, and what lies beyond it need not be inferred
+    last_row, last_col = (
+        min(stop, start - (start - end) // model.card.stride * model.card.stride)
+        for start, end, stop in zip((window.row, window.col), inside.stop, window.stop, strict=True)
+    )
+    for row in range(window.row, last_row, core):
+        for col in range(window.col, last_col, core):
+            height, width = min(core, last_row - row), min(core, last_col - col)
             cell = Window(row, col, height, width)
             if valid[cell.slices(frame)].any():
                 yield cell

@@ -55,9 +55,8 @@ class Memory(nn.Module):
         # pixels alone need nothing around them
         self.context = self.sides[0][1] // 2 if params.context else 0
         self.code_size = channels
-        # a distance to each of the bank is in memory at once for every pixel
-        self.cells = params.size
         self.bank = Bank(params.size, channels * (2 if params.context else 1), params.nearest)
+        self.cells = self.bank.cells
 
     def features(self, x: Tensor, valid: Tensor) -> Tensor:
         """What of each pixel is compared with the bank: the pixel, and its surroundings where they have a weight."""

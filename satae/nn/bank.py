@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from satae.nn.surroundings import WIDEST, ring_sides
 
+PIECES = 16  # parts of an image that are compared with a bank one after the other
 DRAWN = 100_000  # vectors kept of a sample, from which a bank is chosen
 
 
@@ -39,11 +40,22 @@ class Bank(nn.Module):
         # rounding; the distance itself is taken to the one chosen
         middle = self.vectors.mean(dim=0)
         around = self.vectors - middle
-        partial = (around**2).sum(dim=1) - 2 * (flat - middle) @ around.T
+        # |v|^2 - 2 f v as one product of matrices, of (f, 1) with (D + 1, M)
+        columns = torch.cat([-2 * around.T, (around**2).sum(dim=1)[None]])
+        rows = torch.cat([flat - middle, torch.ones_like(flat[:, :1])], dim=1)
+        # piece by piece, for distances to all of the bank are many numbers, and slow where they leave the cache
+        step = (flat.shape[0] + PIECES - 1) // PIECES
+        pieces = [rows[i * step : (i + 1) * step] @ columns for i in range(PIECES)]
+        found = [torch.topk(z, self.nearest, dim=1, largest=False, sorted=True).indices for z in pieces]
         # (n H W): the last of the k smallest is the k-th nearest
-        index = torch.topk(partial, self.nearest, dim=1, largest=False, sorted=True).indices[:, -1]
+        index = torch.cat(found)[:, -1]
         distance = ((flat - self.vectors[index]) ** 2).sum(dim=1)
         return distance.reshape(n, 1, height, width), index.reshape(n, height, width)
+
+    @property
+    def cells(self) -> int:
+        """Numbers a pixel that are in memory at once."""
+        return -(-len(self.vectors) // PIECES)
 
     def fit(self, vectors: Tensor, seed: int, *, coreset: bool = False) -> None:
         """Remember as many of `vectors` (n, D) as fit: random ones, or a greedy cover of them.

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from torch.overrides import wrap_torch_function
 
 EIGHT = ((0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1))  # (row, col) directions
-EMPTY = 1e30  # in the place of a mean over no pixel; larger than any
 WIDEST = 129  # pixels, the outer side of a ring
 Ring = tuple[int, int]  # inner and outer side in pixels, odd; the inner square is not in it
 
@@ -68,19 +67,36 @@ def _along(z: Tensor, side: int, axis: int) -> Tensor:
         wide *= 2
 
 
+@wrap_torch_function(lambda z, side: (z,))
+def ring_total(z: Tensor, side: int) -> Tensor:
+    """Sum over the eight side x side boxes around the one in whose middle each pixel is; a function as `total` is."""
+    # boxes beyond the edge reach across it, so they are summed there, too
+    sums = total(F.pad(z, (side,) * 4), side)
+    height, width = z.shape[-2:]
+    out = torch.zeros_like(z)
+    for row, col in EIGHT:
+        out = out + sums[..., (1 + row) * side :, (1 + col) * side :][..., :height, :width]
+    return out
+
+
 def means(known: Tensor, valid: Tensor, outer: int, inner: int, otherwise: Tensor | None = None) -> Tensor:
     """Mean over the valid pixels of a ring (of a box, where `inner` is 0) around each pixel.
 
     `known` (N, K, H, W) is 0 where `valid` (N, 1, H, W) is; `otherwise`, or 0, stands where there is no valid one.
     """
-    # a ring is a box without the box inside
-    sums, count = total(known, outer), total(valid, outer)
-    if inner:
-        sums, count = sums - total(known, inner), count - total(valid, inner)
+    sums, count = _inside(known, outer, inner), _inside(valid, outer, inner)
     # what is decided a pixel is decided in one channel: all of K only multiply and add, which is fast
     # half-way between no valid pixel and one, whatever rounding does to the count
     share = torch.where(count > 0.5, 1 / count.clamp(min=1), torch.zeros_like(count))  # (N, 1, H, W)
     return sums * share if otherwise is None else sums * share + otherwise * (1 - count).clamp(min=0)
+
+
+def _inside(z: Tensor, outer: int, inner: int) -> Tensor:
+    """Sums over a ring; over a box, where `inner` is 0."""
+    if inner and outer == 3 * inner:
+        return ring_total(z, inner)
+    # a ring is a box without the box inside
+    return total(z, outer) - total(z, inner) if inner else total(z, outer)
 
 
 def gaussian_mean(z: Tensor, valid: Tensor, sigma: float) -> Tensor:
@@ -148,26 +164,19 @@ def sectors(x: Tensor, valid: Tensor, side: int, distance: int, otherwise: Tenso
     """
     known = torch.where(valid > 0.5, x, torch.zeros_like(x))
     count = total(valid, side)
-    # one box mean a pixel, (N, C, H, W), of which each direction takes the one `distance` away: padded once, then cut
-    mean = torch.where(count > 0.5, total(known, side) / count.clamp(min=1), torch.full_like(x, EMPTY))
-    wide = F.pad(mean, (distance,) * 4, value=EMPTY)
-    near, centre, far = slice(None, -2 * distance), slice(distance, -distance), slice(2 * distance, None)
-    above, beside, below = (
-        wide[..., near, :],
-        wide[..., centre, :],
-        wide[..., far, :],
-    )  # (N, C, H, W + 2 distance)
-    above, below = _filled(above, below), _filled(below, above)
-    # rows are mirrored before columns, in which three rows are cut at once
-    rows = torch.cat([above, beside, below], dim=1)
-    left, right = rows[..., near], rows[..., far]
-    # of rows that are mirrored by now: a corner may come from across either edge, or both
-    nw, w, sw = _filled(left, right).chunk(3, dim=1)
-    ne, e, se = _filled(right, left).chunk(3, dim=1)
-    n, s = above[..., centre], below[..., centre]
-    return _filled(torch.cat([e, se, s, sw, w, nw, n, ne], dim=1), torch.cat([otherwise] * 8, dim=1))
+    mean = total(known, side) * torch.where(count > 0.5, 1 / count.clamp(min=1), torch.zeros_like(count))
+    # of each direction the box mean `distance` away (N, C, H, W), and where there is one (N, 1, H, W)
+    steps = [(row * distance, col * distance) for row, col in EIGHT]
+    found = dict(zip(EIGHT, zip(shift(mean, steps), shift(count, steps), strict=True), strict=True))
+    # rows are mirrored before columns: a corner may come from across either edge, or both
+    for turn in ((-1, 1), (1, -1)):
+        across = {(row, col): found[row * turn[0], col * turn[1]] for row, col in EIGHT}
+        found = {step: _filled(*found[step], *across[step]) for step in EIGHT}
+    return torch.cat([torch.where(found[step][1] > 0.5, found[step][0], otherwise) for step in EIGHT], dim=1)
 
 
-def _filled(means: Tensor, others: Tensor) -> Tensor:
-    """Means, and others where they are EMPTY; a NaN is not."""
-    return torch.where(means > EMPTY / 2, others, means)
+def _filled(mean: Tensor, count: Tensor, other: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """Means and their counts, and others where they are means over no pixel."""
+    if mean is other:
+        return mean, count
+    return torch.where(count > 0.5, mean, other), torch.maximum(count, others)

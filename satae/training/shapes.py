@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from satae.training.tracing import LAST, Name, Size, Trace, Translation
+from satae.training.nodes import Name
+from satae.training.tracing import LAST, Size, Trace, Translation
 
 
 def _listed(sizes: Sequence[Any]) -> list[int]:
@@ -31,7 +32,7 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
             # its place among the axes of the result; `axis` counts those of x
             added.append(place)
         elif isinstance(part, slice):
-            if part != slice(None):
+            if not _is_whole(part, x, axis):
                 bounds = ((part.start, 0), (part.stop, LAST), (part.step, 1))
                 cuts.append((axis, *(usual if end is None else end for end, usual in bounds)))
             axis += 1
@@ -50,8 +51,31 @@ def _getitem(trace: Trace, out: Tensor, x: Tensor, index: Any) -> Name:
     return trace.node("Unsqueeze", value, trace.ints(added)) if added else value
 
 
+def _is_whole(part: slice, x: Tensor, axis: int) -> bool:
+    """Whether a slice takes all of an axis; of tiles, rows and columns it is not known how many there will be."""
+    if part == slice(None) or not 0 < axis < x.dim() - 2:
+        return part == slice(None)
+    return part.indices(x.shape[axis]) == (0, x.shape[axis], 1)
+
+
 def _cat(trace: Trace, out: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Name:
-    return trace.node("Concat", *(trace.value(t, kind=out.dtype) for t in tensors), axis=dim)
+    pieces: list[tuple[Name, int]] = []
+    for tensor in tensors:
+        value = trace.value(tensor, kind=out.dtype)
+        # of what was joined from parts along the same axis, the parts
+        pieces += trace.joined.get((value, dim), [(value, tensor.shape[dim])])
+    return _joined(trace, pieces, dim)
+
+
+def _joined(trace: Trace, pieces: list[tuple[Name, int]], dim: int) -> Name:
+    """Pieces one after another, of which it is known how long each is in the example."""
+    if len(pieces) == 1:
+        return pieces[0][0]
+    found = trace.node("Concat", *(name for name, _ in pieces), axis=dim)
+    # rows and columns have other lengths when the graph runs
+    if dim == 1:
+        trace.joined[found, dim] = pieces
+    return found
 
 
 def _stack(trace: Trace, out: Tensor, tensors: Sequence[Tensor], dim: int = 0) -> Name:
@@ -62,8 +86,23 @@ def _stack(trace: Trace, out: Tensor, tensors: Sequence[Tensor], dim: int = 0) -
 def _split(trace: Trace, out: Sequence[Tensor], x: Tensor, parts: Any, dim: int = 0) -> list[Name] | Name:
     if len(out) == 1:
         return [trace.value(x)]
-    sizes = trace.ints([part.shape[dim] for part in out])
-    return trace.several("Split", trace.value(x), sizes, axis=dim, outputs=len(out))
+    lengths = [part.shape[dim] for part in out]
+    return _taken_apart(trace, trace.value(x), lengths, dim) or trace.several(
+        "Split", trace.value(x), trace.ints(lengths), axis=dim, outputs=len(out)
+    )
+
+
+def _taken_apart(trace: Trace, value: Name, lengths: list[int], dim: int) -> list[Name]:
+    """The parts of what was joined from them, or from smaller ones; none where the ends are others."""
+    pieces, out = [*trace.joined.get((value, dim), [])], []
+    for length in lengths:
+        taken: list[tuple[Name, int]] = []
+        while pieces and sum(size for _, size in taken) < length:
+            taken.append(pieces.pop(0))
+        if sum(size for _, size in taken) != length:
+            return []
+        out.append(_joined(trace, taken, dim))
+    return out
 
 
 def _reshape(trace: Trace, out: Tensor, x: Tensor, *shape: Any) -> Name:

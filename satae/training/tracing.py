@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
-from onnx import helper, numpy_helper
+from onnx import helper
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from satae.errors import ModelError
+from satae.training import boxes
+from satae.training.nodes import Name, Nodes
 
 LAST = 2**63 - 1  # where a slice ends that goes to the end
 ASKED = {
@@ -30,7 +30,6 @@ ASKED = {
     "is_cuda",
 }  # of a tensor, not its values
 
-Name = str
 Translation = Callable[..., Any]
 """(trace, what torch made of it, *its arguments) -> the value, or values, of the graph that are the same."""
 
@@ -83,23 +82,27 @@ class Size(int):
     __radd__, __rmul__ = __add__, __mul__
 
 
-class Trace(TorchFunctionMode):
+class Trace(TorchFunctionMode, Nodes):
     """Writes down what is called while it is entered; every call is carried out as well."""
 
     def __init__(self, module: nn.Module, translations: Mapping[str, Translation]) -> None:
-        super().__init__()
+        TorchFunctionMode.__init__(self)
+        Nodes.__init__(self)
         self.translations = translations
-        self.nodes: list[onnx.NodeProto] = []
         self.scaled: dict[Name, Callable[[float], Name]] = {}  # values that a factor can be put into
-        self.constants: dict[Name, onnx.TensorProto] = {}
+        self.sums: dict[Name, Name] = {}  # values of which the sum over channels is known, and that sum
+        self.joined: dict[
+            tuple[Name, int], list[tuple[Name, int]]
+        ] = {}  # (value, axis) -> its parts, their lengths
+        self.chosen: dict[
+            tuple[Name, Name], Name
+        ] = {}  # (mask, value of a Where) -> what it holds where the mask is
         # parameters and buffers keep their names in the graph, where users find them
         self._own = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
         # by identity: equal tensors may be different values, and tensors compare element by element
         self._names: dict[int, Name] = {}
         self._fills: dict[int, tuple[float, Tensor]] = {}
         self._kept: list[Tensor] = []  # so that no other tensor gets the id of one of these
-        self._made: dict[Any, list[Name]] = {}  # values by what they were made from
-        self._stored: dict[Any, Name] = {}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         # called by torch for every function, with `func` as it would have run
@@ -141,32 +144,6 @@ class Trace(TorchFunctionMode):
         self._fills[id(tensor)] = (number, like)
         return ""
 
-    def node(self, kind: str, *inputs: Name, **attributes: Any) -> Name:
-        """The value that a node makes; there is one such node at most."""
-        return self.several(kind, *inputs, outputs=1, **attributes)[0]
-
-    def several(self, kind: str, *inputs: Name, outputs: int, **attributes: Any) -> list[Name]:
-        """The values that a node makes."""
-        # the same node with the same inputs twice is one: box sums of the mask are asked for by many
-        key = kind, inputs, outputs, repr(sorted(attributes.items()))
-        if key not in self._made:
-            number = len(self.nodes)
-            names = [f"{kind.lower()}_{number}" + (f"_{i}" if outputs > 1 else "") for i in range(outputs)]
-            self.nodes.append(helper.make_node(kind, inputs, names, f"node_{number}", **attributes))
-            self._made[key] = names
-        return self._made[key]
-
-    def constant(self, content: npt.ArrayLike, kind: Any = None, name: Name = "") -> Name:
-        """An array that is part of the graph."""
-        # 0-dimensional arrays stay so, which `ascontiguousarray` would not leave them
-        array = np.ascontiguousarray(content, kind) if np.ndim(content) else np.asarray(content, kind)
-        # equal constants are one; a named one, of a parameter, stays itself
-        key = name or (array.dtype.str, array.shape, array.tobytes())
-        if key not in self._stored:
-            self._stored[key] = name or f"constant_{len(self.constants)}"
-            self.constants[self._stored[key]] = numpy_helper.from_array(array, self._stored[key])
-        return self._stored[key]
-
     def value(self, operand: Tensor | float, *, kind: torch.dtype | None = None) -> Name:
         """The value of a tensor or number, turned into `kind` where that is another."""
         if not isinstance(operand, Tensor):
@@ -200,10 +177,6 @@ class Trace(TorchFunctionMode):
         rest = [o.shape for o in operands if isinstance(o, Tensor) and id(o) not in self._fills]
         spared = bool(rest) and torch.broadcast_shapes(*rest) == torch.Size(shape)
         return [self._fills[id(o)][0] if spared and id(o) in self._fills else o for o in operands]
-
-    def ints(self, numbers: Sequence[int]) -> Name:
-        """Constant int64 numbers."""
-        return self.constant(numbers, np.int64)
 
     def sizes(self, numbers: Sequence[int]) -> Name:
         """A value of int64 numbers, of which some may be of type `Size`."""
@@ -254,13 +227,15 @@ class Trace(TorchFunctionMode):
             if needed.intersection(node.output):
                 needed.update(node.input)
                 nodes.append(node)
+        nodes = boxes.runnable(nodes[::-1], self.constants)
+        read = {value for node in nodes for value in node.input}
         shapes = {name: shape for name, (_, shape) in outputs.items()}
         graph = helper.make_graph(
-            nodes[::-1],
+            nodes,
             "detector",
             [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in inputs.items()],
             [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in shapes.items()],
-            [content for name, content in self.constants.items() if name in needed],
+            [content for name, content in self.constants.items() if name in read],
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 

@@ -237,7 +237,7 @@ def test_the_map_is_never_negative_and_rises_with_every_error(heads: int, length
 def test_support_is_twice_the_valid_share_of_the_box(side: int):
     good = mask(1, 24, 30, 0.4)
     share = ndimage.uniform_filter(good[0, 0].double().numpy(), side, mode="constant")
-    found = support(level_of().float(), good, side)[0, 0]
+    found = support(good, side)[0, 0]
     assert np.allclose(found, np.minimum(1, 2 * share), atol=1e-5)
 
 

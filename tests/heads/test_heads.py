@@ -15,6 +15,7 @@ from satae.heads.minor import least
 from satae.heads.ssim import C1, C2
 from satae.models import MODELS
 from satae.nn import normalize
+from satae.nn.bank import PIECES
 from satae.nn.normalize import Normalizer
 
 
@@ -280,8 +281,8 @@ def test_a_memory_of_pixels_alone_is_the_architecture_of_that_name(coreset: bool
 def test_memory_needs_as_much_memory_as_its_bank_is_large():
     made = fitted()
     for name in ("memory",):
-        assert head(HeadSettings(name=name, params={"size": 77}), made).cells == 77
-        assert MODELS.build(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77
+        assert head(HeadSettings(name=name, params={"size": 77}), made).cells == 77 // PIECES + 1
+        assert MODELS.build(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77 // PIECES + 1
     assert SCORES.takes("memory", "of")
 
 

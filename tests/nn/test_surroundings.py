@@ -7,7 +7,7 @@ import pytest
 import torch
 from detectors import mask
 
-from satae.nn.surroundings import EIGHT, means, odd, rings, sectors, shift, spread_nan, total
+from satae.nn.surroundings import EIGHT, means, odd, ring_total, rings, sectors, shift, spread_nan, total
 
 HEIGHT, WIDTH = 15, 18
 
@@ -45,7 +45,7 @@ def loops(x: np.ndarray, valid: np.ndarray, sides: list[tuple[int, int]]) -> np.
     return out
 
 
-@pytest.mark.parametrize("sides", [[(1, 3)], [(3, 7)], [(0, 5)], [(3, 5), (5, 9)], [(5, 9), (1, 3), (3, 5)]])
+@pytest.mark.parametrize("sides", [[(1, 3)], [(3, 7)], [(0, 5)], [(3, 5), (5, 9)], [(5, 9), (1, 3), (3, 9)]])
 @pytest.mark.parametrize("share", [1.0, 0.6, 0.1])
 def test_rings_are_means_over_the_valid_pixels_of_each(sides: list[tuple[int, int]], share: float):
     x, valid = scene(share)
@@ -87,6 +87,12 @@ def test_a_total_is_a_sum_over_a_box_with_nothing_beyond_the_edge(side: int):
     found = total(z, side)
     for r, c in ((0, 0), (7, 8), (14, 17)):
         assert np.allclose(found[0, :, r, c], z[0].numpy()[:, square(r, c, side)].sum(axis=1))
+
+
+@pytest.mark.parametrize("side", [1, 3, 5, 11])
+def test_eight_boxes_are_the_large_box_without_the_one_inside(side: int):
+    z = torch.randn(2, 3, HEIGHT, WIDTH, dtype=torch.float64)
+    assert torch.allclose(ring_total(z, side), total(z, 3 * side) - total(z, side))
 
 
 def test_where_nothing_is_valid_the_mean_is_what_is_given():

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from traces import CHANNELS, Module, image, traced
 
 from satae.errors import ModelError
-from satae.nn.surroundings import total
+from satae.heads import with_sum
+from satae.nn.surroundings import ring_total, total
 from satae.training.translation import TRANSLATIONS
 
 drawn = torch.Generator().manual_seed(0)
@@ -59,6 +60,14 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "batch_norm": lambda x: [F.batch_norm(x, ONE, ONE, 2 * ONE, ONE), F.batch_norm(x, ONE, ONE)],
     "box means": lambda x: [F.avg_pool2d(x, 9, 1, 4), F.avg_pool2d(x, (5, 1), 1, (2, 0)), F.avg_pool2d(x, 1, 1)],
     "box sums": lambda x: [total(x, 5) / 25, 3 * total(x, 7) / 7**2, 2 * total(x, 9) / 9**2, total(x, 1)],
+    "box sums of few channels": lambda x: [total(x[:, :1], 5), 2 * total(x[:, 1:3], 9), total(x[:, :1], 33)],
+    "ring sums": lambda x: [ring_total(x, 3) / 72, ring_total(x[:, :3], 3), ring_total(x[:, :1], 5), ring_total(x, 1)],
+    "box sums of box sums": lambda x: total(total(x, 3) ** 2 - total(x, 5), 5) + total(total(x, 5)[:, :1], 3),
+    "sums that are known": lambda x: with_sum(x**2, (x**2).sum(dim=1, keepdim=True)).sum(dim=1, keepdim=True) - x,
+    "a choice of what was chosen": lambda x: torch.where(x > 0, torch.where(x > 0, x, x**2), 3.0),
+    "few channels mixed": lambda x: [F.conv2d(x, MATRIX[:, :, None, None]), x.mean(dim=1, keepdim=True), x.sum(dim=1)],
+    "parts of what was joined": lambda x: [*torch.cat([torch.cat([x, -x], dim=1), 2 * x], dim=1).split([4, 8], dim=1)],
+    "other parts": lambda x: [*torch.cat([x, 2 * x], dim=1).split([3, 5], dim=1)],
     "means of what there is": lambda x: [F.avg_pool2d(x, 3, 1, 1, count_include_pad=False), F.avg_pool2d(x, 2)],
     "max_pool2d": lambda x: [F.max_pool2d(x, 2), F.max_pool2d(x, (1, 5), 1, (0, 2))],
     "interpolate": lambda x: [F.interpolate(x, scale_factor=2.0), F.interpolate(x, size=(30, 50), mode="bilinear")],
