@@ -84,9 +84,13 @@ def train(
 
 def _lines(result: "Result") -> list[str]:
     card, losses = result.card, result.card.metrics
-    return [
-        f"{result.model}: {card.architecture}, {card.weights} weights, score {card.score}, "
+    learned = (
+        f"{card.architecture}, {card.weights} weights, score {card.score}, "
         f"{quantity(result.epochs, 'epoch')} on {card.trained_on}, loss {losses['train_loss']:.4g}, "
-        f"held out {losses['val_loss']:.4g}",
+        f"held out {losses['val_loss']:.4g}"
+    )
+    fitted = f"{card.architecture} in closed form, score {card.score}"
+    return [
+        f"{result.model}: {learned if card.weights else fitted}",
         f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
     ]
