@@ -145,8 +145,7 @@ def real(folder: Path, scene: Path, home: Path) -> Any:
 def main(folder: Path, *result: Path) -> None:
     """All pictures; `result` is the folder of a real result and its scene, or nothing."""
     PICTURES.mkdir(exist_ok=True)
-    for name in ("curves", "reconstructions"):
-        write(name, cv2.imread(str(folder / "runs" / "model" / f"{name}.png")))
+    write("reconstructions", cv2.imread(str(folder / "runs" / "model" / "reconstructions.png")))
     write("overview", cv2.imread(str(folder / "overview.png")))
     layers = pyogrio.read_dataframe(folder / "anomalies.gpkg", layer="anomalies", read_geometry=False)
     write("chip", cv2.imread(str(folder / layers.set_index("rank")["chip"][1])))
