@@ -200,7 +200,7 @@ class Threshold:
     @property
     def sentence(self) -> str:
         """What is reported, for people."""
-        return f"Regions are reported whose peak reaches a heat of {self.level:g}."
+        return f"A region is reported where heat reaches a fixed value of {self.level:g}."
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
         """Down to where a region of the lowest peak reaches."""
