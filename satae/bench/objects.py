@@ -13,7 +13,7 @@ import numpy as np
 
 from satae.bench.metrics import Bools, large_regions
 from satae.inference.calibrate import FAR, SPECK, Calibration
-from satae.inference.regions import Labels, Map, numbered, of_array, regions
+from satae.inference.regions import Labels, Map, labels_of, of_array, regions
 
 TOP = 20  # regions a scene, where the highest are asked for
 
@@ -90,7 +90,7 @@ def top_regions(scores: Map, calibration: Calibration, count: int = TOP) -> Labe
 def _reported(scores: Map, level: float, calibration: Calibration, count: int | None = None) -> Labels:
     read, whole = of_array(scores)
     found = regions(read, whole, level, calibration.candidate, min_pixels=SPECK, count=count)
-    return numbered(found, whole)
+    return labels_of(found, whole)
 
 
 def lines(found: dict[str, Hits]) -> list[str]:

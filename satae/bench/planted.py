@@ -17,7 +17,7 @@ from satae.config import Recipe
 from satae.errors import ConfigError
 from satae.grid import Window
 from satae.inference.calibrate import SPECK
-from satae.inference.regions import numbered, of_array, regions
+from satae.inference.regions import labels_of, of_array, regions
 from satae.inference.runtime import Model
 from satae.inference.scan import scan_windows
 from satae.scene.scene import Scene
@@ -208,7 +208,7 @@ def _reported(source: Source, blocks: Sequence[Window], tally: Tally) -> Reporte
         found = regions(
             *of_array(scores), tally.threshold, calibration.candidate, min_pixels=tally.min_pixels
         )
-        out.append((window, numbered(found, Window(0, 0, *scores.shape)) > 0))
+        out.append((window, labels_of(found, Window(0, 0, *scores.shape)) > 0))
     return out
 
 

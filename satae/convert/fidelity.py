@@ -12,7 +12,7 @@ from satae.console import Bar
 from satae.errors import ModelError
 from satae.inference.calibrate import FAR, SPECK, Calibration
 from satae.inference.card import Fidelity
-from satae.inference.regions import Anomaly, Map, numbered, of_array, regions
+from satae.inference.regions import Anomaly, Map, labels_of, of_array, regions
 from satae.inference.runtime import Model
 from satae.tiles.split import Split
 from satae.tiles.store import TileSet
@@ -81,7 +81,7 @@ def overlap(before: Sequence[Map], after: Sequence[Map], level: float, floor: fl
     shared = total = 0
     for pair in zip(before, after, strict=True):
         found = [_regions(scores, level, floor) for scores in pair]
-        a, b = (numbered(one, of_array(scores)[1]) for one, scores in zip(found, pair, strict=True))
+        a, b = (labels_of(one, of_array(scores)[1]) for one, scores in zip(found, pair, strict=True))
         both = (a > 0) & (b > 0)
         shared += len(np.unique(a[both])) + len(np.unique(b[both]))
         total += sum(map(len, found))

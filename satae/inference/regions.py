@@ -56,7 +56,7 @@ class Unit:
     score: Measure = np.asarray
     value: Measure = np.asarray
 
-    def flooded(self, values: npt.ArrayLike, floor: float) -> Map:
+    def levels(self, values: npt.ArrayLike, floor: float) -> Map:
         """The lowest values in the regions of peaks of these values, which are at or over the floor."""
         peaks = np.asarray(values, np.float32)
         # a peak under zero has no share: it keeps its own height
@@ -143,7 +143,7 @@ def regions(
     return found
 
 
-def numbered(found: list[Anomaly], whole: Window) -> Labels:
+def labels_of(found: list[Anomaly], whole: Window) -> Labels:
     """Whose pixel each is (row, col): counted from 1 on, in this order; 0 is nobody's."""
     label = np.zeros((whole.height, whole.width), np.int32)
     for number, region in enumerate(found, 1):
@@ -157,7 +157,7 @@ class _Floods:
     def __init__(self, read: Read, whole: Window, threshold: float, floor: float, unit: Unit) -> None:
         self.read, self.whole, self.unit = read, whole, unit
         self.rows, self.cols, self.values = _peaks(read, whole, threshold)
-        self.levels = unit.flooded(self.values, floor)
+        self.levels = unit.levels(self.values, floor)
         # True of a peak that is a region's, or a shoulder
         self.settled = np.zeros(len(self.rows), bool)
 

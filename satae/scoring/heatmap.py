@@ -92,7 +92,7 @@ def unit_of(calibration: Calibration) -> Unit:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Read]:
+def open_heat(path: Path) -> Iterator[Read]:
     """Reads windows of a heatmap; OutputError where one cannot be decoded, for what wrote it is this program."""
     try:
         with readers.open_pixels(readers.source(path)) as pixels:
@@ -114,7 +114,7 @@ def heat_of(calibration: Calibration, scores: Map) -> Map:
 
 def _verify(path: Path, checks: dict[Window, int]) -> None:
     """Read every block back: a full disk can leave a file that opens and is not what was written."""
-    with opened(path) as read:
+    with open_heat(path) as read:
         for window, check in checks.items():
             if zlib.crc32(read(window).tobytes()) != check:
                 raise OutputError(

@@ -65,7 +65,7 @@ class Far:
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
         """Down to where a region of the lowest peak reaches."""
-        return _flooded(calibration, self.level(calibration, pixel_area_m2, smallest))
+        return _lowest(calibration, self.level(calibration, pixel_area_m2, smallest))
 
     def level(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
         """The heat of the lowest peak."""
@@ -204,7 +204,7 @@ class Threshold:
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
         """Down to where a region of the lowest peak reaches."""
-        return _flooded(calibration, self.level)
+        return _lowest(calibration, self.level)
 
     def select(self, field: Field) -> Selection:
         """All regions with a peak over the level."""
@@ -224,10 +224,10 @@ def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold:
     return rules[0] if rules else Far()
 
 
-def _flooded(calibration: Calibration, level: float) -> float:
+def _lowest(calibration: Calibration, level: float) -> float:
     """The lowest heat in any region whose peak has a heat of `level` or more."""
     floor = min(level, value(calibration, calibration.candidate))
-    return float(unit_of(calibration).flooded(level, floor))
+    return float(unit_of(calibration).levels(level, floor))
 
 
 def _down_to_the_last(field: Field, kept: list[Anomaly], remark: str) -> Selection:

@@ -45,7 +45,7 @@ class Field:
             heatmap.value(self.calibration, self.calibration.candidate),
             heatmap.unit_of(self.calibration),
         )
-        with heatmap.opened(self.heat.path) as read:
+        with heatmap.open_heat(self.heat.path) as read:
             return regions(
                 read, self.grid.window, level, floor, min_pixels=self.smallest, count=count, unit=unit
             )

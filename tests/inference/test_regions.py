@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from satae.grid import Window
 from satae.inference import regions as module
-from satae.inference.regions import Anomaly, TooMany, Unit, numbered, of_array, regions
+from satae.inference.regions import Anomaly, TooMany, Unit, labels_of, of_array, regions
 
 POLYGONIZE = shutil.which("gdal_polygonize.py")
 CORNERS = "X.X.\n.X.X\nX..X\nXXXX"  # holes and neighbours that touch at corners only
@@ -98,7 +98,7 @@ def test_the_definition_holds_on_noise_too(seed: int) -> None:
 @settings(max_examples=200)
 def test_regions_are_disjoint_and_numbered_by_falling_peak(scores: np.ndarray, threshold: float) -> None:
     found = found_in(scores, threshold, 0.5)
-    label = numbered(found, Window(0, 0, *scores.shape))
+    label = labels_of(found, Window(0, 0, *scores.shape))
     assert np.bincount(label.ravel(), minlength=len(found) + 1)[1:].tolist() == [a.pixels for a in found]
     assert [(-a.peak, a.row, a.col) for a in found] == sorted((-a.peak, a.row, a.col) for a in found)
 
@@ -217,7 +217,7 @@ def test_an_outline_is_valid_and_holds_the_pixels(scores: np.ndarray) -> None:
 def test_outlines_are_those_of_the_whole_label_image() -> None:
     scores = noise(64, 80)
     found = found_in(scores, 1.1, 1.1)
-    expected = shapes_of(numbered(found, Window(0, 0, 64, 80)))
+    expected = shapes_of(labels_of(found, Window(0, 0, 64, 80)))
     assert len(found) > 10 and max(a.pixels for a in found) > 50
     for number, a in enumerate(found, 1):
         assert same(a.polygon, expected[number])
@@ -227,7 +227,7 @@ def test_outlines_are_those_of_the_whole_label_image() -> None:
 def test_outlines_are_those_of_gdal_polygonize(tmp_path: Path) -> None:
     scores = noise(120, 150, seed=4)
     found = found_in(scores, 1.1, 1.1)
-    label = numbered(found, Window(0, 0, 120, 150))
+    label = labels_of(found, Window(0, 0, 120, 150))
     north = Affine(1, 0, 0, 0, -1, 1)  # an identity is not stored
     place = {"transform": north, "height": 120, "width": 150, "count": 1, "dtype": "int32"}
     with rasterio.open(tmp_path / "label.tif", "w", driver="GTiff", **place) as out:
