@@ -131,6 +131,7 @@ def arguments(parser: argparse.ArgumentParser) -> argparse.Namespace:
     add_shared(parser, seeds=(0,))
     parser.add_argument("--config", type=Path)
     parser.add_argument("--each", action="store_true", help="one model a scene")
+    parser.add_argument("--alone", action="store_true", help="without the classics")
     parser.add_argument("--device", default="auto")
     return parser.parse_args()
 

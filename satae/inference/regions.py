@@ -174,7 +174,7 @@ class _Floods:
             window = Window.around(row, col, side).clip(self.whole)
             values = self.read(window)
             # 1 where high enough, NaN is not; 2 where the flood is
-            high = (values >= self.levels[number]).view(np.uint8)
+            high = np.ascontiguousarray(values >= self.levels[number]).view(np.uint8)
             *_, (x, y, width, height) = cv2.floodFill(
                 high, None, (col - window.col, row - window.row), 2, flags=8
             )

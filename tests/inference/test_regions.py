@@ -118,6 +118,12 @@ def test_regions_do_not_depend_on_strips_and_windows(scores: np.ndarray, strip: 
         assert [one[:5] for one in described(found_in(scores))] == [one[:5] for one in described(whole)]
 
 
+def test_regions_do_not_depend_on_how_an_array_lies_in_memory() -> None:
+    scores = noise(40, 50)
+    assert len(described(found_in(scores))) > 3
+    assert described(found_in(np.asfortranarray(scores))) == described(found_in(scores))
+
+
 @given(scores=maps, threshold=thresholds)
 @settings(max_examples=200)
 def test_a_higher_threshold_leaves_fewer_regions_and_the_same_outlines(
