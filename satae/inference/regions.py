@@ -30,7 +30,6 @@ from satae.grid import Window
 from satae.scene import raster
 
 SHARE = 0.6  # of the score of a peak, down to which its region reaches
-MOST = 100_000  # regions; more than this and the threshold is of no use to anyone
 STRIP_PIXELS = 4 * 2**20
 SIDE = 64  # pixels of the window in which a flood begins
 SLAB_PIXELS = 2**18
@@ -43,10 +42,10 @@ Measure = Callable[[npt.ArrayLike], npt.NDArray[Any]]
 
 
 class TooMany(ConfigError):
-    """A threshold gives more than MOST regions."""
+    """A threshold gives more regions than anyone could use."""
 
-    def __init__(self, threshold: float) -> None:
-        super().__init__(f"a threshold of {threshold:.3g} gives over {MOST} regions; ask for fewer")
+    def __init__(self, threshold: float, most: int) -> None:
+        super().__init__(f"a threshold of {threshold:.3g} gives over {most} regions; ask for fewer")
 
 
 @dataclass(frozen=True)
@@ -121,6 +120,7 @@ def regions(
     *,
     min_pixels: int = 1,
     count: int | None = None,
+    most: int | None = None,
     unit: Unit = RAW,
 ) -> list[Anomaly]:
     """The regions of at least `min_pixels` whose peak is at or over a threshold: the first `count` by falling peak,
@@ -128,18 +128,18 @@ def regions(
 
     `read` gives the values (row, col) of a window inside `whole`, whose first pixel is (0, 0); NaN is never part of
     a region. `threshold` and `floor` are values of the map, and no region reaches under the lower one of both.
-    Raises TooMany where there are more than MOST regions.
+    Raises TooMany where there are more than `most` regions, or so many peaks that memory would follow them.
     """
     if count is not None and count < 1:
         return []
     found: list[Anomaly] = []
-    for flood in _Floods(read, whole, threshold, min(floor, threshold), unit):
+    for flood in _Floods(read, whole, threshold, min(floor, threshold), most, unit):
         if np.count_nonzero(flood.mask) >= min_pixels:
             found.append(flood)
         if len(found) == count:
             break
-        if len(found) > MOST:
-            raise TooMany(threshold)
+        if most is not None and len(found) > most:
+            raise TooMany(threshold, most)
     return found
 
 
@@ -154,9 +154,11 @@ def labels_of(found: list[Anomaly], whole: Window) -> Labels:
 class _Floods:
     """The regions of a map by falling peak, made as they are asked for."""
 
-    def __init__(self, read: Read, whole: Window, threshold: float, floor: float, unit: Unit) -> None:
+    def __init__(
+        self, read: Read, whole: Window, threshold: float, floor: float, most: int | None, unit: Unit
+    ) -> None:
         self.read, self.whole, self.unit = read, whole, unit
-        self.rows, self.cols, self.values = _peaks(read, whole, threshold)
+        self.rows, self.cols, self.values = _peaks(read, whole, threshold, most)
         self.levels = unit.levels(self.values, floor)
         # True of a peak that is a region's, or a shoulder
         self.settled = np.zeros(len(self.rows), bool)
@@ -209,7 +211,7 @@ class _Floods:
 
 
 def _peaks(
-    read: Read, whole: Window, threshold: float
+    read: Read, whole: Window, threshold: float, most: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Map]:
     """Rows, columns and values of the peaks at or over a threshold, in row-major order.
 
@@ -223,8 +225,8 @@ def _peaks(
         rows, cols = np.nonzero(_is_peak(values, threshold)[strip.slices(seen)])
         found.append((rows + strip.row, cols, values[strip.slices(seen)][rows, cols]))
         count += len(rows)
-        if count > 4 * MOST:  # specks that will be dropped, and shoulders among them
-            raise TooMany(threshold)
+        if most is not None and count > 4 * most:  # specks that will be dropped, and shoulders, among them
+            raise TooMany(threshold, most)
     rows, cols, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return rows, cols, values
 

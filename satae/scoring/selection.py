@@ -14,6 +14,7 @@ from satae.inference.regions import Anomaly, TooMany, regions
 from satae.scoring import heatmap
 from satae.scoring.heatmap import Heatmap
 
+MOST = 100_000  # regions; more than this and a threshold is of no use to anyone
 STEP = 0.25  # of the heatmap, by which the level of candidates is raised where they are too many
 
 
@@ -47,7 +48,14 @@ class Field:
         )
         with heatmap.open_heat(self.heat.path) as read:
             return regions(
-                read, self.grid.window, level, floor, min_pixels=self.smallest, count=count, unit=unit
+                read,
+                self.grid.window,
+                level,
+                floor,
+                min_pixels=self.smallest,
+                count=count,
+                most=MOST,
+                unit=unit,
             )
 
     def candidates(self, count: int | None = None) -> tuple[list[Anomaly], bool]:

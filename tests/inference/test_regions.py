@@ -171,10 +171,9 @@ def test_a_plateau_is_one_region_whose_peak_comes_first() -> None:
     assert (found.row, found.col, found.pixels, found.mean) == (2, 4, 24, 5)
 
 
-def test_a_constant_map_is_one_region_and_no_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 2)
+def test_a_constant_map_is_one_region_and_no_trouble() -> None:
     read = Counting(np.full((300, 500), 3.0, np.float32))
-    (found,) = regions(read, read.whole, 3, 3)
+    (found,) = regions(read, read.whole, 3, 3, most=1)
     assert found.pixels == 300 * 500 and read.pixels < 5 * found.pixels
 
 
@@ -186,7 +185,7 @@ def test_a_noisy_plateau_takes_few_reads_a_peak(blur: float, share: float) -> No
     floor = float(np.quantile(scores, share))
     read = Counting(scores)
     found = regions(read, read.whole, floor, floor)
-    listed = len(module._peaks(*of_array(scores), floor)[0])
+    listed = len(module._peaks(*of_array(scores), floor, None)[0])
     assert found and len(read.windows) < 2 + listed + 16
     assert read.pixels < 8 * scores.size + 2 * module.SIDE**2 * listed
 
@@ -320,18 +319,18 @@ def checker() -> np.ndarray:
     return out
 
 
-def test_more_regions_than_anyone_could_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 8)
+def test_more_regions_than_anyone_could_use_are_refused() -> None:
     with pytest.raises(TooMany, match="threshold of 2 gives over 8 regions"):
-        found_in(checker())
-    assert len(found_in(checker(), min_pixels=2)) == 0
-    assert len(found_in(checker(), count=3)) == 3
+        found_in(checker(), most=8)
+    assert len(found_in(checker(), most=8, min_pixels=2)) == 0
+    assert len(found_in(checker(), most=8, count=3)) == 3
+    assert len(found_in(checker(), most=16)) == len(found_in(checker())) == 16
 
 
-def test_specks_alone_are_refused_when_memory_would_follow_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 2)
+def test_specks_alone_are_refused_when_memory_would_follow_them() -> None:
+    assert found_in(checker(), most=4, min_pixels=2) == []
     with pytest.raises(TooMany):
-        found_in(checker(), min_pixels=2)
+        found_in(checker(), most=3, min_pixels=2)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (5000, 7), (3, 9_000_000)])

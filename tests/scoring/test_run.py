@@ -22,11 +22,11 @@ from scored import heat, layer, pixels, run
 
 from satae.demo import synthetic
 from satae.errors import ConfigError
-from satae.inference import regions as anomalies
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.scoring import run as scoring
+from satae.scoring import selection
 from satae.scoring.outputs import Options
 from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
 from satae.scoring.run import Result
@@ -170,7 +170,7 @@ def test_where_candidates_are_too_many_top_still_gives_the_highest(
 ) -> None:
     scene = describe([scene_path])
     many = run(tmp_path, model, scene, name="many.gpkg", rule=Top(100))
-    monkeypatch.setattr(anomalies, "MOST", len(layer(many)) - 1)
+    monkeypatch.setattr(selection, "MOST", len(layer(many)) - 1)
     few = run(tmp_path, model, scene, name="few.gpkg", rule=Top(1))
     assert layer(few)["peak"].tolist() == layer(many)["peak"].tolist()[:1]
     assert len(layer(run(tmp_path, model, scene, name="fdr.gpkg", rule=Fdr(1e-9)))) == 0
