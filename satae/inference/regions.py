@@ -189,9 +189,8 @@ class _Floods:
             around = extent.with_margin(1).clip(self.whole)
             if shoulder or around.within(window) == around:
                 self.settled[inside] = True
-                return (
-                    None if shoulder else self._anomaly(row, col, extent, mask, values[extent.slices(window)])
-                )
+                inner = values[extent.slices(window)]
+                return None if shoulder else self._anomaly(row, col, extent, mask, inner)
             side *= 2  # the flood goes on beyond the window
 
     def _listed(self, extent: Window, mask: Bools) -> npt.NDArray[np.intp]:
