@@ -38,10 +38,9 @@ from satae.demo import run as demo
 from satae.demo import synthetic
 from satae.detector import graph
 from satae.detector.fusion import Mapping
-from satae.grid import Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Calibration
-from satae.inference.regions import regions
+from satae.inference.regions import of_array, regions
 from satae.inference.runtime import Model
 from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
@@ -129,15 +128,9 @@ def tally(found: Calibration, tiles: TileSet, where: np.ndarray, heat: np.ndarra
     most = found.alarms_of(calibrate.SPECK).per_pixel
     for rate in FAR:
         level = found.level(rate * 10, None, calibrate.SPECK)
-        hits.append(count(seen, level))
+        hits.append(len(regions(*of_array(seen), level, found.candidate, min_pixels=calibrate.SPECK)))
         asked.append(min(rate / 1e6, most) * pixel.size)
     return Tally(np.array(hits, float), np.array(asked, float))
-
-
-def count(heat: np.ndarray, level: float) -> int:
-    """Regions of at least SPECK pixels at or over a level."""
-    found = regions([(Window(0, 0, *heat.shape), heat)], level, min_pixels=calibrate.SPECK, outlined=False)
-    return len(found)
 
 
 @dataclasses.dataclass

@@ -14,12 +14,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from satae.inference.calibrate import SPECK
+from satae.inference.regions import of_array, regions
+
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
-LEVELS = 200  # thresholds at which regions are counted
-WIDEST = 0.25  # share of the pixels over the lowest of them
+WIDEST = 0.25  # share of the pixels; a region of more is a flooded map
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,11 @@ def ranking_of(score: npt.ArrayLike, truth: npt.ArrayLike) -> Ranking:
 
 @dataclass(frozen=True)
 class RegionCurve:
-    """What regions over falling thresholds find: `found` objects and `false` regions at each of `levels`.
+    """What the regions of a map find, by falling peak: `found` objects and `false` regions with a peak at or over
+    each of `levels`.
 
-    A region is at least `min_pixels` 8-connected pixels; it is false where it touches no object, whatever its
-    size, and finds every object that it touches. `units` is the area in which they are counted, in the unit of
-    the rates that are asked for (100 km2).
+    A region is false where it touches no object, whatever its size, and finds every object that it touches. `units`
+    is the area in which they are counted, in the unit of the rates that are asked for (100 km2).
     """
 
     levels: Floats
@@ -106,14 +108,11 @@ class RegionCurve:
     units: float
 
     def recall(self, rate: float) -> float:
-        """The share of objects found at the lowest threshold down to which false regions stay within a rate.
-
-        Counted from the highest threshold down: further on regions merge, so that fewer are false, and the map
-        is of no use any more.
-        """
+        """The share of objects found by the regions down to the lowest peak at which the false ones stay within a
+        rate."""
         over = np.flatnonzero(self.false > rate * self.units * (1 + 1e-12))
         usable = self.found[: over[0]] if len(over) else self.found
-        return float(usable.max() / self.objects) if len(usable) else 0.0
+        return float(usable[-1] / self.objects) if len(usable) else 0.0
 
     def false_rate(self, recall: float) -> float:
         """False regions a unit of area at the highest threshold that finds this share of the objects, else inf."""
@@ -122,27 +121,35 @@ class RegionCurve:
 
 
 def region_curve(
-    scores: npt.NDArray[np.floating], truth: Bools, valid: Bools, *, units: float, min_pixels: int = 4
+    scores: npt.NDArray[np.floating],
+    truth: Bools,
+    valid: Bools,
+    *,
+    units: float,
+    floor: float,
+    min_pixels: int = SPECK,
 ) -> RegionCurve:
-    """Regions of a map (row, col) against the 8-connected objects of `truth`, among `valid` pixels alone.
+    """The regions of a map (row, col), as satae reports them, against the 8-connected objects of `truth`.
 
-    Thresholds are LEVELS scores whose ranks are evenly spread in log, from `min_pixels` pixels to WIDEST of
-    them: lower ones flood the map, and one region over all finds nothing. Raises ValueError where `truth` has
-    no valid pixel.
+    Among `valid` pixels alone; none is under the floor, at which candidates begin. A region over more than WIDEST of
+    the pixels says nothing: it finds no object. Raises ValueError where `truth` has no valid pixel.
     """
-    masked = np.where(valid, scores, -np.inf)
     objects, count = large_regions(truth & valid, 1)
     if not count:
         raise ValueError("there is no target among the valid pixels")
-    falling = np.sort(scores[valid])[::-1]
-    last = max(min_pixels, int(WIDEST * falling.size))
-    ranks = np.geomspace(min(min_pixels, falling.size), min(last, falling.size), LEVELS).round().astype(int)
-    levels = np.unique(falling[ranks - 1])[::-1]
-    over = falling.size - np.searchsorted(falling[::-1], levels)  # where many are equal, more than their rank
-    levels = levels[over <= last]
-    counts = [_counted(masked >= level, objects, min_pixels) for level in levels]
-    found, false = np.array(counts, np.int64).reshape(-1, 2).T
-    return RegionCurve(levels.astype(np.float64), found, false, count, units)
+    read, whole = of_array(np.where(valid, scores, np.nan).astype(np.float32))
+    levels, found, false, seen = [], [], [], set[int]()
+    for region in regions(read, whole, floor, floor, min_pixels=min_pixels):
+        held = objects[region.window.slices(whole)][region.mask]
+        touched = set(held[held > 0].tolist()) if region.pixels <= WIDEST * valid.sum() else set[int]()
+        seen |= touched
+        levels.append(region.peak)
+        found.append(len(seen))
+        false.append(not touched)
+    # of equal peaks the last one has all of them counted
+    ends = np.flatnonzero(np.diff(levels, append=-np.inf))
+    rising, alarms = np.array(found, np.int64), np.cumsum(false, dtype=np.int64)
+    return RegionCurve(np.array(levels)[ends], rising[ends], alarms[ends], count, units)
 
 
 def large_regions(mask: Bools, min_pixels: int) -> tuple[npt.NDArray[np.int32], int]:
@@ -154,10 +161,3 @@ def large_regions(mask: Bools, min_pixels: int) -> tuple[npt.NDArray[np.int32], 
     large[0] = False
     numbers = np.where(large, np.cumsum(large), 0).astype(np.int32)
     return numbers[label], int(large.sum())
-
-
-def _counted(mask: Bools, objects: npt.NDArray[np.int32], min_pixels: int) -> tuple[int, int]:
-    """(objects touched, regions that touch none)."""
-    label, count = large_regions(mask, min_pixels)
-    both = (label > 0) & (objects > 0)
-    return len(np.unique(objects[both])), count - len(np.unique(label[both]))

@@ -10,15 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from satae.bench.metrics import Bools, large_regions
-from satae.grid import Window
 from satae.inference.calibrate import FAR, SPECK, Calibration
-from satae.inference.regions import Anomaly, inside, regions
+from satae.inference.regions import Labels, Map, labels_of, of_array, regions
 
-Labels = npt.NDArray[np.int32]
-Map = npt.NDArray[np.float32]
 TOP = 20  # regions a scene, where the highest are asked for
 
 
@@ -83,25 +79,18 @@ def far_regions(
 ) -> Labels:
     """The regions that `satae score --far` reports on a map of raw scores (row, col), numbered by falling peak."""
     level = calibration.level(rate, pixel_area_m2, SPECK)
-    return _drawn(regions([(_window(scores), scores)], level, min_pixels=SPECK), scores)
+    return _reported(scores, level, calibration)
 
 
 def top_regions(scores: Map, calibration: Calibration, count: int = TOP) -> Labels:
     """The regions that `satae score --top` reports on a map of raw scores (row, col), numbered by falling peak."""
-    found = regions([(_window(scores), scores)], calibration.candidate, min_pixels=SPECK)
-    return _drawn(found[:count], scores)
+    return _reported(scores, calibration.candidate, calibration, count)
 
 
-def _window(scores: Map) -> Window:
-    return Window(0, 0, *scores.shape)
-
-
-def _drawn(found: list[Anomaly], scores: Map) -> Labels:
-    """The outlines of regions, numbered from 1 on."""
-    label = np.zeros(scores.shape, np.int32)
-    for number, anomaly in enumerate(found, 1):
-        label[anomaly.window.slices(_window(scores))][inside(anomaly.polygon, anomaly.window)] = number
-    return label
+def _reported(scores: Map, level: float, calibration: Calibration, count: int | None = None) -> Labels:
+    read, whole = of_array(scores)
+    found = regions(read, whole, level, calibration.candidate, min_pixels=SPECK, count=count)
+    return labels_of(found, whole)
 
 
 def lines(found: dict[str, Hits]) -> list[str]:

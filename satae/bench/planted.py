@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.bench.contest import Contest, Progress, tile_set_of, time_call, train_model
-from satae.bench.metrics import large_regions
 from satae.bench.plant import Cell, Ground, PlantedSource, Target
 from satae.bench.report import save, staged_output
 from satae.config import Recipe
 from satae.errors import ConfigError
 from satae.grid import Window
 from satae.inference.calibrate import SPECK
+from satae.inference.regions import labels_of, of_array, regions
 from satae.inference.runtime import Model
 from satae.inference.scan import scan_windows
 from satae.scene.scene import Scene
@@ -38,8 +38,8 @@ Reported = list[tuple[Window, npt.NDArray[np.bool_]]]
 class Planting:
     """What is planted, how often each, and the regions among which it is looked for.
 
-    Those have at least `min_pixels` pixels over the threshold at which `far` of them are expected per 100 km2
-    of background.
+    Those have at least `min_pixels` pixels and a peak over the threshold at which `far` of them are expected per
+    100 km2 of background.
     """
 
     sizes: tuple[int, ...] = (1, 2, 4, 8, 16)
@@ -201,12 +201,14 @@ def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Ta
 
 def _reported(source: Source, blocks: Sequence[Window], tally: Tally) -> Reported:
     """Where regions are reported, block by block."""
-    out = []
+    calibration, out = tally.model.card.calibration, []
+    assert calibration is not None
     windows = [block.from_multiple(tally.model.card.stride) for block in blocks]
     for window, scores in scan_windows(source, tally.model, windows, workers=1):
-        with np.errstate(invalid="ignore"):
-            over = scores >= np.float32(tally.threshold)
-        out.append((window, large_regions(over, tally.min_pixels)[0] > 0))
+        found = regions(
+            *of_array(scores), tally.threshold, calibration.candidate, min_pixels=tally.min_pixels
+        )
+        out.append((window, labels_of(found, Window(0, 0, *scores.shape)) > 0))
     return out
 
 

@@ -29,7 +29,7 @@ from satae.bench.contest import (
 from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
 from satae.errors import SceneError
-from satae.inference.calibrate import PER_KM2, PER_PIXELS, SPECK
+from satae.inference.calibrate import CANDIDATE_SHARE, PER_KM2, PER_PIXELS
 from satae.publish import check_target, lock, publish, staging
 from satae.training import figures
 
@@ -92,7 +92,7 @@ def measurement(result: Result, far: float = FAR) -> Row:
     area = units_of(int(counted.sum()), case.scene.grid.pixel_area_m2)
     try:
         ranking = ranking_of(scores[counted], case.truth[counted])
-        regions = region_curve(scores, case.truth, counted, units=area, min_pixels=SPECK)
+        regions = region_curve(scores, case.truth, counted, units=area, floor=_floor(result, counted))
     except ValueError as error:
         raise SceneError(f"{case.name} cannot be measured: {error}") from error
     found = Figures(
@@ -105,6 +105,13 @@ def measurement(result: Result, far: float = FAR) -> Row:
     )
     curve = ranking.detection(RATES).astype(np.float32)
     return Row(case.name, result.method, result.seed, found, curve, result.cost)
+
+
+def _floor(result: Result, counted: Bools) -> float:
+    """Where candidate regions begin: as calibrated, or where as much of the map itself lies over it."""
+    if result.calibration is not None:
+        return result.calibration.candidate
+    return float(np.quantile(result.scores[counted], 1 - CANDIDATE_SHARE))
 
 
 def mean(rows: Iterable[Row]) -> Figures:

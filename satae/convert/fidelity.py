@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
 from satae.console import Bar
 from satae.errors import ModelError
 from satae.inference.calibrate import FAR, SPECK, Calibration
 from satae.inference.card import Fidelity
+from satae.inference.regions import Anomaly, Map, labels_of, of_array, regions
 from satae.inference.runtime import Model
 from satae.tiles.split import Split
 from satae.tiles.store import TileSet
@@ -27,9 +26,6 @@ STEP = 0.25  # of the heatmap, by which it is lowered
 LEAST_RANK = 0.99
 LEAST_OVERLAP = 0.9  # of regions: one in ten may be on the other side of the threshold, as with another seed
 
-Map = npt.NDArray[np.float32]
-Labels = npt.NDArray[np.int32]
-
 
 def fidelity(
     sets: Sequence[TileSet], chosen: Split, model: Model, other: Model, bar: Bar | None = None
@@ -42,13 +38,13 @@ def fidelity(
         bar.total = 2 * min(PIXELS, len(chosen.calibrating) * sets[0].record.size ** 2)
     before, after = (_maps(sets, chosen, m, bar) for m in (model, other))
     ours, theirs = (np.concatenate([m[np.isfinite(m)] for m in maps]) for maps in (before, after))
-    level, regions = _level(before, calibration, sets[0].grid.pixel_area_m2)
+    level, count = _level(before, calibration, sets[0].grid.pixel_area_m2)
     return Fidelity(
         pixels=len(ours),
         rank_correlation=rank_correlation(ours, theirs),
         score=float(calibration.pixel.exponent(level)),
-        regions=regions,
-        overlap=overlap(before, after, level),
+        regions=count,
+        overlap=overlap(before, after, level, calibration.candidate),
     )
 
 
@@ -77,35 +73,30 @@ def rank_correlation(ours: Map, theirs: Map) -> float:
     return float(all(flat)) if any(flat) else float(stats.spearmanr(ours, theirs).statistic)
 
 
-def overlap(before: Sequence[Map], after: Sequence[Map], level: float) -> float:
-    """The share of both sides' regions at a raw level that share a pixel with one of the other's, 1 without any."""
+def overlap(before: Sequence[Map], after: Sequence[Map], level: float, floor: float) -> float:
+    """The share of both sides' regions that share a pixel with one of the other's, 1 without any.
+
+    Regions as satae reports them from a raw level on, with candidates from `floor` on.
+    """
     shared = total = 0
-    for ours, theirs in zip(before, after, strict=True):
-        a, b = regions(ours, level), regions(theirs, level)
+    for pair in zip(before, after, strict=True):
+        found = [_regions(scores, level, floor) for scores in pair]
+        a, b = (labels_of(one, of_array(scores)[1]) for one, scores in zip(found, pair, strict=True))
         both = (a > 0) & (b > 0)
         shared += len(np.unique(a[both])) + len(np.unique(b[both]))
-        total += _count(a) + _count(b)
+        total += sum(map(len, found))
     return shared / total if total else 1.0
 
 
-def regions(scores: Map, level: float) -> Labels:
-    """Numbers of the 8-connected regions of at least SPECK pixels at a raw level, 0 elsewhere."""
-    mask = (scores >= np.float32(level)).astype(np.uint8)
-    _, labels, sizes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    kept = sizes[:, cv2.CC_STAT_AREA] >= SPECK
-    kept[0] = False
-    return np.where(kept[labels], labels, 0).astype(np.int32)
-
-
-def _count(labels: Labels) -> int:
-    return len(np.unique(labels[labels > 0]))
+def _regions(scores: Map, level: float, floor: float) -> list[Anomaly]:
+    return regions(*of_array(scores), level, floor, min_pixels=SPECK)
 
 
 def _level(maps: Sequence[Map], calibration: Calibration, pixel_area_m2: float | None) -> tuple[float, int]:
     """(raw threshold of the default rule, or a lower one where FEWEST regions are; regions there)."""
     level = calibration.level(FAR, pixel_area_m2, SPECK)
     while True:
-        count = sum(_count(regions(m, level)) for m in maps)
+        count = sum(len(_regions(m, level, calibration.candidate)) for m in maps)
         lower = float(calibration.pixel.score_at(calibration.pixel.exponent(level) - STEP))
         if count >= FEWEST or not math.isfinite(lower) or lower < calibration.candidate:
             return level, count

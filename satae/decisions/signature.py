@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Window
-from satae.inference.regions import Anomaly, inside
+from satae.inference.regions import Anomaly
 from satae.scene.stream import Source
 
 GROUPS = 8  # of neighbouring bands that are averaged, at the most
@@ -31,7 +31,7 @@ def signatures(scene: Source, found: Sequence[Anomaly]) -> list[str]:
         for anomaly in found:
             window = _window(anomaly)
             image, valid = reader.read(window)
-            numbers = signature(image, valid, inside(anomaly.polygon, window) & valid)
+            numbers = signature(image, valid, anomaly.inside(window) & valid)
             # six digits: they are compared by rank, and the text is a column of the layer
             texts.append(json.dumps([float(f"{number:.6g}") for number in numbers]))
     return texts

@@ -19,10 +19,11 @@ Floats = npt.NDArray[np.float64]
 EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
 TAIL_SHARE = 0.05  # of the sample, to which the Pareto tail is fitted
 KNOTS = 400
-CANDIDATE_SHARE = 0.01  # of held-out pixels; those above that quantile form the candidate regions
+CANDIDATE_SHARE = (
+    0.01  # of held-out pixels; no region reaches under that quantile, unless a lower one is asked for
+)
 SPECK = 4  # pixels; smaller regions are dropped by default
 SIZES = (1, SPECK, 16)  # smallest sizes for which background regions are counted
-LEVELS = 64  # at which they are counted
 PER_KM2 = 100.0  # false alarms are stated per 100 km2, or per 10 megapixels where areas are unknown
 PER_PIXELS = 1e7
 FAR = 10.0  # false alarms that are accepted by default
@@ -200,9 +201,9 @@ def alarm_unit(pixel_area_m2: float | None) -> float:
 
 
 class Alarms(pydantic.BaseModel, frozen=True, extra="forbid"):
-    """How many background regions of at least `pixels` pixels a threshold leaves.
+    """How many background regions of at least `pixels` pixels have a peak over a threshold.
 
-    `per_pixel` of scene at the candidate level; `tail` is the share of those that is left at a higher one.
+    `per_pixel` of scene at the candidate level; `tail` is the share of those that have one over a higher level.
     """
 
     pixels: int
@@ -214,9 +215,9 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
     """Tails for the units in which scores are read, from one held-out sample.
 
     `pixel`: single pixels (the heatmap). `tile`: maxima of tiles. `region`: peaks of candidate regions, which
-    are at least SPECK 8-connected pixels above `candidate` (a raw score). `alarms`: counts of regions by
-    their smallest size, rising. `pixels` and `blocks` are the size of the sample, in pixels and in
-    spatially separate blocks.
+    have at least SPECK pixels, none under `candidate` (a raw score). `alarms`: counts of regions by their
+    smallest size, rising. `pixels` and `blocks` are the size of the sample, in pixels and in spatially
+    separate blocks.
     """
 
     pixel: Tail
@@ -240,16 +241,3 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
         # the share that is wanted is a tail probability of regions: their level is its inverse
         exponent = -math.log10(self.share(rate, pixel_area_m2, min_pixels))
         return max(float(self.alarms_of(min_pixels).tail.score_at(exponent)), self.candidate)
-
-
-def vanishing(levels: Floats, counts: npt.NDArray[np.int64]) -> Floats:
-    """Levels at which regions vanish, from their counts at rising levels.
-
-    Counts are first made to fall: a level leaves at least as many as any higher one. The regions that vanish
-    between two levels are spread evenly over the interval; those left at the last level vanish there.
-    """
-    # from the highest level down: a region that splits in two as the level rises makes counts grow
-    falling = np.maximum.accumulate(counts[::-1])[::-1]
-    gone = falling[:-1] - falling[1:]
-    parts = [np.linspace(a, b, n, endpoint=False) for a, b, n in zip(levels, levels[1:], gone, strict=False)]
-    return np.concatenate([*parts, np.full(falling[-1], levels[-1])])

@@ -1,13 +1,23 @@
-"""From an anomaly map to regions: connected pixels at or over a threshold, with what they measure.
+"""From an anomaly map to regions: objects, each flooded from a peak of the map down to a share of its height.
 
-The map streams by in strips of full width; regions that cross strips are joined, so memory follows the
-number of regions and not the size of the scene. Pixels that touch at a corner belong together.
+A peak is a pixel that none of its 8 neighbours exceeds. Its flood are the pixels that are connected to it, at
+corners too, at SHARE of its score or more, and never under a floor, where background begins. Where no pixel of
+the flood is higher the flood is a region; else the peak is a shoulder of something higher, and makes none. Of
+equal scores the first in row-major order is the higher one.
+
+So regions are disjoint, and each has an outline of its own, which follows from the map alone: not from how it was
+read, nor from what else is reported. A rule chooses among them by their peaks. A lower peak floods at a lower level,
+so that its flood holds every flood that it touches: after one flood all that was listed of peaks in it is settled.
+
+The map is looked through in strips for its peaks; then each flood reads a window, as large as it takes. Memory
+follows the number of peaks and the largest region, not the size of the scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import cv2
@@ -16,245 +26,227 @@ import numpy.typing as npt
 import shapely
 
 from satae.errors import ConfigError
-from satae.grid import Grid, Window
+from satae.grid import Window
 from satae.scene import raster
 
-MOST = 100_000  # regions; more than this and the threshold is of no use to anyone
+SHARE = 0.6  # of the score of a peak, down to which its region reaches
 STRIP_PIXELS = 4 * 2**20
+SIDE = 64  # pixels of the window in which a flood begins
+SLAB_PIXELS = 2**18
 
 Map = npt.NDArray[np.float32]
-Measure = Callable[[Map], npt.NDArray[Any]]
+Bools = npt.NDArray[np.bool_]
+Labels = npt.NDArray[np.int32]
+Read = Callable[[Window], Map]
+Measure = Callable[[npt.ArrayLike], npt.NDArray[Any]]
 
 
 class TooMany(ConfigError):
-    """A threshold gives more than MOST regions."""
+    """A threshold gives more regions than anyone could use."""
 
-    def __init__(self, threshold: float) -> None:
-        super().__init__(f"a threshold of {threshold:.3g} gives over {MOST} regions; ask for fewer")
+    def __init__(self, threshold: float, most: int) -> None:
+        super().__init__(f"a threshold of {threshold:.3g} gives over {most} regions; ask for fewer")
 
 
 @dataclass(frozen=True)
-class Anomaly:
-    """A region. `polygon`: its outline in pixel coordinates (x = col, y = row), a MultiPolygon.
+class Unit:
+    """What the values of a map mean: `score`, raw, of values, and the inverse, `value`; both increase."""
 
-    `peak` and `mean` measure its pixels; (row, col) is the pixel of the peak, the first
-    in row-major order.
+    score: Measure = np.asarray
+    value: Measure = np.asarray
+
+    def levels(self, values: npt.ArrayLike, floor: float) -> Map:
+        """The lowest values in the regions of peaks of these values, which are at or over the floor."""
+        peaks = np.asarray(values, np.float32)
+        # a peak under zero has no share: it keeps its own height
+        shares = self.value(SHARE * np.asarray(self.score(peaks), np.float64)).astype(np.float32)
+        return np.maximum(np.minimum(shares, peaks), np.float32(floor))
+
+
+RAW = Unit()
+
+
+@dataclass(frozen=True, eq=False)
+class Anomaly:
+    """A region: the pixels of `window` where `mask` (row, col) is True; no row or column at its edge is empty.
+
+    `peak` and `mean` are raw scores of its pixels; (row, col) is the pixel of the peak, the first in row-major
+    order.
     """
 
-    polygon: Any
-    pixels: int
+    window: Window
+    mask: Bools
     peak: float
     mean: float
     row: int
     col: int
 
-    @property
-    def window(self) -> Window:
-        """The smallest window that holds an outlined region."""
-        left, top, right, bottom = (round(v) for v in self.polygon.bounds)
-        return Window(top, left, bottom - top, right - left)
+    @cached_property
+    def pixels(self) -> int:
+        """How many there are."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def polygon(self) -> Any:
+        """The outline in pixel coordinates (x = col, y = row): one valid MultiPolygon."""
+        found = raster.outlines(self.mask.astype(np.int32))
+        pieces = np.array([shapely.Polygon(outer, holes) for (outer, *holes), _ in found], dtype=object)
+        moved = shapely.transform(pieces, lambda xy: xy + np.array([self.window.col, self.window.row]))
+        # what touches itself at a corner is a piece for each side of it
+        if not shapely.is_valid(moved).all():
+            moved = shapely.get_parts(shapely.union_all(shapely.make_valid(moved)))
+        return shapely.MultiPolygon([piece for piece in moved if piece.geom_type == "Polygon"])
+
+    def inside(self, window: Window) -> Bools:
+        """True (row, col) where a pixel of a window belongs to the region."""
+        out = np.zeros((window.height, window.width), bool)
+        part = self.window.within(window)
+        if part is not None:
+            out[part.slices(window)] = self.mask[part.slices(self.window)]
+        return out
 
 
-@dataclass(slots=True)
-class _Part:
-    """What is known of the pixels of a region in the strips so far."""
-
-    pixels: int
-    total: float
-    peak: float
-    row: int
-    col: int
-    polygons: list[Any] = field(default_factory=list)
-    strips: int = 1
-
-    def join(self, other: _Part) -> None:
-        self.pixels += other.pixels
-        self.total += other.total
-        self.strips += other.strips
-        self.polygons += other.polygons
-        # the highest peak, of equal ones the first in row-major order: the same whatever the strips
-        mine, theirs = (-self.peak, self.row, self.col), (-other.peak, other.row, other.col)
-        if theirs < mine:
-            self.peak, self.row, self.col = other.peak, other.row, other.col
-
-
-def strips_of(grid: Grid) -> Iterator[Window]:
-    """Windows over the full width that cover the grid."""
-    # full width, so that a strip only touches the one above and the one below
-    rows = max(1, STRIP_PIXELS // grid.width)
-    for row in range(0, grid.height, rows):
-        yield Window(row, 0, min(rows, grid.height - row), grid.width)
+def of_array(scores: Map) -> tuple[Read, Window]:
+    """A map (row, col) in memory as `regions` takes it."""
+    whole = Window(0, 0, *scores.shape)
+    return lambda window: scores[window.slices(whole)], whole
 
 
 def regions(
-    strips: Iterable[tuple[Window, Map]],
+    read: Read,
+    whole: Window,
     threshold: float,
+    floor: float,
     *,
     min_pixels: int = 1,
-    outlined: bool = True,
-    measure: Measure = np.asarray,
+    count: int | None = None,
+    most: int | None = None,
+    unit: Unit = RAW,
 ) -> list[Anomaly]:
-    """All regions of at least `min_pixels`, by falling peak.
+    """The regions of at least `min_pixels` whose peak is at or over a threshold: the first `count` by falling peak,
+    or all.
 
-    `strips` are (window, map) over the full width in order; NaN is never part of a region. `peak` and `mean`
-    are taken of `measure`, an increasing function of the map. Where not `outlined`, polygons are left
-    empty. Raises TooMany where there are more than MOST regions.
+    `read` gives the values (row, col) of a window inside `whole`, whose first pixel is (0, 0); NaN is never part of
+    a region. `threshold` and `floor` are values of the map, and no region reaches under the lower one of both.
+    Raises TooMany where there are more than `most` regions, or so many peaks that memory would follow them.
     """
-    joined = _Joined()
-    above = None
-    for window, scores in strips:
-        # NaN compares as False and is never part of a region
-        with np.errstate(invalid="ignore"):
-            mask = (scores >= np.float32(threshold)).astype(np.uint8)
-        # (row, col) labels from 1 on, of this strip alone
-        count, found = cv2.connectedComponents(mask, connectivity=8, ltype=cv2.CV_32S)
-        label = np.asarray(found, np.int32)
-        # numbered over all strips: label i of this one is part first + i - 1
-        first = joined.add(_parts(window, scores, label, count, measure), threshold)
-        if outlined and count > 1:
-            _outline(joined, window, label, first, min_pixels)
-        # only the last row of the strip before is kept of it
-        if above is not None:
-            _bridge(joined, above, _numbered(label[0], first))
-        above = _numbered(label[-1], first)
-    large = [p for p in joined.parts() if p.pixels >= min_pixels]
-    if len(large) > MOST:
-        raise TooMany(threshold)
-    return sorted(map(_anomaly, large), key=lambda a: (-a.peak, a.row, a.col))
-
-
-def _numbered(row: npt.NDArray[np.int32], first: int) -> npt.NDArray[np.int64]:
-    """Labels of a row counted over all strips; -1 is background."""
-    # int64: numbers count over all strips and may outgrow the labels' int32
-    return np.where(row > 0, row.astype(np.int64) - 1 + first, -1)
-
-
-def _parts(
-    window: Window, scores: Map, label: npt.NDArray[np.int32], count: int, measure: Measure
-) -> list[_Part]:
-    """Statistics of the labels 1 to count - 1 of a strip."""
-    if count == 1:
+    if count is not None and count < 1:
         return []
-    # only pixels of regions: few, of a large strip
-    rows, cols = np.nonzero(label)
-    ids, values = label[rows, cols], measure(scores[rows, cols]).astype(np.float64)
-    pixels = np.bincount(ids, minlength=count)
-    totals = np.bincount(ids, weights=values, minlength=count)
-    # by label, then by falling value, then row and col: the first of each label is its peak
-    order = np.lexsort((cols, rows, -values, ids))
-    starts = order[np.concatenate([[0], np.cumsum(pixels[1:-1])])]
-    return [
-        _Part(
-            int(pixels[i + 1]),
-            float(totals[i + 1]),
-            float(values[s]),
-            int(rows[s]) + window.row,
-            int(cols[s]),
-        )
-        for i, s in enumerate(starts)
-    ]
+    found: list[Anomaly] = []
+    for flood in _Floods(read, whole, threshold, min(floor, threshold), most, unit):
+        if np.count_nonzero(flood.mask) >= min_pixels:
+            found.append(flood)
+        if len(found) == count:
+            break
+        if most is not None and len(found) > most:
+            raise TooMany(threshold, most)
+    return found
 
 
-class _Joined:
-    """Parts under union-find."""
-
-    def __init__(self) -> None:
-        self._parts: list[_Part] = []
-        self._parent: list[int] = []
-
-    def add(self, parts: list[_Part], threshold: float) -> int:
-        """Number the parts; gives the number of the first."""
-        first = len(self._parts)
-        self._parts += parts
-        self._parent += range(first, len(self._parts))
-        if len(self._parts) > 4 * MOST:  # specks that will be dropped, and regions cut by strips, among them
-            raise TooMany(threshold)
-        return first
-
-    def __getitem__(self, number: int) -> _Part:
-        return self._parts[number]
-
-    def root(self, number: int) -> int:
-        """The first part of the region that a part belongs to."""
-        # halving the path on the way, so that a region over thousands of strips is found in few steps
-        while self._parent[number] != number:
-            self._parent[number] = self._parent[self._parent[number]]
-            number = self._parent[number]
-        return number
-
-    def unite(self, a: int, b: int) -> None:
-        """Two parts touch."""
-        # the earlier part is the root, so that numbers do not depend on the order in which parts are united
-        a, b = sorted((self.root(a), self.root(b)))
-        if a != b:
-            self._parent[b] = a
-            self._parts[a].join(self._parts[b])
-
-    def parts(self) -> list[_Part]:
-        """One joined part a region."""
-        return [part for i, part in enumerate(self._parts) if self._parent[i] == i]
+def labels_of(found: list[Anomaly], whole: Window) -> Labels:
+    """Whose pixel each is (row, col): counted from 1 on, in this order; 0 is nobody's."""
+    label = np.zeros((whole.height, whole.width), np.int32)
+    for number, region in enumerate(found, 1):
+        label[region.window.slices(whole)][region.mask] = number
+    return label
 
 
-def _bridge(joined: _Joined, above: npt.NDArray[np.int64], below: npt.NDArray[np.int64]) -> None:
-    """Unite regions that touch across two neighbouring rows, corners included."""
-    width = len(above)
-    # straight below, and over both corners
-    for shift in (-1, 0, 1):
-        a = above[max(0, -shift) : width - max(0, shift)]
-        b = below[max(0, shift) : width - max(0, -shift)]
-        touching = (a >= 0) & (b >= 0)
-        for one, other in np.unique(np.stack([a[touching], b[touching]], axis=1), axis=0):
-            joined.unite(int(one), int(other))
+class _Floods:
+    """The regions of a map by falling peak, made as they are asked for."""
+
+    def __init__(
+        self, read: Read, whole: Window, threshold: float, floor: float, most: int | None, unit: Unit
+    ) -> None:
+        self.read, self.whole, self.unit = read, whole, unit
+        self.rows, self.cols, self.values = _peaks(read, whole, threshold, most)
+        self.levels = unit.levels(self.values, floor)
+        # True of a peak that is a region's, or a shoulder
+        self.settled = np.zeros(len(self.rows), bool)
+
+    def __iter__(self) -> Iterator[Anomaly]:
+        # stable, and peaks are listed in row-major order: of equal ones the first comes first
+        for number in np.argsort(-self.values, kind="stable"):
+            if not self.settled[number] and (flood := self._flood(int(number))) is not None:
+                yield flood
+
+    def _flood(self, number: int) -> Anomaly | None:
+        """The region of a peak, None where that is a shoulder; settles all peaks in its flood."""
+        row, col, side = int(self.rows[number]), int(self.cols[number]), SIDE
+        while True:
+            window = Window.around(row, col, side).clip(self.whole)
+            values = self.read(window)
+            # 1 where high enough, NaN is not; 2 where the flood is
+            high = np.ascontiguousarray(values >= self.levels[number]).view(np.uint8)
+            *_, (x, y, width, height) = cv2.floodFill(
+                high, None, (col - window.col, row - window.row), 2, flags=8
+            )
+            extent = Window(window.row + y, window.col + x, height, width)
+            mask = high[extent.slices(window)] == 2
+            inside = self._listed(extent, mask)
+            # every higher peak is settled, and so is what lies in floods of those: the whole flood holds one of them
+            # if and only if it holds something higher, and what its window shows of it may tell already
+            shoulder = bool(self.settled[inside].any())
+            around = extent.with_margin(1).clip(self.whole)
+            if shoulder or around.within(window) == around:
+                self.settled[inside] = True
+                inner = values[extent.slices(window)]
+                return None if shoulder else self._anomaly(row, col, extent, mask, inner)
+            side *= 2  # the flood goes on beyond the window
+
+    def _listed(self, extent: Window, mask: Bools) -> npt.NDArray[np.intp]:
+        """The numbers of the peaks in a mask."""
+        first, last = np.searchsorted(self.rows, (extent.row, extent.stop[0]))
+        near = np.arange(first, last)
+        near = near[(self.cols[near] >= extent.col) & (self.cols[near] < extent.stop[1])]
+        return near[mask[self.rows[near] - extent.row, self.cols[near] - extent.col]]
+
+    def _anomaly(self, row: int, col: int, extent: Window, mask: Bools, values: Map) -> Anomaly:
+        inner = values[mask]
+        # in slabs, for a measure takes many times the memory
+        parts = [inner[i : i + SLAB_PIXELS] for i in range(0, len(inner), SLAB_PIXELS)]
+        total = sum(float(self.unit.score(part).sum(dtype=np.float64)) for part in parts)
+        peak = float(self.unit.score(values[row - extent.row, col - extent.col]))
+        return Anomaly(extent, mask, peak, total / len(inner), row, col)
 
 
-def _outline(
-    joined: _Joined, window: Window, label: npt.NDArray[np.int32], first: int, min_pixels: int
-) -> None:
-    """Add the polygons of a strip; specks that touch no neighbouring strip are spared the work."""
-    keep = np.zeros(label.max() + 1, bool)
-    # at the edges of a strip, for a speck there may be the end of something large
-    keep[label[0]] = keep[label[-1]] = True
-    for i in range(1, len(keep)):
-        keep[i] |= joined[first + i - 1].pixels >= min_pixels
-    keep[0] = False
-    found = raster.outlines(np.where(keep[label], label, 0))
-    polygons = np.array([shapely.Polygon(outer, holes) for (outer, *holes), _ in found], dtype=object)
-    # from rows of the strip to rows of the scene
-    moved = shapely.transform(polygons, lambda xy: xy + np.array([0, window.row]))
-    for polygon, (_, number) in zip(moved, found, strict=True):
-        joined[first + number - 1].polygons.append(polygon)
+def _peaks(
+    read: Read, whole: Window, threshold: float, most: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Map]:
+    """Rows, columns and values of the peaks at or over a threshold, in row-major order.
 
-
-def _anomaly(part: _Part) -> Anomaly:
-    return Anomaly(_merged(part), part.pixels, part.peak, part.total / part.pixels, part.row, part.col)
-
-
-def _merged(part: _Part) -> Any:
-    """One valid MultiPolygon with corners only where the outline turns."""
-    # pieces of several strips share an edge, which has to go; of one strip nothing has
-    if part.strips == 1 and all(p.is_valid for p in part.polygons):
-        return shapely.MultiPolygon(part.polygons)
-    whole = shapely.simplify(shapely.union_all(shapely.make_valid(part.polygons)), 0)
-    return shapely.MultiPolygon([p for p in shapely.get_parts(whole) if p.geom_type == "Polygon"])
-
-
-def inside(polygon: Any, window: Window) -> npt.NDArray[np.bool_]:
-    """True (row, col) where a pixel lies in a polygon of whole pixel coordinates with axis-parallel edges.
-
-    A pixel is inside where an odd number of upright edges lies left of it. Exact and without GDAL, whose rasteriser
-    does not bear two threads at once (rasterio changes the filter of warnings around it).
+    Of a plateau at least the first pixel is listed, which is all that matters.
     """
-    # how many upright edges lie on the left side of each pixel, as steps: summed up along a row at the end
-    crossings = np.zeros((window.height, window.width + 1), np.int32)
-    for ring in _rings(polygon):
-        xy = shapely.get_coordinates(ring).round().astype(np.int64) - (window.col, window.row)
-        # an edge that is upright has one x; of a level one both ends are in the same row
-        x, (above, below) = xy[1:, 0], np.sort([xy[:-1, 1], xy[1:, 1]], axis=0)
-        for col, top, bottom in zip(np.clip(x, 0, window.width), above, below, strict=True):
-            crossings[max(0, top) : max(0, bottom), col] += 1  # level edges are empty slices
-    return np.asarray(np.cumsum(crossings[:, :-1], axis=1) % 2 == 1)
+    found, count = [], 0
+    for strip in _strips(whole):
+        # a row more above and below, for neighbours
+        seen = strip.with_margin(1).clip(whole)
+        values = read(seen)
+        rows, cols = np.nonzero(_is_peak(values, threshold)[strip.slices(seen)])
+        found.append((rows + strip.row, cols, values[strip.slices(seen)][rows, cols]))
+        count += len(rows)
+        if most is not None and count > 4 * most:  # specks that will be dropped, and shoulders, among them
+            raise TooMany(threshold, most)
+    rows, cols, values = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return rows, cols, values
 
 
-def _rings(polygon: Any) -> list[Any]:
-    parts = shapely.get_parts(polygon)
-    return [ring for part in parts for ring in (part.exterior, *part.interiors)]
+def _is_peak(values: Map, threshold: float) -> Bools:
+    """True (row, col) of values that reach a threshold, exceed the 4 neighbours before them and are not under the
+    4 behind."""
+    with np.errstate(invalid="ignore"):
+        high = values >= np.float32(threshold)
+    # NaN is lower than anything
+    low = np.where(np.isnan(values), np.float32(-np.inf), values)
+    before, behind = (cv2.dilate(low, kernel) for kernel in (_BEFORE, _BEFORE[::-1, ::-1].copy()))
+    return np.asarray(high & (low > before) & (low >= behind))
+
+
+# the neighbours of a pixel that come before it in row-major order
+_BEFORE = np.array([[1, 1, 1], [1, 0, 0], [0, 0, 0]], np.uint8)
+
+
+def _strips(whole: Window) -> Iterator[Window]:
+    """Windows over the full width, in order."""
+    rows = max(1, STRIP_PIXELS // whole.width)
+    for row in range(0, whole.height, rows):
+        yield Window(row, 0, min(rows, whole.height - row), whole.width)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Window
-from satae.inference.regions import Anomaly, inside
+from satae.inference.regions import Anomaly
 
 SIDES = (32, 48, 64, 96, 192)  # of windows, in pixels: divisors of a chip's panel
 CONTEXT = 1.5  # window over region
@@ -58,7 +58,7 @@ def looks(pixels: Pixels, stride: int, found: Sequence[Anomaly]) -> Iterator[Loo
         window = frame(anomaly, stride)
         image, valid = pixels.read(window)
         error, expected = pixels.explanation(window)
-        yield Look(window, image, valid, expected, error, inside(anomaly.polygon, window) & valid)
+        yield Look(window, image, valid, expected, error, anomaly.inside(window) & valid)
 
 
 def frame(anomaly: Anomaly, stride: int) -> Window:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from satae.errors import ModelError
 from satae.grid import Window
 from satae.inference import runtime
-from satae.inference.regions import Anomaly, inside
+from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import core_of, scan_windows
 from satae.scene.stream import Source
@@ -51,7 +51,7 @@ def exponents(scene: Source, baseline: Baseline, found: Sequence[Anomaly], worke
     cells = _cells(found, core_of(baseline.model))
     for window, scores in scan_windows(scene, baseline.model, cells, workers):
         for i in cells[_whole(window, cells)]:
-            held = scores[inside(found[i].polygon, window)]
+            held = scores[found[i].inside(window)]
             peaks[i] = np.fmax(peaks[i], np.fmax.reduce(held, initial=-np.inf))
     calibration = baseline.model.card.calibration
     assert calibration is not None

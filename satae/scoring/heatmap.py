@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from satae.errors import OutputError, SceneError
 from satae.grid import Window
 from satae.inference.calibrate import Calibration
+from satae.inference.regions import Read, Unit
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow, look
 from satae.inference.tilepeaks import Maxima
@@ -84,12 +86,17 @@ def value(calibration: Calibration, raw: float) -> float:
     return float(np.float32(calibration.pixel.exponent(raw)))
 
 
-def windows(path: Path, wanted: Iterable[Window]) -> Iterator[tuple[Window, Map]]:
-    """Windows of a heatmap; OutputError where they cannot be decoded, for what wrote them is this program."""
+def unit_of(calibration: Calibration) -> Unit:
+    """What the values of a heatmap mean."""
+    return Unit(calibration.pixel.score_at, calibration.pixel.exponent)
+
+
+@contextmanager
+def open_heat(path: Path) -> Iterator[Read]:
+    """Reads windows of a heatmap; OutputError where one cannot be decoded, for what wrote it is this program."""
     try:
         with readers.open_pixels(readers.source(path)) as pixels:
-            for window in wanted:
-                yield window, pixels.read([1], window)[0]
+            yield lambda window: pixels.read([1], window)[0]
     except SceneError as error:
         raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
 
@@ -107,6 +114,9 @@ def heat_of(calibration: Calibration, scores: Map) -> Map:
 
 def _verify(path: Path, checks: dict[Window, int]) -> None:
     """Read every block back: a full disk can leave a file that opens and is not what was written."""
-    for window, heat in windows(path, checks):
-        if zlib.crc32(heat.tobytes()) != checks[window]:
-            raise OutputError(f"{path.name} reads back differently than it was written; is the disk full?")
+    with open_heat(path) as read:
+        for window, check in checks.items():
+            if zlib.crc32(read(window).tobytes()) != check:
+                raise OutputError(
+                    f"{path.name} reads back differently than it was written; is the disk full?"
+                )

@@ -1,8 +1,9 @@
 """What an analyst asks for: rules that say in words what they report, and select it from the regions of a heatmap.
 
-With `Far` and `Threshold` a region is what reaches a level. With `Fdr` and `Top` it is a candidate as in the
-calibration sample, outlined where background reaches 1 % of the time, and the threshold is the lowest peak that
-made it. The tails that all of them read are in `calibrate`.
+A rule chooses by the peak of a region; its outline is the same for all of them, but where a `Threshold` lies under
+the level at which candidates begin. `Far` and `Threshold` take the peaks over a level. `Fdr` and `Top` take candidates
+as in the calibration sample, and the threshold is the lowest peak that made it. The tails that all of them read are in
+`calibrate`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from satae.errors import ConfigError
 from satae.inference.calibrate import FAR, Calibration, alarm_unit
 from satae.inference.regions import Anomaly
-from satae.scoring.heatmap import value
+from satae.scoring.heatmap import unit_of, value
 from satae.scoring.selection import Field, Selection
 
 Floats = npt.NDArray[np.float64]
@@ -63,13 +64,17 @@ class Far:
         )
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
-        """The level itself."""
+        """Down to where a region of the lowest peak reaches."""
+        return _lowest(calibration, self.level(calibration, pixel_area_m2, smallest))
+
+    def level(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
+        """The heat of the lowest peak."""
         return value(calibration, calibration.level(self.rate, pixel_area_m2, smallest))
 
     def select(self, field: Field) -> Selection:
-        """All regions over the level, and whether the sample supports the rate."""
+        """All regions with a peak over the level, and whether the sample supports the rate."""
         known = field.calibration, field.grid.pixel_area_m2, field.smallest
-        level = self.floor(*known)
+        level = self.level(*known)
         return Selection(field.regions(level), level, self.remark(*known))
 
     def remark(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> str:
@@ -176,12 +181,12 @@ class Top:
 
     def select(self, field: Field) -> Selection:
         """The first candidates."""
-        return _down_to_the_last(field, field.candidates()[0][: self.count], "")
+        return _down_to_the_last(field, field.candidates(self.count)[0], "")
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """What reaches a fixed `level` of heat."""
+    """Regions with a peak of a fixed `level` of heat or more."""
 
     level: float
     foreign: ClassVar[bool] = False
@@ -195,14 +200,14 @@ class Threshold:
     @property
     def sentence(self) -> str:
         """What is reported, for people."""
-        return f"Regions are where heat reaches a fixed value of {self.level:g}."
+        return f"A region is reported where heat reaches a fixed value of {self.level:g}."
 
     def floor(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> float:
-        """The level itself."""
-        return self.level
+        """Down to where a region of the lowest peak reaches."""
+        return _lowest(calibration, self.level)
 
     def select(self, field: Field) -> Selection:
-        """All regions over the level."""
+        """All regions with a peak over the level."""
         return Selection(field.regions(self.level), self.level, "")
 
 
@@ -217,6 +222,12 @@ def rule_of(*, far: float | None, fdr: float | None, top: int | None, threshold:
         raise ConfigError(f"{' and '.join('--' + k for k in given)} exclude each other; choose one")
     rules = [KINDS[kind](number) for kind, number in given.items()]
     return rules[0] if rules else Far()
+
+
+def _lowest(calibration: Calibration, level: float) -> float:
+    """The lowest heat in any region whose peak has a heat of `level` or more."""
+    floor = min(level, value(calibration, calibration.candidate))
+    return float(unit_of(calibration).levels(level, floor))
 
 
 def _down_to_the_last(field: Field, kept: list[Anomaly], remark: str) -> Selection:

@@ -1,4 +1,4 @@
-"""The regions of a heatmap at a level, from which a rule selects (see `rule`).
+"""The regions of a heatmap with a peak at a level or over it, from which a rule selects (see `rule`).
 
 Nothing is decided here: a level comes from a rule, candidates begin where they do in the calibration sample.
 """
@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 from satae.grid import Grid
 from satae.inference.calibrate import SPECK, Calibration
-from satae.inference.regions import Anomaly, TooMany, regions, strips_of
+from satae.inference.regions import Anomaly, TooMany, regions
 from satae.scoring import heatmap
 from satae.scoring.heatmap import Heatmap
 
+MOST = 100_000  # regions; more than this and a threshold is of no use to anyone
 STEP = 0.25  # of the heatmap, by which the level of candidates is raised where they are too many
 
 
@@ -39,17 +40,31 @@ class Field:
     calibration: Calibration
     smallest: int
 
-    def regions(self, level: float) -> list[Anomaly]:
-        """Regions at or over a value of the heatmap; TooMany where they are of no use to anyone."""
-        strips = heatmap.windows(self.heat.path, strips_of(self.grid))
-        return regions(strips, level, min_pixels=self.smallest, measure=self.calibration.pixel.score_at)
+    def regions(self, level: float, count: int | None = None) -> list[Anomaly]:
+        """The first regions whose peak has this heat or more, or all; TooMany where they are of no use to anyone."""
+        floor, unit = (
+            heatmap.value(self.calibration, self.calibration.candidate),
+            heatmap.unit_of(self.calibration),
+        )
+        with heatmap.open_heat(self.heat.path) as read:
+            return regions(
+                read,
+                self.grid.window,
+                level,
+                floor,
+                min_pixels=self.smallest,
+                count=count,
+                most=MOST,
+                unit=unit,
+            )
 
-    def candidates(self) -> tuple[list[Anomaly], bool]:
-        """The candidate regions, and whether they were too many and the level was raised."""
+    def candidates(self, count: int | None = None) -> tuple[list[Anomaly], bool]:
+        """The first candidate regions, or all, and whether they were too many and the level of their peaks was
+        raised."""
         level, raised = heatmap.value(self.calibration, self.calibration.candidate), False
         while True:
             try:
-                return self.regions(level), raised
+                return self.regions(level, count), raised
             except TooMany:
                 # in steps of heat: each keeps about 56 % of the background that was left
                 level, raised = level + STEP, True

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from satae.console import Bar
-from satae.grid import Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Alarms, Calibration
-from satae.inference.regions import regions
+from satae.inference.regions import Anomaly, of_array, regions
 from satae.inference.runtime import Model
 from satae.inference.scan import scan_windows
 from satae.tiles.split import Split
@@ -81,12 +79,16 @@ def tails(blocks: Sequence[Block]) -> Calibration:
     values = np.concatenate(parts)
     # the level at which regions begin, the same that `satae score` looks for candidates at
     candidate = float(np.quantile(values, 1 - calibrate.CANDIDATE_SHARE))
+    # the regions of each block, as `satae score` would find them
+    found = [regions(*of_array(m), candidate, candidate) for m in maps]
+    peaks = [_peaks(block, calibrate.SPECK) for block in found]
     return Calibration(
         pixel=calibrate.fit_blocks(parts, [c for m in maps for c in _cells(m)]),
         tile=calibrate.fit_blocks(maxima),
-        region=calibrate.fit_blocks(_peaks(maps, candidate, maxima)),
+        # where there are no regions to speak of, the maxima of tiles
+        region=calibrate.fit_blocks(peaks if sum(map(len, peaks)) > 1 else maxima),
         candidate=candidate,
-        alarms=_alarms(maps, values[values >= candidate], [p.size for p in parts]),
+        alarms=_alarms(found, values[values >= candidate], [p.size for p in parts]),
         pixels=sum(p.size for p in parts),
         blocks=len(maps),
     )
@@ -114,52 +116,26 @@ def _cells(scores: Map) -> Iterator[Map]:
                 yield cell[good]
 
 
-def _peaks(maps: list[Map], candidate: float, maxima: list[list[float]]) -> list[list[float]]:
-    """Peaks of candidate regions, block by block; where there are none to speak of, the maxima of tiles."""
-    peaks = [
-        [
-            anomaly.peak
-            for anomaly in regions(
-                [(Window(0, 0, *m.shape), m)], candidate, min_pixels=calibrate.SPECK, outlined=False
-            )
-        ]
-        for m in maps
-    ]
-    return peaks if sum(map(len, peaks)) > 1 else maxima
+def _peaks(found: list[Anomaly], smallest: int) -> list[float]:
+    """Peaks of the regions of a block that have at least so many pixels."""
+    return [region.peak for region in found if region.pixels >= smallest]
 
 
-def _alarms(maps: list[Map], exceeding: Map, pixels: list[int]) -> list[Alarms]:
-    """Counts of background regions by size, at levels that thin out the exceeding pixels evenly in log.
+def _alarms(found: list[list[Anomaly]], exceeding: Map, pixels: list[int]) -> list[Alarms]:
+    """How many background regions a threshold leaves, by size: as many as have a peak over it.
 
-    `pixels` has the size of each block. What the regions are worth is taken at the lowest level.
+    `found` has the candidate regions of each block and `pixels` its size, `exceeding` are the scores of all blocks
+    over the candidate level.
     """
-    # from all of the exceeding pixels down to one: 1, ..., 1 / n
-    shares = 1 - np.geomspace(1, 1 / len(exceeding), calibrate.LEVELS)
-    levels = np.unique(np.quantile(exceeding, shares))
-    counts = np.array([_counts(maps, level) for level in levels])  # (level, block, size)
-    found = []
-    for i, size in enumerate(calibrate.SIZES):
-        # levels at which regions vanish are a sample of their peaks, without asking which region became which
-        gone = calibrate.vanishing(levels.astype(np.float64), counts[:, :, i].sum(axis=1))
-        if len(gone) > 1:
+    alarms = []
+    for size in calibrate.SIZES:
+        peaks = [_peaks(block, size) for block in found]
+        if (n := sum(map(len, peaks))) > 1:
             # regions come in groups, block by block, as pixels do
-            worth = calibrate.effective_size(counts[0, :, i], pixels, len(gone))
-            tail = calibrate.fit(gone, worth)
-            found.append(Alarms(pixels=size, per_pixel=len(gone) / sum(pixels), tail=tail))
-    return found or [_scarce(exceeding, pixels)]
-
-
-def _counts(maps: list[Map], level: float) -> list[list[int]]:
-    """Regions of each block at a level that have at least each of SIZES pixels."""
-    return [[int((s >= size).sum()) for size in calibrate.SIZES] for s in (_sizes(m, level) for m in maps)]
-
-
-def _sizes(scores: Map, level: float) -> npt.NDArray[np.int64]:
-    """Pixels of each 8-connected region at a level."""
-    # NaN is not at or over any level
-    mask = (scores >= np.float32(level)).astype(np.uint8)
-    stats = cv2.connectedComponentsWithStats(mask, connectivity=8)[2]
-    return np.asarray(stats[1:, cv2.CC_STAT_AREA], np.int64)
+            worth = calibrate.effective_size([len(block) for block in peaks], pixels, n)
+            tail = calibrate.fit(np.concatenate(peaks), worth)
+            alarms.append(Alarms(pixels=size, per_pixel=n / sum(pixels), tail=tail))
+    return alarms or [_scarce(exceeding, pixels)]
 
 
 def _scarce(exceeding: Map, pixels: list[int]) -> Alarms:

@@ -5,8 +5,10 @@ import math
 import cv2
 import numpy as np
 import pytest
+from floods import floods
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from satae.bench import metrics
 from satae.bench.metrics import ranking_of, region_curve
@@ -131,7 +133,7 @@ def test_objects_and_false_regions_are_counted_as_drawn():
     scores = canvas(
         (slice(5, 7), slice(5, 7), 9), (slice(30, 32), slice(10, 12), 8), (slice(20, 22), slice(30, 32), 7)
     )
-    curve = region_curve(scores, TRUTH, EVERY, units=2.0)
+    curve = region_curve(scores, TRUTH, EVERY, units=2.0, floor=1)
     assert curve.objects == 2
     assert [curve.recall(rate) for rate in (0, 0.4, 0.5)] == [0.5, 0.5, 1.0]
     assert (curve.false_rate(0.5), curve.false_rate(1.0)) == (0.0, 0.5)
@@ -139,14 +141,14 @@ def test_objects_and_false_regions_are_counted_as_drawn():
 
 def test_specks_are_no_regions():
     scores = canvas((slice(5, 6), slice(5, 8), 9), (30, 30, 8), (35, 35, 8))
-    curve = region_curve(scores, TRUTH, EVERY, units=1.0)
+    curve = region_curve(scores, TRUTH, EVERY, units=1.0, floor=1)
     assert curve.recall(0) == 0 and curve.false_rate(0.5) == math.inf
-    assert region_curve(scores, TRUTH, EVERY, units=1.0, min_pixels=3).recall(0) == 0.5
+    assert region_curve(scores, TRUTH, EVERY, units=1.0, floor=1, min_pixels=3).recall(0) == 0.5
 
 
 def test_pixels_that_touch_at_a_corner_belong_together():
     scores = canvas((slice(30, 32), slice(10, 11), 8), (slice(32, 34), slice(11, 12), 8))
-    assert region_curve(scores, TRUTH, EVERY, units=1.0).false.tolist() == [1]
+    assert region_curve(scores, TRUTH, EVERY, units=1.0, floor=1).false.tolist() == [1]
 
 
 def test_what_is_not_valid_is_neither_found_nor_false():
@@ -156,49 +158,55 @@ def test_what_is_not_valid_is_neither_found_nor_false():
     valid = EVERY.copy()
     valid[:15] = valid[28:] = False
     scores[0, 0] = np.nan
-    curve = region_curve(scores, TRUTH, valid, units=1.0)
+    curve = region_curve(scores, TRUTH, valid, units=1.0, floor=1)
     assert (curve.objects, curve.found.tolist(), curve.false.tolist()) == (1, [1], [0])
 
 
 def test_a_map_that_is_flooded_finds_nothing_for_free():
     rng = np.random.default_rng(0)
     scores = cv2.GaussianBlur(rng.random(TRUTH.shape), (0, 0), 1)
-    assert region_curve(scores, TRUTH, EVERY, units=1.0).recall(0) <= 0.5  # the sweep ends at the first alarm
+    curve = region_curve(scores, TRUTH, EVERY, units=1.0, floor=0.0)
+    assert curve.recall(9) == 0 and curve.false.tolist() == [1]  # one region over all of it
+
+
+def test_equal_peaks_are_one_threshold():
+    scores = canvas((slice(5, 8), slice(5, 8), 9), (slice(30, 33), slice(10, 13), 9))
+    curve = region_curve(scores, TRUTH, EVERY, units=1.0, floor=1)
+    assert (curve.levels.tolist(), curve.found.tolist(), curve.false.tolist()) == ([9], [1], [1])
+    assert curve.recall(0.5) == 0 and curve.recall(1) == 0.5
+
+
+def test_an_object_is_found_once_and_its_second_region_is_not_false():
+    truth = canvas((slice(5, 8), slice(5, 25), 1)) > 0
+    scores = canvas((slice(5, 8), slice(5, 8), 9), (slice(5, 8), slice(20, 24), 7))
+    curve = region_curve(scores, truth, EVERY, units=1.0, floor=1)
+    assert (curve.found.tolist(), curve.false.tolist()) == ([1, 1], [0, 0])
+
+
+def test_no_region_at_all_finds_nothing():
+    curve = region_curve(canvas(), TRUTH, EVERY, units=1.0, floor=1)
+    assert (len(curve.levels), curve.recall(9), curve.false_rate(0.5)) == (0, 0, math.inf)
 
 
 @given(st.integers(0, 50))
-@settings(max_examples=20)
-def test_region_counts_equal_a_flood_fill(seed):
+@settings(max_examples=30)
+def test_region_counts_are_those_of_the_floods_with_a_peak_as_high(seed):
     rng = np.random.default_rng(seed)
-    scores, truth = rng.integers(0, 9, (12, 14)).astype(float), rng.random((12, 14)) < 0.1
+    scores, truth = rng.integers(0, 9, (12, 14)).astype(np.float32), rng.random((12, 14)) < 0.1
     truth[0, 0] = True
-    curve = region_curve(scores, truth, np.ones_like(truth), units=1.0, min_pixels=3)
-    objects = fill(truth)
+    curve = region_curve(scores, truth, np.ones_like(truth), units=1.0, floor=4, min_pixels=3)
+    label, objects = ndimage.label(truth, np.ones((3, 3)))
+    assert len(curve.levels) and curve.objects == objects
     for level, found, false in zip(curve.levels, curve.found, curve.false, strict=True):
-        regions = [r for r in fill(scores >= level) if len(r) >= 3]
-        assert false == sum(not any(r & o for o in objects) for r in regions)
-        assert found == sum(any(r & o for r in regions) for o in objects)
-
-
-def fill(mask):
-    """8-connected regions as sets of positions."""
-    left, regions = {(int(r), int(c)) for r, c in np.argwhere(mask)}, []
-    while left:
-        edge = [left.pop()]
-        region = set(edge)
-        while edge:
-            row, col = edge.pop()
-            near = {(row + i, col + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
-            left -= near
-            region |= near
-            edge += near
-        regions.append(region)
-    return regions
+        regions = [m for row, col, m in floods(scores, 4, 4) if m.sum() >= 3 and scores[row, col] >= level]
+        useful = [m for m in regions if m.sum() <= metrics.WIDEST * scores.size and (m & truth).any()]
+        assert false == len(regions) - len(useful)
+        assert found == len({int(n) for m in useful for n in label[m & truth]})
 
 
 def test_truth_without_a_valid_pixel_is_refused():
     with pytest.raises(ValueError, match="no target"):
-        region_curve(canvas(), TRUTH, ~TRUTH, units=1.0)
+        region_curve(canvas(), TRUTH, ~TRUTH, units=1.0, floor=1)
 
 
 def test_large_regions_are_numbered_without_gaps():

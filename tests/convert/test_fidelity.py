@@ -23,21 +23,27 @@ def drawn(*blocks: tuple[int, int, int], value: float = 5.0) -> np.ndarray:
     return out
 
 
-def test_regions_are_of_four_pixels_and_touch_by_corners():
-    scores = drawn((0, 0, 2), (10, 10, 1), (14, 2, 2), (16, 4, 2))
-    scores[0, 19] = np.nan
-    labels = fidelity.regions(scores, 5.0)
-    assert len(np.unique(labels)) - 1 == 2  # the single pixel is none, the last two squares are one
-    assert labels[15, 3] == labels[16, 4] > 0 and labels[10, 10] == labels[0, 19] == 0
+def test_regions_count_that_have_four_pixels_and_touch_by_corners():
+    one, other = drawn((0, 0, 2), (10, 10, 1), (14, 2, 2), (16, 4, 2)), drawn((0, 0, 2), (16, 5, 2))
+    one[0, 19] = np.nan
+    # the single pixel is none, the last two squares are one, and both regions are met
+    assert fidelity.overlap([one], [other], 5.0, 5.0) == 1.0
+    assert fidelity.overlap([one], [drawn((0, 0, 2))], 5.0, 5.0) == pytest.approx(2 / 3)
+
+
+def test_regions_reach_down_to_their_share():
+    one, other = drawn((4, 4, 2)), drawn((8, 4, 2))
+    one[6:8, 4:6] = other[6:8, 4:6] = 3.5
+    assert fidelity.overlap([one], [other], 5.0, 5.0) == 0 and fidelity.overlap([one], [other], 5.0, 2.0) == 1
 
 
 def test_overlap_counts_what_was_lost_and_what_is_new():
     before = [drawn((0, 0, 3), (6, 6, 3)), drawn((0, 0, 3))]
     after = [drawn((1, 1, 3), (12, 12, 3)), drawn()]
     # 2 + 1 regions before, of which one is met; 2 after, of which one is met
-    assert fidelity.overlap(before, after, 5.0) == pytest.approx(2 / 5)
-    assert fidelity.overlap(before, before, 5.0) == 1.0
-    assert fidelity.overlap([drawn()], [drawn()], 5.0) == 1.0
+    assert fidelity.overlap(before, after, 5.0, 5.0) == pytest.approx(2 / 5)
+    assert fidelity.overlap(before, before, 5.0, 5.0) == 1.0
+    assert fidelity.overlap([drawn()], [drawn()], 5.0, 5.0) == 1.0
 
 
 def test_rank_correlation_is_that_of_ranks():

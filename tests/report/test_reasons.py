@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shapely
 from looks import look
 from maps import Memory, passed
 
@@ -26,9 +25,9 @@ ONES = np.ones(3)
 def region(box: tuple[int, int, int, int], peak: tuple[int, int] | None = None) -> Anomaly:
     """A rectangle (top, left, bottom, right)."""
     top, left, bottom, right = box
-    polygon = shapely.MultiPolygon([shapely.box(left, top, right, bottom)])
+    window = Window(top, left, bottom - top, right - left)
     row, col = peak or (top, left)
-    return Anomaly(polygon, (bottom - top) * (right - left), 1.0, 1.0, row, col)
+    return Anomaly(window, np.ones((window.height, window.width), bool), 1.0, 1.0, row, col)
 
 
 def test_a_uniform_offset_is_wholly_spectral() -> None:
@@ -135,10 +134,10 @@ def test_looks_are_the_pixels_themselves(tmp_path: Path) -> None:
     seen = list(reasons.looks(kept, 4, found))
     assert len(seen) == 3
     for anomaly, one in zip(found, seen, strict=True):
-        left, top, right, bottom = map(int, anomaly.polygon.bounds)
-        own = valid[top:bottom, left:right]
+        rows, cols = anomaly.window.slices(Window(0, 0, 80, 90))
+        own = valid[rows, cols]
         assert one.inside.sum() == own.sum()
-        pixels = image[:, top:bottom, left:right][:, own]
+        pixels = image[:, rows, cols][:, own]
         assert np.array_equal(one.image[:, one.inside], pixels)
         assert np.array_equal(one.expected[:, one.inside], pixels / np.float32(2))
         assert np.allclose(reasons.band_errors(one), pixels.sum(axis=1) * [1, 2, 3])

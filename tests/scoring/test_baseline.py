@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shapely
 from scenes import UTM, MakeScene
 from scored import heat, layer, pixels, run
 from shared import Shared
@@ -18,6 +17,7 @@ from satae import models
 from satae.cli import app, fitting
 from satae.demo import synthetic
 from satae.errors import ConfigError, ModelError
+from satae.grid import Window
 from satae.inference import runtime
 from satae.inference.regions import Anomaly
 from satae.scene.describe import describe
@@ -79,8 +79,8 @@ def test_a_region_over_several_cells_gets_the_largest_of_all(
 ) -> None:
     other = other_of(shared, tile_set)
     small = Baseline("rx", replace(other.model, card=other.model.card.model_copy(update={"core": 32})))
-    polygon = shapely.MultiPolygon([shapely.box(100, 40, 230, 170)])
-    found = [Anomaly(polygon, int(polygon.area), peak=1.0, mean=1.0, row=40, col=100)]
+    square = Window(40, 100, 130, 130)
+    found = [Anomaly(square, np.ones((130, 130), bool), peak=1.0, mean=1.0, row=40, col=100)]
     one, several = (float(baseline.exponents(scene, b, found, 1)[0]) for b in (other, small))
     assert one == pytest.approx(several, rel=1e-5) and one > 0
 

@@ -14,31 +14,35 @@ import rasterio
 import rasterio.features
 import shapely
 from affine import Affine
+from floods import floods
 from inqgis import needs_qgis, probe
 from rio_cogeo import cog_validate
 from scenes import UTM, MakeScene
-from scipy import ndimage
 from scored import heat, layer, pixels, run
 
 from satae.demo import synthetic
 from satae.errors import ConfigError
-from satae.inference import regions as anomalies
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.scoring import run as scoring
+from satae.scoring import selection
 from satae.scoring.outputs import Options
 from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
 from satae.scoring.run import Result
 
-EIGHT = np.ones((3, 3), int)
 
+def flooded(result: Result, model: runtime.Model, threshold: float, smallest: int = 4) -> set[bytes]:
+    """The floods of the heatmap that hold nothing higher, of so many pixels, each as the bytes of its mask."""
+    known = model.card.calibration
+    assert known is not None
 
-def components(mask: np.ndarray, smallest: int = 4) -> set[bytes]:
-    """The 8-connected components of at least so many pixels, each as the bytes of its mask."""
-    label, count = ndimage.label(mask, EIGHT)
-    sizes = np.bincount(label.ravel())
-    return {(label == i).tobytes() for i in range(1, count + 1) if sizes[i] >= smallest}
+    def share(peak: float) -> float:
+        """0.6 of the raw score, as heat."""
+        return float(known.pixel.exponent(0.6 * known.pixel.score_at(peak)))
+
+    found = floods(heat(result), threshold, float(known.pixel.exponent(known.candidate)), share)
+    return {mask.tobytes() for _, _, mask in found if mask.sum() >= smallest}
 
 
 def regions(result: Result, transform: Affine = UTM) -> set[bytes]:
@@ -68,13 +72,13 @@ def test_heatmap_is_nan_exactly_where_a_pixel_is_not_valid(
 
 
 @pytest.mark.parametrize("rule", [Threshold(2.0), Far(2000.0)], ids=str)
-def test_regions_are_the_connected_parts_of_the_heatmap_over_the_threshold(
+def test_regions_are_floods_of_the_heatmap_from_peaks_over_the_threshold(
     scene_path: Path, model: runtime.Model, tmp_path: Path, rule: Rule
 ) -> None:
     result = run(tmp_path, model, describe([scene_path]), rule=rule)
     (threshold,) = layer(result, "scenes")["threshold"]
     assert threshold == result.scenes[0].threshold
-    assert regions(result) == components(heat(result) >= threshold) != set()
+    assert regions(result) == flooded(result, model, threshold) != set()
 
 
 def test_score_is_the_exponent_of_p_and_ranks_fall_with_it(scored: Result) -> None:
@@ -166,7 +170,7 @@ def test_where_candidates_are_too_many_top_still_gives_the_highest(
 ) -> None:
     scene = describe([scene_path])
     many = run(tmp_path, model, scene, name="many.gpkg", rule=Top(100))
-    monkeypatch.setattr(anomalies, "MOST", len(layer(many)) - 1)
+    monkeypatch.setattr(selection, "MOST", len(layer(many)) - 1)
     few = run(tmp_path, model, scene, name="few.gpkg", rule=Top(1))
     assert layer(few)["peak"].tolist() == layer(many)["peak"].tolist()[:1]
     assert len(layer(run(tmp_path, model, scene, name="fdr.gpkg", rule=Fdr(1e-9)))) == 0
@@ -176,7 +180,7 @@ def test_where_candidates_are_too_many_top_still_gives_the_highest(
 
 def test_min_area_is_in_square_metres(scene_path: Path, model: runtime.Model, tmp_path: Path) -> None:
     result = run(tmp_path, model, describe([scene_path]), rule=Threshold(1.5), min_area_m2=1000)
-    assert regions(result) == components(heat(result) >= np.float32(1.5), smallest=10)
+    assert regions(result) == flooded(result, model, 1.5, smallest=10)
     assert layer(result)["area_m2"].min() >= 1000
 
 

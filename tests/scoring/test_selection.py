@@ -76,6 +76,36 @@ def test_fdr_stops_at_chance(tmp_path: Path) -> None:
     assert nothing.found == [] and nothing.threshold == math.inf and "extrapolated" in nothing.remark
 
 
+def test_an_outline_does_not_follow_from_the_rule_unless_it_asks_for_less_than_candidates(
+    tmp_path: Path,
+) -> None:
+    heat = heat_of(tmp_path)
+    with rasterio.open(heat.path, "r+") as file:  # a slope to the right of the highest square
+        slope = np.array([[8.0, 6.0, 4.9, 1.0]])
+        assert slope[0, 2] > CALIBRATION.candidate > slope[0, 3]
+        values = file.read(1)
+        values[0:3, 8:12] = TAIL.exponent(slope)
+        file.write(values, 1)
+    low = float(TAIL.exponent(0.8))
+    first = [selected(heat, rule).found for rule in (Top(1), Top(4), Far(0.1), Fdr(0.5), Threshold(low))]
+    # 8 is more than 0.6 of 12 and 6 is not, whatever the rule
+    assert [found[0].pixels for found in first] == [12] * 5
+    squares = [a.pixels for a in first[1]]
+    assert squares == [12, 9, 9, 9] and [a.pixels for a in first[2]] == squares[: len(first[2])]
+
+
+def test_a_threshold_under_the_candidates_reaches_lower(tmp_path: Path) -> None:
+    heat = heat_of(tmp_path)
+    with rasterio.open(heat.path, "r+") as file:
+        values = file.read(1)
+        values[30:33, 8] = TAIL.exponent(0.7 * 5.5)  # beside the lowest square, not under its share
+        file.write(values, 1)
+    assert CALIBRATION.candidate > 0.7 * 5.5
+    assert [a.pixels for a in selected(heat, Top(4)).found] == [9] * 4
+    low = selected(heat, Threshold(float(TAIL.exponent(3.0)))).found
+    assert [a.pixels for a in low] == [9, 9, 9, 12]
+
+
 def test_regions_smaller_than_asked_for_are_dropped(tmp_path: Path) -> None:
     heat = heat_of(tmp_path)
     assert len(peaks(heat, Top(9), area=900)) == 4 and peaks(heat, Top(9), area=901) == []

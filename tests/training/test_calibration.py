@@ -15,7 +15,7 @@ from scipy import ndimage
 from satae.grid import Window
 from satae.inference import calibrate, runtime
 from satae.inference.calibrate import Calibration
-from satae.inference.regions import regions
+from satae.inference.regions import of_array, regions
 from satae.inference.scan import scan
 from satae.scoring.rule import Far
 from satae.tiles import split
@@ -79,9 +79,7 @@ def test_new_background_gives_about_the_asked_rate_of_false_alarms(width: float,
     count = 0
     for seed in (1, 2, 3):
         scores = background(1024, seed, width)
-        count += len(
-            regions([(Window(0, 0, 1024, 1024), scores)], threshold, min_pixels=size, outlined=False)
-        )
+        count += len(regions(*of_array(scores), threshold, found.candidate, min_pixels=size))
     expected = rate * 3 * 1024**2 / 1e7
     assert remark == ""
     assert 0.7 < count / expected < 1.4
