@@ -31,7 +31,7 @@ from satae.scene import raster
 
 SHARE = 0.6  # of the score of a peak, down to which its region reaches
 STRIP_PIXELS = 4 * 2**20
-SIDE = 64  # pixels of the window in which a flood begins
+SIDE = 32  # pixels of the window in which a flood begins
 SLAB_PIXELS = 2**18
 
 Map = npt.NDArray[np.float32]
@@ -214,15 +214,14 @@ def _peaks(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Map]:
     """Rows, columns and values of the peaks at or over a threshold, in row-major order.
 
-    Of a plateau at least the first pixel is listed, which is all that matters.
+    Of a plateau at least the first pixel is listed, which is all that matters. A pixel at the edge of a strip is listed
+    where something beyond the edge exceeds it, too: a shoulder.
     """
     found, count = [], 0
     for strip in _strips(whole):
-        # a row more above and below, for neighbours
-        seen = strip.with_margin(1).clip(whole)
-        values = read(seen)
-        rows, cols = np.nonzero(_is_peak(values, threshold)[strip.slices(seen)])
-        found.append((rows + strip.row, cols, values[strip.slices(seen)][rows, cols]))
+        values = read(strip)
+        rows, cols = np.nonzero(_is_peak(values, threshold))
+        found.append((rows + strip.row, cols, values[rows, cols]))
         count += len(rows)
         if most is not None and count > 4 * most:  # specks that will be dropped, and shoulders, among them
             raise TooMany(threshold, most)

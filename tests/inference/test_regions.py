@@ -186,8 +186,20 @@ def test_a_noisy_plateau_takes_few_reads_a_peak(blur: float, share: float) -> No
     read = Counting(scores)
     found = regions(read, read.whole, floor, floor)
     listed = len(module._peaks(*of_array(scores), floor, None)[0])
-    assert found and len(read.windows) < 2 + listed + 16
-    assert read.pixels < 8 * scores.size + 2 * module.SIDE**2 * listed
+    assert found and len(read.windows) < listed + 16
+    assert read.pixels < 8 * scores.size + module.SIDE**2 * listed
+
+
+def test_shoulders_along_a_ridge_end_at_what_is_settled() -> None:
+    """Teeth of a comb, each joined to the ridge only at its own level: every flood would be the whole comb."""
+    teeth = 80 - 0.1 * np.arange(200)
+    scores = np.ones((4, 4 * len(teeth)), np.float32)
+    scores[3], scores[3, 0] = 50.0, 100.0
+    scores[1, 2::4], scores[2, 2::4] = teeth, 0.6 * teeth + 1e-3
+    read = Counting(scores)
+    (found,) = regions(read, read.whole, 55, 1.5)
+    assert (found.row, found.col, found.pixels) == (3, 0, 1)
+    assert len(read.windows) == 2 + len(teeth) and max(w.width for w in read.windows[1:]) == module.SIDE
 
 
 def test_the_first_region_costs_one_flood() -> None:
