@@ -1,8 +1,8 @@
 """What an export costs: CPU seconds, nodes and parity of the detectors that recipes make.
 
-    python benchmarks/export.py [conv density directional ...]
+    python benchmarks/export.py [conv sentinel2 directional ...]
 
-`density` is what `satae train` makes of 5 bands by itself, `directional` of 205, `conv` the plain autoencoder. Each
+`sentinel2` is what `satae train` makes of 5 bands by itself, `directional` of 205, `conv` the plain autoencoder. Each
 is measured in a process of its own: the CPU seconds (user and system, all threads) that the import of
 satae.training.export takes once torch is there, those of `to_onnx`, the nodes of the graph, the size of the file,
 and how far torch and ONNX Runtime are apart on noise, in shares of the range of the map.
@@ -17,7 +17,7 @@ import time
 
 import numpy as np
 
-RECIPES = {"conv": (5, ["model.name=conv"]), "density": (5, []), "directional": (205, [])}
+RECIPES = {"conv": (5, ["model.name=conv"]), "sentinel2": (5, []), "directional": (205, [])}
 
 
 def detector(bands: int, overrides: list[str]):

@@ -27,6 +27,7 @@ from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring import run as scoring
 from satae.scoring.outputs import Options
+from satae.scoring.rule import Top
 
 SUFFIXES = list(FORMATS)
 PLACED = {suffix for suffix in FORMATS if suffix == ".geojson"}  # those always in WGS 84
@@ -153,7 +154,7 @@ def test_a_result_is_replaced_in_one_step_and_only_where_that_was_asked_for(
         with pytest.raises(OutputError, match="No space left"):
             scoring.score([scene], model, out, Options(workers=1, chips=0, overwrite=True))
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
-    again = Options(workers=1, chips=0, overwrite=True, created="2026-01-02T03:04:05Z")
+    again = Options(rule=Top(3), workers=1, chips=0, overwrite=True, created="2026-01-02T03:04:05Z")
     scoring.score([scene], model, out, again)
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(before) and len(read(out))
 
