@@ -111,7 +111,7 @@ def fit(
     Raises TrainError where no band varies.
     """
     # quantiles and not extremes: a few broken pixels would set the range otherwise
-    low, high = np.quantile(sample.astype(np.float64), [TAIL, 1 - TAIL], axis=0)
+    low, high = np.quantile(sample.astype(np.float64, copy=False), [TAIL, 1 - TAIL], axis=0)
     low, high = _opened(sample, low, high)
     high = low + (high - low).max() if common else high
     bands = len(low)

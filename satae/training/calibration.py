@@ -23,7 +23,7 @@ from satae.tiles.store import TileSet
 
 Map = npt.NDArray[np.float32]
 CELL = 16  # pixels a side of the groups that show how alike neighbours are
-SAMPLE_PIXELS = 20_000_000  # held-out pixels from which the tails are fitted, at the most
+SAMPLE_PIXELS = 10_000_000  # held-out pixels from which the tails are fitted, at the most
 
 
 @dataclass(frozen=True)

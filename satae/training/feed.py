@@ -15,11 +15,14 @@ from torch import Tensor
 from satae.config import Recipe
 from satae.detector.graph import Input
 from satae.grid import Window
-from satae.tiles.split import Split
+from satae.tiles.split import Split, spread_evenly
 from satae.tiles.store import TileSet
 from satae.training.augment import Augmenter
 
-SAMPLE_BYTES = 256 * 2**20  # of float64 pixels from which the normaliser is fitted
+SAMPLE_BYTES = 128 * 2**20  # of float64 pixels from which the normaliser is fitted
+LOOKED_PIXELS = (
+    16_000_000  # among which they are drawn, and noise is looked for: more tiles would be read in vain
+)
 CELL = 16  # pixels a side of the cells in which noise is looked for
 CALM = 0.25  # the share of cells that are calm enough to show it
 SAMPLE_PIXELS = 2_000_000  # to which models and heads are fitted in closed form
@@ -30,8 +33,8 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.float64]:
-    """Valid pixels (n, B) of the given (set, tile) pairs: all, or an even random share within SAMPLE_BYTES."""
-    bands = len(sets[0].record.bands)
+    """Valid pixels (n, B) of the given (set, tile) pairs: all, or an even random share of them within SAMPLE_BYTES."""
+    bands, where = len(sets[0].record.bands), _looked(sets, where)
     total = sum(int(sets[s].valid[t].sum()) for s, t in where)
     share = min(1.0, SAMPLE_BYTES / 8 / bands / max(total, 1))
     parts = []
@@ -43,6 +46,12 @@ def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: in
             pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
         parts.append(pixels.astype(np.float64))
     return np.concatenate(parts)
+
+
+def _looked(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Of (set, tile) pairs all, or as many as have LOOKED_PIXELS, from the first to the last."""
+    most = max(2, LOOKED_PIXELS // sets[0].record.size ** 2)
+    return where if len(where) <= most else spread_evenly(where, most)
 
 
 def shuffled_batches(
@@ -64,7 +73,7 @@ def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[
     (Immerkaer 1996, who takes the whole image); of all whole cells the quantile CALM, so that texture and edges
     are not taken for noise. 0 where there is no such cell.
     """
-    cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in where]
+    cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in _looked(sets, where)]
     # mean |d| of a Gaussian is sqrt(2 / pi) deviations, and d has 1 + 2 / 4 = 1.5 times the variance of the noise
     found = np.concatenate(cells) * math.sqrt(math.pi / 2 / 1.5)
     if not len(found):

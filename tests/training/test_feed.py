@@ -241,6 +241,17 @@ def test_a_sample_of_pixels_too_large_is_thinned_evenly_and_repeatably(monkeypat
     assert np.array_equal(part, pixel_sample([tiles], where, 0))
 
 
+def test_of_very_many_tiles_some_from_all_over_are_looked_at(monkeypatch):
+    tiles = make_tiles(toy())
+    where, size = everything(tiles), tiles.record.size
+    monkeypatch.setattr(feed, "LOOKED_PIXELS", 5 * size**2)
+    assert len(where) == 16
+    chosen = where[[0, 3, 7, 11, 15]]
+    expected = np.concatenate([tiles.images[t][:, tiles.valid[t]].T for _, t in chosen])
+    assert np.array_equal(pixel_sample([tiles], where, 0), expected)
+    assert np.array_equal(noise([tiles], where), noise([tiles], chosen))
+
+
 def drawn(tiles: TileSet, pixels: int = 100, *changes: str) -> tuple[Pixels, Any]:
     net = models.build("ring", 3, {"target_px": 3.0, "hidden": 8})
     found = made(tiles, *changes, context=net.context)
