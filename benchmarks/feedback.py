@@ -7,12 +7,13 @@ as `satae tile` and `satae train` do without options; FOLDER keeps it for anothe
 --top 200. The first 30 regions are judged by the ship mask, accepted where they hold a pixel of a ship and rejected
 elsewhere, as an analyst would who looks for ships; small boats, which the masks do not have, are rejected. Before is
 the share of such regions among ranks 31 to 60, after that among the first 30 that were not judged once ranks heed the
-decisions (`satae score --feedback`). A port with fewer regions has fewer of them.
+decisions (`satae score --feedback`). A port with fewer regions has fewer of them, or none and no share in the mean.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -64,7 +65,12 @@ def compare(frame: Any, hits: np.ndarray, first: int, then: int) -> tuple[float,
     regions = [Region(**row, polygon=None) for row in rows]
     moved, told = prefer(regions, Decisions(Path("judged"), frame.head(first)))
     after = [hits[region.rank - 1] for region in by_rank(moved) if region.rank > first]
-    return float(hits[first : first + then].mean()), float(np.mean(after[:then])), told.moved
+    return precision(hits[first : first + then]), precision(after[:then]), told.moved
+
+
+def precision(hits: Any) -> float:
+    """The share of hits; NaN where there are no regions."""
+    return float(np.mean(hits)) if len(hits) else math.nan
 
 
 def main() -> None:
@@ -95,7 +101,7 @@ def main() -> None:
                 f"| {port} | {len(frame)} | {seen} | {before:.2f} | {after:.2f} | {left} | {moved} |",
                 flush=True,
             )
-        before, after = np.mean(means, axis=0)
+        before, after = np.nanmean(means, axis=0)  # of ports that had so many regions
         print(f"| **mean** | | | **{before:.2f}** | **{after:.2f}** | | |")
 
 

@@ -33,7 +33,7 @@ from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
 from satae.training.augment import Augmenter
 from satae.training.corrupt import corrupt
-from satae.training.feed import Batch, Feed, noise, pixel_sample
+from satae.training.feed import SAMPLE_PIXELS, Batch, Feed, noise, pixel_sample
 from satae.training.pixels import Pixels
 from satae.training.schedule import learning_rate, optimizer_of, set_rate
 from satae.training.step import CapturedStep, Forward, Step
@@ -353,9 +353,11 @@ def evaluate(
 
 def _closed(model: nn.Module, feed: Feed, loss_of: Objective, chosen: Split) -> State:
     """Where a run stands whose model has no weights to learn by gradients."""
-    # the same figures as of an epoch, so that report and diagnosis need not know the difference
+    # the same figures as of an epoch, so that report and diagnosis need not know the difference; nothing is chosen by
+    # them, so some of very many tiles are enough
     train_loss, val_loss = (
-        evaluate(model, feed, where, loss_of) for where in (chosen.train, chosen.held_out)
+        evaluate(model, feed, feed.some(where, SAMPLE_PIXELS), loss_of)
+        for where in (chosen.train, chosen.held_out)
     )
     only = Epoch(1, train_loss, val_loss, 0.0, 0.0, 0.0)
     return State(1, 1, val_loss, dict(model.state_dict()), [only], finished=True)
