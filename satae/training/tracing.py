@@ -90,13 +90,12 @@ class Trace(TorchFunctionMode, Nodes):
         Nodes.__init__(self)
         self.translations = translations
         self.scaled: dict[Name, Callable[[float], Name]] = {}  # values that a factor can be put into
-        self.sums: dict[Name, Name] = {}  # values of which the sum over channels is known, and that sum
-        self.joined: dict[
-            tuple[Name, int], list[tuple[Name, int]]
-        ] = {}  # (value, axis) -> its parts, their lengths
-        self.chosen: dict[
-            tuple[Name, Name], Name
-        ] = {}  # (mask, value of a Where) -> what it holds where the mask is
+        # values of which the sum over channels is known, and that sum
+        self.sums: dict[Name, Name] = {}
+        # (value, axis) -> its parts and their lengths
+        self.joined: dict[tuple[Name, int], list[tuple[Name, int]]] = {}
+        # (mask, value of a Where) -> what it holds where the mask is
+        self.chosen: dict[tuple[Name, Name], Name] = {}
         # parameters and buffers keep their names in the graph, where users find them
         self._own = {id(t): name for name, t in (*module.named_parameters(), *module.named_buffers())}
         # by identity: equal tensors may be different values, and tensors compare element by element

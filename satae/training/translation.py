@@ -334,7 +334,6 @@ TRANSLATIONS: dict[str, Translation] = {
     "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
     "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _one("Softplus"),
     "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
-     
     "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
     "normalize": _normalize, "topk": _topk, "einsum": _einsum, "linear": _linear, "matmul": _matmul,
     "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "batch_norm": _batch_norm,
