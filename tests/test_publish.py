@@ -151,7 +151,13 @@ def test_an_interrupted_training_keeps_the_old_model_and_can_go_on(tmp_path: Pat
     words = ("train", tile_set, "--out", "m.onnx", "--overwrite", "--epochs", 5000, "--device", "cpu")
     changes = "model.name=conv", "model.params.width=8", "train.min_steps=2", "train.patience=5000"
     small = [word for change in changes for word in ("--set", change)]
-    process = started(tmp_path, *words, *small, ready=(tmp_path / "runs" / "m" / "history.jsonl").exists)
+    run = tmp_path / "runs" / "m"
+    process = started(
+        tmp_path,
+        *words,
+        *small,
+        ready=lambda: (run / "checkpoint.pt").exists() and not [*run.glob(".satae-*")],
+    )
     process.terminate()
     out, error = process.communicate(timeout=10)
     assert (process.returncode, out) == (130, ""), error
