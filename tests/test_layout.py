@@ -46,6 +46,7 @@ GROUND = [
     "composite",
     "publish",
     "console",
+    "extras",
     "config",
     "choices",
 ]  # flat, for all

@@ -106,22 +106,37 @@ def put_in_place(
     options: Options,
     *,
     pictured: bool,
-) -> None:
-    """Put drafts in their places: (draft, target) of heatmaps and all else that the layer file refers to first."""
+) -> set[Path]:
+    """Put drafts in their places: (draft, target) of heatmaps and all else that the layer file refers to first.
+
+    Gives the places of extras that are there now. One that could not be made is left out, and an older one of this
+    name is removed: it says nothing of this result.
+    """
     pictures, report = chips.folder_of(out), page.path_of(out)
+    placed: set[Path] = set()
     for draft, target in heatmaps:
-        publish(draft.with_suffix(".qml"), target.with_suffix(".qml"))
+        _place(draft.with_suffix(".qml"), target.with_suffix(".qml"), placed)
         publish(draft, target)
-    if (drawn / pictures.name).exists():
-        publish(drawn / pictures.name, pictures)
-    publish(folder / report.name, report)
+    _place(drawn / pictures.name, pictures, placed)
+    _place(folder / report.name, report, placed)
     draft = folder / out.name
     if decisions.beside(draft).exists():
         publish(decisions.beside(draft), decisions.beside(out))
     publish(draft, out)
-    for target in stac.targets(out) if options.stac else ():
-        publish(folder / target.name, target)
-    if options.overwrite and options.stac is None:
+    items = stac.targets(out)
+    for target in items if options.stac else ():
+        _place(folder / target.name, target, placed)
+    if options.overwrite and not placed.issuperset(items):
         stac.retire(out)
+    if options.overwrite and report not in placed:
+        page.retire(report)
     if options.overwrite and not pictured:
         chips.retire(pictures, drawn / "retired")
+    return placed
+
+
+def _place(draft: Path, target: Path, placed: set[Path]) -> None:
+    """Publish an extra where it was made, and add its place."""
+    if draft.exists():
+        publish(draft, target)
+        placed.add(target)
