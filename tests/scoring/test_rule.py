@@ -76,7 +76,7 @@ def test_the_remark_on_the_rate_counts_independent_regions():
     assert "2000 regions in 9 held-out blocks (worth 200 independent ones) support 50 or more" in remark
 
 
-def test_a_remark_says_when_no_pixel_can_have_the_heat_that_is_asked_for():
+def test_a_remark_says_when_no_pixel_can_have_the_heat_that_is_pending_for():
     found = calibration()
     field = SimpleNamespace(calibration=found, regions=lambda level: [])
     assert Threshold(0.9 * found.pixel.limit).select(field).remark == ""  # type: ignore[arg-type]
