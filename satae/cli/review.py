@@ -36,9 +36,9 @@ def review(
     names = label_names(labels)
     with tidying(), closing(Review(result)) as opened:
         server = ready(opened, names)
-        typer.echo(server.keys.link)
-        typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
         try:
+            typer.echo(server.keys.link)
+            typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
             server.run()
         except KeyboardInterrupt:
             typer.echo("", err=True)
