@@ -15,6 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from satae import interrupts
 from satae.errors import OutputError
 
 RETIRED = "retired"  # in a staging folder, what stood where outputs are being put
@@ -58,22 +59,30 @@ def lock(target: Path) -> Iterator[None]:
     """Hold the right to publish to `target`; OutputError where another process holds it."""
     # beside the target, for folders of results lie on all kinds of file systems; no waiting, for a run takes hours
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(f"another satae is writing {target}; wait for it to end") from error
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    try:
-        # whoever holds the lock knows that what lies here is of nobody alive
-        sweep(target)
-        yield
-    finally:
-        # an interrupt between the making of a staging folder and the block that removes it leaves one
-        sweep(target)
-        with suppress(OSError):  # FileLock notices an unlinked file, so removing it while held is safe
-            os.unlink(lock.lock_file)
-        lock.release()
+    with interrupts.tidying():
+        try:
+            with interrupts.shield():
+                lock.acquire()
+            interrupts.check()
+            # whoever holds the lock knows that what lies here is of nobody alive
+            sweep(target)
+            yield
+        except Timeout as error:
+            raise OutputError(f"another satae is writing {target}; wait for it to end") from error
+        except OSError as error:
+            if lock.is_locked:
+                raise
+            raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        finally:
+            with interrupts.shield():
+                if lock.is_locked:
+                    # an interrupt between the making of a staging folder and the block that removes it leaves one
+                    sweep(target)
+                    with suppress(
+                        OSError
+                    ):  # FileLock notices an unlinked file, so removing it while held is safe
+                        os.unlink(lock.lock_file)
+                    lock.release()
 
 
 def sweep(target: Path) -> None:
@@ -100,6 +109,11 @@ def _prefix(target: Path) -> str:
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """A fresh folder on the target's file system, removed at the end whatever happens."""
+    with interrupts.tidying():
+        yield from _staging(target)
+
+
+def _staging(target: Path) -> Iterator[Path]:
     try:
         # beside the target, so that the last step is a rename and not a copy
         folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.absolute().parent))
@@ -113,7 +127,8 @@ def staging(target: Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
     finally:
-        _clear(folder)
+        with interrupts.shield():
+            _clear(folder)
 
 
 def publish(source: Path, target: Path) -> None:
@@ -126,8 +141,16 @@ def publish_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path] = ()) -
 
     The last draft lies in a staging folder, and all targets lie beside that. Raises OutputError, and puts all older
     ones back, where one cannot be moved or the disk does not take it; so does the next `sweep` where the process was
-    killed in between. A file is replaced in one step, a folder in two.
+    killed in between. A file is replaced in one step, a folder in two. An interrupt comes before it, or after all that
+    is put in place with it.
     """
+    interrupts.check_at_first()
+    with interrupts.shield():
+        _move_all(moves, gone)
+        interrupts.note_place()
+
+
+def _move_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path]) -> None:
     draft, target = moves[-1]
     aside, done = draft.parent / RETIRED, draft.parent / REPLACED
     fresh: list[Path] = []

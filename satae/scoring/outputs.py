@@ -106,25 +106,30 @@ def put_in_place(
     options: Options,
     *,
     pictured: bool,
-) -> None:
+) -> set[Path]:
     """Put drafts in their places, all or none: (draft, target) of heatmaps and all else that the layer file refers to
-    first, the layer file last. Pictures and Items of an older result, which the new one has none of, go."""
-    pictures, report = chips.folder_of(out), page.path_of(out)
-    moves = []
+    first, the layer file last.
+
+    Gives the places of extras that are there now. One that could not be made is left out, and an older one of this
+    name goes: it says nothing of this result.
+    """
+    pictures, report, items = chips.folder_of(out), page.path_of(out), stac.targets(out)
+    moves, extras = [], [(drawn / pictures.name, pictures), (folder / report.name, report)]
     for draft, target in heatmaps:
-        moves += [(draft.with_suffix(".qml"), target.with_suffix(".qml")), (draft, target)]
-    if (drawn / pictures.name).exists():
-        moves.append((drawn / pictures.name, pictures))
-    moves.append((folder / report.name, report))
-    items = stac.targets(out) if options.stac else ()
-    moves += [(folder / target.name, target) for target in items]
+        extras.append((draft.with_suffix(".qml"), target.with_suffix(".qml")))
+        moves.append((draft, target))
+    if options.stac:
+        extras += [(folder / target.name, target) for target in items]
+    made = [(draft, target) for draft, target in extras if draft.exists()]
+    placed = {target for _, target in made}
+    moves += made
     draft = folder / out.name
     if decisions.beside(draft).exists():
         moves.append((decisions.beside(draft), decisions.beside(out)))
-    moves.append((draft, out))
-    gone = []
-    if options.overwrite and not items:
-        gone += stac.older(out)
-    if options.overwrite and not pictured and chips.is_ours(pictures):
-        gone.append(pictures)
-    publish_all(moves, gone)
+    gone: list[Path] = []
+    if options.overwrite:
+        gone += [target for target in stac.older(out) if target not in placed]
+        gone += [report] if report not in placed and page.is_ours(report) else []
+        gone += [pictures] if not pictured and chips.is_ours(pictures) else []
+    publish_all([*moves, (draft, out)], gone)
+    return placed
