@@ -1,4 +1,4 @@
-"""An area of interest: the polygons of a vector file in a scene's CRS. No frames, and no attribute is read."""
+"""An area of interest: the polygons of a vector file, laid over a scene. No frames, and no attribute is read."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import shapely
 from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene import raster
+from satae.scene.area import Area, area
 
-EDGE_PARTS = 1000  # straight edges are divided into pieces of this share of the area's size
+AROUND = 3.0  # half turns of the globe: numbers beyond are metres, not degrees
 
 Shapes = npt.NDArray[Any]
 
 
-def polygons(path: Path, grid: Grid) -> tuple[Any, ...]:
-    """The polygons that touch a grid, in its CRS.
+def read(path: Path, grid: Grid) -> Area:
+    """The area that the polygons of a file cover on a grid.
 
     Raises SceneError where there is none, where the file cannot be read, or only one of both states a CRS.
     """
@@ -30,24 +31,23 @@ def polygons(path: Path, grid: Grid) -> tuple[Any, ...]:
         shapes, crs = _read(path)
     except Exception as error:  # pyogrio raises several unrelated types
         raise SceneError(f"{path} cannot be read as a vector file: {raster.cause(error)}") from error
+    if not np.isfinite(shapely.get_coordinates(shapes)).all():
+        raise SceneError(f"{path} has coordinates that are no numbers; mend its geometries first")
+    shapes = _polygons(shapes)
+    if not len(shapes):
+        raise SceneError(f"{path} has no polygon that touches the scene: it has none at all")
     if (crs is None) != (grid.crs is None):
         side = path if crs is None else "the scene"
         raise SceneError(f"{side} states no CRS, so {path} cannot be laid over the scene; assign one first")
-    shapes = shapely.make_valid(shapes)  # first: made longer, a crossed ring loses a half
-    if crs is not None and len(shapes):
-        shapes = _moved(shapes, crs, grid)
-    if len(shapes) and not np.isfinite(shapely.total_bounds(shapes)).all():
-        raise SceneError(
-            f"{path} reaches beyond what the scene's CRS can express; clip it to the scene first"
-        )
-    shapes = shapely.make_valid(shapes)
-    # lines and points have no area to count pixels in
-    shapes = shapes[
-        (shapely.area(shapes) > 0) & shapely.intersects(shapes, shapely.Polygon(grid.footprint()))
-    ]
-    if not len(shapes):
+    _check_degrees(path, shapes, crs)
+    try:
+        found = area(grid, shapes, crs)
+        touches = found.touches
+    except pyproj.exceptions.ProjError as error:
+        raise SceneError(f"{path} cannot be laid over the scene: {raster.cause(error)}") from error
+    if not touches:
         raise SceneError(f"{path} has no polygon that touches the scene")
-    return tuple(shapes)
+    return found
 
 
 def _read(path: Path) -> tuple[Shapes, pyproj.CRS | None]:
@@ -60,9 +60,23 @@ def _read(path: Path) -> tuple[Shapes, pyproj.CRS | None]:
     return shapes[~(shapely.is_missing(shapes) | shapely.is_empty(shapes))], crs
 
 
-def _moved(shapes: Shapes, crs: pyproj.CRS, grid: Grid) -> Shapes:
-    """Shapes in the CRS of a grid; first with more points, since straight edges bend on the way."""
-    left, bottom, right, top = shapely.total_bounds(shapes)
-    dense = shapely.segmentize(shapes, max(right - left, top - bottom) / EDGE_PARTS or 1)
-    move = pyproj.Transformer.from_crs(crs, grid.crs, always_xy=True).transform
-    return np.asarray(shapely.transform(dense, lambda xy: np.column_stack(move(xy[:, 0], xy[:, 1]))))
+def _polygons(shapes: Shapes) -> Shapes:
+    """Valid polygons of geometries of any kind; lines and points have no area to count pixels in."""
+    shapes = shapely.make_valid(shapes)
+    # what was mended may be a collection, which may hold others
+    while (shapely.get_type_id(shapes) > shapely.GeometryType.POLYGON).any():
+        shapes = shapely.get_parts(shapes)
+    return np.asarray(shapes[shapely.area(shapes) > 0])
+
+
+def _check_degrees(path: Path, shapes: Shapes, crs: pyproj.CRS | None) -> None:
+    """SceneError where what should be longitudes and latitudes are metres."""
+    if crs is None or not crs.is_geographic:
+        return
+    bounds = shapely.total_bounds(shapes).reshape(2, 2)
+    if np.abs(bounds).max() * crs.axis_info[0].unit_conversion_factor > AROUND * np.pi:
+        x, y = bounds[np.abs(bounds).max(axis=1).argmax()]
+        raise SceneError(
+            f"{path} has coordinates such as ({x:.6g}, {y:.6g}), which are no longitudes and latitudes as its CRS "
+            f"({crs.name}) says; give it the CRS that it was drawn in"
+        )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from satae.scene import raster, readers
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
 from satae.scene.stream import Reader
+
+if TYPE_CHECKING:
+    from satae.scene.area import Area
 
 EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
 ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
@@ -74,11 +77,11 @@ def _named(source: Source, own: str) -> Source:
     return replace(source, bands=tuple(bands))
 
 
-def _area(path: Path, grid: Grid) -> tuple[Any, ...]:
-    """The polygons of an AOI."""
+def _area(path: Path, grid: Grid) -> Area:
+    """What an AOI covers."""
     from satae.scene import aoi  # with it comes shapely, which a scene without an AOI does not need
 
-    return aoi.polygons(path, grid)
+    return aoi.read(path, grid)
 
 
 def _mask(path: Path, grid: Grid) -> File:

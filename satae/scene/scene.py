@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.errors import DamageError
 from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.scene import readers
 from satae.scene.source import Pixels, Source
 from satae.scene.stream import Reader
+
+if TYPE_CHECKING:
+    from satae.scene.area import Area
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
@@ -73,7 +76,7 @@ class Scene:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     limits: Limits
-    area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
+    area: Area | None  # what the AOI covers
     mask: File | None = None  # the mask raster, of which the first band counts
 
     @property
@@ -216,7 +219,7 @@ class SceneReader:
         """Where AOI and mask raster let a pixel count."""
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
-            good &= raster.burn(list(self.scene.area), window, self.scene.grid.transform)
+            good &= self.scene.area.inside(window)
         if self.mask is not None and self.scene.mask is not None:
             usable = self.mask.read(self.scene.mask.bands, window)
             good &= (usable[0] != 0) & ~np.isnan(usable[0])
