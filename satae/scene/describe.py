@@ -11,20 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from satae.errors import SceneError
-from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.grid import Grid
+from satae.scene import readers
+from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
-from satae.scene.stream import Reader
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
-
-EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
-ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
 
 ALPHA, PALETTE = "alpha", "palette"  # colours of bands that are no measurements
 
@@ -47,7 +43,7 @@ def describe(
     shared, owns = _stems(paths)
     sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
     _check_one_grid(sources)
-    offered = [(source, band) for source in sources for band in source.bands]
+    offered = _distinct([(source, band) for source in sources for band in source.bands])
     used = _chosen(offered, bands)
     grid, own = sources[0].grid, [band for _, band in used]
     _check_usable(used)
@@ -66,7 +62,8 @@ def describe(
     )
     for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
         log.warning("%s", remark)
-    _warn(scene, declared=len(offered))
+    for doubt in doubts(scene, declared=len(offered)):
+        log.warning("%s", doubt)
     return scene
 
 
@@ -75,6 +72,17 @@ def _named(source: Source, own: str) -> Source:
     alone = own if len(source.bands) == 1 else ""
     bands = (replace(b, name=b.name or alone or f"band{b.index}") for b in source.bands)
     return replace(source, bands=tuple(bands))
+
+
+def _distinct(offered: list[Offer]) -> list[Offer]:
+    """The bands under names of their own: those that share one get their number, counted over all files."""
+    given = [band.name for _, band in offered]
+    names = list(given)
+    for i, name in enumerate(given):
+        if given.count(name) > 1:
+            own = (f"{name}_{i + 1}{'_' * more}" for more in range(len(names) + 1))
+            names[i] = next(new for new in own if new not in names)
+    return [(source, replace(band, name=name)) for (source, band), name in zip(offered, names, strict=True)]
 
 
 def _area(path: Path, grid: Grid) -> Area:
@@ -163,55 +171,3 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
     name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
     return name, ["_".join(w for w in own if w not in common) for own in words]
-
-
-def _warn(scene: Scene, *, declared: int) -> None:
-    path = scene.path
-    if scene.grid.crs is None:
-        log.warning("%s states no CRS or no position; results are in its own coordinates", path)
-    elif not raster.is_georeferenced(scene.grid):
-        log.warning("%s has a CRS that is not tied to the Earth; results are in its own coordinates", path)
-    for file in scene.files:
-        side = Path(f"{file.path}.msk")
-        if side.exists() and scene.limits.mask != side:
-            log.warning("%s is not read by itself; pass --mask %s to apply it", side, side)
-    if np.dtype(scene.dtype).kind in "iu" and np.dtype(scene.dtype).itemsize == 8:
-        log.warning("%s holds 64-bit integers, which are computed with as 32-bit floats", path)
-    middle = Window(scene.grid.height // 2, 0, 1, scene.grid.width)
-    with scene.handles() as handles, scene.open() as reader:
-        if scene.alpha is not None and not scene.limits.salvage:
-            levels = len(np.unique(handles.files[0].read([scene.alpha], middle)))
-            if levels > ALPHA_LEVELS:
-                log.warning(
-                    "%s band %d is marked as alpha but has %d values in one row; if it is data, pass --bands %s",
-                    path, scene.alpha, levels, ",".join(str(i + 1) for i in range(declared)),
-                )  # fmt: skip
-        share = _zero_edge(scene, reader)
-    if share > 0.01:
-        log.warning(
-            "%s: %.0f %% of its edge is 0 in every band and counts as data; pass --nodata 0 if it is fill",
-            path, 100 * share,
-        )  # fmt: skip
-
-
-def _zero_edge(scene: Scene, reader: Reader) -> float:
-    """Share of the outermost pixels that are valid and 0 in every band; a sample of them at the sides.
-
-    Whole columns would decode the whole of a striped file, so only blocks that hold sampled rows are read,
-    neighbouring ones at once.
-    """
-    height, width, depth = scene.grid.height, scene.grid.width, scene.block[0]
-    sampled = np.unique(np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int))
-    blocks = np.unique(sampled // depth)
-
-    def empty(window: Window) -> npt.NDArray[np.bool_]:
-        image, valid = reader.read(window)
-        return np.asarray((image == 0).all(axis=0) & valid)
-
-    ends = [empty(Window(row, 0, 1, width)).mean() for row in (0, height - 1)]
-    sides = []
-    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
-        top, bottom = int(run[0]) * depth, min(height, (int(run[-1]) + 1) * depth)
-        rows = sampled[(sampled >= top) & (sampled < bottom)] - top
-        sides += [empty(Window(top, col, bottom - top, 1))[rows] for col in (0, width - 1)]
-    return float((np.mean(ends) * width + np.concatenate(sides).mean() * height) / (width + height))
