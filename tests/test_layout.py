@@ -229,6 +229,7 @@ def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
+        "scene.aoi._geoparquet",
         "scene.aoi._read",
         "scene.describe._area",
         "tiles.cut._outline",

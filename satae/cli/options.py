@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
@@ -34,9 +35,13 @@ def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
     return [scene_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
 
 
-def limits_of(aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str) -> Limits:
+def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
     """The options that restrict which pixels count."""
-    return Limits(aoi, mask, nodata, salvages(on_bad_tile))
+    if given.aoi_layer is not None and given.aoi is None:
+        raise ConfigError(
+            f"--aoi-layer {given.aoi_layer} names a layer of the file that --aoi names; pass that too"
+        )
+    return Limits(given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer)
 
 
 def salvages(on_bad_tile: str) -> bool:

@@ -57,7 +57,7 @@ def describe(
         scales=tuple(b.scale for b in own),
         offsets=tuple(b.offset for b in own),
         limits=limits,
-        area=None if limits.aoi is None else _area(limits.aoi, grid),
+        area=None if limits.aoi is None else _area(limits.aoi, grid, limits.aoi_layer),
         mask=None if limits.mask is None else _mask(limits.mask, grid),
     )
     for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
@@ -85,11 +85,11 @@ def _distinct(offered: list[Offer]) -> list[Offer]:
     return [(source, replace(band, name=name)) for (source, band), name in zip(offered, names, strict=True)]
 
 
-def _area(path: Path, grid: Grid) -> Area:
+def _area(path: Path, grid: Grid, layer: str | None) -> Area:
     """What an AOI covers."""
     from satae.scene import aoi  # with it comes shapely, which a scene without an AOI does not need
 
-    return aoi.read(path, grid)
+    return aoi.read(path, grid, layer)
 
 
 def _mask(path: Path, grid: Grid) -> File:

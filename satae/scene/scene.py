@@ -50,13 +50,15 @@ class Limits:
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
-    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error.
+    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
+    vector file, needed where several have polygons.
     """
 
     aoi: Path | None = None
     mask: Path | None = None
     nodata: float | None = None
     salvage: bool = False
+    aoi_layer: str | None = None
 
 
 @dataclass(frozen=True)

@@ -106,6 +106,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         Path(record.mask) if record.mask else None,
         record.nodata,
         salvage,
+        record.aoi_layer,
     )
     bands, before = [], 0
     for file in record.files:
@@ -226,6 +227,7 @@ def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) ->
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
+        aoi_layer=limits.aoi_layer,
     )
 
 
