@@ -71,7 +71,11 @@ def read(path: Path, grid: Grid, layer: str | None = None) -> Area:
 
 def _check_file(path: Path) -> None:
     """SceneError where a path is not one file of moderate size, or an ESRI geodatabase, which is a folder."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:  # a name too long, a folder that may not be entered
+        raise SceneError(f"{path} cannot be read: {error.strerror}") from error
+    if not there:
         raise SceneError(f"{path} does not exist")
     if path.is_dir():
         if path.suffix.lower() == ".gdb":

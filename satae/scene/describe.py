@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -22,6 +23,7 @@ from satae.scene.source import Band, Source
 if TYPE_CHECKING:
     from satae.scene.area import Area
 
+NAME_BYTES = 120  # file systems take 255, of which `<result>_<scene>_heatmap.tif` and the like leave half
 ALPHA, PALETTE = "alpha", "palette"  # colours of bands that are no measurements
 
 log = logging.getLogger(__name__)
@@ -161,6 +163,14 @@ def _check_usable(used: list[Offer]) -> None:
             )
 
 
+def _cut(name: str) -> str:
+    """A name that others can be made of: one too long ends in a hash of itself."""
+    content = name.encode()
+    if len(content) <= NAME_BYTES:
+        return name
+    return f"{content[: NAME_BYTES - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
+
+
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     """A name for files and layers, and what tells each file of a stack apart ('' for a single one).
 
@@ -170,4 +180,4 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     common = set(words[0]).intersection(*words[1:])
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
     name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
-    return name, ["_".join(w for w in own if w not in common) for own in words]
+    return _cut(name), ["_".join(w for w in own if w not in common) for own in words]

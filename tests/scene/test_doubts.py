@@ -60,6 +60,7 @@ def test_any_value_is_doubted_where_much_of_the_edge_has_it(make_scene, value: f
     few = PIXELS.astype("float32")
     few[:, :, :1][:, ::2] = value
     assert said(make_scene(few)) == ""
+    assert said(make_scene(np.full_like(few, value))) == ""
 
 
 def test_a_value_of_one_band_alone_is_no_fill(make_scene) -> None:
