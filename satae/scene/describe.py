@@ -45,7 +45,7 @@ def describe(
     shared, owns = _stems(paths)
     sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
     _check_one_grid(sources)
-    offered = _distinct([(source, band) for source in sources for band in source.bands])
+    offered = [(source, band) for source in sources for band in source.bands]
     used = _chosen(offered, bands)
     grid, own = sources[0].grid, [band for _, band in used]
     _check_usable(used)
@@ -53,7 +53,7 @@ def describe(
         name=shared,
         files=tuple(_files(used)),
         grid=grid,
-        names=tuple(b.name for b in own),
+        names=tuple(_distinct(used, dict(zip(paths, owns, strict=True)))),
         dtype=str(np.result_type(*[b.dtype for b in own])),
         block=used[0][0].block,
         scales=tuple(b.scale for b in own),
@@ -76,15 +76,21 @@ def _named(source: Source, own: str) -> Source:
     return replace(source, bands=tuple(bands))
 
 
-def _distinct(offered: list[Offer]) -> list[Offer]:
-    """The bands under names of their own: those that share one get their number, counted over all files."""
-    given = [band.name for _, band in offered]
-    names = list(given)
-    for i, name in enumerate(given):
-        if given.count(name) > 1:
-            own = (f"{name}_{i + 1}{'_' * more}" for more in range(len(names) + 1))
-            names[i] = next(new for new in own if new not in names)
-    return [(source, replace(band, name=name)) for (source, band), name in zip(offered, names, strict=True)]
+def _distinct(used: list[Offer], owns: dict[Path, str]) -> list[str]:
+    """Names of the bands that differ: those that share one get what tells their files apart, then their number."""
+    names = [band.name for _, band in used]
+
+    def shared() -> list[int]:
+        return [i for i, name in enumerate(names) if names.count(name) > 1]
+
+    if len(owns) > 1:
+        for i in shared():
+            names[i] = f"{owns[used[i][0].path]}_{names[i]}".strip("_")
+    for i in shared():
+        names[i] = f"{names[i]}_{used[i][1].index}"
+    while twice := shared():
+        names[twice[0]] += "_"
+    return names
 
 
 def _area(path: Path, grid: Grid, layer: str | None) -> Area:

@@ -209,15 +209,15 @@ class SceneReader:
         """The same for a window inside the grid."""
         scene, parts = self.scene, []
         # AOI and mask first, then each file's own say, and at last the values
-        good = self._usable(window)
+        good = self.usable(window)
         for file, pixels in zip(scene.files, self.files, strict=True):
             part = pixels.read(file.bands, window)
             good &= _declared_valid(file, pixels, part, window)
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return image, good & _meaningful(image, scene.limits.nodata)
+        return image, good & meaningful(image, scene.limits.nodata)
 
-    def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
+    def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
@@ -277,11 +277,11 @@ def _declared_valid(
         good &= pixels.read([file.alpha], window)[0] > 0
     for band, plane in zip(used, image, strict=True):
         if band.nodata is not None:
-            good &= ~_is_fill(plane, band.nodata)
+            good &= ~is_fill(plane, band.nodata)
     return good
 
 
-def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
     """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
     # integers are stored exactly
     if image.dtype.kind != "f":
@@ -294,7 +294,7 @@ def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
         return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
 
 
-def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
+def meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
     """True where all bands are finite as float32 and none is the user's nodata."""
     good = np.ones(image.shape[1:], bool)
     if image.dtype.kind == "f":
@@ -303,5 +303,5 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
         with np.errstate(invalid="ignore"):
             good &= (np.abs(image) <= limit).all(axis=0)
     if nodata is not None:
-        good &= ~_is_fill(image, nodata).any(axis=0)
+        good &= ~is_fill(image, nodata).any(axis=0)
     return good

@@ -28,6 +28,7 @@ from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
 from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
+from satae.scene import barren
 from satae.scene.scene import Scene
 from satae.scoring import baseline, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
@@ -155,7 +156,7 @@ def score_scene(
         selected.threshold,
         smallest,
         verdict,
-        _remarks(heat, verdict, selected.remark, held=held),
+        _remarks(scene, heat, verdict, selected.remark, held=held),
         agrees,
         overview.survey.damage,
     )
@@ -293,10 +294,10 @@ def _footprint(
     )
 
 
-def _remarks(heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:
+def _remarks(scene: Scene, heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:
     """What the user should know."""
     if not heat.valid:
-        return ("no pixel is valid, so none was scored",)
+        return (f"no pixel is valid, so none was scored: {barren.reason(scene)}",)
     said = [remark]
     if verdict.foreign:
         said.append(f"foreign to the model: {verdict.note}" + (f"; {HELD}" if held else ""))
