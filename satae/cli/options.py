@@ -7,6 +7,7 @@ from pathlib import Path
 
 from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
+from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
@@ -20,7 +21,7 @@ def scenes_at(paths: list[Path], bands: str | None, stack: bool, limits: Limits)
     """A scene a file, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
     found = [describe(group, bands=band_numbers(bands), limits=limits) for group in groups]
-    if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
+    if len(found) > 1 and all(len(s.names) == 1 and same(s.grid, found[0].grid) for s in found):
         log.warning(
             "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
             len(found),

@@ -15,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import readers
+from satae.scene import alike, readers
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
@@ -101,10 +101,20 @@ def _area(path: Path, grid: Grid, layer: str | None) -> Area:
 
 
 def _mask(path: Path, grid: Grid) -> File:
-    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid."""
+    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid, or lies elsewhere."""
     source = readers.source(path)
     own = source.grid
-    if own != grid and (own.crs is None or grid.crs is None):
+    if alike.same(own, grid):
+        source = replace(source, grid=grid)
+    elif own.crs is not None and grid.crs is not None:
+        if not alike.may_touch(own, grid):
+            raise SceneError(
+                f"{path} lies elsewhere: it does not touch the scene; choose the mask of this scene"
+            )
+    elif (own.height, own.width) == (grid.height, grid.width) and alike.placeless(own, grid):
+        log.warning("%s has no position or CRS to compare; its pixels are taken as those of the scene", path)
+        source = replace(source, grid=grid)
+    else:
         raise SceneError(
             f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "
             "without a CRS in both they cannot be matched; cut the mask to the scene's grid"
@@ -140,17 +150,8 @@ def _files(used: list[Offer]) -> Iterator[File]:
 def _check_one_grid(sources: Sequence[Source]) -> None:
     first = sources[0].grid
     for source in sources[1:]:
-        grid = source.grid
-        if grid == first:
-            continue
-        difference = "state different CRSs"
-        if (grid.height, grid.width) != (first.height, first.width):
-            difference = f"have {grid.height} x {grid.width} and {first.height} x {first.width} pixels"
-        elif grid.transform != first.transform:
-            difference = "differ in origin, pixel size or rotation"
-        raise SceneError(
-            f"{source.path} and {sources[0].path} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
-        )
+        if difference := alike.difference(source.path, source.grid, sources[0].path, first):
+            raise SceneError(f"{difference}, so they cannot be stacked")
 
 
 def _check_usable(used: list[Offer]) -> None:

@@ -141,18 +141,24 @@ def wkt(code: str) -> str:
     return str(rasterio.crs.CRS.from_string(code).to_wkt())
 
 
-def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-    """Map coordinates (..., 2) as WGS 84 longitude and latitude, by GDAL; None where it knows no way.
+def same_crs(one: str | None, other: str | None) -> bool:
+    """Whether two texts of a CRS mean the same, as GDAL sees it."""
+    if one is None or other is None or one == other:
+        return one == other
+    return bool(rasterio.crs.CRS.from_wkt(one) == rasterio.crs.CRS.from_wkt(other))
 
-    What `Grid.lonlat` gives, for those who have loaded GDAL and would load pyproj for nothing else.
-    """
-    if grid.crs is None:
-        return None
+
+def transform(xy: npt.NDArray[np.float64], crs: str, other: str) -> npt.NDArray[np.float64] | None:
+    """Coordinates (..., 2) in a CRS as those in another, by GDAL; None where it knows no way."""
     try:
-        x, y = rasterio.warp.transform(grid.crs, "OGC:CRS84", *xy.reshape(-1, 2).T)
+        return np.stack(rasterio.warp.transform(crs, other, *xy.reshape(-1, 2).T), axis=-1).reshape(xy.shape)
     except FAILURES:
         return None
-    return np.stack([x, y], axis=-1).reshape(xy.shape)
+
+
+def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """What `Grid.lonlat` gives, for those who have loaded GDAL and not pyproj; None where it knows no way."""
+    return None if grid.crs is None else transform(xy, grid.crs, "OGC:CRS84")
 
 
 def is_georeferenced(grid: Grid) -> bool:
@@ -201,15 +207,9 @@ class Raster:
         """What the file says of each band; its nodata as GDAL understands it."""
         d = self._dataset
         facts = zip(
-            d.descriptions,
-            d.dtypes,
-            d.scales,
-            d.offsets,
-            d.nodatavals,
-            d.mask_flag_enums,
-            d.colorinterp,
+            d.descriptions, d.dtypes, d.scales, d.offsets, d.nodatavals, d.mask_flag_enums, d.colorinterp,
             strict=True,
-        )
+        )  # fmt: skip
         return tuple(
             Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name)
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
