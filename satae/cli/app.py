@@ -7,6 +7,7 @@ annotation at every start.
 
 import os
 import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -24,7 +25,7 @@ from satae.cli.review import review
 from satae.cli.score import score
 from satae.cli.tile import tile
 from satae.cli.train import train
-from satae.console import Steps, set_up
+from satae.console import Steps, keep_stderr, set_up
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -80,6 +81,7 @@ app.add_typer(bench, name="bench")
 def main() -> None:
     """The console script. A termination request ends a command as Ctrl-C does, with nothing left behind."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    keep_stderr(libraries=bool({"-v", "--verbose"} & set(sys.argv)))
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = (
         "__all__"  # looked for in all that is installed, and nothing of ours
     )

@@ -326,11 +326,12 @@ def outlines(label: npt.NDArray[np.int32]) -> list[tuple[list[list[tuple[float, 
 
 @contextmanager
 def writing(
-    path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None
-) -> Iterator[Output]:
+    path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None, name: str = "",
+) -> Iterator[Output]:  # fmt: skip
     """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
 
-    GDAL does not always say so: a full disk goes unnoticed. Read back what matters with `verify`.
+    An error calls it by `name`, since that of a draft means nothing to the user. GDAL does not always say so: a full
+    disk goes unnoticed. Read back what matters with `verify`.
     """
     tiled = grid.height >= 256 and grid.width >= 256
     layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
@@ -345,7 +346,9 @@ def writing(
         with dataset:
             yield Output(dataset)
     except FAILURES as error:
-        raise OutputError(f"{path.name} could not be written: {cause(error)}") from error
+        raise OutputError(
+            f"{name or path.name} could not be written ({cause(error)}); is the disk full?"
+        ) from error
 
 
 class Output:
@@ -369,7 +372,7 @@ class Output:
             self._dataset.set_band_description(i, text)
 
 
-def to_cog(source: Path, target: Path) -> None:
+def to_cog(source: Path, target: Path, name: str = "") -> None:
     """Copy a GeoTIFF to a cloud-optimised one with averaged overviews.
 
     GDAL does it in one call that no signal ends, so it runs in a thread that an interrupt leaves behind.
@@ -392,5 +395,6 @@ def to_cog(source: Path, target: Path) -> None:
         worker.join(0.1)
     for error in failures:
         if isinstance(error, FAILURES):
-            raise OutputError(f"{target.name} could not be written: {cause(error)}") from error
+            text = f"{name or target.name} could not be written ({cause(error)}); is the disk full?"
+            raise OutputError(text) from error
         raise error
