@@ -21,6 +21,9 @@ from satae.errors import OutputError
 RETIRED = "retired"  # in a staging folder, what stood where outputs are being put
 REPLACED = "replaced"  # its name once all of them are in place, when nothing of it is wanted back
 SIDE_FILES = ("-journal", "-wal", "-shm")
+LONGEST = 255 - len(
+    "..plain.lock"
+)  # bytes of a name: what file systems take, less what locks and drafts add to it
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -30,6 +33,10 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     writable, or where SQLite side files of an open or crashed database lie beside it: a new database under
     that name would be unreadable.
     """
+    if (size := len(os.fsencode(target.name))) > LONGEST:
+        raise OutputError(
+            f"{target} has a name of {size} bytes, {size - LONGEST} too many; choose a shorter one"
+        )
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; pass --overwrite to replace it, or choose another name")
     if target.is_dir():

@@ -232,6 +232,7 @@ def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_ge
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
+        "scene.aoi._geoparquet",
         "scene.aoi._read",
         "scene.describe._area",
         "tiles.cut._outline",

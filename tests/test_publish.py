@@ -262,3 +262,9 @@ def test_a_folder_lost_between_two_renames_is_put_back(tmp_path: Path) -> None:
     (left / "retired" / "tiles" / "tileset.json").touch()
     with lock(target):
         assert (target / "tileset.json").exists() and not left.exists()
+
+
+def test_a_name_to_which_no_lock_and_no_draft_could_be_added_is_refused(tmp_path: Path) -> None:
+    check_target(tmp_path / ("x" * 200), overwrite=False)
+    with pytest.raises(OutputError, match=r"has a name of 250 bytes, \d+ too many"):
+        check_target(tmp_path / ("ä" * 125), overwrite=False)

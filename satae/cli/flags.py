@@ -20,6 +20,9 @@ CORES = min(4, os.cpu_count() or 1)
 Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
 Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene, on one grid.")]
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
+AoiLayer = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Layer of --aoi, where several have polygons.")
+]
 Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
 BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]
@@ -51,6 +54,7 @@ class PixelOptions:
     bands: Bands = None
     stack: Stack = False
     aoi: Aoi = None
+    aoi_layer: AoiLayer = None
     mask: Mask = None
     nodata: Nodata = None
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
+from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
@@ -19,7 +21,7 @@ def scenes_at(paths: list[Path], bands: str | None, stack: bool, limits: Limits)
     """A scene a file, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
     found = [describe(group, bands=band_numbers(bands), limits=limits) for group in groups]
-    if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
+    if len(found) > 1 and all(len(s.names) == 1 and same(s.grid, found[0].grid) for s in found):
         log.warning(
             "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
             len(found),
@@ -34,9 +36,13 @@ def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
     return [scene_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
 
 
-def limits_of(aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str) -> Limits:
+def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
     """The options that restrict which pixels count."""
-    return Limits(aoi, mask, nodata, salvages(on_bad_tile))
+    if given.aoi_layer is not None and given.aoi is None:
+        raise ConfigError(
+            f"--aoi-layer {given.aoi_layer} names a layer of the file that --aoi names; pass that too"
+        )
+    return Limits(given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer)
 
 
 def salvages(on_bad_tile: str) -> bool:

@@ -77,11 +77,11 @@ def score(
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
+    limits = options.limits_of(counted, on_bad_tile)
     if scenes:
         found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
     elif counted != PIXELS:
-        raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
+        raise ConfigError("--bands, --stack, --aoi, --aoi-layer, --mask and --nodata need scenes to be named")
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted

@@ -141,18 +141,24 @@ def wkt(code: str) -> str:
     return str(rasterio.crs.CRS.from_string(code).to_wkt())
 
 
-def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-    """Map coordinates (..., 2) as WGS 84 longitude and latitude, by GDAL; None where it knows no way.
+def same_crs(one: str | None, other: str | None) -> bool:
+    """Whether two texts of a CRS mean the same, as GDAL sees it."""
+    if one is None or other is None or one == other:
+        return one == other
+    return bool(rasterio.crs.CRS.from_wkt(one) == rasterio.crs.CRS.from_wkt(other))
 
-    What `Grid.lonlat` gives, for those who have loaded GDAL and would load pyproj for nothing else.
-    """
-    if grid.crs is None:
-        return None
+
+def transform(xy: npt.NDArray[np.float64], crs: str, other: str) -> npt.NDArray[np.float64] | None:
+    """Coordinates (..., 2) in a CRS as those in another, by GDAL; None where it knows no way."""
     try:
-        x, y = rasterio.warp.transform(grid.crs, "OGC:CRS84", *xy.reshape(-1, 2).T)
+        return np.stack(rasterio.warp.transform(crs, other, *xy.reshape(-1, 2).T), axis=-1).reshape(xy.shape)
     except FAILURES:
         return None
-    return np.stack([x, y], axis=-1).reshape(xy.shape)
+
+
+def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """What `Grid.lonlat` gives, for those who have loaded GDAL and not pyproj; None where it knows no way."""
+    return None if grid.crs is None else transform(xy, grid.crs, "OGC:CRS84")
 
 
 def is_georeferenced(grid: Grid) -> bool:
@@ -201,15 +207,9 @@ class Raster:
         """What the file says of each band; its nodata as GDAL understands it."""
         d = self._dataset
         facts = zip(
-            d.descriptions,
-            d.dtypes,
-            d.scales,
-            d.offsets,
-            d.nodatavals,
-            d.mask_flag_enums,
-            d.colorinterp,
+            d.descriptions, d.dtypes, d.scales, d.offsets, d.nodatavals, d.mask_flag_enums, d.colorinterp,
             strict=True,
-        )
+        )  # fmt: skip
         return tuple(
             Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name)
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
@@ -326,11 +326,12 @@ def outlines(label: npt.NDArray[np.int32]) -> list[tuple[list[list[tuple[float, 
 
 @contextmanager
 def writing(
-    path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None
-) -> Iterator[Output]:
+    path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None, name: str = "",
+) -> Iterator[Output]:  # fmt: skip
     """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
 
-    GDAL does not always say so: a full disk goes unnoticed. Read back what matters with `verify`.
+    An error calls it by `name`, since that of a draft means nothing to the user. GDAL does not always say so: a full
+    disk goes unnoticed. Read back what matters with `verify`.
     """
     tiled = grid.height >= 256 and grid.width >= 256
     layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
@@ -345,7 +346,9 @@ def writing(
         with dataset:
             yield Output(dataset)
     except FAILURES as error:
-        raise OutputError(f"{path.name} could not be written: {cause(error)}") from error
+        raise OutputError(
+            f"{name or path.name} could not be written ({cause(error)}); is the disk full?"
+        ) from error
 
 
 class Output:
@@ -369,7 +372,7 @@ class Output:
             self._dataset.set_band_description(i, text)
 
 
-def to_cog(source: Path, target: Path) -> None:
+def to_cog(source: Path, target: Path, name: str = "") -> None:
     """Copy a GeoTIFF to a cloud-optimised one with averaged overviews.
 
     GDAL does it in one call that no signal ends, so it runs in a thread that an interrupt leaves behind.
@@ -392,5 +395,6 @@ def to_cog(source: Path, target: Path) -> None:
         worker.join(0.1)
     for error in failures:
         if isinstance(error, FAILURES):
-            raise OutputError(f"{target.name} could not be written: {cause(error)}") from error
+            text = f"{name or target.name} could not be written ({cause(error)}); is the disk full?"
+            raise OutputError(text) from error
         raise error

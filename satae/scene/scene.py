@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.errors import DamageError
 from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.scene import readers
 from satae.scene.source import Pixels, Source
 from satae.scene.stream import Reader
+
+if TYPE_CHECKING:
+    from satae.scene.area import Area
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
@@ -47,13 +50,15 @@ class Limits:
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
-    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error.
+    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
+    vector file, needed where several have polygons.
     """
 
     aoi: Path | None = None
     mask: Path | None = None
     nodata: float | None = None
     salvage: bool = False
+    aoi_layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Scene:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     limits: Limits
-    area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
+    area: Area | None  # what the AOI covers
     mask: File | None = None  # the mask raster, of which the first band counts
 
     @property
@@ -204,19 +209,19 @@ class SceneReader:
         """The same for a window inside the grid."""
         scene, parts = self.scene, []
         # AOI and mask first, then each file's own say, and at last the values
-        good = self._usable(window)
+        good = self.usable(window)
         for file, pixels in zip(scene.files, self.files, strict=True):
             part = pixels.read(file.bands, window)
             good &= _declared_valid(file, pixels, part, window)
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return image, good & _meaningful(image, scene.limits.nodata)
+        return image, good & meaningful(image, scene.limits.nodata)
 
-    def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
+    def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
-            good &= raster.burn(list(self.scene.area), window, self.scene.grid.transform)
+            good &= self.scene.area.inside(window)
         if self.mask is not None and self.scene.mask is not None:
             usable = self.mask.read(self.scene.mask.bands, window)
             good &= (usable[0] != 0) & ~np.isnan(usable[0])
@@ -272,11 +277,11 @@ def _declared_valid(
         good &= pixels.read([file.alpha], window)[0] > 0
     for band, plane in zip(used, image, strict=True):
         if band.nodata is not None:
-            good &= ~_is_fill(plane, band.nodata)
+            good &= ~is_fill(plane, band.nodata)
     return good
 
 
-def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
     """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
     # integers are stored exactly
     if image.dtype.kind != "f":
@@ -289,7 +294,7 @@ def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
         return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
 
 
-def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
+def meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
     """True where all bands are finite as float32 and none is the user's nodata."""
     good = np.ones(image.shape[1:], bool)
     if image.dtype.kind == "f":
@@ -298,5 +303,5 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
         with np.errstate(invalid="ignore"):
             good &= (np.abs(image) <= limit).all(axis=0)
     if nodata is not None:
-        good &= ~_is_fill(image, nodata).any(axis=0)
+        good &= ~is_fill(image, nodata).any(axis=0)
     return good

@@ -26,6 +26,7 @@ from satae.inference.tilepeaks import Maxima
 from satae.scene import raster, readers
 from satae.scene.stream import Source
 
+NAME = "the heatmap"  # in errors: its file is a draft
 SLAB_PIXELS = 2**18
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
@@ -63,7 +64,7 @@ def write(
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
-    with raster.writing(plain, scene.grid, nodata=math.nan) as output:
+    with raster.writing(plain, scene.grid, nodata=math.nan, name=NAME) as output:
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
@@ -73,7 +74,7 @@ def write(
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
-    raster.to_cog(plain, path)
+    raster.to_cog(plain, path, NAME)
     plain.unlink()
     _verify(path, checks)
     highest = float(tiles.peak.max())
@@ -98,7 +99,7 @@ def open_heat(path: Path) -> Iterator[Read]:
         with readers.open_pixels(readers.source(path)) as pixels:
             yield lambda window: pixels.read([1], window)[0]
     except SceneError as error:
-        raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
+        raise OutputError(f"{NAME} cannot be read back as it was written; is the disk full?") from error
 
 
 def heat_of(calibration: Calibration, scores: Map) -> Map:
@@ -117,6 +118,4 @@ def _verify(path: Path, checks: dict[Window, int]) -> None:
     with open_heat(path) as read:
         for window, check in checks.items():
             if zlib.crc32(read(window).tobytes()) != check:
-                raise OutputError(
-                    f"{path.name} reads back differently than it was written; is the disk full?"
-                )
+                raise OutputError(f"{NAME} reads back differently than it was written; is the disk full?")

@@ -15,7 +15,7 @@ from satae.console import BRIEF, SILENT, Steps
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import lock, publish, staging
-from satae.scene import raster, readers
+from satae.scene import barren, raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
@@ -88,9 +88,7 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
 
 def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
     if not counts.left_out_pixels:
-        return (
-            f"{scene.path} has no valid pixel; check its nodata, and --nodata, --mask and --aoi where given"
-        )
+        return f"{scene.path} has no valid pixel: {barren.reason(scene)}"
     return (
         f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels "
         f"({counts.left_out_pixels} valid in all); check nodata, --mask and --aoi, or lower --min-valid"
@@ -106,6 +104,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         Path(record.mask) if record.mask else None,
         record.nodata,
         salvage,
+        record.aoi_layer,
     )
     bands, before = [], 0
     for file in record.files:
@@ -228,6 +227,7 @@ def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) ->
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
+        aoi_layer=limits.aoi_layer,
     )
 
 

@@ -57,6 +57,7 @@ class Record(pydantic.BaseModel, extra="forbid"):
     left_out: int
     valid_pixels: int
     left_out_pixels: int
+    aoi_layer: str | None = None  # sets of before have none
 
 
 @dataclass(frozen=True)

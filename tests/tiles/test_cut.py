@@ -31,7 +31,7 @@ from satae.tiles import store
 from satae.tiles.cut import Cut, cut
 
 REFUSED = {
-    "formats/rasterio/all-nodata.tif": "has no valid pixel; check its nodata, and --nodata, --mask and --aoi",
+    "formats/rasterio/all-nodata.tif": "has no valid pixel: all of its pixels are nodata",
     "formats/rasterio/corrupt.tif": "is damaged between rows 512 and 1024, columns 512 and 1024",
     "formats/rasterio/float_nan.tif": "has 2 x 3 pixels; the smallest scene is 8 x 8",
     "formats/rasterio/test_esri_wkt.tif": "has 2 x 2 pixels; the smallest scene is 8 x 8",
