@@ -70,7 +70,7 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     if chosen is not None:
         if len(names) > 1:
             raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
-        if chosen.absolute().parent != out.absolute().parent:
+        if chosen.parent.resolve() != out.parent.resolve():
             raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
         if chosen.suffix.lower() not in (".tif", ".tiff"):
             raise ConfigError(f"--heatmap {chosen} must end in .tif")
@@ -78,6 +78,14 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     if len(names) == 1:
         return [out.with_name(f"{out.stem}_heatmap.tif")]
     return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
+
+
+def names(out: Path, heatmaps: Sequence[Path]) -> list[Path]:
+    """All that a run may write or remove, folders of chips too; of two results some of these may be the same."""
+    styles = [t.with_suffix(".qml") for t in heatmaps]
+    beside = [] if out.suffix.lower() == decisions.GPKG else [decisions.beside(out)]
+    found = [out, *beside, page.path_of(out), chips.folder_of(out), *stac.targets(out), *heatmaps, *styles]
+    return list(dict.fromkeys(found))
 
 
 def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
