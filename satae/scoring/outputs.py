@@ -8,10 +8,11 @@ from pathlib import Path
 
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
-from satae.errors import ConfigError
+from satae.errors import ConfigError, OutputError
 from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
+from satae.scoring import heatmap
 from satae.scoring.baseline import Baseline
 from satae.scoring.record import How
 from satae.scoring.rule import Far, Rule
@@ -95,6 +96,12 @@ def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], 
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     page.check_target(report)
+    for target in filter(Path.exists, heatmaps):
+        heatmap.check_target(target)
+    for target in filter(Path.exists, set(items) - set(stac.older(out))):
+        raise OutputError(
+            f"{target} is a file that satae did not write; move it away, or choose another --out"
+        )
     if options.chips:
         chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import threading
@@ -22,6 +23,7 @@ from satae.errors import OutputError
 from satae.formats import gpkg
 from satae.gis.layers import SceneLayer
 from satae.publish import check_target, publish, staging
+from satae.review.store import Opinion, Review
 
 SWAPS = 6
 
@@ -246,3 +248,27 @@ def test_other_databases_and_layers_of_others_are_not_replaced(tmp_path: Path) -
         pytest.raises(OutputError, match=r"did not write \(table t\)"),
     ):
         before.check(None)
+
+
+def test_a_clock_that_goes_backwards_loses_nothing(tmp_path: Path) -> None:
+    """The older result is of the year 2099, and what is written to it then leaves the time of the file as it was."""
+    out, late = tmp_path / "out.gpkg", 4_080_000_000_000_000_000
+    gpkg.write(out, out.name, [in_a_row()], "2099-04-16T21:20:00Z")
+    review(out, "north-0")
+    os.utime(out, ns=(late, late))
+    with staging(out) as folder, Earlier(out) as before:
+        draft = folder / out.name
+        earlier.write_over(gpkg.write, draft, before, [in_a_row()], CREATED, None)
+        review(out, "north-1", review_status="rejected")
+        os.utime(out, ns=(late, late))
+        with before.hold(overwrite=True):
+            assert before.is_stale
+            earlier.write_over(gpkg.write, draft, before, [in_a_row()], CREATED, None)
+            publish(draft, out)
+    assert [status for status, *_ in opinions(out)][:3] == ["accepted", "rejected", "unreviewed"]
+    made = Review(out)
+    seen = made.changes(0)[1][3].revision
+    change(out, "UPDATE gpkg_contents SET last_change = '2099-01-01T00:00:00.000Z'")
+    made.decide(3, Opinion("rejected"), seen=seen)
+    made.close()
+    assert opinions(out)[2][0] == "rejected"

@@ -176,3 +176,22 @@ def test_a_result_on_another_file_system(scene_path: Path, model: runtime.Model,
         for _ in range(2):
             run(Path(folder), model, describe([scene_path]), rule=LOW, chips=2, overwrite=True)
         assert {p.name for p in Path(folder).iterdir()} <= names(Path(folder) / "out.gpkg")
+
+
+def test_images_and_items_of_others_are_not_replaced(
+    scene_path: Path, model: runtime.Model, model_path: Path, tmp_path: Path
+) -> None:
+    how = {"rule": LOW, "chips": 0, "overwrite": True, "stac": model_path}
+    for name, content in (
+        ("a_heatmap.tif", scene_path.read_bytes()),
+        ("a_stac.json", b'{"type": "Feature"}'),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(
+            OutputError, match=rf"{name} is .* that satae did not write; move it away, or choose"
+        ):
+            run(tmp_path, model, describe([scene_path]), name="a.gpkg", **how)
+        assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {name: content}
+        (tmp_path / name).unlink()
+    for _ in range(2):
+        run(tmp_path, model, describe([scene_path]), name="a.gpkg", **how)
