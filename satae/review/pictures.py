@@ -24,8 +24,9 @@ import pyproj
 from satae import composite
 from satae.errors import SceneError
 from satae.gis import qgis
+from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
-from satae.review.store import Placer, known_crs
+from satae.review.store import Placer
 from satae.scene import readers
 from satae.scene.source import Pixels, Source
 

@@ -81,6 +81,21 @@ def write(
     return Heatmap(path, tiles, value(calibration, highest) if math.isfinite(highest) else math.nan)
 
 
+def check_target(target: Path) -> None:
+    """Refuse to replace an image that is no heatmap: those have one band of 32-bit floats, and NaN for nothing.
+
+    What is no image, or a damaged one, is nobody's to keep.
+    """
+    try:
+        found = readers.source(target)
+    except SceneError:
+        return
+    if [(band.dtype, str(band.nodata)) for band in found.bands] != [("float32", "nan")]:
+        raise OutputError(
+            f"{target} is an image that satae did not write; move it away, or choose another --out or --heatmap"
+        )
+
+
 def value(calibration: Calibration, raw: float) -> float:
     """A raw score in the unit and precision of the heatmap."""
     # rounded as the file is, so that a threshold and the pixels that reach it compare exactly
