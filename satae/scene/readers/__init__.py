@@ -11,13 +11,14 @@ for those that do not know. `raster` holds the machinery for files that GDAL rea
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene.source import Pixels, Source
+from satae.scene.source import Pixels, Source, stamp
 
 HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
@@ -51,12 +52,16 @@ READERS = Choices.of(__name__, __path__, "reader", "reader")
 
 def source(path: Path) -> Source:
     """What a file says of itself; SceneError where it is no file on this machine, or none that can be used."""
-    return _of(path).describe(path)
+    # before it is read: a change meanwhile must be noticed
+    now = stamp(path)
+    return replace(_of(path).describe(path), stamp=now)
 
 
 def open_pixels(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
-    return _of(source.path).open(source, grid)
+    reader = _of(source.path)
+    source.check_unchanged()
+    return reader.open(source, grid)
 
 
 def _of(path: Path) -> FileReader:
