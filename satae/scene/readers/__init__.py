@@ -33,6 +33,11 @@ OTHERS = (
     (b"\x1f\x8b", "is gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
     (b"\x00\x00\x00\x0cjP", "is JPEG 2000; convert it with `gdal_translate in.jp2 out.tif`"),
+    (b"SQLite format 3", "is a database such as a GeoPackage, not an image; vector files are for --aoi"),
+    (b"\x93NUMPY", "is an array of numpy without a position; name the scene that it was made of"),
+    (b"fgb\x03fgb", "is a vector file, not an image; vector files are for --aoi"),
+    (b"PAR1", "is Parquet, not an image; vector files are for --aoi"),
+    (b"%PDF", "is a PDF, not an image"),
     (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
@@ -76,7 +81,20 @@ def _of(path: Path) -> FileReader:
     for magic, meaning in OTHERS:
         if head == magic or (magic and head.lstrip().startswith(magic)):
             raise SceneError(f"{path} {meaning}")
-    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
+    if kind := _text_kind(head):
+        raise SceneError(f"{path} is not a GeoTIFF but {kind}; name the image itself")
+    raise SceneError(
+        f"{path} is not a GeoTIFF; where GDAL reads it, convert it with `gdal_translate in out.tif`"
+    )
+
+
+def _text_kind(head: bytes) -> str:
+    """What text is called that is no image, empty for what is no text."""
+    # a character may be cut at the end
+    text = head.decode("utf-8", "ignore")
+    if len(text.encode()) < len(head) - 3 or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return "JSON" if text.lstrip().startswith(("{", "[")) else "text"
 
 
 def _head(path: Path) -> bytes:
