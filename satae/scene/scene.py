@@ -114,10 +114,10 @@ class Scene:
             yield
         except (SceneError, OSError):
             for source in sources:
-                source.check_unchanged()
+                source.check_stamp()
             raise
         for source in sources:
-            source.check_unchanged()
+            source.check_stamp()
 
     @contextmanager
     def handles(self) -> Iterator[SceneReader]:

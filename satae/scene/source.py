@@ -48,7 +48,7 @@ class Source:
     remarks: tuple[str, ...] = ()
     stamp: tuple[int, ...] = field(default=(), compare=False)
 
-    def check_unchanged(self) -> None:
+    def check_stamp(self) -> None:
         """SceneError where the file has been changed, replaced or removed since it was described."""
         if self.stamp and stamp(self.path) != self.stamp:
             raise SceneError(

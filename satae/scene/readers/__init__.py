@@ -65,7 +65,7 @@ def source(path: Path) -> Source:
 def open_pixels(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
     reader = _of(source.path)
-    source.check_unchanged()
+    source.check_stamp()
     return reader.open(source, grid)
 
 
