@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from satae import interrupts
+
 EVERY = 10.0  # seconds between plain lines
 LIVELY = 0.1  # seconds between two states of a line that is rewritten
 BEAT = 0.5  # seconds after which a line is looked at again, whether or not the work says anything
@@ -51,7 +53,8 @@ class Bar:
         self.update(self.done + amount)
 
     def update(self, done: float, note: str | None = None) -> None:
-        """Say how much is done; `note` stays until it is replaced."""
+        """Say how much is done; `note` stays until it is replaced. Here an interrupt that was put off arrives."""
+        interrupts.check()
         self.done = done
         self.note = self.note if note is None else note
         moment = self.now()
@@ -110,6 +113,7 @@ class Steps:
     @contextmanager
     def stage(self, title: str, total: float = 0.0, unit: str = "", *, brief: float = BRIEF) -> Iterator[Bar]:
         """The bar of a stage, which leaves a line where it takes `brief` seconds; 0 for one that always does."""
+        interrupts.check()
         bar = Bar(self.above + title, total, unit, self.now, None if self.quiet else self._tell)
         if self.quiet:
             yield bar

@@ -9,15 +9,17 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from satae import interrupts
 from satae.errors import OutputError
 
-RETIRED = ".old"  # added to the name of a folder while another takes its place
+RETIRED = "retired"  # in a staging folder, what stood where outputs are being put
+REPLACED = "replaced"  # its name once all of them are in place, when nothing of it is wanted back
 SIDE_FILES = ("-journal", "-wal", "-shm")
 LONGEST = 255 - len(
     "..plain.lock"
@@ -64,35 +66,46 @@ def lock(target: Path) -> Iterator[None]:
     """Hold the right to publish to `target`; OutputError where another process holds it."""
     # beside the target, for folders of results lie on all kinds of file systems; no waiting, for a run takes hours
     lock = FileLock(target.with_name(f".{target.name}.lock"), timeout=0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise OutputError(f"another satae is writing {target}; wait for it to end") from error
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    try:
-        # whoever holds the lock knows that what lies here is of nobody alive
-        sweep(target)
-        yield
-    finally:
-        # an interrupt between the making of a staging folder and the block that removes it leaves one
-        sweep(target)
-        with suppress(OSError):  # FileLock notices an unlinked file, so removing it while held is safe
-            os.unlink(lock.lock_file)
-        lock.release()
+    with interrupts.tidying():
+        try:
+            with interrupts.shield():
+                lock.acquire()
+            interrupts.check()
+            # whoever holds the lock knows that what lies here is of nobody alive
+            sweep(target)
+            yield
+        except Timeout as error:
+            raise OutputError(f"another satae is writing {target}; wait for it to end") from error
+        except OSError as error:
+            if lock.is_locked:
+                raise
+            raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        finally:
+            with interrupts.shield():
+                if lock.is_locked:
+                    # an interrupt between the making of a staging folder and the block that removes it leaves one
+                    sweep(target)
+                    with suppress(
+                        OSError
+                    ):  # FileLock notices an unlinked file, so removing it while held is safe
+                        os.unlink(lock.lock_file)
+                    lock.release()
 
 
 def sweep(target: Path) -> None:
     """Remove what killed runs have left of `target` in its folder; to be called while it is locked.
 
-    A run that was killed between the two renames of a folder left the older one here: it is put back.
+    What a run had stepped aside when it was killed, before all of its outputs were in place, is put back.
     """
     for stale in target.absolute().parent.glob(f"{_prefix(target)}*"):
-        for retired in stale.glob(f"*{RETIRED}"):
-            # killed between the two renames of `publish`: what was there before comes back
-            if not target.exists():
-                os.rename(retired, target)
-        shutil.rmtree(stale, ignore_errors=True)
+        _clear(stale)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a staging folder; older outputs in it belong beside it, for not all of the new ones came to be there."""
+    if (folder / RETIRED).is_dir():
+        _put_back(folder / RETIRED)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:
@@ -103,6 +116,11 @@ def _prefix(target: Path) -> str:
 @contextmanager
 def staging(target: Path) -> Iterator[Path]:
     """A fresh folder on the target's file system, removed at the end whatever happens."""
+    with interrupts.tidying():
+        yield from _staging(target)
+
+
+def _staging(target: Path) -> Iterator[Path]:
     try:
         # beside the target, so that the last step is a rename and not a copy
         folder = Path(tempfile.mkdtemp(prefix=_prefix(target), dir=target.absolute().parent))
@@ -116,30 +134,90 @@ def staging(target: Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with interrupts.shield():
+            _clear(folder)
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished file or folder to its final name, on disk before this returns."""
+    """Move a finished file or folder from a staging folder to its final name, on disk before this returns."""
+    publish_all([(source, target)])
+
+
+def publish_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path] = ()) -> None:
+    """Move finished files and folders to their final names, in order, and take away those of `gone`: all or nothing.
+
+    The last draft lies in a staging folder, and all targets lie beside that. Raises OutputError, and puts all older
+    ones back, where one cannot be moved or the disk does not take it; so does the next `sweep` where the process was
+    killed in between. A file is replaced in one step, a folder in two. An interrupt comes before it, or after all that
+    is put in place with it.
+    """
+    interrupts.check_at_first()
+    with interrupts.shield():
+        _move_all(moves, gone)
+        interrupts.note_place()
+
+
+def _move_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path]) -> None:
+    draft, target = moves[-1]
+    aside, done = draft.parent / RETIRED, draft.parent / REPLACED
+    fresh: list[Path] = []
     try:
-        # on disk before the rename: after a power cut a name must not lead to an empty file
-        _sync(source)
-        if target.is_dir() and not target.is_symlink():
-            # a folder cannot replace a full one in one step: the old one steps aside, and comes back where that fails
-            retired = source.with_name(source.name + RETIRED)
-            os.rename(target, retired)
-            try:
-                os.rename(source, target)
-            except OSError:
-                os.rename(retired, target)
-                raise
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            os.replace(source, target)
-        # the rename itself is an entry of the folder
+        for draft, target in moves:  # noqa: B007  (a failure is told of the target)
+            # on disk before the rename: after a power cut a name must not lead to an empty file
+            _sync(draft)
+        aside.mkdir()
+        for draft, target in moves:
+            if not os.path.lexists(target):
+                fresh.append(target)
+            else:
+                _keep(target, aside / target.name)
+            os.replace(draft, target)
+        for target in gone:
+            os.rename(target, aside / target.name)
+        target = moves[-1][1]
+        # the renames themselves are entries of the folder
         _sync_file(target.absolute().parent)
-    except OSError as error:
+        os.rename(aside, done)
+    except BaseException as error:
+        for made in fresh:
+            _remove(made)
+        _put_back(aside)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
+    with suppress(OSError):
+        _sync_file(done.parent)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def _keep(target: Path, older: Path) -> None:
+    """A second name for what is to be replaced: a folder steps aside, a file stays where it is."""
+    if target.is_dir() and not target.is_symlink():
+        os.rename(target, older)
+        return
+    try:
+        os.link(target, older, follow_symlinks=False)
+    except OSError:  # a file system without links
+        os.rename(target, older)
+
+
+def _put_back(aside: Path) -> None:
+    """Put what stepped aside in its place again; where one cannot be, the others are."""
+    with suppress(OSError):
+        for older in list(aside.iterdir()):
+            target = aside.parent.parent / older.name
+            if older.is_dir() and not older.is_symlink():
+                _remove(target)
+            with suppress(OSError):
+                os.replace(older, target)
+
+
+def _remove(target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            target.unlink()
 
 
 def write_bytes(target: Path, content: bytes) -> None:

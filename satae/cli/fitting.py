@@ -13,6 +13,7 @@ from satae import config, models
 from satae.console import SILENT, Steps
 from satae.errors import ConfigError, TilesError
 from satae.inference import runtime
+from satae.interrupts import tidying
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
 from satae.tiles.cut import Cut, cut
@@ -42,7 +43,7 @@ def fit_baseline(
             f"{', '.join(models.NAMES)}"
         )
     recipe = config.load(None, [f"model.name={name}"])
-    with tempfile.TemporaryDirectory(prefix="satae-") as place:
+    with tidying(), tempfile.TemporaryDirectory(prefix="satae-") as place:
         sets = own_tiles(scenes, folder)
         if sets is None:
             how = Cut(size=size, workers=workers)

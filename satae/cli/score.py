@@ -17,7 +17,7 @@ from satae.cli.flags import (
     Workers,
     check_device,
 )  # fmt: skip
-from satae.cli.output import exit_if_damaged, note, say
+from satae.cli.output import exit_if_bare, exit_if_damaged, note, say
 from satae.console import Steps
 from satae.errors import ConfigError
 
@@ -94,6 +94,7 @@ def score(
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
     exit_if_damaged((s.path, s.damage) for s in result.scenes)
+    exit_if_bare(result.faults)
 
 
 def _baseline(

@@ -74,20 +74,23 @@ def write(
     ]
     derived.append(_link(_href(of_model, out.parent), "application/geo+json", f"model {model.name}"))
     found = result(out, scenes, media_type) | {"links": derived}
-    for target, item in (of_result, found), (of_model, model_item(model, _href(model_path, out.parent))):
-        text = json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False)
+    items = {of_result: found, of_model: model_item(model, _href(model_path, out.parent))}
+    texts = {t: json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) for t, item in items.items()}
+    for target, text in texts.items():
         (folder / target.name).write_text(text, encoding="utf-8")
 
 
-def retire(out: Path) -> None:
-    """Remove Items of an older result of this name, which was replaced; other people's files stay."""
+def older(out: Path) -> list[Path]:
+    """Items of an older result of this name, to go when it is replaced; other people's files stay."""
+    found = []
     for target in targets(out):
         try:
             ours = "satae" in json.loads(target.read_text(encoding="utf-8"))["properties"][SOFTWARE]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if ours:
-            target.unlink()
+            found.append(target)
+    return found
 
 
 def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError
-from satae.publish import check_target, publish
+from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
@@ -106,22 +106,30 @@ def put_in_place(
     options: Options,
     *,
     pictured: bool,
-) -> None:
-    """Put drafts in their places: (draft, target) of heatmaps and all else that the layer file refers to first."""
-    pictures, report = chips.folder_of(out), page.path_of(out)
+) -> set[Path]:
+    """Put drafts in their places, all or none: (draft, target) of heatmaps and all else that the layer file refers to
+    first, the layer file last.
+
+    Gives the places of extras that are there now. One that could not be made is left out, and an older one of this
+    name goes: it says nothing of this result.
+    """
+    pictures, report, items = chips.folder_of(out), page.path_of(out), stac.targets(out)
+    moves, extras = [], [(drawn / pictures.name, pictures), (folder / report.name, report)]
     for draft, target in heatmaps:
-        publish(draft.with_suffix(".qml"), target.with_suffix(".qml"))
-        publish(draft, target)
-    if (drawn / pictures.name).exists():
-        publish(drawn / pictures.name, pictures)
-    publish(folder / report.name, report)
+        extras.append((draft.with_suffix(".qml"), target.with_suffix(".qml")))
+        moves.append((draft, target))
+    if options.stac:
+        extras += [(folder / target.name, target) for target in items]
+    made = [(draft, target) for draft, target in extras if draft.exists()]
+    placed = {target for _, target in made}
+    moves += made
     draft = folder / out.name
     if decisions.beside(draft).exists():
-        publish(decisions.beside(draft), decisions.beside(out))
-    publish(draft, out)
-    for target in stac.targets(out) if options.stac else ():
-        publish(folder / target.name, target)
-    if options.overwrite and options.stac is None:
-        stac.retire(out)
-    if options.overwrite and not pictured:
-        chips.retire(pictures, drawn / "retired")
+        moves.append((decisions.beside(draft), decisions.beside(out)))
+    gone: list[Path] = []
+    if options.overwrite:
+        gone += [target for target in stac.older(out) if target not in placed]
+        gone += [report] if report not in placed and page.is_ours(report) else []
+        gone += [pictures] if not pictured and chips.is_ours(pictures) else []
+    publish_all([*moves, (draft, out)], gone)
+    return placed

@@ -40,7 +40,8 @@ def lines(result: Result, rule: str) -> list[str]:
         )
     if result.chips:
         said.append(f"{result.chips}: {quantity(result.drawn, 'chip')}")
-    said.append(f"{result.report}: report, opens in any browser")
+    if result.report:
+        said.append(f"{result.report}: report, opens in any browser")
     if result.stac:
         said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
     if p := result.preferred:
@@ -64,7 +65,7 @@ def content(result: Result, rule: str) -> dict[str, Any]:
         "out": str(result.out),
         "heatmaps": [str(s.heatmap) for s in result.scenes],
         "chips": str(result.chips) if result.chips else None,
-        "report": str(result.report),
+        "report": str(result.report) if result.report else None,
         "stac": str(result.stac) if result.stac else None,
         "anomalies": sum(s.anomalies for s in result.scenes),
         "threshold": thresholds[0] if len(thresholds) == 1 else thresholds,
