@@ -99,6 +99,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
         return
     if not _state.untidy:
         # no exception, which an import or a callback from C might swallow or turn into another one
+        # where Python's stderr is, for 2 is kept from libraries (`console.keep_stderr`)
         with suppress(OSError, ValueError, AttributeError):  # where there is no stderr, or no longer
             os.write(sys.stderr.fileno(), f"{PLACED if _state.placed else SAID}\n".encode())
         os._exit(EXIT)

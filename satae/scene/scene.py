@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.errors import DamageError
+from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
 from satae.scene import readers
 from satae.scene.source import Pixels, Source
@@ -105,6 +105,19 @@ class Scene:
             return
         with self.handles() as reader:
             yield reader
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While the scene is read: SceneError where a file has changed, in place of what else failed."""
+        sources = [f.source for f in (*self.files, *((self.mask,) if self.mask else ()))]
+        try:
+            yield
+        except (SceneError, OSError):
+            for source in sources:
+                source.check_stamp()
+            raise
+        for source in sources:
+            source.check_stamp()
 
     @contextmanager
     def handles(self) -> Iterator[SceneReader]:

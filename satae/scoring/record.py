@@ -130,7 +130,7 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         kept.add(seen, heat)
 
     # one pass over the pixels of the scene: heatmap, overview and scratch files are filled together
-    with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
+    with scene.steady(), steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
         heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below

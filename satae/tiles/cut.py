@@ -68,12 +68,13 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
         folder.mkdir()
         counts = _Counts()
         survey = Survey(scene)
-        with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
-            index = _write_arrays(survey, folder, how, counts, bar.add)
-            if not len(index):
-                raise SceneError(_nothing_kept(scene, how, counts))
-        with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
-            digest = scene.fingerprint(bar.add)
+        with scene.steady():
+            with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                index = _write_arrays(survey, folder, how, counts, bar.add)
+                if not len(index):
+                    raise SceneError(_nothing_kept(scene, how, counts))
+            with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
+                digest = scene.fingerprint(bar.add)
         record = _record(scene, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)

@@ -11,13 +11,14 @@ for those that do not know. `raster` holds the machinery for files that GDAL rea
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene.source import Pixels, Source
+from satae.scene.source import Pixels, Source, stamp
 
 HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
@@ -32,6 +33,11 @@ OTHERS = (
     (b"\x1f\x8b", "is gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
     (b"\x00\x00\x00\x0cjP", "is JPEG 2000; convert it with `gdal_translate in.jp2 out.tif`"),
+    (b"SQLite format 3", "is a database such as a GeoPackage, not an image; vector files are for --aoi"),
+    (b"\x93NUMPY", "is an array of numpy without a position; name the scene that it was made of"),
+    (b"fgb\x03fgb", "is a vector file, not an image; vector files are for --aoi"),
+    (b"PAR1", "is Parquet, not an image; vector files are for --aoi"),
+    (b"%PDF", "is a PDF, not an image"),
     (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
@@ -51,12 +57,16 @@ READERS = Choices.of(__name__, __path__, "reader", "reader")
 
 def source(path: Path) -> Source:
     """What a file says of itself; SceneError where it is no file on this machine, or none that can be used."""
-    return _of(path).describe(path)
+    # before it is read: a change meanwhile must be noticed
+    now = stamp(path)
+    return replace(_of(path).describe(path), stamp=now)
 
 
 def open_pixels(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
-    return _of(source.path).open(source, grid)
+    reader = _of(source.path)
+    source.check_stamp()
+    return reader.open(source, grid)
 
 
 def _of(path: Path) -> FileReader:
@@ -71,7 +81,20 @@ def _of(path: Path) -> FileReader:
     for magic, meaning in OTHERS:
         if head == magic or (magic and head.lstrip().startswith(magic)):
             raise SceneError(f"{path} {meaning}")
-    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
+    if kind := _text_kind(head):
+        raise SceneError(f"{path} is not a GeoTIFF but {kind}; name the image itself")
+    raise SceneError(
+        f"{path} is not a GeoTIFF; where GDAL reads it, convert it with `gdal_translate in out.tif`"
+    )
+
+
+def _text_kind(head: bytes) -> str:
+    """What text is called that is no image, empty for what is no text."""
+    # a character may be cut at the end
+    text = head.decode("utf-8", "ignore")
+    if len(text.encode()) < len(head) - 3 or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return "JSON" if text.lstrip().startswith(("{", "[")) else "text"
 
 
 def _head(path: Path) -> bytes:
