@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from filelock import FileLock, Timeout
 
 from satae.errors import OutputError
 
-RETIRED = ".old"  # added to the name of a folder while another takes its place
+RETIRED = "retired"  # in a staging folder, what stood where outputs are being put
+REPLACED = "replaced"  # its name once all of them are in place, when nothing of it is wanted back
 SIDE_FILES = ("-journal", "-wal", "-shm")
 
 
@@ -78,14 +79,17 @@ def lock(target: Path) -> Iterator[None]:
 def sweep(target: Path) -> None:
     """Remove what killed runs have left of `target` in its folder; to be called while it is locked.
 
-    A run that was killed between the two renames of a folder left the older one here: it is put back.
+    What a run had stepped aside when it was killed, before all of its outputs were in place, is put back.
     """
     for stale in target.absolute().parent.glob(f"{_prefix(target)}*"):
-        for retired in stale.glob(f"*{RETIRED}"):
-            # killed between the two renames of `publish`: what was there before comes back
-            if not target.exists():
-                os.rename(retired, target)
-        shutil.rmtree(stale, ignore_errors=True)
+        _clear(stale)
+
+
+def _clear(folder: Path) -> None:
+    """Remove a staging folder; older outputs in it belong beside it, for not all of the new ones came to be there."""
+    if (folder / RETIRED).is_dir():
+        _put_back(folder / RETIRED)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _prefix(target: Path) -> str:
@@ -109,30 +113,81 @@ def staging(target: Path) -> Iterator[Path]:
             raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
 
 
 def publish(source: Path, target: Path) -> None:
-    """Move a finished file or folder to its final name, on disk before this returns."""
+    """Move a finished file or folder from a staging folder to its final name, on disk before this returns."""
+    publish_all([(source, target)])
+
+
+def publish_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path] = ()) -> None:
+    """Move finished files and folders to their final names, in order, and take away those of `gone`: all or nothing.
+
+    The last draft lies in a staging folder, and all targets lie beside that. Raises OutputError, and puts all older
+    ones back, where one cannot be moved or the disk does not take it; so does the next `sweep` where the process was
+    killed in between. A file is replaced in one step, a folder in two.
+    """
+    draft, target = moves[-1]
+    aside, done = draft.parent / RETIRED, draft.parent / REPLACED
+    fresh: list[Path] = []
     try:
-        # on disk before the rename: after a power cut a name must not lead to an empty file
-        _sync(source)
-        if target.is_dir() and not target.is_symlink():
-            # a folder cannot replace a full one in one step: the old one steps aside, and comes back where that fails
-            retired = source.with_name(source.name + RETIRED)
-            os.rename(target, retired)
-            try:
-                os.rename(source, target)
-            except OSError:
-                os.rename(retired, target)
-                raise
-            shutil.rmtree(retired, ignore_errors=True)
-        else:
-            os.replace(source, target)
-        # the rename itself is an entry of the folder
+        for draft, target in moves:  # noqa: B007  (a failure is told of the target)
+            # on disk before the rename: after a power cut a name must not lead to an empty file
+            _sync(draft)
+        aside.mkdir()
+        for draft, target in moves:
+            if not os.path.lexists(target):
+                fresh.append(target)
+            else:
+                _keep(target, aside / target.name)
+            os.replace(draft, target)
+        for target in gone:
+            os.rename(target, aside / target.name)
+        target = moves[-1][1]
+        # the renames themselves are entries of the folder
         _sync_file(target.absolute().parent)
-    except OSError as error:
+        os.rename(aside, done)
+    except BaseException as error:
+        for made in fresh:
+            _remove(made)
+        _put_back(aside)
+        if not isinstance(error, OSError):
+            raise
         raise OutputError(f"{target} could not be written: {error.strerror or error}") from error
+    with suppress(OSError):
+        _sync_file(done.parent)
+    shutil.rmtree(done, ignore_errors=True)
+
+
+def _keep(target: Path, older: Path) -> None:
+    """A second name for what is to be replaced: a folder steps aside, a file stays where it is."""
+    if target.is_dir() and not target.is_symlink():
+        os.rename(target, older)
+        return
+    try:
+        os.link(target, older, follow_symlinks=False)
+    except OSError:  # a file system without links
+        os.rename(target, older)
+
+
+def _put_back(aside: Path) -> None:
+    """Put what stepped aside in its place again; where one cannot be, the others are."""
+    with suppress(OSError):
+        for older in list(aside.iterdir()):
+            target = aside.parent.parent / older.name
+            if older.is_dir() and not older.is_symlink():
+                _remove(target)
+            with suppress(OSError):
+                os.replace(older, target)
+
+
+def _remove(target: Path) -> None:
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            target.unlink()
 
 
 def write_bytes(target: Path, content: bytes) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import SATAE, halfway, started
+from faults import contents
 from scenes import MakeScene
 
 from satae.errors import OutputError
@@ -22,11 +23,6 @@ from satae.publish import _prefix, check_target, lock, publish, staging, write_b
 
 OUTPUTS = ("out.gpkg", "out_heatmap.tif", "out_heatmap.qml", "out.html")
 OLD = b'old, <meta name="generator" content="satae 0">'  # of a page that is ours to replace
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder, hidden ones too."""
-    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_target_is_replaced_in_one_step_and_nothing_is_left(tmp_path: Path) -> None:
@@ -40,7 +36,8 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
     for folder, name in ((old, "tileset.json"), (new, "other")):
         folder.mkdir()
         (folder / name).touch()
-    publish(new, old)
+    with staging(old) as folder:
+        publish(new.rename(folder / "draft"), old)
     assert contents(tmp_path) == {"set/other": b""}
 
 
@@ -255,7 +252,7 @@ def test_a_folder_lost_between_two_renames_is_put_back(tmp_path: Path) -> None:
     target = tmp_path / "tiles"
     with staging(target) as folder:
         left = tmp_path / f"{folder.name}x"
-    (left / "tiles.old").mkdir(parents=True)
-    (left / "tiles.old" / "tileset.json").touch()
+    (left / "retired" / "tiles").mkdir(parents=True)
+    (left / "retired" / "tiles" / "tileset.json").touch()
     with lock(target):
         assert (target / "tileset.json").exists() and not left.exists()

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from satae.errors import TilesError, TrainError
-from satae.publish import publish, staging
+from satae.publish import publish_all, staging
 
 CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,9 @@ def save(run: Path, identity: str, state: State, memory: Memory) -> None:
     target = run / CHECKPOINT
     with staging(target) as folder:
         torch.save(content, folder / CHECKPOINT)
-        publish(folder / CHECKPOINT, target)
         lines = "".join(json.dumps(asdict(e)) + "\n" for e in state.history)
-        (folder / "history.jsonl").write_text(lines, newline="\n")
-        publish(folder / "history.jsonl", run / "history.jsonl")
+        (folder / HISTORY).write_text(lines, newline="\n")
+        publish_all([(folder / name, run / name) for name in (HISTORY, CHECKPOINT)])
 
 
 def restore_run(run: Path, identity: str, memory: Memory) -> State:

@@ -6,9 +6,7 @@ A folder of PNG files with `chips.json`, which lists them: only what it lists is
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -130,12 +128,6 @@ def seal(folder: Path) -> None:
     (folder / MARKER).write_text(json.dumps({"chips": names}, indent=1), encoding="utf-8")
 
 
-def retire(target: Path, staged: Path) -> None:
-    """Remove an older folder of ours by way of `staged`: the result that it belonged to was replaced."""
-    if not target.exists() or _foreign(target) is not None:
-        return
-    try:
-        os.rename(target, staged)
-    except OSError as error:
-        raise OutputError(f"{target} could not be removed: {error.strerror}") from error
-    shutil.rmtree(staged, ignore_errors=True)
+def is_ours(target: Path) -> bool:
+    """Whether there is a folder of chips that nobody else has put anything into."""
+    return target.exists() and _foreign(target) is None

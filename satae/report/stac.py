@@ -79,15 +79,17 @@ def write(
         (folder / target.name).write_text(text, encoding="utf-8")
 
 
-def retire(out: Path) -> None:
-    """Remove Items of an older result of this name, which was replaced; other people's files stay."""
+def older(out: Path) -> list[Path]:
+    """Items of an older result of this name, to go when it is replaced; other people's files stay."""
+    found = []
     for target in targets(out):
         try:
             ours = "satae" in json.loads(target.read_text(encoding="utf-8"))["properties"][SOFTWARE]
         except (OSError, ValueError, KeyError, TypeError):
             continue
         if ours:
-            target.unlink()
+            found.append(target)
+    return found
 
 
 def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str, Any]:

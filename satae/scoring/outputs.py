@@ -9,7 +9,7 @@ from pathlib import Path
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError
-from satae.publish import check_target, publish
+from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
@@ -107,21 +107,24 @@ def put_in_place(
     *,
     pictured: bool,
 ) -> None:
-    """Put drafts in their places: (draft, target) of heatmaps and all else that the layer file refers to first."""
+    """Put drafts in their places, all or none: (draft, target) of heatmaps and all else that the layer file refers to
+    first, the layer file last. Pictures and Items of an older result, which the new one has none of, go."""
     pictures, report = chips.folder_of(out), page.path_of(out)
+    moves = []
     for draft, target in heatmaps:
-        publish(draft.with_suffix(".qml"), target.with_suffix(".qml"))
-        publish(draft, target)
+        moves += [(draft.with_suffix(".qml"), target.with_suffix(".qml")), (draft, target)]
     if (drawn / pictures.name).exists():
-        publish(drawn / pictures.name, pictures)
-    publish(folder / report.name, report)
+        moves.append((drawn / pictures.name, pictures))
+    moves.append((folder / report.name, report))
+    items = stac.targets(out) if options.stac else ()
+    moves += [(folder / target.name, target) for target in items]
     draft = folder / out.name
     if decisions.beside(draft).exists():
-        publish(decisions.beside(draft), decisions.beside(out))
-    publish(draft, out)
-    for target in stac.targets(out) if options.stac else ():
-        publish(folder / target.name, target)
-    if options.overwrite and options.stac is None:
-        stac.retire(out)
-    if options.overwrite and not pictured:
-        chips.retire(pictures, drawn / "retired")
+        moves.append((decisions.beside(draft), decisions.beside(out)))
+    moves.append((draft, out))
+    gone = []
+    if options.overwrite and not items:
+        gone += stac.older(out)
+    if options.overwrite and not pictured and chips.is_ours(pictures):
+        gone.append(pictures)
+    publish_all(moves, gone)

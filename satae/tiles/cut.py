@@ -184,9 +184,11 @@ class _Growing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.file.seek(0)
-        self._header()
-        self.file.close()
+        try:
+            self.file.seek(0)
+            self._header()
+        finally:  # on a full disk what is still held cannot be written
+            self.file.close()
 
     def _header(self) -> None:
         # the header of the .npy format, as numpy itself writes it

@@ -15,7 +15,7 @@ from satae import composite, models
 from satae.config import Recipe
 from satae.console import Bar
 from satae.detector import graph
-from satae.publish import publish, staging
+from satae.publish import publish_all, staging
 from satae.tiles.split import spread_evenly
 from satae.tiles.store import TileSet
 from satae.training import diagnosis, figures
@@ -55,8 +55,7 @@ def document(
         figures.reconstructions(rebuilt, _worst_and_median(sets, trained, detector, scored))
         report.write_text(diagnosis.report(seen, found), encoding="utf-8")
         evidence.write_text(seen.json(), encoding="utf-8")
-        for draft in (curves, rebuilt, report, evidence):
-            publish(draft, run / draft.name)
+        publish_all([(folder / name, run / name) for name in FIGURES])
     bar.add(1)
     return [str(f) for f in found]
 

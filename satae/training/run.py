@@ -21,7 +21,7 @@ from satae.detector.fusion import Mapping
 from satae.errors import ConfigError, DivergedError, OutputError, TilesError
 from satae.inference import runtime
 from satae.inference.card import Card
-from satae.nn.checkpoint import CHECKPOINT, Epoch
+from satae.nn.checkpoint import CHECKPOINT, HISTORY, Epoch
 from satae.objectives import Objective
 from satae.publish import check_target, lock, publish, staging, sweep, write_bytes
 from satae.tiles.store import TileSet
@@ -176,7 +176,7 @@ def _begin(run: Path, recipe: Recipe) -> None:
     """Make the run folder, or clear it of an earlier run."""
     try:
         run.mkdir(parents=True, exist_ok=True)
-        for name in (CHECKPOINT, "history.jsonl", *documents.FIGURES):
+        for name in (CHECKPOINT, HISTORY, *documents.FIGURES):
             (run / name).unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{run} cannot be written: {error.strerror}") from error

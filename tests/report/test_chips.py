@@ -1,7 +1,6 @@
 """Chips decoded and compared with the pixels they show, and folders that are never replaced by mistake."""
 
 import json
-import shutil
 from pathlib import Path
 
 import cv2
@@ -16,7 +15,6 @@ from satae.errors import OutputError
 from satae.gis import qgis
 from satae.inference import runtime
 from satae.inference.card import Normalization
-from satae.publish import staging
 from satae.report import chips
 from satae.report.reasons import Look
 from satae.scene.describe import describe
@@ -204,22 +202,6 @@ def test_what_satae_did_not_write_is_never_replaced(
         run(tmp_path, model, scene, rule=Top(1), overwrite=True)
     run(tmp_path, model, scene, rule=Top(1), overwrite=True, chips=0)
     assert before[own[kind]] == own[kind].read_bytes() == b"mine"
-
-
-def test_a_run_that_was_killed_between_two_renames_loses_no_chips(
-    scene_path: Path, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene = describe([scene_path])
-    run(tmp_path, model, scene, rule=Top(2))
-    with staging(tmp_path / "out_chips") as left:
-        shutil.copytree(tmp_path / "out_chips", tmp_path / left.name.lstrip(".") / "out_chips.old")
-        shutil.rmtree(tmp_path / "out_chips")
-    (tmp_path / left.name.lstrip(".")).rename(left)  # as a killed process leaves it
-    monkeypatch.setattr("satae.scoring.heatmap.write", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        run(tmp_path, model, scene, rule=Top(1), overwrite=True)
-    listed = json.loads((tmp_path / "out_chips" / "chips.json").read_text())["chips"]
-    assert len(listed) == 2 and not list(tmp_path.glob(".*"))
 
 
 def test_a_failure_publishes_no_chips(
