@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satae.errors import SceneError, TilesError
+
+if TYPE_CHECKING:
+    from satae.scene.products import Product
+    from satae.scene.source import Band, Source
 
 LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
@@ -17,6 +21,11 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
+    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml"):
+        from satae.scene import products
+
+        if (product := products.at(path)) is not None:
+            return _product(product, check)
     if path.is_dir():
         return _tile_set(path, check)
     if path.suffix.lower() == ".onnx":
@@ -52,6 +61,33 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
         facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
     return facts
+
+
+def _product(product: Product, check: bool) -> dict[str, Any]:
+    """What a provider says of an acquisition; the scene that it makes by default where its pixels are checked."""
+    facts: dict[str, Any] = {
+        "kind": "product",
+        "path": str(product.path),
+        "product": product.kind,
+        "day": product.day,
+        "baseline": product.baseline,
+        "bands": [_band(source, band) for source, band in product.bands],
+        "used_unless_asked": list(product.usual),
+        "clouds": [str(e.source.member or e.source.path) for e in product.clouds],
+    }
+    return facts | ({"scene": _scene(product.path, True)} if check else {})
+
+
+def _band(source: Source, band: Band) -> dict[str, Any]:
+    return {
+        "name": band.name,
+        "pixel": source.grid.transform.a,
+        "wavelength_nm": band.wavelength,
+        "scale": band.scale,
+        "offset": band.offset,
+        "added_to_dn": band.shift,
+        "file": source.member or str(source.path),
+    }
 
 
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:

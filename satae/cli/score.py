@@ -77,11 +77,14 @@ def score(
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
+    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile, counted.clouds)
     if scenes:
-        found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
+        found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
+        found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
-        raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
+        raise ConfigError(
+            "--bands, --stack, --aoi, --mask, --nodata, --gsd and --clouds need scenes to be named"
+        )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted

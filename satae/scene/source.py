@@ -19,6 +19,9 @@ class Band:
 
     A pixel is `nodata` where it equals that; `masked` bands have a mask beside nodata and alpha. `scale` and `offset`
     are as declared, never applied. `colour` is what GDAL says that the band shows: red, alpha, palette, ...
+    `wavelength` and `width` (at half of the maximum) are in nanometres. `shift` is added to what is stored, to give the
+    DN that products of one sensor share; nodata, and the DN of `saturated` pixels, which do not count either, are as
+    stored. A band that is not `good` is used only where it is asked for.
     """
 
     index: int
@@ -29,6 +32,11 @@ class Band:
     nodata: float | None = None
     masked: bool = False
     colour: str = "undefined"
+    wavelength: float | None = None
+    width: float | None = None
+    shift: int = 0
+    saturated: float | None = None
+    good: bool = True
 
 
 @dataclass(frozen=True)
@@ -36,7 +44,8 @@ class Source:
     """A file whose pixels can be read: where they lie and what they are. No file is held open.
 
     `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
-    `remarks` what the user should know where the file is used.
+    `remarks` what the user should know where the file is used. Of an archive it is the `member` of that name. A `slow`
+    one takes so long to decode that it should be done once.
     """
 
     path: Path
@@ -45,6 +54,18 @@ class Source:
     block: tuple[int, int]
     overviews: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    member: str = ""
+    slow: bool = False
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A band of classes or flags: pixels with one of the `values`, or any of the `bits`, do not count."""
+
+    source: Source
+    band: int = 1
+    values: tuple[int, ...] = ()
+    bits: int = 0
 
 
 class Pixels(Protocol):
