@@ -261,13 +261,14 @@ class Raster:
     def seen_on(self, grid: Grid | None, source: Source, *, mean: bool = False) -> Iterator[Raster]:
         """The file on another grid than that of its `source`; both must have a CRS.
 
-        A pixel is the nearest one, for a mask has no values in between; with `mean` the mean of those in it that are
-        not nodata.
+        A pixel is the nearest one, for a mask has no values in between; with `mean`, on a coarser grid, the mean of
+        those in it that are not nodata.
         """
         if grid is None or grid == source.grid:
             yield self
             return
         fill = source.bands[0].nodata
+        mean &= abs(grid.transform.determinant) > abs(source.grid.transform.determinant)
         with WarpedVRT(
             self._dataset,
             crs=grid.crs,

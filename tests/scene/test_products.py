@@ -17,6 +17,7 @@ from satae.scene.describe import describe
 from satae.scene.raster import Raster
 from satae.scene.scene import Limits, Scene
 
+PCA = Path(__file__).parents[2] / "configs" / "pca.yaml"
 RNG = np.random.default_rng(0)
 FINE = {f"{band}_10": RNG.integers(200, 3000, (96, 120)) for band in ("B02", "B03", "B04", "B08")}
 COARSE = RNG.integers(200, 3000, (48, 60))
@@ -107,17 +108,18 @@ def test_an_archive_is_read_as_the_folder_in_it(here: Path) -> None:
 
 
 def test_what_was_tiled_is_scored_without_decoding_it_again(
-    here: Path, model_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = sentinel2(here, FINE)
-    assert typed("tile", path, "--size", 32).exit_code == 0
+    for words in (("tile", path, "--size", 16), ("train", "--config", PCA, "--epochs", 1, "--device", "cpu")):
+        assert typed(*words).exit_code == 0
     read = Raster._decoded
 
     def decoded(self: Raster, *how: object) -> np.ndarray:
         assert self.driver != "JP2OpenJPEG"
         return read(self, *how)
 
-    words = ("score", path, "--model", model_path, "--out", "out.gpkg", "--force-domain")
+    words = ("score", path, "--out", "out.gpkg", "--force-domain")
     monkeypatch.setattr(Raster, "_decoded", decoded)
     assert typed(*words).exit_code == 0
     with pytest.raises(AssertionError):  # other options are other pixels
