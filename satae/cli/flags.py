@@ -17,8 +17,14 @@ from satae.errors import ConfigError
 
 CORES = min(4, os.cpu_count() or 1)
 
-Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
-Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene, on one grid.")]
+Bands = Annotated[
+    str | None, typer.Option(help="Bands to use, by name or counted from 1, such as red,nir or 1-4.")
+]
+Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene.")]
+Gsd = Annotated[
+    float | None, typer.Option(help="Map units a pixel. [default: those of the finest band that is used]")
+]
+Clouds = Annotated[str, typer.Option(help="What a product says are clouds: 'mask' or 'keep'.")]
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
 AoiLayer = Annotated[
     str | None, typer.Option(metavar="NAME", help="Layer of --aoi, where several have polygons.")
@@ -57,6 +63,8 @@ class PixelOptions:
     aoi_layer: AoiLayer = None
     mask: Mask = None
     nodata: Nodata = None
+    gsd: Gsd = None
+    clouds: Clouds = "mask"
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satae.cli import things
 from satae.errors import SceneError, TilesError
+
+if TYPE_CHECKING:
+    from satae.scene.products import Product
+    from satae.scene.source import Band, Source
 
 LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
@@ -18,6 +22,11 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
+    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml"):
+        from satae.scene import products
+
+        if (product := products.at(path)) is not None:
+            return _product(product, check)
     if path.is_dir():
         return _folder(path, check)
     if found := things.file(path):
@@ -65,6 +74,33 @@ def _folder(path: Path, check: bool) -> dict[str, Any]:
     raise SceneError(
         f"{path} is a folder, and neither a tile set nor a training run of satae; name a file in it"
     )
+
+
+def _product(product: Product, check: bool) -> dict[str, Any]:
+    """What a provider says of an acquisition; the scene that it makes by default where its pixels are checked."""
+    facts: dict[str, Any] = {
+        "kind": "product",
+        "path": str(product.path),
+        "product": product.kind,
+        "day": product.day,
+        "baseline": product.baseline,
+        "bands": [_band(source, band) for source, band in product.bands],
+        "used_unless_asked": list(product.usual),
+        "clouds": [str(e.source.member or e.source.path) for e in product.clouds],
+    }
+    return facts | ({"scene": _scene(product.path, True)} if check else {})
+
+
+def _band(source: Source, band: Band) -> dict[str, Any]:
+    return {
+        "name": band.name,
+        "pixel": source.grid.transform.a,
+        "wavelength_nm": band.wavelength,
+        "scale": band.scale,
+        "offset": band.offset,
+        "added_to_dn": band.shift,
+        "file": source.member or str(source.path),
+    }
 
 
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 from satae.cli.flags import PixelOptions
@@ -11,16 +12,18 @@ from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
-from satae.tiles.cut import scene_again
+from satae.tiles.cut import scene_again, tiled_copy
 from satae.tiles.store import load_all
 
 log = logging.getLogger(__name__)
 
 
-def scenes_at(paths: list[Path], bands: str | None, stack: bool, limits: Limits) -> list[Scene]:
-    """A scene a file, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
+def scenes_at(
+    paths: list[Path], bands: str | None, stack: bool, limits: Limits, gsd: float | None = None
+) -> list[Scene]:
+    """A scene a file or product, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
-    found = [describe(group, bands=band_numbers(bands), limits=limits) for group in groups]
+    found = [describe(group, bands=chosen_bands(bands), limits=limits, gsd=gsd) for group in groups]
     if len(found) > 1 and all(len(s.names) == 1 and same(s.grid, found[0].grid) for s in found):
         log.warning(
             "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
@@ -28,6 +31,14 @@ def scenes_at(paths: list[Path], bands: str | None, stack: bool, limits: Limits)
             len(found),
         )
     return found
+
+
+def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:
+    """The scenes, those of products as tile sets below a folder hold them, where they were cut with these options."""
+    if all(s.is_plain for s in scenes) or not folder.is_dir():
+        return scenes
+    sets = load_all([folder])
+    return [s if s.is_plain else tiled_copy(s, sets) or s for s in scenes]
 
 
 def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
@@ -42,7 +53,10 @@ def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
         raise ConfigError(
             f"--aoi-layer {given.aoi_layer} names a layer of the file that --aoi names; pass that too"
         )
-    return Limits(given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer)
+    if given.clouds not in ("mask", "keep"):
+        raise ConfigError(f"--clouds {given.clouds}: there are mask and keep")
+    keep = given.clouds == "keep"
+    return Limits(given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, keep)
 
 
 def salvages(on_bad_tile: str) -> bool:
@@ -52,21 +66,25 @@ def salvages(on_bad_tile: str) -> bool:
     return on_bad_tile == "mask"
 
 
-def band_numbers(text: str | None) -> list[int] | None:
-    """1,2,3 or 1-4 or both as numbers; ConfigError for anything else."""
+def chosen_bands(text: str | None) -> list[int | str] | None:
+    """1,2,3 or 1-4 as numbers, red,nir as names, or both; ConfigError for numbers that are none."""
     if text is None:
         return None
-    try:
-        numbers: list[int] = []
-        for part in text.split(","):
-            first, dash, last = part.partition("-")
-            start, stop = int(first), int(last if dash else first)
-            if not 1 <= start <= stop <= MAX_BANDS:
-                raise ValueError(part)
-            numbers += range(start, stop + 1)
-    except ValueError as error:
-        raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4") from error
-    return numbers
+    chosen: list[int | str] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            if not re.search("[A-Za-z]", part):
+                raise ConfigError(
+                    f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4, or of names"
+                )
+            chosen.append(part.strip())
+            continue
+        start, stop = int(first), int(last if dash else first)
+        if not 1 <= start <= stop <= MAX_BANDS:
+            raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4")
+        chosen += range(start, stop + 1)
+    return chosen
 
 
 def make_folder(folder: Path) -> bool:

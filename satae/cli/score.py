@@ -79,9 +79,12 @@ def score(
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
     if scenes:
-        found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
+        found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
+        found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
-        raise ConfigError("--bands, --stack, --aoi, --aoi-layer, --mask and --nodata need scenes to be named")
+        raise ConfigError(
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --gsd and --clouds need scenes to be named"
+        )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted

@@ -15,7 +15,8 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import alike, readers
+from satae.scene import alike, products, readers
+from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
@@ -33,27 +34,38 @@ Offer = tuple[Source, Band]
 
 
 def describe(
-    paths: Sequence[Path], *, bands: Sequence[int] | None = None, limits: Limits | None = None
+    paths: Sequence[Path],
+    *,
+    bands: Sequence[int | str] | None = None,
+    limits: Limits | None = None,
+    gsd: float | None = None,
 ) -> Scene:
-    """Read what the files say of themselves and settle bands, masks and AOI.
+    """Read what the files, or a product, say of themselves and settle bands, grid, masks and AOI.
 
-    Several paths are the bands of one scene and must share one grid. `bands` are 1-based, counted over all
-    files; the default is every band but alpha. Raises SceneError where the files do not make a scene that
-    satae can judge; logs a warning for what looks wrong but may be meant.
+    Several paths are the bands of one scene; a single one may be a product. `bands` are names, or numbers from 1 on
+    counted over all files; the default is every band but alpha, of a product its usual ones. The grid is that of the
+    finest band used, or has pixels of `gsd` map units: coarser bands are brought to it by nearest neighbour, finer ones
+    by mean. Raises SceneError where the files do not make a scene that satae can judge; logs a warning for what looks
+    wrong but may be meant.
     """
     limits = limits or Limits()
-    shared, owns = _stems(paths)
-    sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
-    _check_one_grid(sources)
-    offered = [(source, band) for source in sources for band in source.bands]
-    used = _chosen(offered, bands)
-    grid, own = sources[0].grid, [band for _, band in used]
-    _check_usable(used)
+    product = products.at(paths[0]) if len(paths) == 1 else None
+    if product is None:
+        shared, words = _stems(paths)
+        owns = dict(zip(paths, words, strict=True))
+        sources = [_named(readers.source(path), own) for path, own in owns.items()]
+        offered = [(source, band) for source in sources for band in source.bands]
+        used = _chosen(offered, bands)
+    else:
+        shared, owns, offered = product.name, {}, list(product.bands)
+        used = _chosen(offered, product.usual if bands is None else bands)
+    grid, own = _grid(used, gsd), [band for _, band in used]
+    _check_usable(used, grid)
     scene = Scene(
         name=shared,
         files=tuple(_files(used)),
         grid=grid,
-        names=tuple(_distinct(used, dict(zip(paths, owns, strict=True)))),
+        names=tuple(_distinct(used, owns)),
         dtype=str(np.result_type(*[b.dtype for b in own])),
         block=used[0][0].block,
         scales=tuple(b.scale for b in own),
@@ -61,12 +73,24 @@ def describe(
         limits=limits,
         area=None if limits.aoi is None else _area(limits.aoi, grid, limits.aoi_layer),
         mask=None if limits.mask is None else _mask(limits.mask, grid),
+        product=product,
     )
-    for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
+    remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
+    for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
     for doubt in doubts(scene, declared=len(offered)):
         log.warning("%s", doubt)
     return scene
+
+
+def _grid(used: list[Offer], gsd: float | None) -> Grid:
+    """The grid of a scene of these bands."""
+    sources = list(dict.fromkeys(source for source, _ in used))
+    sizes = {(s.grid.height, s.grid.width) for s in sources}
+    if gsd is None and len(sizes) == 1:
+        _check_one_grid(sources)
+        return sources[0].grid
+    return common_grid([(str(s.path), s.grid) for s in sources], gsd)
 
 
 def _named(source: Source, own: str) -> Source:
@@ -122,22 +146,33 @@ def _mask(path: Path, grid: Grid) -> File:
     return File(source, (1,), next((b.index for b in source.bands[1:] if b.colour == ALPHA), None))
 
 
-def _chosen(offered: list[Offer], bands: Sequence[int] | None) -> list[Offer]:
+def _chosen(offered: list[Offer], bands: Sequence[int | str] | None) -> list[Offer]:
+    """The bands that are used, by number or by name."""
     path = offered[0][0].path
     if bands is None:
-        return [o for o in offered if o[1].colour != ALPHA] or offered
+        return [o for o in offered if o[1].colour != ALPHA and o[1].good] or offered
     if not bands:
-        raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4")
-    if twice := [i for i in bands if bands.count(i) > 1]:
+        raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4, or names")
+    numbers = [band if isinstance(band, int) else _number(band, offered) for band in bands]
+    if twice := [i for i in numbers if numbers.count(i) > 1]:
         raise SceneError(f"--bands names band {twice[0]} twice")
-    if outside := [i for i in bands if not 1 <= i <= len(offered)]:
+    if outside := [i for i in numbers if not 1 <= i <= len(offered)]:
         if len(offered) == 1:
             raise SceneError(
                 f"{path} has one band and --bands asks for {outside[0]}; pass --stack if the files are bands of one "
                 "scene"
             )
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
-    return [offered[i - 1] for i in bands]
+    return [offered[i - 1] for i in numbers]
+
+
+def _number(name: str, offered: list[Offer]) -> int:
+    """The number of the band of that name, in upper or lower case."""
+    names = [band.name for _, band in offered]
+    for known in (names, [n.lower() for n in names]):
+        if (asked := name if known is names else name.lower()) in known:
+            return known.index(asked) + 1
+    raise SceneError(f"{offered[0][0].path} has no band {name!r}; it has {', '.join(names)}")
 
 
 def _files(used: list[Offer]) -> Iterator[File]:
@@ -154,8 +189,8 @@ def _check_one_grid(sources: Sequence[Source]) -> None:
             raise SceneError(f"{difference}, so they cannot be stacked")
 
 
-def _check_usable(used: list[Offer]) -> None:
-    path, grid = used[0][0].path, used[0][0].grid
+def _check_usable(used: list[Offer], grid: Grid) -> None:
+    path = used[0][0].path
     if min(grid.height, grid.width) < SMALLEST:
         raise SceneError(
             f"{path} has {grid.height} x {grid.width} pixels; the smallest scene is {SMALLEST} x {SMALLEST}"

@@ -59,6 +59,8 @@ def doubts(scene: Scene, *, declared: int) -> Iterator[str]:
                 f"{path} band {scene.alpha} is marked as alpha but has {levels} values in one row; if it is data, "
                 f"pass --bands {every}"
             )
+    if any(f.source.slow for f in scene.files):
+        return  # the edge of what was decoded is looked at, once it is
     with scene.open() as reader:
         value, share = _edge(scene, reader)
         usual = value in _usual(scene) or abs(value) > FAR

@@ -30,7 +30,7 @@ import math
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ from rasterio.vrt import WarpedVRT
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene.source import Band
+from satae.scene.source import Band, Source
 
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
@@ -60,6 +60,8 @@ PASSING_BYTES = 4 * 2**20  # of GDAL's cache where no block is read twice
 
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
+KINDS = {"GTiff": "a GeoTIFF", "JP2OpenJPEG": "JPEG 2000"}  # what files that a driver reads are called
+WITH_HEADERS = ("ENVI",)  # drivers that must see the file beside that which they open
 FILTERS = threading.Lock()  # held while Python's warning filters, which belong to the process, are swapped
 FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
 
@@ -84,21 +86,25 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def open_raster(path: Path, driver: str) -> Iterator[Raster]:
-    """A file that the GDAL driver of that name reads, checked before any pixel is.
+def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
+    """A file that the GDAL driver of that name reads, checked before any pixel is; of a .zip, the `member`.
 
     Raises SceneError for what cannot be read, or would need more memory than its size warrants.
     """
     try:
-        with _unwarned():
+        beside = (
+            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE") if driver in WITH_HEADERS else nullcontext()
+        )
+        with _unwarned(), beside:
             # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
-            dataset = rasterio.open(path, driver=driver, sharing=False)
+            name = f"/vsizip/{{{path.absolute()}}}/{member}" if member else path
+            dataset = rasterio.open(name, driver=driver, sharing=False)
     except FAILURES as error:
-        kind = "a GeoTIFF" if driver == "GTiff" else driver
+        kind = KINDS.get(driver, driver)
         raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
-        yield Raster(path, driver, dataset)
+        yield Raster(path, driver, dataset, member)
 
 
 @contextmanager
@@ -172,8 +178,8 @@ class Raster:
     One belongs to one thread. After an error it must not be used again: GDAL may answer the next read with zeros.
     """
 
-    def __init__(self, path: Path, driver: str, dataset: Any) -> None:
-        self.path, self.driver = path, driver
+    def __init__(self, path: Path, driver: str, dataset: Any, member: str = "") -> None:
+        self.path, self.driver, self.member = path, driver, member
         self._dataset = dataset  # rasterio.io.DatasetReader carries no types
 
     def grid(self) -> Grid:
@@ -252,18 +258,27 @@ class Raster:
         return image, valid & np.isfinite(image).all(axis=0)
 
     @contextmanager
-    def on_grid(self, grid: Grid) -> Iterator[Raster]:
-        """The file as seen on another grid, nearest neighbour; both must have a CRS."""
-        # nearest neighbour: a mask has no values in between
+    def seen_on(self, grid: Grid | None, source: Source, *, mean: bool = False) -> Iterator[Raster]:
+        """The file on another grid than that of its `source`; both must have a CRS.
+
+        A pixel is the nearest one, for a mask has no values in between; with `mean`, on a coarser grid, the mean of
+        those in it that are not nodata.
+        """
+        if grid is None or grid == source.grid:
+            yield self
+            return
+        fill = source.bands[0].nodata
+        mean &= abs(grid.transform.determinant) > abs(source.grid.transform.determinant)
         with WarpedVRT(
             self._dataset,
             crs=grid.crs,
             transform=grid.transform,
             height=grid.height,
             width=grid.width,
-            resampling=Resampling.nearest,
+            resampling=Resampling.average if mean else Resampling.nearest,
+            **({"src_nodata": fill, "nodata": fill} if mean and fill is not None else {}),
         ) as warped:
-            yield Raster(self.path, self.driver, warped)
+            yield Raster(self.path, self.driver, warped, self.member)
 
     def _decoded(self, window: Window, get: Callable[[Any, Window], Any]) -> npt.NDArray[Any]:
         try:
@@ -280,7 +295,7 @@ class Raster:
 
     def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
         """The first block in a window that a fresh handle cannot decode, and why."""
-        with open_raster(self.path, self.driver) as fresh:
+        with open_raster(self.path, self.driver, self.member) as fresh:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:
@@ -361,15 +376,19 @@ class Output:
         """Put (band, row, col) pixels at a window."""
         self._dataset.write(image, window=_gdal(window))
 
-    def write_mask(self, valid: npt.NDArray[np.bool_]) -> None:
-        """Give the file an internal mask."""
+    def write_mask(self, valid: npt.NDArray[np.bool_], window: Window | None = None) -> None:
+        """Give the file an internal mask, whole or window by window."""
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            self._dataset.write_mask(valid)
+            self._dataset.write_mask(valid, window=None if window is None else _gdal(window))
 
     def name(self, bands: Sequence[str]) -> None:
         """Name the bands."""
         for i, text in enumerate(bands, 1):
             self._dataset.set_band_description(i, text)
+
+    def declare(self, scales: Sequence[float], offsets: Sequence[float]) -> None:
+        """State by what DN become a quantity: DN times scale and offset added, a number a band."""
+        self._dataset.scales, self._dataset.offsets = tuple(scales), tuple(offsets)
 
 
 def to_cog(source: Path, target: Path, name: str = "") -> None:

@@ -21,11 +21,12 @@ import numpy.typing as npt
 from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
 from satae.scene import readers
-from satae.scene.source import Pixels, Source
+from satae.scene.source import Band, Exclusion, Pixels, Source
 from satae.scene.stream import Reader
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
+    from satae.scene.products import Product
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
@@ -51,7 +52,7 @@ class Limits:
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
     `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
-    vector file, needed where several have polygons.
+    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too.
     """
 
     aoi: Path | None = None
@@ -59,6 +60,7 @@ class Limits:
     nodata: float | None = None
     salvage: bool = False
     aoi_layer: str | None = None
+    clouds: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Scene:
     limits: Limits
     area: Area | None  # what the AOI covers
     mask: File | None = None  # the mask raster, of which the first band counts
+    product: Product | None = None  # what it was delivered as, where that is more than files
 
     @property
     def path(self) -> Path:
@@ -90,6 +93,24 @@ class Scene:
     def alpha(self) -> int | None:
         """The 1-based band that serves as a mask, of the first file that has one."""
         return next((f.alpha for f in self.files if f.alpha is not None), None)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """What the files say of each band, in the order of `names`."""
+        return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        """The classes and flags of the product by which pixels do not count."""
+        if self.product is None:
+            return ()
+        return self.product.fill + (() if self.limits.clouds else self.product.clouds)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its pixels lie in its files as they are, and are soon read; else they are best put together once."""
+        moved = any(f.source.grid != self.grid or f.source.slow for f in self.files)
+        return not (moved or self.exclusions or any(b.shift for b in self.bands))
 
     @property
     def pixel_bytes(self) -> int:
@@ -123,21 +144,29 @@ class Scene:
     def handles(self) -> Iterator[SceneReader]:
         """Handles as those of `open`, but strict about damage."""
         with ExitStack() as stack:
-            files = [stack.enter_context(readers.open_pixels(f.source)) for f in self.files]
+            files = [
+                stack.enter_context(readers.open_pixels(f.source, self.grid, mean=True)) for f in self.files
+            ]
             # the mask raster is warped to the scene's grid as it is read, window by window
             mask = None if self.mask is None else readers.open_pixels(self.mask.source, self.grid)
-            yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
+            classes = [stack.enter_context(readers.open_pixels(e.source, self.grid)) for e in self.exclusions]
+            yield SceneReader(self, files, None if mask is None else stack.enter_context(mask), classes)
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.path.stat().st_size for file in self.files)
+        return sum(path.stat().st_size for path in self._paths)
+
+    @property
+    def _paths(self) -> list[Path]:
+        """The files that hold its bands, each once."""
+        return list(dict.fromkeys(file.path for file in self.files))
 
     def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""
         digest = hashlib.sha256()
-        for file in self.files:
-            with file.path.open("rb") as stream:
+        for path in self._paths:
+            with path.open("rb") as stream:
                 # files are larger than memory
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
@@ -190,6 +219,7 @@ class SceneReader:
     scene: Scene
     files: list[Pixels]
     mask: Pixels | None
+    classes: list[Pixels]
     failures: list[DamageError] = field(default_factory=list)  # GDAL may give zeros after the first one
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -228,7 +258,8 @@ class SceneReader:
             good &= _declared_valid(file, pixels, part, window)
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return image, good & meaningful(image, scene.limits.nodata)
+        good &= meaningful(image, scene.limits.nodata)
+        return _shifted(image, scene.bands), good
 
     def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
@@ -239,6 +270,11 @@ class SceneReader:
             usable = self.mask.read(self.scene.mask.bands, window)
             good &= (usable[0] != 0) & ~np.isnan(usable[0])
             good &= _declared_valid(self.scene.mask, self.mask, usable, window)
+        for exclusion, pixels in zip(self.scene.exclusions, self.classes, strict=True):
+            classes = pixels.read([exclusion.band], window)[0]
+            good &= ~np.isin(classes, exclusion.values)
+            if exclusion.bits:
+                good &= (classes & exclusion.bits) == 0
         return good
 
 
@@ -289,9 +325,19 @@ def _declared_valid(
     if file.alpha is not None:
         good &= pixels.read([file.alpha], window)[0] > 0
     for band, plane in zip(used, image, strict=True):
-        if band.nodata is not None:
-            good &= ~is_fill(plane, band.nodata)
+        for fill in (band.nodata, band.saturated):
+            if fill is not None:
+                good &= ~is_fill(plane, fill)
     return good
+
+
+def _shifted(image: npt.NDArray[Any], bands: tuple[Band, ...]) -> npt.NDArray[Any]:
+    """The DN with what their product says is to be added, held inside of the type."""
+    if not any(band.shift for band in bands):
+        return image
+    limits = np.iinfo(image.dtype)
+    moved = image + np.array([band.shift for band in bands], np.int64)[:, None, None]
+    return np.clip(moved, limits.min, limits.max).astype(image.dtype)
 
 
 def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

@@ -20,6 +20,9 @@ class Band:
 
     A pixel is `nodata` where it equals that; `masked` bands have a mask beside nodata and alpha. `scale` and `offset`
     are as declared, never applied. `colour` is what GDAL says that the band shows: red, alpha, palette, ...
+    `wavelength` and `width` (at half of the maximum) are in nanometres. `shift` is added to what is stored, to give the
+    DN that products of one sensor share; nodata, and the DN of `saturated` pixels, which do not count either, are as
+    stored. A band that is not `good` is used only where it is asked for.
     """
 
     index: int
@@ -30,6 +33,11 @@ class Band:
     nodata: float | None = None
     masked: bool = False
     colour: str = "undefined"
+    wavelength: float | None = None
+    width: float | None = None
+    shift: int = 0
+    saturated: float | None = None
+    good: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class Source:
     """A file whose pixels can be read: where they lie and what they are. No file is held open.
 
     `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
-    `remarks` what the user should know where the file is used. `stamp` tells whether the file is still that one.
+    `remarks` what the user should know where the file is used. Of an archive it is the `member` of that name. A `slow`
+    one takes so long to decode that it should be done once. `stamp` tells whether the file is still that one.
     """
 
     path: Path
@@ -46,6 +55,8 @@ class Source:
     block: tuple[int, int]
     overviews: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    member: str = ""
+    slow: bool = False
     stamp: tuple[int, ...] = field(default=(), compare=False)
 
     def check_stamp(self) -> None:
@@ -54,6 +65,16 @@ class Source:
             raise SceneError(
                 f"{self.path} changed while it was read, so nothing was kept; run again when it is complete"
             )
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A band of classes or flags: pixels with one of the `values`, or any of the `bits`, do not count."""
+
+    source: Source
+    band: int = 1
+    values: tuple[int, ...] = ()
+    bits: int = 0
 
 
 def stamp(path: Path) -> tuple[int, ...]:

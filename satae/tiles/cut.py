@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from satae.scene import barren, raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
-from satae.tiles.store import Record, SceneFile, TileSet, load
+from satae.scene.together import together
+from satae.tiles.store import ProductRecord, Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]
 LARGEST = 4096
+DECODED = "scene.tif"  # in a tile set, of a scene whose files are slow to read or many
 PROJECTED = 1000  # outlines at once
 NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 
@@ -67,15 +69,19 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
         folder = draft / target.name
         folder.mkdir()
         counts = _Counts()
-        survey = Survey(scene)
+        plain, lost = scene, tuple[Window, ...]()
         with scene.steady():
+            if not scene.is_plain:
+                with steps.stage(f"decode {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                    plain, lost = together(scene, folder / DECODED, how.workers, bar.add)
+            survey = Survey(plain)
             with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
                 index = _write_arrays(survey, folder, how, counts, bar.add)
                 if not len(index):
                     raise SceneError(_nothing_kept(scene, how, counts))
             with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
                 digest = scene.fingerprint(bar.add)
-        record = _record(scene, how, len(index), counts, digest)
+        record = _record(scene, target, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
         with steps.stage(f"write {scene.name}"):
@@ -84,7 +90,7 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
             if how.patches:
                 _write_patches(tiles, folder / "patches")
         publish(folder, target)
-    return replace(load(target), damage=survey.damage)
+    return replace(load(target), damage=(*lost, *survey.damage))
 
 
 def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
@@ -112,7 +118,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         # bands of several files count on from file to file, as --bands does
         bands += [before + b for b in file.bands]
         before += len(readers.source(Path(file.path)).bands)
-    return describe(paths, bands=bands, limits=limits)
+    return replace(describe(paths, bands=bands, limits=limits), name=record.scene)
 
 
 def _write_arrays(
@@ -204,11 +210,65 @@ class _Growing:
         self.length += 1
 
 
-def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) -> Record:
+def product_record(scene: Scene) -> ProductRecord | None:
+    """What a tile set keeps of the product that a scene is of."""
+    if (product := scene.product) is None:
+        return None
+    files = [path.stat() for path in dict.fromkeys(f.path for f in scene.files)]
+    stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
+    return ProductRecord(
+        path=str(product.path.absolute()),
+        kind=product.kind,
+        day=product.day,
+        baseline=product.baseline,
+        clouds=scene.limits.clouds,
+        stamp=stamp,
+    )
+
+
+def tiled_copy(scene: Scene, sets: Sequence[TileSet]) -> Scene | None:
+    """The scene of a product as one of some tile sets holds it, decoded with the same options; None where none does."""
+    product, limits = product_record(scene), scene.limits
+    for tiles in sets:
+        record = tiles.record
+        said = (
+            record.bands,
+            record.height,
+            record.width,
+            record.transform,
+            record.nodata,
+            record.aoi,
+            record.mask,
+        )
+        asked = (
+            list(scene.names),
+            scene.grid.height,
+            scene.grid.width,
+            list(scene.grid.transform)[:6],
+            limits.nodata,
+        )
+        if product is not None and record.product == product and said == (*asked, *_named(limits)):
+            return scene_again(record, salvage=limits.salvage)
+    return None
+
+
+def _named(limits: Limits) -> tuple[str | None, str | None]:
+    """AOI and mask raster as a record names them."""
+    return (
+        str(limits.aoi.absolute()) if limits.aoi else None,
+        str(limits.mask.absolute()) if limits.mask else None,
+    )
+
+
+def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, digest: str) -> Record:
     grid, limits = scene.grid, scene.limits
+    files = [SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files]
+    if not scene.is_plain:
+        whole = str(target.absolute() / DECODED)
+        files = [SceneFile(path=whole, bands=list(range(1, len(scene.names) + 1)))]
     return Record(
         scene=scene.name,
-        files=[SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files],
+        files=files,
         sha256=digest,
         bands=list(scene.names),
         dtype=scene.dtype,
@@ -221,14 +281,15 @@ def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) ->
         width=grid.width,
         transform=list(grid.transform)[:6],
         crs=grid.crs,
-        aoi=str(limits.aoi.absolute()) if limits.aoi else None,
-        mask=str(limits.mask.absolute()) if limits.mask else None,
+        aoi=_named(limits)[0],
+        mask=_named(limits)[1],
         nodata=limits.nodata,
         tiles=tiles,
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
         aoi_layer=limits.aoi_layer,
+        product=product_record(scene),
     )
 
 

@@ -32,6 +32,17 @@ class SceneFile(pydantic.BaseModel):
     bands: list[int]
 
 
+class ProductRecord(pydantic.BaseModel, extra="forbid"):
+    """The product that a set was cut from: what it is, and by what a change of its files is noticed."""
+
+    path: str
+    kind: str
+    day: str
+    baseline: str
+    clouds: bool
+    stamp: str
+
+
 class Record(pydantic.BaseModel, extra="forbid"):
     """`tileset.json`: how the set was cut, enough to cut or score the scene again."""
 
@@ -58,6 +69,7 @@ class Record(pydantic.BaseModel, extra="forbid"):
     valid_pixels: int
     left_out_pixels: int
     aoi_layer: str | None = None  # sets of before have none
+    product: ProductRecord | None = None
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,9 @@ def test_what_is_no_file_is_refused(place: Path, command: str, name: str) -> Non
 
 def test_a_folder_of_scenes_is_refused(place: Path, make_scene) -> None:
     make_scene(NOISE, folder=place)
-    assert "is a folder; name the GeoTIFF files in it" in fails("tile", place)
+    assert "is a folder, and of no product that satae knows; name the GeoTIFF files in it" in fails(
+        "tile", place
+    )
 
 
 def test_one_bad_file_among_many_stops_before_anything_is_written(place: Path, make_scene) -> None:
@@ -125,7 +127,7 @@ def test_damaged_blocks_are_masked_when_asked_and_listed(place: Path, make_scene
     ("options", "meaning"),
     [
         (["--bands", "1,9"], "bands 1 to 2"),
-        (["--bands", "one"], "--bands one is not a list"),
+        (["--bands", "one"], "has no band 'one'"),
         (["--bands", "2-1"], "--bands 2-1 is not a list"),
         (["--bands", "1-"], "--bands 1- is not a list"),
         (["--bands", "1-99999999999"], "is not a list"),

@@ -52,7 +52,7 @@ def refused(path: Path | str) -> str:
         (b'<VRTDataset rasterXSize="9" rasterYSize="9"/>', "is a VRT"),
         (b"<GDAL_WMS></GDAL_WMS>", "is a WMS description"),
         (gzip.compress(b"II*\0", mtime=0), "is gzip"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "is JPEG 2000"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "cannot be opened as JPEG 2000"),
         (b"\x89HDF\r\n\x1a\n", "is HDF5"),
         (b"\x89PNG\r\n\x1a\n", "is a PNG"),
         (b"\xff\xd8\xff\xe0", "is a JPEG"),

@@ -64,15 +64,11 @@ def _passed_over(path: Path, source: Source) -> list[str]:
 
 
 @contextmanager
-def open(source: Source, grid: Grid | None = None) -> Iterator[Pixels]:
+def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Iterator[Pixels]:
     """A handle of the caller's own."""
     _harmless(source.path)
-    with raster.open_raster(source.path, DRIVER) as file:
-        if grid is None or grid == source.grid:
-            yield file
-        else:
-            with file.on_grid(grid) as warped:
-                yield warped
+    with raster.open_raster(source.path, DRIVER) as file, file.seen_on(grid, source, mean=mean) as pixels:
+        yield pixels
 
 
 def _harmless(path: Path) -> dict[int, str]:
