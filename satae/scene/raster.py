@@ -45,7 +45,7 @@ import rasterio.warp
 import rasterio.windows
 from affine import Affine
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from satae.errors import DamageError, OutputError, SceneError
@@ -143,8 +143,11 @@ def numpy_dtype(name: str) -> str:
 
 
 def wkt(code: str) -> str:
-    """The WKT of a CRS code such as EPSG:32632, as GDAL writes it."""
-    return str(rasterio.crs.CRS.from_string(code).to_wkt())
+    """The WKT of a CRS code such as EPSG:32632, or of WKT, as GDAL writes it; empty where it is none."""
+    try:
+        return str(rasterio.crs.CRS.from_string(code).to_wkt())
+    except CRSError:
+        return ""
 
 
 def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
@@ -152,10 +155,13 @@ def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] |
 
     What `Grid.lonlat` gives, for those who have loaded GDAL and would load pyproj for nothing else.
     """
-    if grid.crs is None:
-        return None
+    return None if grid.crs is None else coordinates(grid.crs, "OGC:CRS84", xy)
+
+
+def coordinates(crs: str, other: str, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Coordinates (..., 2) of a CRS in another one; None where GDAL knows no way."""
     try:
-        x, y = rasterio.warp.transform(grid.crs, "OGC:CRS84", *xy.reshape(-1, 2).T)
+        x, y = rasterio.warp.transform(crs, other, *xy.reshape(-1, 2).T)
     except FAILURES:
         return None
     return np.stack([x, y], axis=-1).reshape(xy.shape)

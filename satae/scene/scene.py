@@ -146,7 +146,7 @@ class Scene:
     @property
     def _paths(self) -> list[Path]:
         """The files that hold its bands, each once."""
-        return list(dict.fromkeys(file.path for file in self.files))
+        return list(dict.fromkeys(path for file in self.files for path in file.source.files))
 
     def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""

@@ -57,6 +57,11 @@ class Source:
     member: str = ""
     slow: bool = False
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path,)
+
 
 @dataclass(frozen=True)
 class Exclusion:

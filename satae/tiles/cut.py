@@ -214,7 +214,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
     """What a tile set keeps of the product that a scene is of."""
     if (product := scene.product) is None:
         return None
-    files = [path.stat() for path in dict.fromkeys(f.path for f in scene.files)]
+    files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
     stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
     return ProductRecord(
         path=str(product.path.absolute()),

@@ -24,7 +24,6 @@ HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
     (b"", "is empty"),
     (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
-    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
     (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
     (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
     (b"<html", "is a web page, not an image; the download may have failed"),
