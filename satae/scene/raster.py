@@ -51,6 +51,7 @@ from rasterio.vrt import WarpedVRT
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.scene.source import Band, Source
+from satae.scene.wavelengths import of_tags, to_tags
 
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
@@ -223,8 +224,9 @@ class Raster:
             strict=True,
         )
         return tuple(
-            Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name)
+            Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name, *nanometres)
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
+            for nanometres in [of_tags(d.tags(i), d.tags(i, ns="IMAGERY"))]
         )
 
     @property
@@ -392,6 +394,12 @@ class Output:
     def declare(self, scales: Sequence[float], offsets: Sequence[float]) -> None:
         """State by what DN become a quantity: DN times scale and offset added, a number a band."""
         self._dataset.scales, self._dataset.offsets = tuple(scales), tuple(offsets)
+
+    def tune(self, wavelengths: Sequence[float | None], widths: Sequence[float | None]) -> None:
+        """State wavelengths and widths in nanometres, a number or None a band."""
+        for i, (nm, width) in enumerate(zip(wavelengths, widths, strict=True), 1):
+            if tags := to_tags(nm, width):
+                self._dataset.update_tags(i, ns="IMAGERY", **tags)
 
 
 def to_cog(source: Path, target: Path) -> None:

@@ -99,6 +99,16 @@ class Scene:
         return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
 
     @property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Where each band is centred, in nanometres."""
+        return tuple(band.wavelength for band in self.bands)
+
+    @property
+    def widths(self) -> tuple[float | None, ...]:
+        """How wide each band is at half of its maximum, in nanometres."""
+        return tuple(band.width for band in self.bands)
+
+    @property
     def exclusions(self) -> tuple[Exclusion, ...]:
         """The classes and flags of the product by which pixels do not count."""
         if self.product is None:

@@ -1,4 +1,4 @@
-"""Bands by wavelength: what files say of it, and the bands of one cube that stand for those of another."""
+"""Where bands lie in the spectrum, as files say it: wavelengths and widths in nanometres."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def of_tags(own: Mapping[str, str], imagery: Mapping[str, str]) -> tuple[float |
         if (nm := _nanometres(centre, unit)) is not None:
             return nm, _nanometres(width, unit)
     return None, None
+
+
+def to_tags(wavelength: float | None, width: float | None) -> dict[str, str]:
+    """The metadata of a band in GDAL's domain IMAGERY."""
+    said = {"CENTRAL_WAVELENGTH_UM": wavelength, "FWHM_UM": width}
+    return {name: f"{nm / 1e3:.6f}" for name, nm in said.items() if nm is not None}
+
+
+def name(wavelength: float | None) -> str:
+    """What a band is called that has no name: 1004.56 nm; empty where its wavelength is not known."""
+    return "" if wavelength is None else f"{wavelength:g} nm"
 
 
 def _nanometres(text: str | None, unit: float) -> float | None:

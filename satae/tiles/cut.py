@@ -289,7 +289,14 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
         product=product_record(scene),
+        wavelengths=_any(scene.wavelengths),
+        widths=_any(scene.widths),
     )
+
+
+def _any(numbers: Sequence[float | None]) -> list[float | None] | None:
+    """A list of numbers, None where none is known."""
+    return None if all(n is None for n in numbers) else list(numbers)
 
 
 def _footprints(tiles: TileSet) -> Iterator[str]:

@@ -12,16 +12,13 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import raster, wavelengths
 from satae.scene.source import Band, Pixels, Source
 
 DRIVER = "ENVI"
 MAGIC = b"ENVI"
 DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")  # endings of what a header may describe
 MAX_HEADER = 4 << 20  # bytes
-UNITS = {  # to nanometres
-    "nanometers": 1.0, "nanometer": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometer": 1e3, "microns": 1e3, "um": 1e3,
-}  # fmt: skip
 LARGEST_UM = 100.0  # a wavelength below that, in no stated unit, is in micrometres
 
 
@@ -123,7 +120,7 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
     names = _list(said.get("band names"), count)
     waves, widths = (_numbers(said.get(key), count) for key in ("wavelength", "fwhm"))
     unit = said.get("wavelength units", "").lower()
-    factor = UNITS.get(unit)
+    factor = wavelengths.UNITS.get(unit)
     if factor is None and waves and unit in ("", "unknown"):
         factor = 1e3 if max(waves) < LARGEST_UM else 1.0
     if factor is None:
@@ -136,7 +133,7 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
     made = []
     for i, band in enumerate(bands):
         nm = None if waves is None or factor is None else round(waves[i] * factor, 3)
-        name = names[i] if names else ("" if nm is None else f"{nm:g} nm")
+        name = names[i] if names else wavelengths.name(nm)
         made.append(
             replace(
                 band,
