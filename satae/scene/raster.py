@@ -27,6 +27,7 @@ os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL prints what no handler take
 
 import logging
 import math
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -149,6 +150,11 @@ def wkt(code: str) -> str:
         return str(rasterio.crs.CRS.from_string(code).to_wkt())
     except CRSError:
         return ""
+
+
+def stated_crs(text: str) -> str:
+    """The WKT of a CRS that a file states as text: WKT or a code, never the name of a file; empty where it is none."""
+    return wkt(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*\[.*\]|[A-Z]+:\d+", text, re.DOTALL) else ""
 
 
 def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:

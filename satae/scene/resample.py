@@ -21,7 +21,7 @@ MOST = 2**22  # numbers of one read, over all bands
 
 
 @dataclass(frozen=True)
-class Resampled:
+class OtherGrid:
     """The pixels of a source seen on another grid: the nearest one, or with `mean` the mean of those in it that count.
 
     Off the source pixels are nodata, 0 where it has none, and do not count.
@@ -136,7 +136,7 @@ def on_grid(pixels: Pixels, source: Source, grid: Grid | None, *, mean: bool) ->
     if grid is None or grid == source.grid:
         return pixels
     mean &= abs(grid.transform.determinant) > abs(source.grid.transform.determinant)
-    return Resampled(pixels, source, grid, mean)
+    return OtherGrid(pixels, source, grid, mean)
 
 
 def shrunk(

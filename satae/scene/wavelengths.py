@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+
+from satae.scene.source import Band
 
 UNITS = {  # to nanometres
     "nanometers": 1.0, "nanometer": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometer": 1e3, "microns": 1e3, "um": 1e3,
@@ -33,6 +35,22 @@ def to_tags(wavelength: float | None, width: float | None) -> dict[str, str]:
 def name(wavelength: float | None) -> str:
     """What a band is called that has no name: 1004.56 nm; empty where its wavelength is not known."""
     return "" if wavelength is None else f"{wavelength:g} nm"
+
+
+def left_out(name: str, bands: Sequence[Band]) -> tuple[str, ...]:
+    """What to say of the bands that a file of that name marks as bad; nothing where all are good."""
+    bad = [b.index for b in bands if not b.good]
+    return (f"{name} marks {_ranges(bad)} as bad; left out: name them in --bands to use them",) if bad else ()
+
+
+def _ranges(numbers: list[int]) -> str:
+    """band 3, or bands 1 to 4, 9."""
+    parts, start = [], numbers[0]
+    for number, after in zip(numbers, [*numbers[1:], -1], strict=True):
+        if after != number + 1:
+            parts.append(str(start) if start == number else f"{start} to {number}")
+            start = after
+    return ("bands " if len(numbers) > 1 else "band ") + ", ".join(parts)
 
 
 def _nanometres(text: str | None, unit: float) -> float | None:

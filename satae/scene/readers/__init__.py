@@ -31,7 +31,10 @@ OTHERS = (
     (b"<?xml", "is XML, not an image"),
     (b"\x1f\x8b", "is gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
-    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
+    (
+        b"\x89HDF",
+        "is HDF5 or netCDF, and no product of EMIT (L2A) or PRISMA (L2D); convert the dataset you need",
+    ),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
 )  # the start of files that nothing reads, and what to say of them

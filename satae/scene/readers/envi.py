@@ -36,13 +36,9 @@ def describe(path: Path) -> Source:
     _check_size(data, said, found)
     bands = _named(found.bands, said)
     source = replace(found, bands=tuple(bands))
-    bad = [b.index for b in bands if not b.good]
-    if not bad:
-        return source
-    if len(bad) == len(bands):
+    if not any(b.good for b in bands):
         raise SceneError(f"{header} marks all {len(bands)} bands as bad (bbl); choose some with --bands")
-    remark = f"{header} marks {_ranges(bad)} as bad (bbl); left out: name them in --bands to use them"
-    return replace(source, remarks=(remark,))
+    return replace(source, remarks=wavelengths.left_out(f"{header} (bbl)", bands))
 
 
 @contextmanager
@@ -145,13 +141,3 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
             )
         )
     return made
-
-
-def _ranges(numbers: list[int]) -> str:
-    """band 3, or bands 1 to 4, 9."""
-    parts, start = [], numbers[0]
-    for number, after in zip(numbers, [*numbers[1:], -1], strict=True):
-        if after != number + 1:
-            parts.append(str(start) if start == number else f"{start} to {number}")
-            start = after
-    return ("bands " if len(numbers) > 1 else "band ") + ", ".join(parts)

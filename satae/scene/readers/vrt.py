@@ -42,7 +42,6 @@ BAND = {
 }  # fmt: skip
 SIMPLE = {"SourceFilename", "SourceBand", "SourceProperties", "SrcRect", "DstRect"}
 COMPLEX = SIMPLE | {"NODATA", "ScaleOffset", "ScaleRatio", "UseMaskBand"}
-CRS = re.compile(r"[A-Z][A-Z0-9_]*\[.*\]|[A-Z]+:\d+", re.DOTALL)  # WKT or a code, never a name of a file
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -186,7 +185,7 @@ def _crs(path: Path, root: Element) -> str | None:
     text = (root.findtext("SRS") or "").strip()
     if not text:
         return None
-    if CRS.fullmatch(text) and (wkt := raster.wkt(text)):
+    if wkt := raster.stated_crs(text):
         return wkt
     raise SceneError(
         f"{path} is a VRT with an SRS that is no WKT and no code such as EPSG:32632: {text[:60]!r}"
