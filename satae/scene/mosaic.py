@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from satae.errors import SceneError
 from satae.grid import Grid, Window
 from satae.scene import raster, readers
 from satae.scene.resample import MOST, as_stored, on_grid, shrunk
@@ -116,6 +117,24 @@ class Mosaic(Source):
     def depth(self) -> int:
         """How many mosaics lie in each other."""
         return 1 + max((depth(p.source) for layer in self.layers for p in layer), default=0)
+
+
+def file_below(path: Path, name: str) -> Path:
+    """A file that a description at `path` names, in its folder or below, links followed; SceneError for all others."""
+    rule = f"{path} refers to {name!r}; its files must lie in its own folder and be named relative to it"
+    # what climbs or is absolute does so on some system: a product is passed on
+    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
+    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "://" in name
+    if absolute or ".." in parts or not name or not name.isprintable():
+        raise SceneError(rule)
+    file = path.parent / name
+    if not (real := file.resolve()).is_relative_to(path.parent.resolve()):
+        raise SceneError(f"{rule}: it is a link to {real}")
+    if not file.is_file():
+        raise SceneError(
+            f"{path} refers to {name!r}, which is not there; put it beside {path.name}, or make that again"
+        )
+    return file
 
 
 def depth(source: Source) -> int:

@@ -37,10 +37,10 @@ def name(wavelength: float | None) -> str:
     return "" if wavelength is None else f"{wavelength:g} nm"
 
 
-def left_out(name: str, bands: Sequence[Band]) -> tuple[str, ...]:
-    """What to say of the bands that a file of that name marks as bad; nothing where all are good."""
+def left_out(bands: Sequence[Band], before: str, after: str) -> tuple[str, ...]:
+    """What to say of bands that are not good, with the words around their numbers; nothing where all are good."""
     bad = [b.index for b in bands if not b.good]
-    return (f"{name} marks {_ranges(bad)} as bad; left out: name them in --bands to use them",) if bad else ()
+    return (f"{before} {_ranges(bad)} {after}; left out: name them in --bands to use them",) if bad else ()
 
 
 def _ranges(numbers: list[int]) -> str:

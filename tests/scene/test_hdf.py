@@ -169,7 +169,7 @@ REFUSED = [
     (lambda folder: emit(folder / "emit.nc", SWATH, TABLE, geotransform=[0.0] * 6), "unusable pixel size"),
     (lambda folder: emit(folder / "emit.nc", SWATH, TABLE, spatial_ref="/etc/passwd"), "a spatial_ref that is no WKT"),
     (lambda folder: prisma(folder / "p.he5", VNIR, SWIR[:9], centres=CENTRES), "which are not one scene"),
-    (lambda folder: prisma(folder / "p.he5", VNIR, SWIR, centres=(CENTRES[0][:4], CENTRES[1])), "numbers of Vnir bands"),
+    (lambda folder: prisma(folder / "p.he5", VNIR, SWIR, centres=([400] * 4, CENTRES[1])), "numbers of Vnir bands"),
     (lambda folder: prisma(folder / "p.he5", VNIR, SWIR, centres=CENTRES, Epsg_Code=1), "EPSG code 1, which is none"),
     (lambda folder: prisma(folder / "p.he5", VNIR, SWIR, centres=CENTRES, L2ScaleVnirMin=None), "no L2ScaleVnirMin"),
     (lambda folder: prisma(folder / "p.he5", VNIR, SWIR, centres=CENTRES, Product_LRcorner_easting=0.0), "only ortho"),

@@ -27,5 +27,5 @@ def product(path: Path) -> Product:
         bands=tuple((source, band) for band in source.bands),
         usual=tuple(band.name for band in source.bands if band.good),
         baseline=version,
-        remarks=wavelengths.left_out(str(path), source.bands),
+        remarks=wavelengths.left_out(source.bands, f"{path} marks", "as bad"),
     )

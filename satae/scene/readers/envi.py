@@ -38,7 +38,7 @@ def describe(path: Path) -> Source:
     source = replace(found, bands=tuple(bands))
     if not any(b.good for b in bands):
         raise SceneError(f"{header} marks all {len(bands)} bands as bad (bbl); choose some with --bands")
-    return replace(source, remarks=wavelengths.left_out(f"{header} (bbl)", bands))
+    return replace(source, remarks=wavelengths.left_out(bands, f"{header} marks", "as bad (bbl)"))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import cast
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -20,7 +20,7 @@ from affine import Affine
 from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene import raster, wavelengths
-from satae.scene.mosaic import Mosaic, Part, Rectangle, depth, mosaic, open_mosaic
+from satae.scene.mosaic import Mosaic, Part, Rectangle, depth, file_below, mosaic, open_mosaic
 from satae.scene.readers import geotiff, jp2
 from satae.scene.source import Band, Pixels, Source
 
@@ -273,19 +273,11 @@ def _source(path: Path, element: Element, above: tuple[Path, ...], known: dict[P
     name = "" if named is None else (named.text or "").strip()
     if named is None or not name:
         raise SceneError(f"{path} is a VRT with a {element.tag} without a SourceFilename")
-    rule = f"{path} refers to {name!r}; its files must lie in its own folder and be named relative to it"
-    parts = (*PurePosixPath(name).parts, *PureWindowsPath(name).parts)
-    absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "://" in name
-    if named.get("relativeToVRT") != "1" or absolute or ".." in parts or not name.isprintable():
-        raise SceneError(f"{rule} (relativeToVRT, no ..)")
-    file = path.parent / name
-    folder, real = path.parent.resolve(), file.resolve()
-    if not real.is_relative_to(folder):
-        raise SceneError(f"{rule}: it is a link to {real}")
-    if not file.is_file():
-        raise SceneError(
-            f"{path} refers to {name!r}, which is not there; put it beside the VRT, or make the VRT again"
-        )
+    if named.get("relativeToVRT") != "1":
+        raise SceneError(f"{path} refers to {name!r}; its files must be named relative to it (relativeToVRT)")
+    file = file_below(path, name)
+    real = file.resolve()
+    # each file is described once, however often it is shown
     if real not in known:
         known[real] = _opened(path, file, above, known)
     _check_depth(file, len(above) + depth(known[real]))
