@@ -95,7 +95,9 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
 
     opened = load(path)
     facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
-    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"}))
+    facts |= json.loads(
+        opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"})
+    )
     facts["files"] = [f.path for f in opened.record.files]
     if check:
         valid = sum(int(v.sum()) for v in opened.valid)

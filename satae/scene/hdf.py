@@ -88,8 +88,10 @@ def array(file: Any, name: str, dimensions: int) -> Any:
         raise SceneError(
             f"{path} holds {name} as {found.dtype} of shape {found.shape}, not as {dimensions}-dimensional numbers"
         )
+    # bytes of any file on this machine could be shown as pixels; plugins of HDF5 are programs
     if found.external or found.is_virtual or found.compression not in FILTERS:
         raise SceneError(f"{path} keeps {name} in other files or behind a filter that satae does not know")
+    # one pixel costs a whole chunk
     if found.chunks and np.prod(found.chunks, dtype=float) * found.dtype.itemsize > CHUNK_BYTES:
         raise SceneError(
             f"{path} stores {name} in chunks of {found.chunks}, more than {CHUNK_BYTES >> 20} MiB each"

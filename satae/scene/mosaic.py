@@ -62,6 +62,7 @@ class Part:
         )  # of rows, then of columns
         found = []
         for start, stop, axis, size in sizes:
+            # the middle of a pixel of the mosaic decides, a hair to the right where it falls between two
             first, length = self.taken[axis], self.taken[axis + 2]
             middle = np.arange(start, stop) + 0.5 - self.shown[axis]
             at = np.floor(first + middle * (length / self.shown[axis + 2]) + SLACK / 10)
@@ -155,8 +156,10 @@ def mosaic(source: Source, layers: Sequence[Sequence[Part]]) -> Mosaic:
     whole = source.grid.window
     bands = []
     for band, layer in zip(source.bands, layers, strict=True):
+        # a part that covers all and hides what lies below leaves none
         gaps = band.nodata is None and all(p.window.within(whole) != whole or _holes(p) for p in layer)
         bands.append(replace(band, masked=gaps or any(_own(p).masked for p in layer)))
+    # strips are read along the blocks of the first file: most mosaics are made of one kind
     block = parts[0].source.block if parts else (1, whole.width)
     remarks = list(dict.fromkeys(r for s in dict.fromkeys(p.source for p in parts) for r in s.remarks))
     if len(remarks) > 3:
@@ -198,6 +201,7 @@ class _Handles:
     def of(self, source: Source) -> Pixels:
         """The pixels of a file."""
         if source.path not in self._open:
+            # a window that spans hundreds of files must not hold them all
             while len(self._open) >= OPEN:
                 self._open.popitem(last=False)[1][1].close()
             stack = ExitStack()
@@ -219,6 +223,7 @@ class MosaicPixels:
         image = np.zeros((len(bands), window.height, window.width), kind)
         for plane, said in zip(image, own, strict=True):
             plane[:] = as_stored(np.array(said.nodata or 0.0), np.dtype(raster.numpy_dtype(said.dtype)))
+        # bands of one file are read at once: where they are stored pixel by pixel, one costs as much as all
         groups: dict[int, list[int]] = {}
         for i, band in enumerate(bands):
             groups.setdefault(self.source.layouts[band - 1], []).append(i)
@@ -243,6 +248,7 @@ class MosaicPixels:
                     for piece in _pieces(part, window, 1):
                         _uncover(shown[piece.slices(window)], part, piece, handles)
             good &= shown
+        # a band with nodata says so by its values
         nodata = self.source.bands[band - 1].nodata
         return good if nodata is None else good & ~_equal(self.read([band], window)[0], nodata)
 
@@ -274,6 +280,7 @@ def _paint(
         keep = _kept(pixels, part, values, at, pick)
         if part.scale != 1 or part.offset != 0:
             values = values.astype(np.float64) * part.scale + part.offset
+        # converted before it is shown: a mosaic of bytes may show 16-bit files
         values = as_stored(values, kind)
         out[...] = values if keep is None else np.where(keep, values, out)
 
@@ -308,6 +315,7 @@ def _pieces(part: Part, window: Window, bands: int) -> Iterator[Window]:
     inside = part.window.within(window)
     if inside is None:
         return
+    # pixels of the source for one of the mosaic: a part may show a whole country in one
     across = [max(1.0, part.taken[i] / part.shown[i]) for i in (2, 3)]
     room = max(1.0, MOST / (bands * across[0] * across[1]))
     cols = min(inside.width, max(1, int(room)))

@@ -41,6 +41,7 @@ class OtherGrid:
             plane[:] = as_stored(np.array(said.nodata or 0.0), kind)
         for part in _divided(window, self._reach, len(bands)):
             rows, cols = part.slices(window)
+            # a mean is taken band by band, for each may have other pixels that count
             if self._nests:
                 for i, band in enumerate(bands):
                     self._average(image[i, rows, cols], band, part)
@@ -74,6 +75,7 @@ class OtherGrid:
 
     def _reach(self, window: Window) -> Window | None:
         """The part of the source that a window is made of, by its corners and the middles of its sides."""
+        # a side bends where the CRSs differ; a pixel of margin on all sides takes up what the middles miss
         on = np.array([0, 0.5, 1])
         rows, cols = np.meshgrid(window.row + on * window.height, window.col + on * window.width)
         row, col = self._places(rows, cols)
@@ -90,6 +92,7 @@ class OtherGrid:
         """Where points of the other grid lie on the source's, in its pixels; NaN where no way leads there."""
         own = self.source.grid
         xy = self.grid.xy(rows, cols)
+        # without a CRS in both, coordinates are taken to mean the same
         if own.crs != self.grid.crs and own.crs and self.grid.crs:
             found = raster.coordinates(self.grid.crs, own.crs, xy)
             xy = np.full_like(xy, np.nan) if found is None else found
@@ -126,6 +129,7 @@ class OtherGrid:
         # (row, row of the source) and (col of the source, col): which length of a pixel of the source lies in it
         down = _shares(edges, around.row, around.height)
         across = _shares(sides, around.col, around.width).T
+        # sums of a rectangle are products of matrices, rows first
         weight = down @ good.astype(float) @ across
         known = weight > 1e-6
         out[known] = as_stored((down @ image @ across)[known] / weight[known], out.dtype)
@@ -158,6 +162,7 @@ def shrunk(
         good = np.isfinite(read).all(axis=0)
         for band in bands:
             good &= pixels.mask(band, strip)
+        # sums over each cell's columns, rows having been added up
         count = np.add.reduceat(good.sum(axis=0), cols)
         sums = np.add.reduceat(np.where(good, read, 0).sum(axis=1), cols, axis=1)
         valid[i] = count > 0

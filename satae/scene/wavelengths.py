@@ -17,6 +17,7 @@ def of_tags(own: Mapping[str, str], imagery: Mapping[str, str]) -> tuple[float |
     GDAL states micrometres there; what it copies from ENVI headers has a unit of its own.
     """
     factor = UNITS.get(own.get("wavelength_units", "").lower())
+    # what satae wrote itself comes first
     said = [(imagery.get("CENTRAL_WAVELENGTH_UM"), imagery.get("FWHM_UM"), 1e3)]
     if factor is not None:
         said.append((own.get("wavelength"), own.get("fwhm"), factor))

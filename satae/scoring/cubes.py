@@ -34,6 +34,7 @@ def by_wavelength(scene: Scene, model: Model) -> Scene:
     own = [nm for nm in scene.wavelengths if nm is not None]
     if not wanted or len(own) < len(scene.names):
         return scene
+    # (band of the model, band of the scene)
     apart = np.abs(np.array(wanted)[:, None] - np.array(own))
     order = apart.argmin(axis=1)
     if lacking := [nm for i, nm in enumerate(wanted) if apart[i, order[i]] > widths[i]]:
@@ -41,6 +42,7 @@ def by_wavelength(scene: Scene, model: Model) -> Scene:
             f"{scene.path} has no band within the width of {_listed(lacking)}: its bands lie at {_listed(own)} and the "
             f"model's at {_listed(wanted)}; choose a scene of such bands, or train a model on it"
         )
+    # the scene as it was given: nothing to say
     if order.tolist() == list(range(len(own))):
         return scene
     twice = len(order) - len(set(order.tolist()))
@@ -71,6 +73,7 @@ def _narrow(bands: Sequence[Band]) -> tuple[list[float], list[float]]:
 
 def _picked(scene: Scene, order: Sequence[int]) -> Scene:
     """The scene with some of its bands, by position."""
+    # a file may come twice, for bands of another lie between its own
     flat = [(file, band) for file in scene.files for band in file.bands]
     chosen = [flat[i] for i in order]
     runs = [list(group) for _, group in groupby(chosen, key=lambda of: id(of[0]))]

@@ -212,6 +212,7 @@ def load_all(folders: list[Path]) -> list[TileSet]:
                 "name one of them"
             )
         for key in ("bands", "dtype", "size", "scales", "offsets", "wavelengths"):
+            # sets of older versions do not know their wavelengths
             own, first = getattr(other.record, key), getattr(sets[0].record, key)
             if own != first and not (key == "wavelengths" and None in (own, first)):
                 raise TilesError(

@@ -94,6 +94,17 @@ def test_windows_are_parts_of_the_whole(tmp_path: Path, name: str) -> None:
             assert np.array_equal(good, valid[row : row + height, col : col + width])
 
 
+def test_a_mosaic_at_a_smaller_size_is_its_means(tmp_path: Path) -> None:
+    files(tmp_path)
+    source = readers.source(vrt(tmp_path / "m.vrt", [shown("a.tif", (10, 0, 50, 40))], (40, 80)))
+    with readers.open_pixels(source) as open_file:
+        image, valid = open_file.means([1], Window(0, 0, 40, 80), (4, 8))
+    wanted = A[0].reshape(4, 10, 5, 10).mean(axis=(1, 3))
+    assert (
+        np.allclose(image[0, :, 1:6], wanted) and valid.tolist() == [[False, *[True] * 5, False, False]] * 4
+    )
+
+
 def test_what_no_file_shows_does_not_count(tmp_path: Path) -> None:
     files(tmp_path)
     _, valid = pixels(vrt(tmp_path / "m.vrt", MOSAICS["overlapping"], (64, 80)))

@@ -17,6 +17,7 @@ def matches(path: Path) -> bool:
 def product(path: Path) -> Product:
     """All bands, those usual that the provider calls good."""
     source = emit.describe(path)
+    # the cube is described without being read; so are the attributes
     with hdf.open_file(path) as file:
         day, version = hdf.text(file, "time_coverage_start")[:10], hdf.text(file, "product_version")
     return Product(

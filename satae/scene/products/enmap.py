@@ -64,6 +64,7 @@ def _bands(said: Element, stored: tuple[Band, ...], path: Path) -> tuple[Band, .
     facts = {element.get("number", ""): element for element in said.iter("bandID")}
     made = []
     for band in stored:
+        # a file with other bands than its metadata was changed: which is which is unknown
         element = facts.get(str(band.index))
         if element is None or len(facts) != len(stored):
             raise SceneError(f"{path} holds {len(stored)} bands and its metadata describe {len(facts)}")

@@ -24,7 +24,7 @@ from satae.scene.source import Band, Pixels, Source
 CUBE, ACROSS, ALONG = "reflectance", "location/glt_x", "location/glt_y"
 BANDS = "sensor_band_parameters"
 FILL = -9999.0
-PIECE = 64  # pixels a side of what is orthorectified at once
+PIECE = 256  # pixels a side of what is orthorectified at once
 MOST = 2**23  # numbers of the swath that are read for one
 
 
@@ -48,6 +48,7 @@ def describe(path: Path) -> Source:
             _parameter(file, name, count) for name in ("wavelengths", "fwhm", "good_wavelengths")
         )
         kind = cube.dtype.newbyteorder("=").name
+    # fill is stated nowhere in some deliveries, and is the same in all
     bands = []
     for i in range(count):
         nm = None if centres is None else round(float(centres[i]), 3)
@@ -93,10 +94,12 @@ def _parameter(file: Any, name: str, count: int) -> npt.NDArray[Any] | None:
     """A number for each band; None where they are not stated."""
     if f"{BANDS}/{name}" not in file:
         return None
-    values = np.asarray(hdf.array(file, f"{BANDS}/{name}", 1)[:])
+    stated = hdf.array(file, f"{BANDS}/{name}", 1)
+    # a list of billions is not read to find that out
+    values = np.asarray(stated[: count + 1])
     if len(values) != count or not np.isfinite(values).all():
         raise SceneError(
-            f"{file.filename} states {len(values)} {name} for {count} bands, or some that are no numbers"
+            f"{file.filename} states {len(stated)} {name} for {count} bands, or some that are no numbers"
         )
     return values
 
@@ -135,6 +138,7 @@ class Swath:
             hdf.read(table, (rows, cols), path, piece).astype(np.int64) - 1
             for table in (self._along, self._across)
         )
+        # 0 in the table, and whatever else it may hold for fill
         named = (row >= 0) & (col >= 0)
         if not named.any():
             return
@@ -146,15 +150,32 @@ class Swath:
             )
         left, right = int(col.min()), int(col.max()) + 1
         first, last = int(min(bands)) - 1, int(max(bands))
-        picked = np.asarray(bands) - 1 - first
-        found = np.empty((len(row), len(bands)), out.dtype)
-        # rows of the swath at a time, for a table may name pixels from anywhere
-        step = max(1, MOST // ((right - left) * (last - first)))
-        for top in range(int(row.min()), int(row.max()) + 1, step):
-            here = (row >= top) & (row < top + step)
-            if not here.any():
+        at = np.nonzero(named)
+        # a table may name pixels from anywhere: what is read for a piece is bounded, not how often
+        for top, bottom, low, high in self._blocks(
+            int(row.min()), int(row.max()) + 1, right - left, first, last
+        ):
+            here = (row >= top) & (row < bottom)
+            wanted = [i for i, band in enumerate(bands) if low < band <= high]
+            if not here.any() or not wanted:
                 continue
-            bottom = int(row[here].max()) + 1
-            swath = hdf.read(self._cube, np.s_[top:bottom, left:right, first:last], path, piece)
-            found[here] = swath[row[here] - top, col[here] - left][:, picked]
-        out[:, named] = found.T
+            swath = hdf.read(self._cube, np.s_[top:bottom, left:right, low:high], path, piece)
+            found = swath[row[here] - top, col[here] - left]  # (pixel, band)
+            for i in wanted:
+                out[i, at[0][here], at[1][here]] = found[:, bands[i] - 1 - low]
+
+    def _blocks(
+        self, first: int, last: int, width: int, low: int, high: int
+    ) -> Iterator[tuple[int, int, int, int]]:
+        """(first row, last row, first band, last band) of reads of MOST numbers at the most, along stored chunks."""
+        chunk = (self._cube.chunks or (1, 1, 1))[2]
+        # whole columns of the swath before all bands: what is decoded for one read is then used in it
+        tall = min(last - first, max(1, MOST // width))
+        deep = max(1, MOST // (width * tall))
+        deep = deep // chunk * chunk or deep
+        for top in range(first, last, tall):
+            band = low
+            while band < high:
+                stop = min(high, (band // deep + 1) * deep)
+                yield top, min(last, top + tall), band, stop
+                band = stop

@@ -18,13 +18,17 @@ from satae.scene.source import Band, Pixels, Source
 DRIVER = "ENVI"
 MAGIC = b"ENVI"
 DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")  # endings of what a header may describe
+OTHERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"\x89HDF")
 MAX_HEADER = 4 << 20  # bytes
 LARGEST_UM = 100.0  # a wavelength below that, in no stated unit, is in micrometres
 
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether it is a header, or lies beside one."""
-    return head.lstrip().startswith(MAGIC) or (bool(head) and _header_of(path) is not None)
+    if head.lstrip().startswith(MAGIC):
+        return True
+    # a header beside says nothing of a file that says itself what it is
+    return bool(head) and not head.startswith(OTHERS) and _header_of(path) is not None
 
 
 def describe(path: Path) -> Source:

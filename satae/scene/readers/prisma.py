@@ -65,6 +65,7 @@ def describe(path: Path) -> Source:
     bands: list[Band] = []
     for plane in planes:
         low, high = ranges[plane.detector]
+        # DN of both detectors have a scale of their own, which a card keeps band by band
         name = wavelengths.name(plane.centre)
         if any(name == band.name for band in bands):
             name = f"{name} {plane.detector.upper()}"  # where both detectors have a band
@@ -142,6 +143,7 @@ class Cubes:
         self.source = source
         self._cubes = {d: hdf.array(file, _name(d), 3) for d in DETECTORS}
         self._planes = _planes(file, self._cubes)
+        # bands of both cubes: water is 0 in the far infrared, and shadow nowhere in blue
         good = [b.index for b in source.bands if b.good] or [1]
         self._asked = [good[i] for i in np.unique(np.linspace(0, len(good) - 1, ASKED).astype(int))]
 

@@ -104,6 +104,7 @@ def _tile(path: Path, group: tuple[str, dict[str, str]]) -> tuple[Source, tuple[
 
 def _check_fit(path: Path, source: Source, at: tuple[int, int], grid: Grid, first: Source) -> None:
     """A tile of another image would be shown in a wrong place."""
+    # nodata too: the mosaic has one, and DN that are fill in one tile only would count
     kinds = [[(b.dtype, b.nodata) for b in s.bands] for s in (source, first)]
     if kinds[0] != kinds[1]:
         raise SceneError(
@@ -128,6 +129,7 @@ def _check_fit(path: Path, source: Source, at: tuple[int, int], grid: Grid, firs
 def _named(path: Path, bands: tuple[Band, ...]) -> tuple[Band, ...]:
     """The bands with the names that the metadata beside give, where they are as many."""
     beside = next((p for p in (path.with_suffix(".IMD"), path.with_suffix(".imd")) if p.is_file()), None)
+    # groups of bands stand in the order in which bands are stored
     names = (
         []
         if beside is None

@@ -66,6 +66,7 @@ def _described(path: Path, above: tuple[Path, ...], known: dict[Path, Source]) -
     """The mosaic at a path that VRT files `above` lead to; `known` are the files that were described so far."""
     if path.resolve() in above:
         raise SceneError(f"{path} is a VRT that refers to itself; make a GeoTIFF of its parts")
+    # counted on the way down, for a chain without end would never come back up
     _check_depth(path, len(above) + 1)
     root = _root(path)
     _check_known(path, root, DATASET, {"rasterXSize", "rasterYSize"})
@@ -85,6 +86,7 @@ def _described(path: Path, above: tuple[Path, ...], known: dict[Path, Source]) -
     if not any(layers):
         raise SceneError(f"{path} is a VRT without a SimpleSource or ComplexSource, so it shows no file")
     _check_claim(path, grid, bands, layers)
+    # what the files cost together is known once all of them are described
     made = mosaic(Source(path, grid, tuple(bands), (1, grid.width)), layers)
     if made.weight > MAX_PARTS:
         raise SceneError(f"{path} leads to {made.weight} files in a band, more than the limit of {MAX_PARTS}")
@@ -155,6 +157,7 @@ def _grid(path: Path, root: Element) -> Grid:
             f"{path} claims {height} x {width} pixels, more than the limit of {raster.MAX_PIXELS:.0e}"
         )
     text = root.findtext("GeoTransform")
+    # no position at all is no position at the corner of a map
     if text is None:
         return Grid(height, width, Affine.identity(), None)
     numbers = [_number(path, None, "a GeoTransform of", t.strip()) for t in text.split(",")]
@@ -197,6 +200,7 @@ def _band(path: Path, element: Element, index: int) -> Band:
     _check_known(path, element, BAND, {"dataType", "band", "blockXSize", "blockYSize"})
     if index > raster.MAX_BANDS:
         raise SceneError(f"{path} has more bands than the limit of {raster.MAX_BANDS}")
+    # GDAL counts them as they come, whatever number they bear
     if element.get("band", str(index)) != str(index):
         raise _refusal(path, f"band={element.get('band')!r} in VRTRasterBand {index}")
     kind = element.get("dataType", "Byte")
@@ -251,6 +255,7 @@ def _part(
         path, element, "SrcRect", size, least, f"{source.path} of {size[0]} x {size[1]} pixels"
     )
     shown = _rectangle(path, element, "DstRect", own, least, f"its own {own[0]} x {own[1]} pixels")
+    # how GDAL resamples matters only where sizes differ
     scaled = any(abs(a - b) > 1e-6 for a, b in zip(taken[2:], shown[2:], strict=True))
     if scaled and element.get("resampling", "nearest").lower() not in ("nearest", "near"):
         raise _refusal(path, f"resampling={element.get('resampling')!r} in {element.tag}")
@@ -324,6 +329,7 @@ def _rectangle(
     text = f"{path} is a VRT with a {name} of {height:g} x {width:g} pixels from row {row:g}, column {col:g}"
     if not (all(map(math.isfinite, (row, col, height, width))) and height > 0 and width > 0):
         raise SceneError(f"{text}, which is no rectangle")
+    # half a pixel more is how gdalbuildvrt rounds files that do not fit its grid
     beyond = max(-row, -col, row + height - size[0], col + width - size[1])
     if beyond >= BEYOND:
         raise SceneError(f"{text}, which reaches beyond {of}; make the VRT again")
