@@ -54,7 +54,8 @@ GROUND = [
 START = ["satae", "__main__"]  # the public names, and what starts the commands
 
 DOORS = {
-    "rasterio": "scene.raster",
+    "rasterio": "scene.raster scene.output",
+    "h5py": "scene.hdf",
     "onnxruntime": "inference.runtime convert.precision",
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
@@ -225,7 +226,7 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_and_pyproj():
+def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_pyproj_and_h5py():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "__main__.main",
@@ -235,6 +236,7 @@ def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_ge
         "scene.aoi._geoparquet",
         "scene.aoi._read",
         "scene.describe._area",
+        "scene.hdf._library",
         "tiles.cut._outline",
     ]
 

@@ -22,7 +22,7 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
-    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml"):
+    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5"):
         from satae.scene import products
 
         if (product := products.at(path)) is not None:
@@ -108,7 +108,9 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
 
     opened = load(path)
     facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
-    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
+    facts |= json.loads(
+        opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"})
+    )
     facts["files"] = [f.path for f in opened.record.files]
     if check:
         valid = sum(int(v.sum()) for v in opened.valid)

@@ -72,6 +72,7 @@ def score(
     from satae.publish import check_target
     from satae.scoring import run as scoring
     from satae.scoring import summary
+    from satae.scoring.cubes import by_wavelength
     from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
@@ -88,6 +89,7 @@ def score(
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted
+    found = [by_wavelength(scene, opened) for scene in found]
     other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,

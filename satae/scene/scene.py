@@ -100,6 +100,16 @@ class Scene:
         return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
 
     @property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Where each band is centred, in nanometres."""
+        return tuple(band.wavelength for band in self.bands)
+
+    @property
+    def widths(self) -> tuple[float | None, ...]:
+        """How wide each band is at half of its maximum, in nanometres."""
+        return tuple(band.width for band in self.bands)
+
+    @property
     def exclusions(self) -> tuple[Exclusion, ...]:
         """The classes and flags of the product by which pixels do not count."""
         if self.product is None:
@@ -160,7 +170,7 @@ class Scene:
     @property
     def _paths(self) -> list[Path]:
         """The files that hold its bands, each once."""
-        return list(dict.fromkeys(file.path for file in self.files))
+        return list(dict.fromkeys(path for file in self.files for path in file.source.files))
 
     def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""

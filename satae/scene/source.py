@@ -66,6 +66,11 @@ class Source:
                 f"{self.path} changed while it was read, so nothing was kept; run again when it is complete"
             )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path,)
+
 
 @dataclass(frozen=True)
 class Exclusion:

@@ -23,7 +23,7 @@ from satae.inference.regions import Read, Unit
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow, look
 from satae.inference.tilepeaks import Maxima
-from satae.scene import raster, readers
+from satae.scene import output, readers
 from satae.scene.stream import Source
 
 NAME = "the heatmap"  # in errors: its file is a draft
@@ -64,17 +64,17 @@ def write(
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
-    with raster.writing(plain, scene.grid, nodata=math.nan, name=NAME) as output:
+    with output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
             heat = heat_of(calibration, seen.scores)
-            output.write(heat[None], window)
+            written.write(heat[None], window)
             # what it must be when it is read back; the pixels themselves are let go
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
-    raster.to_cog(plain, path, NAME)
+    output.to_cog(plain, path, NAME)
     plain.unlink()
     _verify(path, checks)
     highest = float(tiles.peak.max())

@@ -108,7 +108,8 @@ def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], 
 
 def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
     """Refuse to write over what is read, whatever --overwrite says."""
-    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
+    own = [path for scene in scenes for file in scene.files for path in file.source.files]
+    read = [*own, *(path for s in scenes for path in (s.limits.aoi, s.limits.mask) if path)]
     if target.exists() and any(target.samefile(p) for p in read):
         raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
 

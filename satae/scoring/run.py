@@ -21,6 +21,7 @@ from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scoring import outputs
+from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
@@ -84,6 +85,7 @@ def score(
     written. No input or older output is changed by a failure.
     """
     calibration_of(model)
+    scenes = [by_wavelength(scene, model) for scene in scenes]
     crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
     formats.format_of(out, crs)
     heatmaps = outputs.heatmap_targets(out, names, options.heatmap)

@@ -15,7 +15,7 @@ from satae.console import BRIEF, SILENT, Steps
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import lock, publish, staging
-from satae.scene import barren, raster, readers
+from satae.scene import barren, output, raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
@@ -214,7 +214,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
     """What a tile set keeps of the product that a scene is of."""
     if (product := scene.product) is None:
         return None
-    files = [path.stat() for path in dict.fromkeys(f.path for f in scene.files)]
+    files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
     stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
     return ProductRecord(
         path=str(product.path.absolute()),
@@ -290,7 +290,14 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         left_out_pixels=counts.left_out_pixels,
         aoi_layer=limits.aoi_layer,
         product=product_record(scene),
+        wavelengths=_any(scene.wavelengths),
+        widths=_any(scene.widths),
     )
+
+
+def _any(numbers: Sequence[float | None]) -> list[float | None] | None:
+    """A list of numbers, None where none is known."""
+    return None if all(n is None for n in numbers) else list(numbers)
 
 
 def _footprints(tiles: TileSet) -> Iterator[str]:
@@ -351,7 +358,7 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
         window = tiles.window(i)
         grid = tiles.grid.part(window)
         path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
-        with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
+        with output.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
             out.write(tiles.images[i], grid.window)
             out.write_mask(tiles.valid[i])
             out.name(tiles.record.bands)

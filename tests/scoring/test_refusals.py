@@ -138,11 +138,11 @@ def test_a_heatmap_that_reads_back_differently_is_not_published(
         with rasterio.open(target, "w", **profile) as out:
             out.write(values)
 
-    monkeypatch.setattr("satae.scene.raster.to_cog", copy_zeroed)
+    monkeypatch.setattr("satae.scene.output.to_cog", copy_zeroed)
     with pytest.raises(OutputError, match="reads back differently"):
         run(tmp_path, model, describe([scene_path]))
     monkeypatch.setattr(
-        "satae.scene.raster.to_cog",
+        "satae.scene.output.to_cog",
         lambda source, target, name: target.write_bytes(source.read_bytes()[:900]),
     )
     with pytest.raises(OutputError, match="cannot be read back"):

@@ -23,7 +23,7 @@ from told import Told
 from satae import publish
 from satae.errors import ConfigError, DamageError, OutputError, SceneError
 from satae.grid import Window
-from satae.scene import raster, stream
+from satae.scene import output, stream
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.tiles import cut as tiling
@@ -194,7 +194,7 @@ def test_patches_lie_on_the_map_where_their_pixels_do(make_scene, tmp_path, tran
 
 
 def test_a_patch_that_the_disk_did_not_take_is_noticed(make_scene, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(raster.Output, "write", lambda *_: None)  # GDAL reports no full disk
+    monkeypatch.setattr(output.Output, "write", lambda *_: None)  # GDAL reports no full disk
     with pytest.raises(OutputError, match="could not be written whole"):
         cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(patches=True))
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,6 @@ HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
     (b"", "is empty"),
     (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
-    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
     (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
     (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
     (b"<html", "is a web page, not an image; the download may have failed"),
@@ -38,7 +37,10 @@ OTHERS = (
     (b"fgb\x03fgb", "is a vector file, not an image; vector files are for --aoi"),
     (b"PAR1", "is Parquet, not an image; vector files are for --aoi"),
     (b"%PDF", "is a PDF, not an image"),
-    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
+    (
+        b"\x89HDF",
+        "is HDF5 or netCDF, and no product of EMIT (L2A) or PRISMA (L2D); convert the dataset you need",
+    ),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
 )  # the start of files that nothing reads, and what to say of them
