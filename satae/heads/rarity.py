@@ -101,8 +101,8 @@ def mixture(pixels: Tensor, params: Params) -> tuple[Tensor, Tensor, Tensor]:
     n, k = pixels.shape
     generator = torch.Generator().manual_seed(0)
     m, floor = params.mixture, params.floor * torch.eye(k, dtype=pixels.dtype)
-    # started at random pixels, each as wide as the sample
-    means = pixels[torch.randint(n, (m,), generator=generator)]
+    # each as wide as the sample, at pixels far from each other
+    means = scattered(pixels, m, generator)
     around = pixels - pixels.mean(dim=0)
     covariances = (around.T @ around / n + floor).repeat(m, 1, 1)
     weights = torch.full((m,), 1 / m, dtype=pixels.dtype)
@@ -124,6 +124,18 @@ def mixture(pixels: Tensor, params: Params) -> tuple[Tensor, Tensor, Tensor]:
         apart = pixels[None] - means[:, None]  # (M, n, K)
         covariances = (apart * shares.T[:, :, None]).transpose(1, 2) @ apart / count[:, None, None] + floor
     return weights, means, covariances
+
+
+def scattered(pixels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` of the pixels (n, K), each drawn in proportion to its squared distance from the nearest one before it
+    (Arthur and Vassilvitskii 2007): the rare kinds of ground, too, have one."""
+    chosen = torch.randint(len(pixels), (1,), generator=generator)
+    apart = torch.full_like(pixels[:, 0], math.inf)
+    while len(chosen) < count:
+        apart = torch.minimum(apart, ((pixels - pixels[chosen[-1]]) ** 2).sum(dim=1))
+        # where all are alike any will do
+        chosen = torch.cat([chosen, torch.multinomial(apart + 1e-12, 1, generator=generator)])
+    return pixels[chosen]
 
 
 def build(normalizer: Normalizer, params: Params) -> Rarity:

@@ -11,7 +11,7 @@ from detectors import fitted, head_of, image, mask
 from scipy.stats import multivariate_normal
 
 from satae.heads import View
-from satae.heads.rarity import LEAST, USUAL, Params, mixture
+from satae.heads.rarity import LEAST, USUAL, Params, mixture, scattered
 
 
 def two_kinds(n: int = 4_000) -> torch.Tensor:
@@ -38,6 +38,18 @@ def test_two_kinds_of_ground_are_found_with_their_shares_and_spreads():
     assert weights[order] == pytest.approx([0.75, 0.25], abs=0.02)
     assert np.allclose(means[order], [(0, 0), (6, 3)], atol=0.1)
     assert np.allclose(covariances[order], [[[1, 0.6], [0.6, 1]], [[0.3, 0], [0, 0.5]]], atol=0.1)
+
+
+def test_a_rare_kind_of_ground_has_a_gaussian_from_the_start():
+    rng = np.random.default_rng(3)
+    pixels = torch.from_numpy(np.concatenate([rng.normal(size=(3_000, 2)), rng.normal(60, 1, size=(3, 2))]))
+    for seed in range(5):
+        found = scattered(pixels, 4, torch.Generator().manual_seed(seed))
+        assert found.shape == (4, 2) and (found > 30).all(dim=1).any()
+
+
+def test_of_pixels_that_are_all_alike_any_will_do():
+    assert torch.equal(scattered(torch.ones(9, 2), 4, torch.Generator().manual_seed(0)), torch.ones(4, 2))
 
 
 def test_no_round_makes_the_sample_less_likely():
