@@ -57,11 +57,12 @@ class Sectors(nn.Module):
     def forward(self, view: View) -> Tensor:
         boxes = self.params.boxes()
         near, far = boxes[:-1], boxes[-1]
+        # the least distances from the eight farthest boxes, then from all of them: rising, (N, 1, H, W) each
         # not the nearest: one like box is chance, three are a road
         outer = smallest(squared_distances(view.x, view.valid, *far), self.params.nearest)
         # one list of all three distances: a road may go on beside a car that hides the box next to it
         inner = [square for box in near for square in squared_distances(view.x, view.valid, *box)]
-        error = _known(smallest(inner, self.params.nearest, outer))  # (N, 1, H, W)
+        error = _known(smallest(inner, self.params.nearest, outer))
         if self.params.large:
             # a small share, for what lies further away differs more, whatever stands between
             error = torch.maximum(error, self.params.large * _known(outer))
