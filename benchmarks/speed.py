@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before numpy and torch, which ask once
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and torch, which ask once
 
 import numpy as np
 import onnxruntime
