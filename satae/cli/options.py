@@ -37,6 +37,7 @@ def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:
     """The scenes, those of products as tile sets below a folder hold them, where they were cut with these options."""
     if all(s.is_plain for s in scenes) or not folder.is_dir():
         return scenes
+    # a product is decoded once: the tile set holds it in a format that is quickly read
     sets = load_all([folder])
     return [s if s.is_plain else tiled_copy(s, sets) or s for s in scenes]
 

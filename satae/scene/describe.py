@@ -53,7 +53,7 @@ def describe(
     if product is None:
         shared, words = _stems(paths)
         owns = dict(zip(paths, words, strict=True))
-        sources = [_named(readers.source(path), own) for path, own in owns.items()]
+        sources = [_named(readers.source(path), own) for path, own in zip(paths, words, strict=True)]
         offered = [(source, band) for source in sources for band in source.bands]
         used = _chosen(offered, bands)
     else:

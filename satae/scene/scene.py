@@ -345,6 +345,7 @@ def _shifted(image: npt.NDArray[Any], bands: tuple[Band, ...]) -> npt.NDArray[An
     """The DN with what their product says is to be added, held inside of the type."""
     if not any(band.shift for band in bands):
         return image
+    # wider for the sum: DN below the offset would wrap around
     limits = np.iinfo(image.dtype)
     moved = image + np.array([band.shift for band in bands], np.int64)[:, None, None]
     return np.clip(moved, limits.min, limits.max).astype(image.dtype)

@@ -214,6 +214,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
     """What a tile set keeps of the product that a scene is of."""
     if (product := scene.product) is None:
         return None
+    # hashing gigabytes for a look would take longer than decoding them
     files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
     stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
     return ProductRecord(
