@@ -28,6 +28,9 @@ Clouds = Annotated[str, typer.Option(help="What a product says are clouds: 'mask
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
 Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
+Offset = Annotated[
+    float, typer.Option(help="Add this to the DN of every band, such as -1000.", show_default="nothing")
+]
 BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]
 Feedback = Annotated[
     Path | None, typer.Option(help="Reviewed layers: what was accepted and rejected counts.")
@@ -59,6 +62,7 @@ class PixelOptions:
     aoi: Aoi = None
     mask: Mask = None
     nodata: Nodata = None
+    offset: Offset = 0.0
     gsd: Gsd = None
     clouds: Clouds = "mask"
 

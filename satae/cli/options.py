@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from pathlib import Path
 
+from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
@@ -45,13 +47,14 @@ def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
     return [scene_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
 
 
-def limits_of(
-    aoi: Path | None, mask: Path | None, nodata: float | None, on_bad_tile: str, clouds: str = "mask"
-) -> Limits:
-    """The options that restrict which pixels count."""
-    if clouds not in ("mask", "keep"):
-        raise ConfigError(f"--clouds {clouds}: there are mask and keep")
-    return Limits(aoi, mask, nodata, salvages(on_bad_tile), clouds == "keep")
+def limits_of(counted: PixelOptions, on_bad_tile: str) -> Limits:
+    """The options that say which pixels count, and what is added to them."""
+    if counted.clouds not in ("mask", "keep"):
+        raise ConfigError(f"--clouds {counted.clouds}: there are mask and keep")
+    if not math.isfinite(counted.offset):
+        raise ConfigError(f"--offset {counted.offset} is no number to add")
+    keep = counted.clouds == "keep"
+    return Limits(counted.aoi, counted.mask, counted.nodata, salvages(on_bad_tile), keep, counted.offset)
 
 
 def salvages(on_bad_tile: str) -> bool:

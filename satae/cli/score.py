@@ -49,7 +49,9 @@ def score(
         str | None,
         typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
     ] = None,
-    force_domain: Annotated[bool, typer.Option("--force-domain", help="Report foreign scenes too.")] = False,
+    force_domain: Annotated[
+        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
+    ] = False,
     stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     feedback: Feedback = None,
     device: Device = "auto",
@@ -77,13 +79,13 @@ def score(
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile, counted.clouds)
+    limits = options.limits_of(counted, on_bad_tile)
     if scenes:
         found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --mask, --nodata, --gsd and --clouds need scenes to be named"
+            "--bands, --stack, --aoi, --mask, --nodata, --offset, --gsd and --clouds need scenes to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

@@ -35,7 +35,7 @@ def tile(
 
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile, counted.clouds)
+    limits = options.limits_of(counted, on_bad_tile)
     found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")

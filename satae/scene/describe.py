@@ -57,7 +57,7 @@ def describe(
         shared, offered = product.name, list(product.bands)
         used = _chosen(offered, product.usual if bands is None else bands)
     grid, own = _grid(used, gsd), [band for _, band in used]
-    _check_usable(used, grid)
+    _check_usable(used, grid, limits.offset)
     scene = Scene(
         name=shared,
         files=tuple(_files(used)),
@@ -75,7 +75,8 @@ def describe(
     remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
-    for doubt in doubts(scene, declared=len(offered)):
+    # of the DN as they are stored: so are nodata
+    for doubt in doubts(replace(scene, limits=replace(limits, offset=0.0)), declared=len(offered)):
         log.warning("%s", doubt)
     return scene
 
@@ -179,13 +180,17 @@ def _check_one_grid(sources: Sequence[Source]) -> None:
         )
 
 
-def _check_usable(used: list[Offer], grid: Grid) -> None:
+def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
     path = used[0][0].path
     if min(grid.height, grid.width) < SMALLEST:
         raise SceneError(
             f"{path} has {grid.height} x {grid.width} pixels; the smallest scene is {SMALLEST} x {SMALLEST}"
         )
     for _, band in used:
+        if offset != round(offset) and np.dtype(band.dtype).kind in "iu":
+            raise SceneError(
+                f"{path} holds {band.dtype} and --offset {offset:g} is no whole number to add to it"
+            )
         if "complex" in band.dtype:
             raise SceneError(f"{path} band {band.index} is complex; export its magnitude to a GeoTIFF first")
         if band.colour == PALETTE:

@@ -47,12 +47,12 @@ class File:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user says about which pixels count, beyond what the files say.
+    """What the user says about pixels, and which of them count, beyond what the files say.
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
     `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `clouds`: what the
-    provider takes for cloud counts too.
+    provider takes for cloud counts too. `offset`: added to the DN of every band, after nodata was looked for.
     """
 
     aoi: Path | None = None
@@ -60,6 +60,7 @@ class Limits:
     nodata: float | None = None
     salvage: bool = False
     clouds: bool = False
+    offset: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ class Scene:
     def bands(self) -> tuple[Band, ...]:
         """What the files say of each band, in the order of `names`."""
         return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """What is added to the DN of each band, by its product and by the user."""
+        return tuple(b.shift + self.limits.offset for b in self.bands)
 
     @property
     def exclusions(self) -> tuple[Exclusion, ...]:
@@ -245,7 +251,7 @@ class SceneReader:
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
         good &= _meaningful(image, scene.limits.nodata)
-        return _shifted(image, scene.bands), good
+        return _shifted(image, scene.shifts), good
 
     def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
@@ -317,12 +323,14 @@ def _declared_valid(
     return good
 
 
-def _shifted(image: npt.NDArray[Any], bands: tuple[Band, ...]) -> npt.NDArray[Any]:
-    """The DN with what their product says is to be added, held inside of the type."""
-    if not any(band.shift for band in bands):
+def _shifted(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]:
+    """The DN (band, row, col) with a number a band added, held inside of an integer type."""
+    if not any(shifts):
         return image
+    if image.dtype.kind == "f":
+        return np.asarray(image + np.array(shifts, image.dtype)[:, None, None])
     limits = np.iinfo(image.dtype)
-    moved = image + np.array([band.shift for band in bands], np.int64)[:, None, None]
+    moved = image + np.array(shifts, np.int64)[:, None, None]
     return np.clip(moved, limits.min, limits.max).astype(image.dtype)
 
 

@@ -112,6 +112,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         Path(record.mask) if record.mask else None,
         record.nodata,
         salvage,
+        offset=record.offset,
     )
     bands, before = [], 0
     for file in record.files:
@@ -223,6 +224,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
         baseline=product.baseline,
         clouds=scene.limits.clouds,
         stamp=stamp,
+        offset=scene.limits.offset,
     )
 
 
@@ -284,6 +286,8 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         aoi=_named(limits)[0],
         mask=_named(limits)[1],
         nodata=limits.nodata,
+        # what was decoded into the set has it already
+        offset=limits.offset if scene.is_plain else 0.0,
         tiles=tiles,
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,

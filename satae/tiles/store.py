@@ -41,6 +41,7 @@ class ProductRecord(pydantic.BaseModel, extra="forbid"):
     baseline: str
     clouds: bool
     stamp: str
+    offset: float = 0.0
 
 
 class Record(pydantic.BaseModel, extra="forbid"):
@@ -64,6 +65,7 @@ class Record(pydantic.BaseModel, extra="forbid"):
     aoi: str | None
     mask: str | None
     nodata: float | None
+    offset: float = 0.0  # added to the DN that the files hold
     tiles: int
     left_out: int
     valid_pixels: int

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from satae.cli import options
+from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
 from satae.scene.scene import Limits
 
@@ -67,5 +68,5 @@ def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None
 
 
 def test_damaged_blocks_stop_or_are_masked() -> None:
-    assert options.limits_of(None, None, None, "mask").salvage
-    assert not options.limits_of(None, None, None, "stop").salvage
+    assert options.limits_of(PixelOptions(), "mask").salvage
+    assert not options.limits_of(PixelOptions(), "stop").salvage
