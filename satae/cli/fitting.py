@@ -78,6 +78,7 @@ def _key(scene: Scene) -> tuple[object, ...]:
         mask,
         limits.nodata,
         limits.offset,
+        limits.sensor,
     )
 
 

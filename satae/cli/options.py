@@ -54,7 +54,9 @@ def limits_of(counted: PixelOptions, on_bad_tile: str) -> Limits:
     if not math.isfinite(counted.offset):
         raise ConfigError(f"--offset {counted.offset} is no number to add")
     keep = counted.clouds == "keep"
-    return Limits(counted.aoi, counted.mask, counted.nodata, salvages(on_bad_tile), keep, counted.offset)
+    return Limits(
+        counted.aoi, counted.mask, counted.nodata, salvages(on_bad_tile), keep, counted.offset, counted.sensor
+    )
 
 
 def salvages(on_bad_tile: str) -> bool:

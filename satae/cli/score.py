@@ -85,7 +85,7 @@ def score(
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --mask, --nodata, --offset, --gsd and --clouds need scenes to be named"
+            "--bands, --stack, --aoi, --mask, --nodata, --offset, --sensor, --gsd and --clouds need scenes to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

@@ -92,7 +92,7 @@ def change(scene: Domain, learned: Domain, dtype: str) -> Change | None:
     )
 
 
-def reordered(domain: Domain, order: Sequence[int]) -> Domain:
+def in_order(domain: Domain, order: Sequence[int]) -> Domain:
     """What is measured of bands in another order: band i is band `order[i]`; of many bands only quantiles are left."""
     kept = list(order) if len(order) == len(domain.texture) else []
     pairs = ([[matrix[i][j] for j in kept] for i in kept] for matrix in (domain.covariance, domain.texture))
@@ -112,14 +112,13 @@ def at(domain: Domain, level: float) -> Floats:
 def _full(scene: Domain, learned: Domain, dtype: np.dtype[Any]) -> bool:
     """Whether DN pile up at the largest number of an integer type, as they do after a factor, and did not in training.
 
-    Clouds and snow do so in 8 bit, so there most of two bands must; of more bits a twentieth of every band is no scene.
+    That is so in half of the bands. Clouds and snow do it in 8 bit, so there three quarters of the pixels must; of more
+    bits a twentieth is no scene.
     """
     if dtype.kind not in "iu":
         return False
-    end = np.iinfo(dtype).max
-    if dtype.itemsize > 1 and (at(scene, BRIGHT) >= end).all():
-        return bool((at(learned, 0.99) < end).all())
-    return bool(((at(scene, 0.25) >= end) & (at(learned, 0.75) < end)).mean() >= 0.5)
+    end, (upper, under) = np.iinfo(dtype).max, (0.25, 0.75) if dtype.itemsize == 1 else (BRIGHT, 0.99)
+    return bool(((at(scene, upper) >= end) & (at(learned, under) < end)).mean() >= 0.5)
 
 
 def _scaled(scene: Domain, learned: Domain) -> Change | None:

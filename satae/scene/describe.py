@@ -14,7 +14,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import products, readers
+from satae.scene import products, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -47,14 +47,22 @@ def describe(
     wrong but may be meant.
     """
     limits = limits or Limits()
+    sensors.check_name(limits.sensor)
     product = products.at(paths[0]) if len(paths) == 1 else None
     if product is None:
         shared, owns = _stems(paths)
         sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
         offered = _distinct([(source, band) for source in sources for band in source.bands])
+        if not limits.sensor and (found := sensors.embedding(offered)):
+            limits = replace(limits, sensor=found)
+            log.info("%s: %d bands of %s are taken as %s", paths[0], len(offered), offered[0][1].dtype, found)
+        if limits.sensor not in ("", sensors.NONE):
+            offered = sensors.seen_by(limits.sensor, offered)
         used = _chosen(offered, bands)
     else:
         shared, offered = product.name, list(product.bands)
+        if limits.sensor not in ("", sensors.NONE):
+            sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands)
     grid, own = _grid(used, gsd), [band for _, band in used]
     _check_usable(used, grid, limits.offset)
@@ -120,6 +128,13 @@ def _mask(path: Path, grid: Grid) -> File:
     """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid."""
     source = readers.source(path)
     own = source.grid
+    if (
+        grid.crs == sensors.METRES
+        and own.crs is None
+        and (own.height, own.width) == (grid.height, grid.width)
+    ):
+        # neither has a place: the sensor has told the size of the scene's pixels alone
+        own, source = grid, replace(source, grid=grid)
     if own != grid and (own.crs is None or grid.crs is None):
         raise SceneError(
             f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "

@@ -53,6 +53,7 @@ class Limits:
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
     `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `clouds`: what the
     provider takes for cloud counts too. `offset`: added to the DN of every band, after nodata was looked for.
+    `sensor`: what files hold that do not say it (`sensors`).
     """
 
     aoi: Path | None = None
@@ -61,6 +62,7 @@ class Limits:
     salvage: bool = False
     clouds: bool = False
     offset: float = 0.0
+    sensor: str = ""
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,8 @@ class SceneReader:
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
         good &= _meaningful(image, scene.limits.nodata)
+        if scene.bands[0].coded:
+            return _directions(image, good, scene.bands[0].coded)
         return _shifted(image, scene.shifts), good
 
     def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
@@ -332,6 +336,22 @@ def _shifted(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[
     limits = np.iinfo(image.dtype)
     moved = image + np.array(shifts, np.int64)[:, None, None]
     return np.clip(moved, limits.min, limits.max).astype(image.dtype)
+
+
+def _directions(
+    image: npt.NDArray[Any], good: npt.NDArray[np.bool_], coded: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Vectors (band, row, col) of length 1, and where they are good and have a direction.
+
+    Their squared distance is 2 - 2 cos of the angle between them, so what compares distances compares angles.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        vector = np.where(good, image, 0).astype(np.float32)
+        if coded == "signed square":
+            vector = np.sign(vector) * (vector / np.float32(127.5)) ** 2
+        length = np.sqrt((vector.astype(np.float64) ** 2).sum(axis=0))
+    good = good & (length > 0)
+    return (vector / np.where(good, length, 1)).astype(np.float32), good
 
 
 def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

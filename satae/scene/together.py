@@ -40,7 +40,7 @@ def together(
             out.write_mask(valid[rows, cols], inside)
             progress(inside.height * inside.width)
     product = None if scene.product is None else replace(scene.product, fill=(), clouds=())
-    limits = replace(scene.limits, offset=0.0)
+    limits = replace(scene.limits, offset=0.0, sensor="")
     return replace(describe([path], limits=limits), name=scene.name, product=product), survey.damage
 
 

@@ -95,7 +95,7 @@ def _right(own: Domain, scene: Scene, model: Model) -> bool:
     if learned is None or not own.quantiles:
         return False
     order = [scene.names.index(b.name) for b in model.card.bands]
-    found = radiometry.change(radiometry.reordered(own, order), learned, model.card.dtype)
+    found = radiometry.change(radiometry.in_order(own, order), learned, model.card.dtype)
     return found is not None and found.kind == "swapped"
 
 

@@ -113,7 +113,10 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         record.nodata,
         salvage,
         offset=record.offset,
+        sensor=record.sensor,
     )
+    if record.sensor:  # under its names, in its order
+        return replace(describe(paths, bands=record.bands, limits=limits), name=record.scene)
     bands, before = [], 0
     for file in record.files:
         # bands of several files count on from file to file, as --bands does
@@ -288,6 +291,8 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         nodata=limits.nodata,
         # what was decoded into the set has it already
         offset=limits.offset if scene.is_plain else 0.0,
+        sensor=limits.sensor if scene.is_plain else "",
+        embedded=bool(scene.bands[0].coded),
         tiles=tiles,
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,

@@ -66,6 +66,8 @@ class Record(pydantic.BaseModel, extra="forbid"):
     mask: str | None
     nodata: float | None
     offset: float = 0.0  # added to the DN that the files hold
+    sensor: str = ""  # what the files hold that do not say it
+    embedded: bool = False  # whether bands are parts of a vector
     tiles: int
     left_out: int
     valid_pixels: int
