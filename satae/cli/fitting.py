@@ -62,7 +62,8 @@ def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:
         except TilesError:
             continue
         files = tuple((f.path, tuple(f.bands)) for f in tiles.record.files)
-        there[files, tiles.record.aoi, tiles.record.aoi_layer, tiles.record.mask, tiles.record.nodata] = tiles
+        r = tiles.record
+        there[files, r.aoi, r.aoi_layer, r.mask, r.nodata, r.offset, r.sensor] = tiles
     keys = [_key(s) for s in _distinct(scenes)]
     chosen = [there[k] for k in keys if k in there]
     same = len({(t.record.size, t.record.dtype) for t in chosen}) == 1
@@ -78,6 +79,8 @@ def _key(scene: Scene) -> tuple[object, ...]:
         limits.aoi_layer,
         mask,
         limits.nodata,
+        limits.offset,
+        limits.sensor,
     )
 
 

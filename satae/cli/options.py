@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from pathlib import Path
 
@@ -49,15 +50,19 @@ def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
 
 
 def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
-    """The options that restrict which pixels count."""
+    """The options that say which pixels count, and what is added to them."""
     if given.aoi_layer is not None and given.aoi is None:
         raise ConfigError(
             f"--aoi-layer {given.aoi_layer} names a layer of the file that --aoi names; pass that too"
         )
     if given.clouds not in ("mask", "keep"):
         raise ConfigError(f"--clouds {given.clouds}: there are mask and keep")
-    keep = given.clouds == "keep"
-    return Limits(given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, keep)
+    if not math.isfinite(given.offset):
+        raise ConfigError(f"--offset {given.offset} is no number to add")
+    return Limits(
+        given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, given.clouds == "keep",
+        given.offset, given.sensor,
+    )  # fmt: skip
 
 
 def salvages(on_bad_tile: str) -> bool:

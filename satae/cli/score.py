@@ -49,7 +49,9 @@ def score(
         str | None,
         typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
     ] = None,
-    force_domain: Annotated[bool, typer.Option("--force-domain", help="Report foreign scenes too.")] = False,
+    force_domain: Annotated[
+        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
+    ] = False,
     stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     feedback: Feedback = None,
     device: Device = "auto",
@@ -84,7 +86,8 @@ def score(
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --gsd and --clouds need scenes to be named"
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd and --clouds need "
+            "scenes to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

@@ -15,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import alike, products, readers
+from satae.scene import alike, products, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -49,18 +49,26 @@ def describe(
     wrong but may be meant.
     """
     limits = limits or Limits()
+    sensors.check_name(limits.sensor)
     product = products.at(paths[0]) if len(paths) == 1 else None
     if product is None:
         shared, words = _stems(paths)
         owns = dict(zip(paths, words, strict=True))
         sources = [_named(readers.source(path), own) for path, own in zip(paths, words, strict=True)]
         offered = [(source, band) for source in sources for band in source.bands]
+        if not limits.sensor and (found := sensors.embedding(offered)):
+            limits = replace(limits, sensor=found)
+            log.info("%s: %d bands of %s are taken as %s", paths[0], len(offered), offered[0][1].dtype, found)
+        if limits.sensor not in ("", sensors.NONE):
+            offered = sensors.seen_by(limits.sensor, offered)
         used = _chosen(offered, bands)
     else:
         shared, owns, offered = product.name, {}, list(product.bands)
+        if limits.sensor not in ("", sensors.NONE):
+            sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands)
     grid, own = _grid(used, gsd), [band for _, band in used]
-    _check_usable(used, grid)
+    _check_usable(used, grid, limits.offset)
     scene = Scene(
         name=shared,
         files=tuple(_files(used)),
@@ -78,7 +86,8 @@ def describe(
     remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
-    for doubt in doubts(scene, declared=len(offered)):
+    # of the DN as they are stored: so are nodata
+    for doubt in doubts(replace(scene, limits=replace(limits, offset=0.0)), declared=len(offered)):
         log.warning("%s", doubt)
     return scene
 
@@ -129,6 +138,13 @@ def _mask(path: Path, grid: Grid) -> File:
     source = readers.source(path)
     own = source.grid
     if alike.same(own, grid):
+        source = replace(source, grid=grid)
+    elif (
+        grid.crs == sensors.METRES
+        and own.crs is None
+        and (own.height, own.width) == (grid.height, grid.width)
+    ):
+        # neither has a place: the sensor has told the size of the scene's pixels alone
         source = replace(source, grid=grid)
     elif own.crs is not None and grid.crs is not None:
         if not alike.may_touch(own, grid):
@@ -189,13 +205,17 @@ def _check_one_grid(sources: Sequence[Source]) -> None:
             raise SceneError(f"{difference}, so they cannot be stacked")
 
 
-def _check_usable(used: list[Offer], grid: Grid) -> None:
+def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
     path = used[0][0].path
     if min(grid.height, grid.width) < SMALLEST:
         raise SceneError(
             f"{path} has {grid.height} x {grid.width} pixels; the smallest scene is {SMALLEST} x {SMALLEST}"
         )
     for _, band in used:
+        if offset != round(offset) and np.dtype(band.dtype).kind in "iu":
+            raise SceneError(
+                f"{path} holds {band.dtype} and --offset {offset:g} is no whole number to add to it"
+            )
         if "complex" in band.dtype:
             raise SceneError(f"{path} band {band.index} is complex; export its magnitude to a GeoTIFF first")
         if band.colour == PALETTE:

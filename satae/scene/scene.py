@@ -47,12 +47,13 @@ class File:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user says about which pixels count, beyond what the files say.
+    """What the user says about pixels, and which of them count, beyond what the files say.
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
     `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
-    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too.
+    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too. `offset`:
+    added to the DN of every band, after nodata was looked for. `sensor`: what files hold that do not say it.
     """
 
     aoi: Path | None = None
@@ -61,6 +62,8 @@ class Limits:
     salvage: bool = False
     aoi_layer: str | None = None
     clouds: bool = False
+    offset: float = 0.0
+    sensor: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,11 @@ class Scene:
     def widths(self) -> tuple[float | None, ...]:
         """How wide each band is at half of its maximum, in nanometres."""
         return tuple(band.width for band in self.bands)
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """What is added to the DN of each band, by its product and by the user."""
+        return tuple(b.shift + self.limits.offset for b in self.bands)
 
     @property
     def exclusions(self) -> tuple[Exclusion, ...]:
@@ -269,7 +277,9 @@ class SceneReader:
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
         good &= meaningful(image, scene.limits.nodata)
-        return _shifted(image, scene.bands), good
+        if scene.bands[0].coded:
+            return _directions(image, good, scene.bands[0].coded)
+        return _shifted(image, scene.shifts), good
 
     def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
@@ -341,14 +351,32 @@ def _declared_valid(
     return good
 
 
-def _shifted(image: npt.NDArray[Any], bands: tuple[Band, ...]) -> npt.NDArray[Any]:
-    """The DN with what their product says is to be added, held inside of the type."""
-    if not any(band.shift for band in bands):
+def _shifted(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]:
+    """The DN (band, row, col) with a number a band added, held inside of an integer type."""
+    if not any(shifts):
         return image
+    if image.dtype.kind == "f":
+        return np.asarray(image + np.array(shifts, image.dtype)[:, None, None])
     # wider for the sum: DN below the offset would wrap around
     limits = np.iinfo(image.dtype)
-    moved = image + np.array([band.shift for band in bands], np.int64)[:, None, None]
+    moved = image + np.array(shifts, np.int64)[:, None, None]
     return np.clip(moved, limits.min, limits.max).astype(image.dtype)
+
+
+def _directions(
+    image: npt.NDArray[Any], good: npt.NDArray[np.bool_], coded: str
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    """Vectors (band, row, col) of length 1, and where they are good and have a direction.
+
+    Their squared distance is 2 - 2 cos of the angle between them, so what compares distances compares angles.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        vector = np.where(good, image, 0).astype(np.float32)
+        if coded == "signed square":
+            vector = np.sign(vector) * (vector / np.float32(127.5)) ** 2
+        length = np.sqrt((vector.astype(np.float64) ** 2).sum(axis=0))
+    good = good & (length > 0)
+    return (vector / np.where(good, length, 1)).astype(np.float32), good
 
 
 def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:

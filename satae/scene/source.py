@@ -22,7 +22,8 @@ class Band:
     are as declared, never applied. `colour` is what GDAL says that the band shows: red, alpha, palette, ...
     `wavelength` and `width` (at half of the maximum) are in nanometres. `shift` is added to what is stored, to give the
     DN that products of one sensor share; nodata, and the DN of `saturated` pixels, which do not count either, are as
-    stored. A band that is not `good` is used only where it is asked for.
+    stored. A band that is not `good` is used only where it is asked for. Bands that are `coded` are parts of a vector,
+    of which the direction counts: as 'vector', or as 'signed square', sign(v) (v / 127.5)^2; `dtype` is the vector's.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Band:
     shift: int = 0
     saturated: float | None = None
     good: bool = True
+    coded: str = ""
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ def together(
             out.write_mask(valid[rows, cols], inside)
             progress(inside.height * inside.width)
     product = None if scene.product is None else replace(scene.product, fill=(), clouds=())
-    return replace(describe([path], limits=scene.limits), name=scene.name, product=product), survey.damage
+    limits = replace(scene.limits, nodata=None, offset=0.0, sensor="")
+    return replace(describe([path], limits=limits), name=scene.name, product=product), survey.damage
 
 
 def _unpacked(scene: Scene, folder: Path) -> Scene:

@@ -94,9 +94,9 @@ def score(
         found.check(crs)
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
         for scene in scenes:
-            check_fit(scene, model)
+            check_fit(scene, model, force=options.force_domain)
             if options.baseline is not None:
-                check_fit(scene, options.baseline.model)
+                check_fit(scene, options.baseline.model, force=options.force_domain)
             bar.add(1)
     how, records = options.how(report.cells(len(scenes))), []
     with locks(outputs.names(out, heatmaps)), staging(out) as folder:

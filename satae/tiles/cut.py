@@ -112,7 +112,11 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         record.nodata,
         salvage,
         record.aoi_layer,
+        offset=record.offset,
+        sensor=record.sensor,
     )
+    if record.sensor:  # under its names, in its order
+        return replace(describe(paths, bands=record.bands, limits=limits), name=record.scene)
     bands, before = [], 0
     for file in record.files:
         # bands of several files count on from file to file, as --bands does
@@ -224,31 +228,22 @@ def product_record(scene: Scene) -> ProductRecord | None:
         baseline=product.baseline,
         clouds=scene.limits.clouds,
         stamp=stamp,
+        offset=scene.limits.offset,
+        nodata=scene.limits.nodata,
     )
 
 
 def tiled_copy(scene: Scene, sets: Sequence[TileSet]) -> Scene | None:
     """The scene of a product as one of some tile sets holds it, decoded with the same options; None where none does."""
     product, limits = product_record(scene), scene.limits
+    aoi, mask = _named(limits)
+    grid = [scene.grid.height, scene.grid.width, *scene.grid.transform[:6]]
     for tiles in sets:
         record = tiles.record
-        said = (
-            record.bands,
-            record.height,
-            record.width,
-            record.transform,
-            record.nodata,
-            record.aoi,
-            record.mask,
-        )
-        asked = (
-            list(scene.names),
-            scene.grid.height,
-            scene.grid.width,
-            list(scene.grid.transform)[:6],
-            limits.nodata,
-        )
-        if product is not None and record.product == product and said == (*asked, *_named(limits)):
+        if product is None or record.product != product or record.bands != list(scene.names):
+            continue
+        same_grid = [record.height, record.width, *record.transform] == grid
+        if same_grid and (record.aoi, record.aoi_layer, record.mask) == (aoi, limits.aoi_layer, mask):
             return scene_again(record, salvage=limits.salvage)
     return None
 
@@ -284,7 +279,12 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         crs=grid.crs,
         aoi=_named(limits)[0],
         mask=_named(limits)[1],
-        nodata=limits.nodata,
+        # what was decoded once has the DN that were asked for, and a mask in place of fill
+        nodata=limits.nodata if scene.is_plain else None,
+        # what was decoded into the set has it already
+        offset=limits.offset if scene.is_plain else 0.0,
+        sensor=limits.sensor if scene.is_plain else "",
+        embedded=bool(scene.bands[0].coded),
         tiles=tiles,
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,

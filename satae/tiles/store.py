@@ -41,6 +41,8 @@ class ProductRecord(pydantic.BaseModel, extra="forbid"):
     baseline: str
     clouds: bool
     stamp: str
+    offset: float = 0.0
+    nodata: float | None = None
 
 
 class Record(pydantic.BaseModel, extra="forbid"):
@@ -64,6 +66,9 @@ class Record(pydantic.BaseModel, extra="forbid"):
     aoi: str | None
     mask: str | None
     nodata: float | None
+    offset: float = 0.0  # added to the DN that the files hold
+    sensor: str = ""  # what the files hold that do not say it
+    embedded: bool = False  # whether bands are parts of a vector
     tiles: int
     left_out: int
     valid_pixels: int
