@@ -54,6 +54,7 @@ PROVIDERS = Choices.of(__name__, __path__, "product", "product")
 
 def at(path: Path) -> Product | None:
     """The product at a path; None where there is none that satae knows."""
+    # by name and metadata alone: no pixel is decoded to know what it is
     for name in PROVIDERS.names:
         provider = cast(Provider, PROVIDERS.module(name))
         try:

@@ -91,6 +91,7 @@ def product(path: Path) -> Product:
 
 def _groups(text: str) -> dict[str, dict[str, str]]:
     """key = "value" lines by the innermost group that they stand in."""
+    # the format of PDS and of ODL, of which nothing else is used here
     groups: dict[str, dict[str, str]] = {}
     within = [""]
     for line in text.splitlines():
