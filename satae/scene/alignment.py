@@ -31,6 +31,7 @@ def common_grid(named: list[tuple[str, Grid]], gsd: float | None) -> Grid:
     # a band of pixels that nest needs no resampling but repetition
     if gsd is None:
         return finest
+    # the corner stays, so that grids of one product and several distances nest
     t = finest.transform
     if t.b or t.d:
         raise SceneError(

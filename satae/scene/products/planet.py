@@ -43,6 +43,7 @@ def product(path: Path) -> Product:
     image, found = images[0], IMAGE.match(images[0].name)
     assert found
     source = readers.source(image)
+    # files state no names; their number tells which instrument it was
     named = BANDS.get(len([b for b in source.bands if b.colour != "alpha"]))
     bands = source.bands
     if named:

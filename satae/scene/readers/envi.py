@@ -116,6 +116,7 @@ def _check_size(data: Path, said: dict[str, str], source: Source) -> None:
 
 def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
     """The bands with names, wavelengths in nanometres, scale, and whether they are bad."""
+    # lists that are not of one item a band are left out: they say something of other bands
     count = len(bands)
     names = _list(said.get("band names"), count)
     waves, widths = (_numbers(said.get(key), count) for key in ("wavelength", "fwhm"))
