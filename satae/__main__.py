@@ -1,5 +1,17 @@
-"""Starts the command line: `python -m satae`."""
+"""Starts the command line: `python -m satae`, and the program `satae`."""
 
-from satae.cli.app import main
+# before all else: what comes next takes seconds, and a signal that comes meanwhile must end the run
+from satae import interrupts
 
-main()
+interrupts.listen()
+
+
+def main() -> None:
+    """The console script."""
+    from satae.cli import app
+
+    app.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -181,8 +181,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def recipes() -> dict[str, Path]:
-    """The recipes that go with satae, by name."""
-    folder = next(place for place in SHIPPED if (place / "default.yaml").is_file())
+    """The recipes that go with satae, by name; ConfigError where none came with it."""
+    folder = next((place for place in SHIPPED if (place / "default.yaml").is_file()), None)
+    if folder is None:
+        raise ConfigError(f"the recipes of satae are missing in {SHIPPED[0]}; install it again")
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 

@@ -10,9 +10,12 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from satae import interrupts
 
 EVERY = 10.0  # seconds between plain lines
 LIVELY = 0.1  # seconds between two states of a line that is rewritten
@@ -50,7 +53,8 @@ class Bar:
         self.update(self.done + amount)
 
     def update(self, done: float, note: str | None = None) -> None:
-        """Say how much is done; `note` stays until it is replaced."""
+        """Say how much is done; `note` stays until it is replaced. Here an interrupt that was put off arrives."""
+        interrupts.check()
         self.done = done
         self.note = self.note if note is None else note
         moment = self.now()
@@ -109,6 +113,7 @@ class Steps:
     @contextmanager
     def stage(self, title: str, total: float = 0.0, unit: str = "", *, brief: float = BRIEF) -> Iterator[Bar]:
         """The bar of a stage, which leaves a line where it takes `brief` seconds; 0 for one that always does."""
+        interrupts.check()
         bar = Bar(self.above + title, total, unit, self.now, None if self.quiet else self._tell)
         if self.quiet:
             yield bar
@@ -201,6 +206,25 @@ def set_up(verbosity: int) -> None:
     root.handlers = [handler]
     root.propagate = False
     root.setLevel({-1: logging.ERROR, 0: logging.WARNING}.get(max(-1, verbosity), logging.INFO))
+
+
+def keep_stderr(*, libraries: bool) -> None:
+    """Keep stderr to this program: what C libraries print there, and Python's warnings, are seen only on request.
+
+    Else libtiff prints lines of its own on a full disk, and warnings begin with the path of a library.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what no handler takes
+    if libraries or sys.warnoptions:
+        return
+    warnings.simplefilter("ignore")
+    with suppress(OSError, ValueError):  # where it is closed there is nothing to keep
+        sys.stderr.flush()
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        encoding = sys.stderr.encoding
+        sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
 def quantity(number: int, thing: str) -> str:

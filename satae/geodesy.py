@@ -65,13 +65,6 @@ class Geodesy:
         return [abs(geod.polygon_area_perimeter(lon, lat)[0]) for lon, lat in corners]
 
 
-def same_crs(one: str | None, other: str | None) -> bool:
-    """Whether two CRS are one, in whatever words, or neither is known."""
-    if one is None or other is None or one == other:
-        return one == other
-    return bool(pyproj.CRS.from_wkt(one) == pyproj.CRS.from_wkt(other))
-
-
 def crs_name(wkt: str | None) -> str | None:
     """A short name of a CRS, with its code where it has one; None for none."""
     if wkt is None:

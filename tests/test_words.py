@@ -36,6 +36,7 @@ OTHERS = {"seed", "feed", "heed", "speed", "need", "embed", "elapsed"}
 ALLOWED = {
     *("masked", "refined", "whitened", "planted", "pickled"),
     *("data_defined", "is_georeferenced", "exit_if_damaged", "as_stored"),
+    *("connection_made", "connection_lost", "data_received"),  # asyncio's
 }
 # What a first line begins with that only says that it belongs to another one.
 DANGLING = re.compile(r"(The same|As that|That of|Those of it|It |None|See )")

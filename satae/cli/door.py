@@ -10,10 +10,11 @@ from typing import Any
 
 import typer
 
+from satae import interrupts
 from satae.console import printable
 from satae.errors import SataeError
 
-INTERRUPTED = 130
+SEVERAL = "tile", "demo"  # commands that put one output in place and go on with the next
 
 Command = Callable[..., Any]
 
@@ -25,16 +26,26 @@ def explain_failures(command: Command) -> Command:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except SataeError as error:
+        except Exception as error:
+            if interrupts.is_pending():  # it was raised by what the interrupt broke
+                raise _interrupted(command) from None
+            if not isinstance(error, SataeError | BrokenPipeError):
+                raise
+            if isinstance(error, BrokenPipeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise typer.Exit(1) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
             typer.echo(printable(f"error: {sentence}"), err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
-            typer.echo(f"interrupted; nothing was replaced{hint}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(1) from None
+            raise _interrupted(command) from None
 
     return wrapped
+
+
+def _interrupted(command: Command) -> typer.Exit:
+    """The end of a command that was interrupted, of which it has told."""
+    said = interrupts.PLACED if command.__name__ in SEVERAL else interrupts.SAID
+    hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
+    typer.echo(f"{said}{hint}", err=True)
+    return typer.Exit(interrupts.EXIT)

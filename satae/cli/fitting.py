@@ -13,6 +13,7 @@ from satae import config, models
 from satae.console import SILENT, Steps
 from satae.errors import ConfigError, TilesError
 from satae.inference import runtime
+from satae.interrupts import tidying
 from satae.scene.scene import Scene
 from satae.scoring.baseline import Baseline
 from satae.tiles.cut import Cut, cut
@@ -42,7 +43,7 @@ def fit_baseline(
             f"{', '.join(models.NAMES)}"
         )
     recipe = config.load(None, [f"model.name={name}"])
-    with tempfile.TemporaryDirectory(prefix="satae-") as place:
+    with tidying(), tempfile.TemporaryDirectory(prefix="satae-") as place:
         sets = own_tiles(scenes, folder)
         if sets is None:
             how = Cut(size=size, workers=workers)
@@ -62,7 +63,7 @@ def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:
             continue
         files = tuple((f.path, tuple(f.bands)) for f in tiles.record.files)
         r = tiles.record
-        there[files, r.aoi, r.mask, r.nodata, r.offset] = tiles
+        there[files, r.aoi, r.aoi_layer, r.mask, r.nodata, r.offset, r.sensor] = tiles
     keys = [_key(s) for s in _distinct(scenes)]
     chosen = [there[k] for k in keys if k in there]
     same = len({(t.record.size, t.record.dtype) for t in chosen}) == 1
@@ -75,6 +76,7 @@ def _key(scene: Scene) -> tuple[object, ...]:
     return (
         tuple((str(f.path.absolute()), tuple(f.bands)) for f in scene.files),
         aoi,
+        limits.aoi_layer,
         mask,
         limits.nodata,
         limits.offset,

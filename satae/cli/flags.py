@@ -26,6 +26,9 @@ Gsd = Annotated[
 ]
 Clouds = Annotated[str, typer.Option(help="What a product says are clouds: 'mask' or 'keep'.")]
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
+AoiLayer = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Layer of --aoi, where several have polygons.")
+]
 Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
 Offset = Annotated[
@@ -66,6 +69,7 @@ class PixelOptions:
     bands: Bands = None
     stack: Stack = False
     aoi: Aoi = None
+    aoi_layer: AoiLayer = None
     mask: Mask = None
     nodata: Nodata = None
     offset: Offset = 0.0

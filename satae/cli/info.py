@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from satae.cli import things
 from satae.errors import SceneError, TilesError
 
 if TYPE_CHECKING:
@@ -21,13 +22,15 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
-    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml"):
+    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5"):
         from satae.scene import products
 
         if (product := products.at(path)) is not None:
             return _product(product, check)
     if path.is_dir():
-        return _tile_set(path, check)
+        return _folder(path, check)
+    if found := things.file(path):
+        return found
     if path.suffix.lower() == ".onnx":
         return _model(path)
     if path.suffix.lower() == ".gpkg":
@@ -45,7 +48,7 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
     scene = describe([path])
     grid = scene.grid
     facts: dict[str, Any] = {
-        "kind": "scene",
+        "kind": "heatmap" if path.stem.endswith("_heatmap") and scene.dtype == "float32" else "scene",
         "path": str(scene.path),
         "height": grid.height,
         "width": grid.width,
@@ -61,6 +64,16 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
         facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
     return facts
+
+
+def _folder(path: Path, check: bool) -> dict[str, Any]:
+    if (path / "tileset.json").is_file():
+        return _tile_set(path, check)
+    if found := things.folder(path):
+        return found
+    raise SceneError(
+        f"{path} is a folder, and neither a tile set nor a training run of satae; name a file in it"
+    )
 
 
 def _product(product: Product, check: bool) -> dict[str, Any]:
@@ -95,7 +108,9 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
 
     opened = load(path)
     facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
-    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
+    facts |= json.loads(
+        opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"})
+    )
     facts["files"] = [f.path for f in opened.record.files]
     if check:
         valid = sum(int(v.sum()) for v in opened.valid)

@@ -8,7 +8,7 @@ from satae.console import Steps
 
 
 def models(context: typer.Context, as_json: Json = False) -> None:
-    """List the architectures, losses and scores."""
+    """List the recipes, architectures, losses and scores."""
     from satae.cli.catalogue import catalogue, lines
     from satae.models import NAMES
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
+from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
@@ -24,7 +25,7 @@ def scenes_at(
     """A scene a file or product, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
     groups = [paths] if stack else [[p] for p in paths]
     found = [describe(group, bands=chosen_bands(bands), limits=limits, gsd=gsd) for group in groups]
-    if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
+    if len(found) > 1 and all(len(s.names) == 1 and same(s.grid, found[0].grid) for s in found):
         log.warning(
             "%d single-band files on one grid are taken as %d scenes; pass --stack if they are bands of one",
             len(found),
@@ -47,16 +48,20 @@ def scenes_of_tiles(folder: Path, *, on_bad_tile: str) -> list[Scene]:
     return [scene_again(tiles.record, salvage=salvage) for tiles in load_all([folder])]
 
 
-def limits_of(counted: PixelOptions, on_bad_tile: str) -> Limits:
+def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
     """The options that say which pixels count, and what is added to them."""
-    if counted.clouds not in ("mask", "keep"):
-        raise ConfigError(f"--clouds {counted.clouds}: there are mask and keep")
-    if not math.isfinite(counted.offset):
-        raise ConfigError(f"--offset {counted.offset} is no number to add")
-    keep = counted.clouds == "keep"
+    if given.aoi_layer is not None and given.aoi is None:
+        raise ConfigError(
+            f"--aoi-layer {given.aoi_layer} names a layer of the file that --aoi names; pass that too"
+        )
+    if given.clouds not in ("mask", "keep"):
+        raise ConfigError(f"--clouds {given.clouds}: there are mask and keep")
+    if not math.isfinite(given.offset):
+        raise ConfigError(f"--offset {given.offset} is no number to add")
+    keep = given.clouds == "keep"
     return Limits(
-        counted.aoi, counted.mask, counted.nodata, salvages(on_bad_tile), keep, counted.offset, counted.sensor
-    )
+        given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, keep, given.offset, given.sensor
+    )  # fmt: skip
 
 
 def salvages(on_bad_tile: str) -> bool:

@@ -12,7 +12,7 @@ from satae.console import printable
 if TYPE_CHECKING:
     from satae.grid import Window
 
-DAMAGED = 4  # exit code where damaged blocks were masked
+DAMAGED = 4  # exit code where a result is there and lacks something: damaged blocks, or what goes with it
 NAMED = 20  # damaged blocks, at the most
 
 
@@ -40,4 +40,10 @@ def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:
         for path, w in places[:NAMED]
     )
     if places:
+        raise typer.Exit(DAMAGED)
+
+
+def exit_if_bare(faults: Sequence[str]) -> None:
+    """End with DAMAGED where extras of a result are missing, of which the log has told."""
+    if faults:
         raise typer.Exit(DAMAGED)

@@ -1,6 +1,7 @@
 """The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out."""
 
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,6 +9,7 @@ import typer
 
 from satae.console import printable
 from satae.errors import ConfigError
+from satae.interrupts import tidying
 
 if TYPE_CHECKING:
     from satae.review.store import Review
@@ -32,18 +34,15 @@ def review(
     from satae.review.store import Review, label_names
 
     names = label_names(labels)
-    opened = Review(result)
-    try:
+    with tidying(), closing(Review(result)) as opened:
         server = ready(opened, names)
-        typer.echo(server.keys.link)
-        typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
         try:
+            typer.echo(server.keys.link)
+            typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
             server.run()
         except KeyboardInterrupt:
             typer.echo("", err=True)
         typer.echo(printable(_summary(opened)))
-    finally:
-        opened.close()
 
 
 def _summary(review: "Review") -> str:

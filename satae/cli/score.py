@@ -17,7 +17,7 @@ from satae.cli.flags import (
     Workers,
     check_device,
 )  # fmt: skip
-from satae.cli.output import exit_if_damaged, note, say
+from satae.cli.output import exit_if_bare, exit_if_damaged, note, say
 from satae.console import Steps
 from satae.errors import ConfigError
 
@@ -74,6 +74,7 @@ def score(
     from satae.publish import check_target
     from satae.scoring import run as scoring
     from satae.scoring import summary
+    from satae.scoring.cubes import by_wavelength
     from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
@@ -85,11 +86,13 @@ def score(
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --mask, --nodata, --offset, --sensor, --gsd and --clouds need scenes to be named"
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd, --clouds need scenes "
+            "to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted
+    found = [by_wavelength(scene, opened) for scene in found]
     other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
@@ -99,6 +102,7 @@ def score(
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
     exit_if_damaged((s.path, s.damage) for s in result.scenes)
+    exit_if_bare(result.faults)
 
 
 def _baseline(

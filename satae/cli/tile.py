@@ -11,6 +11,7 @@ from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satae.scene.scene import Scene
     from satae.tiles.store import TileSet
 
 
@@ -37,8 +38,7 @@ def tile(
     how = Cut(size, overlap, min_valid, patches, workers)
     limits = options.limits_of(counted, on_bad_tile)
     found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
-    if len({s.name for s in found}) < len(found):
-        raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
+    _check_names(found, out)
     made = options.make_folder(out)
     try:
         for scene in found:
@@ -52,6 +52,21 @@ def tile(
     rows = [_row(tiles) for tiles in cuts]
     say(as_json, {"tilesets": rows}, [_line(row) for row in rows])
     exit_if_damaged((str(s.path), tiles.damage) for s, tiles in zip(found, cuts, strict=True))
+
+
+def _check_names(scenes: "list[Scene]", out: Path) -> None:
+    """ConfigError where two scenes would be cut into one folder: names of files may differ in what a name drops."""
+    first: dict[str, Path] = {}
+    for scene in scenes:
+        other = first.setdefault(scene.name, scene.path)
+        if other is scene.path:
+            continue
+        if other.samefile(scene.path):
+            raise ConfigError(f"{scene.path} is named twice")
+        raise ConfigError(
+            f"{other} and {scene.path} would both be cut into {out / scene.name}; rename one, or cut them one by one "
+            "with different --out"
+        )
 
 
 def _row(tiles: "TileSet") -> dict[str, Any]:

@@ -20,7 +20,7 @@ from onnxscript import ir, optimizer
 
 from satae.errors import ModelError
 from satae.inference import runtime
-from satae.inference.calibrate import Tail
+from satae.inference.calibrate import LAST, Tail
 from satae.inference.card import Card
 from satae.inference.runtime import Model
 
@@ -184,7 +184,10 @@ def _calibrated(steps: _Steps, scores: str, tail: Tail) -> str:
     else:
         grown = steps("Log", steps("Add", steps("Mul", excess, tail.shape), 1.0))
         above = steps("Div", grown, tail.shape * math.log(10))
-    return steps("Add", steps("Mul", inner, below), above)
+    fitted = steps("Add", steps("Mul", inner, below), above)
+    beyond = steps("Log", steps("Add", steps("Max", steps("Sub", fitted, tail.reach), 0.0), 1.0))
+    share = steps("Div", beyond, steps("Add", beyond, LAST))
+    return steps("Add", steps("Min", fitted, tail.reach), steps("Mul", share, LAST))
 
 
 def _check(content: bytes, model: Model, how: Tiling, nodata: float | None) -> None:

@@ -14,6 +14,7 @@ import pyogrio
 import pyproj
 
 from satae.errors import OutputError
+from satae.extras import Extra
 from satae.gis import layers, qgis
 from satae.gis.layers import SceneLayer
 
@@ -34,7 +35,8 @@ def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> 
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
     try:
-        qgis.embed(path, name=Path(name).stem, archive=_project(name, scenes), updated=moment.astimezone(UTC))
+        with Extra(f"styles and project for QGIS in {name}"):
+            _embed(path, name, _project(name, scenes), moment.astimezone(UTC))
         _check(path, name, counts)
     except sqlite3.Error as error:
         raise OutputError(f"{name} could not be written: {error}") from error
@@ -51,6 +53,13 @@ def _append(path: Path, name: str, layer: str, kind: str, frames: Iterable[Any])
         )  # fmt: skip
         count += len(frame)
     return count
+
+
+def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
+    try:
+        qgis.embed(path, name=Path(name).stem, archive=archive, updated=updated)
+    except sqlite3.Error as error:
+        raise OutputError(f"{name} could not be written: {error}") from error
 
 
 def _project(name: str, scenes: Sequence[SceneLayer]) -> bytes:

@@ -18,6 +18,9 @@ import pydantic
 Floats = npt.NDArray[np.float64]
 EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
 TAIL_SHARE = 0.05  # of the sample, to which the Pareto tail is fitted
+CARRIED = 100  # times beyond 1 / n, to which a fitted tail is believed at the most
+LAST = 1.0  # decades that are left to all scores beyond that, so that they rank
+UNSEEN = 0.1  # of a score, the spread of a sample that shows none
 KNOTS = 400
 CANDIDATE_SHARE = (
     0.01  # of held-out pixels; no region reaches under that quantile, unless a lower one is asked for
@@ -33,8 +36,9 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
     """p(s) = P(score >= s) for background, strictly decreasing.
 
     `scores` and `exponents` (-log10 p) are knots, both strictly increasing; beyond the last one the tail is
-    generalised Pareto with `shape` >= 0 and `scale`. `n` is the size of the sample and `effective` the number
-    of independent observations that it is worth, None where nobody knows (in models of older versions).
+    generalised Pareto with `shape` >= 0 and `scale`, as far as `reach`; from there on the exponent rises ever more
+    slowly and stays under `limit`. `n` is the size of the sample and `effective` the number of independent
+    observations that it is worth, None where nobody knows (in models of older versions).
     """
 
     n: int
@@ -59,14 +63,50 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         """The smallest tail probability that the sample itself supports."""
         return min(1.0, EMPIRICAL / self.independent)
 
+    @property
+    def reach(self) -> float:
+        """The exponent up to which the fitted tail is believed.
+
+        It is that of 1 / n, carried as many times further as there are knots to fit it to: a constant or a handful of
+        scores says nothing of what is beyond it, and no sample of anything more than a hundred times rarer.
+        """
+        return max(self.exponents[-1], math.log10(self.n * min(len(self.scores), CARRIED)))
+
+    @property
+    def limit(self) -> float:
+        """The exponent that no score reaches."""
+        return self.reach + LAST
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the sample is too small, or its scores too much alike, for a tail to be carried far."""
+        return len(self.scores) < CARRIED
+
     def exponent(self, scores: npt.ArrayLike) -> Floats:
-        """-log10 p of raw scores; NaN stays NaN."""
+        """-log10 p of raw scores, under `limit`; NaN stays NaN."""
+        e = self._fitted(scores)
+        # the logarithm keeps what lies far beyond apart, in single precision too, and the quotient keeps it under 1
+        grown = np.log1p(np.maximum(e - self.reach, 0))
+        with np.errstate(invalid="ignore"):
+            share = np.where(np.isinf(grown), 1.0, grown / (LAST + grown))
+        return np.asarray(np.minimum(e, self.reach) + LAST * share)
+
+    def score_at(self, exponents: npt.ArrayLike) -> Floats:
+        """The inverse of `exponent`; infinite from `limit` on."""
+        e = np.asarray(exponents, np.float64)
+        share = np.clip((e - self.reach) / LAST, 0, 1)
+        with np.errstate(divide="ignore", over="ignore"):
+            return self.fitted_at(np.minimum(e, self.reach) + np.expm1(LAST * share / (1 - share)))
+
+    def _fitted(self, scores: npt.ArrayLike) -> Floats:
+        """-log10 p of raw scores as the fit has it, however far beyond the sample."""
         s = np.asarray(scores, np.float64)
         first, last = self.scores[0], self.scores[-1]
         # under the first knot the exponent falls towards 0, as an exponential that meets the knot
         below = self.exponents[0] * np.exp(np.minimum(s - first, 0) / self.scale)
         # beyond the last knot the exponent of the Pareto tail is added to that of the knot
-        excess = np.maximum(s - last, 0) / self.scale
+        with np.errstate(over="ignore"):
+            excess = np.maximum(s - last, 0) / self.scale
         # shape 0 is the exponential distribution, the limit of the formula below
         if self.shape < 1e-9:
             above = excess / math.log(10)
@@ -76,8 +116,8 @@ class Tail(pydantic.BaseModel, frozen=True, extra="forbid"):
         inner = np.interp(s, self.scores, self.exponents)
         return np.where(s < first, below, inner + above)
 
-    def score_at(self, exponents: npt.ArrayLike) -> Floats:
-        """The inverse of `exponent`."""
+    def fitted_at(self, exponents: npt.ArrayLike) -> Floats:
+        """The raw scores at which the fit itself has these exponents, however far beyond the sample."""
         e = np.asarray(exponents, np.float64)
         with np.errstate(divide="ignore"):
             # minus infinity where the exponent is 0: no score is that low
@@ -113,8 +153,8 @@ def fit(sample: npt.ArrayLike, effective: float | None = None) -> Tail:
     shape, scale = pareto(tail[1:] - tail[0])
     # the scale at the last knot is that at the threshold plus shape times the distance
     scale += shape * max(0.0, scores[-1] - tail[0])
-    # a sample of one value has a tail of width 0
-    floor = max(1e-9 * abs(float(s[-1])), 1e-12)
+    # a tail of one value has a width of 0; what it does not show it does not deny
+    floor = max((1e-9 if scale else UNSEEN) * abs(float(s[-1])), 1e-12)
     return Tail(
         n=n,
         scores=scores.tolist(),
@@ -240,4 +280,5 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
         """The raw score at which background leaves `rate` regions of `min_pixels` a unit of area."""
         # the share that is wanted is a tail probability of regions: their level is its inverse
         exponent = -math.log10(self.share(rate, pixel_area_m2, min_pixels))
-        return max(float(self.alarms_of(min_pixels).tail.score_at(exponent)), self.candidate)
+        # by the fit itself, without a limit: a rate beyond the sample is extrapolated, and the rule says so
+        return max(float(self.alarms_of(min_pixels).tail.fitted_at(exponent)), self.candidate)

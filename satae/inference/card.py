@@ -20,11 +20,13 @@ GSD_TOLERANCE = 1.25  # ratio up to which a scene's GSD may differ from those tr
 
 
 class Band(pydantic.BaseModel, extra="forbid"):
-    """A band as the training scenes stored it."""
+    """A band as the training scenes stored it; `wavelength` and `width` in nanometres where they are known."""
 
     name: str
     scale: float = 1.0
     offset: float = 0.0
+    wavelength: float | None = None
+    width: float | None = None
 
 
 class Normalization(pydantic.BaseModel, extra="forbid"):

@@ -32,10 +32,47 @@ def part(content: bytes, output: str) -> bytes:
     for field in _fields(memoryview(content)):
         if field.number == MODEL_GRAPH:
             graph = _part_of(list(_fields(field.content)), output.encode())
-            out += bytes([MODEL_GRAPH << 3 | LENGTH]) + _varint(len(graph)) + graph
+            out += _message(MODEL_GRAPH, graph)
         else:
             out += field.whole
     return bytes(out)
+
+
+def nodes_of(content: bytes) -> list[tuple[list[str], list[str]]]:
+    """The (inputs, outputs) of the nodes of a model's graph, in the order in which they run; an input may be absent."""
+    graph = next(f.content for f in _fields(memoryview(content)) if f.number == MODEL_GRAPH)
+    found = []
+    for field in _fields(graph):
+        if field.number == GRAPH_NODE:
+            node = list(_fields(field.content))
+            inputs, outputs = (
+                [bytes(f.content).decode() for f in node if f.number == kind and len(f.content)]
+                for kind in (NODE_INPUT, NODE_OUTPUT)
+            )
+            found.append((inputs, outputs))
+    return found
+
+
+def with_outputs(content: bytes, names: list[str]) -> bytes:
+    """The model with these tensors as outputs too; ONNX Runtime finds out of which type they are."""
+    out = bytearray()
+    for field in _fields(memoryview(content)):
+        if field.number != MODEL_GRAPH:
+            out += field.whole
+            continue
+        graph = list(_fields(field.content))
+        there = {
+            bytes(f.content) for g in graph if g.number == GRAPH_OUTPUT for f in _fields(g.content)
+            if f.number == VALUE_NAME
+        }  # fmt: skip
+        added = [_message(VALUE_NAME, n.encode()) for n in names if n.encode() not in there]
+        body = bytes(field.content) + b"".join(_message(GRAPH_OUTPUT, value) for value in added)
+        out += _message(MODEL_GRAPH, body)
+    return bytes(out)
+
+
+def _message(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | LENGTH]) + _varint(len(content)) + content
 
 
 def _part_of(fields: list[Field], output: bytes) -> bytes:

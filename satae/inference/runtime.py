@@ -17,8 +17,9 @@ import onnxruntime
 
 from satae.errors import DeviceError, ModelError
 from satae.inference.card import KEY, Card, parse
+from satae.inference.footprint import check_memory
 from satae.inference.frames import blend
-from satae.inference.part import part
+from satae.inference.part import nodes_of, part, with_outputs
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -113,7 +114,7 @@ class Model:
 
 
 def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
-    """Open a model file; see `from_bytes`."""
+    """Open a model file; see `from_bytes`. ModelError, too, where an inference would take too much memory."""
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ModelError(f"{path} {what}; make a model with `satae train`")
@@ -124,7 +125,26 @@ def load(path: Path, device: str = "auto", threads: int = 0) -> Model:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
     origin = Origin(path.absolute(), device, threads)
-    return replace(from_bytes(content, path.name, device, threads), origin=origin)
+    model = from_bytes(content, path.name, device, threads)
+    # a file may come from anywhere, and claims what it likes
+    check_memory(*_session_of_all(content, path.name), model.card, path.name)
+    return replace(model, origin=origin)
+
+
+def _session_of_all(content: bytes, name: str) -> tuple[Any, list[tuple[list[str], list[str]]]]:
+    """A session that gives every tensor of a graph and computes nothing beforehand; and the graph's nodes."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = False
+    # constants that are folded would be filled, whatever their size
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        nodes = nodes_of(content)
+        every = with_outputs(content, [made for _, outputs in nodes for made in outputs])
+        return onnxruntime.InferenceSession(every, options, providers=[PROVIDERS["cpu"]]), nodes
+    except Exception as error:
+        raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
 
 
 def _reopened(origin: Origin, sha256: str) -> Model:
@@ -182,7 +202,11 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
     try:
         return Session(content, options, wanted)
     except Exception as error:
-        raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+        # [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : what went wrong
+        reason = _first_line(error).rpartition(" : ")[2].rstrip(".")
+        raise ModelError(
+            f"{name} is not a usable ONNX model, or a damaged one ({reason}); export or copy it again"
+        ) from error
 
 
 class Session:

@@ -41,7 +41,8 @@ class Overview(OfScene):
     """A picture of at most `side` cells a row or column, each of `step` x `step` pixels.
 
     A `Source`, as the scene is: pixels that are read through it are sampled. `add` takes in the heatmap, of
-    which a cell keeps the largest value, so that the smallest anomaly is seen.
+    which a cell keeps the largest value, so that the smallest anomaly is seen. A fault in either is not in the way of
+    who reads and scores: `picture` raises it.
     """
 
     def __init__(self, scene: Scene, side: int) -> None:
@@ -57,6 +58,7 @@ class Overview(OfScene):
         bands = min(composite.BANDS, len(scene.names))
         self.known = np.zeros((len(self.rows), len(self.cols)), bool)
         self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
+        self.fault: Exception | None = None
 
     @contextmanager
     def open(self) -> Iterator[Reader]:
@@ -66,10 +68,21 @@ class Overview(OfScene):
 
     def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:
         """Take in a window of the heatmap, NaN where not scored."""
-        self.heat.add(window, heat)
+        with self.keeping_faults():
+            self.heat.add(window, heat)
+
+    @contextmanager
+    def keeping_faults(self) -> Iterator[None]:
+        """Keep the first fault of the block for `picture`."""
+        try:
+            yield
+        except Exception as error:
+            self.fault = self.fault or error
 
     def picture(self, fitted: Normalization) -> Picture:
         """The finished picture of what was seen so far."""
+        if self.fault is not None:
+            raise self.fault
         return Picture(self.step, self.shape, self.scene_png(fitted), self.heat_png())
 
     def scene_png(self, fitted: Normalization) -> bytes:
@@ -100,6 +113,11 @@ class _Sampling:
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         image, valid = self.reader.read(window)
+        with self.overview.keeping_faults():
+            self._sample(window, image, valid)
+        return image, valid
+
+    def _sample(self, window: Window, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
         view = self.overview
         rows, cols = (
             slice(*np.searchsorted(places, span))
@@ -111,7 +129,6 @@ class _Sampling:
         view.known[rows, cols] = valid[inside]
         for plane, band in zip(view.sample, image, strict=False):
             plane[rows, cols] = np.where(valid[inside], band[inside], 0)
-        return image, valid
 
 
 def _places(cells: int, step: int, length: int) -> Ints:

@@ -50,7 +50,7 @@ ABOUT = (
 
 @dataclass(frozen=True)
 class Chapter:
-    """A scene in the report: its rows in the layers, the files that it is made of, its picture.
+    """A scene in the report: its rows in the layers, the files that it is made of, its picture if there is one.
 
     `threshold` is heat and may be infinite, `smallest` a region in pixels; `remarks` are
     sentences for people.
@@ -58,7 +58,7 @@ class Chapter:
 
     layer: SceneLayer
     files: Sequence[Path]
-    view: Picture
+    view: Picture | None
     threshold: float
     smallest: int
     remarks: Sequence[str]
@@ -76,13 +76,18 @@ def cells(scenes: int) -> int:
 
 def check_target(target: Path) -> None:
     """Refuse to replace a page that satae did not write."""
+    if target.is_file() and not is_ours(target):
+        raise OutputError(
+            f"{target} is a page that satae did not write; move it away, or choose another --out"
+        )
+
+
+def is_ours(target: Path) -> bool:
+    """Whether there is a page that satae wrote."""
     if not target.is_file():
-        return
+        return False
     with target.open("rb") as file:
-        if b'<meta name="generator" content="satae' not in file.read(1024):
-            raise OutputError(
-                f"{target} is a page that satae did not write; move it away, or choose another --out"
-            )
+        return b'<meta name="generator" content="satae' in file.read(1024)
 
 
 def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, asked: str, chips: Path) -> None:
@@ -150,6 +155,9 @@ def _scene(body: Element, chapter: Chapter) -> None:
         "p",
         f"{quantity(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
     )
+    if chapter.view is None:
+        _add(body, "p", "The scene could not be drawn.", kind="note")
+        return
     figure = _add(body, "figure")
     tools = _add(figure, "div", kind="tools")
     for name, label in (("show-heat", "heatmap"), ("show-regions", "regions")):
@@ -161,16 +169,16 @@ def _scene(body: Element, chapter: Chapter) -> None:
         for kind in ("casing", f"region c{i}"):
             _add(mark, "rect", x="2", y="2", width="6", height="6", kind=kind)
         mark.tail = label.partition(",")[0]
-    _map(figure, chapter)
+    _map(figure, chapter, chapter.view)
     names = row.bands.split(",")
     shown = ", ".join(names[:3]) + " as blue, green and red" if len(names) > 2 else f"{names[0]} in grey"
     size = f"{grid.height:,} x {grid.width:,} pixels, {crs_name(grid.crs) or NO_CRS}"
     _add(figure, "figcaption", f"Bands {shown}; grey is not scored. {size}. Numbers are ranks.")
 
 
-def _map(figure: Element, chapter: Chapter) -> None:
+def _map(figure: Element, chapter: Chapter, view: Picture) -> None:
     """The scene, over it its heatmap, over that the regions with the ranks of those that are listed."""
-    view, grid = chapter.view, chapter.layer.grid
+    grid = chapter.layer.grid
     unit = MAP / max(grid.height, grid.width)
     box = f"0 0 {grid.width * unit:.1f} {grid.height * unit:.1f}"
     kind = "map narrow" if grid.height > grid.width else "map"
@@ -189,8 +197,12 @@ def _map(figure: Element, chapter: Chapter) -> None:
         holder = regions
         if rank <= LISTED:
             holder = _add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}")
-        step = next(i for i, (_, upper, _, _, _) in enumerate(qgis.CLASSES) if region.score < upper)
-        _outline(holder, region, grid, step, str(rank) if rank <= LISTED else "")
+        _outline(holder, region, grid, _class(region.score), str(rank) if rank <= LISTED else "")
+
+
+def _class(score: float) -> int:
+    """The number of the class of colour that a score is in; the last one has no end."""
+    return sum(score >= upper for _, upper, _, _, _ in qgis.CLASSES[:-1])
 
 
 def _outline(holder: Element, region: Region, grid: Grid, step: int, label: str) -> None:
@@ -313,7 +325,7 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
         f"scenes, with {quantity(region.n, 'candidate region')}{region.worth}; p-values come from them",
         "supported": f"scores up to {_reach(region.smallest_p)} of regions, up to {_reach(pixel.smallest_p)} of "
         "single pixels; larger ones are extrapolated by a generalised Pareto tail: they rank, and their value is "
-        "less sure",
+        f"less sure. None is over {region.limit:.1f} or {pixel.limit:.1f}: a sample says nothing of what is so rare",
         "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",

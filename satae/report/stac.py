@@ -74,8 +74,9 @@ def write(
     ]
     derived.append(_link(_href(of_model, out.parent), "application/geo+json", f"model {model.name}"))
     found = result(out, scenes, media_type) | {"links": derived}
-    for target, item in (of_result, found), (of_model, model_item(model, _href(model_path, out.parent))):
-        text = json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False)
+    items = {of_result: found, of_model: model_item(model, _href(model_path, out.parent))}
+    texts = {t: json.dumps(item, indent=1, ensure_ascii=False, allow_nan=False) for t, item in items.items()}
+    for target, text in texts.items():
         (folder / target.name).write_text(text, encoding="utf-8")
 
 

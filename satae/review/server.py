@@ -27,8 +27,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from satae import interrupts
 from satae.errors import OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
+from satae.review.connections import Connections
 from satae.review.pictures import View, view
 from satae.review.store import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, outlines
 
@@ -105,7 +107,7 @@ class Guard:
     """Lets nothing through but requests of the page itself, and marks every answer."""
 
     def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self.app, self.keys = app, keys
+        self.app, self.keys, self.connections = app, keys, Connections()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or pass on."""
@@ -120,6 +122,8 @@ class Guard:
             await send(message)
 
         fault = self._fault(scope)
+        if fault is None and scope.get("client") and self._shows_key(scope):
+            self.connections.welcome(tuple(scope["client"]))
         answer = self.app if fault is None else JSONResponse({"error": fault[1]}, fault[0])
         await answer(scope, receive, marked)
 
@@ -140,9 +144,16 @@ class Guard:
             if int(headers["content-length"]) > LONGEST_BODY:
                 return 413, f"the request is longer than {LONGEST_BODY} bytes"
         public = path == "/session" or path == "/" or path[1:] in PAGE
-        if not public and not _same(_cookie(headers.get("cookie", "")), self.keys.cookie):
+        if not public and not self._shows_cookie(headers):
             return 401, "open the link that satae review printed"
         return None
+
+    def _shows_key(self, scope: Scope) -> bool:
+        """Whether a request that is let through is of who holds the link: what it changes shows the token."""
+        return scope["method"] == "POST" or self._shows_cookie(Headers(scope=scope))
+
+    def _shows_cookie(self, headers: Headers) -> bool:
+        return _same(_cookie(headers.get("cookie", "")), self.keys.cookie)
 
 
 def _same(given: str, wanted: str) -> bool:
@@ -338,9 +349,17 @@ def ready(review: Review, labels: tuple[str, ...]) -> Server:
     """A server that listens already, on a port of 127.0.0.1 that the system chose."""
     listener = socket.create_server((HOST, 0))
     keys = Keys(listener.getsockname()[1])
+    app = application(review, labels, keys)
     config = uvicorn.Config(
-        application(review, labels, keys), lifespan="off", log_config=None, access_log=False, ws="none",
+        app, lifespan="off", log_config=None, access_log=False, ws="none", http=app.connections,  # type: ignore[arg-type]
         server_header=False, date_header=False, proxy_headers=False, h11_max_incomplete_event_size=2**16,
-        timeout_graceful_shutdown=2, timeout_keep_alive=30, limit_concurrency=100,
+        timeout_graceful_shutdown=2,
     )  # fmt: skip
-    return Server(keys, listener, uvicorn.Server(config))
+    return Server(keys, listener, _Heeding(config))
+
+
+class _Heeding(uvicorn.Server):
+    """A server that heeds an interrupt which came before it listened to signals itself."""
+
+    async def on_tick(self, counter: int) -> bool:
+        return await super().on_tick(counter) or interrupts.is_pending()

@@ -6,8 +6,8 @@ import numpy as np
 from affine import Affine
 
 from satae.errors import SceneError
-from satae.geodesy import same_crs
 from satae.grid import Grid
+from satae.scene import raster
 
 APART = 0.5  # pixels of the coarser grid by which extents may differ
 
@@ -20,7 +20,7 @@ def common_grid(named: list[tuple[str, Grid]], gsd: float | None) -> Grid:
     """
     name, finest = min(named, key=lambda of: abs(of[1].transform.determinant))
     for other, grid in named:
-        if not same_crs(finest.crs, grid.crs):
+        if not raster.same_crs(finest.crs, grid.crs):
             raise SceneError(f"{other} and {name} state different CRSs, so they are no bands of one scene")
         apart = np.abs(grid.footprint() - finest.footprint()).max()
         if not apart <= APART * np.abs(grid.transform[:6:4]).max():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -67,6 +67,21 @@ class Area:
         """Whether any pixel of the grid counts."""
         return any(whole or self._asked(part).any() for part, whole in self._parts(self.grid.window))
 
+    def near(self, shapes: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Whether geometries (n) in the CRS of the area may touch the grid, by what they and it extend over."""
+        side = max(CELL, math.ceil(self.grid.window.longest / DIVIDED))
+        low, high, smooth = self._extents(list(self.grid.window.cells((side, side))))
+        if not smooth.all():
+            return np.ones(len(shapes), bool)
+        (left, bottom), (right, top) = low.min(axis=0), high.max(axis=0)
+        found = np.zeros(len(shapes), bool)
+        bounds = shapely.bounds(shapes)
+        length = 0.0 if self.turn is None else self.turn[1]
+        for shift in (-length, 0, length):
+            west, east = bounds[:, 0] + shift, bounds[:, 2] + shift
+            found |= (west <= right) & (east >= left) & (bounds[:, 1] <= top) & (bounds[:, 3] >= bottom)
+        return found
+
     def _parts(self, window: Window) -> Iterator[tuple[Window, bool]]:
         """Squares of a window that lie whole inside (True), then small ones near an edge (False); none outside."""
         side = max(CELL, math.ceil(window.longest / DIVIDED))
@@ -86,10 +101,11 @@ class Area:
     def _extents(
         self, cells: list[Window]
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Lowest and highest (x, y) of each cell's pixel centres, and where these are sure: no tear or pole is near."""
-        first = np.array([(c.row, c.col) for c in cells])
-        last = np.array([c.stop for c in cells]) - 1
-        # 3 x 3 points a cell, by how far on they lie from the first pixel to the last: (cell, row, col)
+        """Lowest and highest (x, y) of each cell, and where these are sure: no tear or pole is near."""
+        # `_moved` adds half a pixel, and corners are meant
+        first = np.array([(c.row, c.col) for c in cells]) - 0.5
+        last = np.array([c.stop for c in cells]) - 0.5
+        # 3 x 3 points a cell, by how far on they lie from the first corner to the last: (cell, row, col)
         on = np.array([0, 0.5, 1])
         rows, cols = (first[:, i, None] + (last - first)[:, i, None] * on for i in (0, 1))
         shape = (len(cells), 3, 3)
@@ -138,21 +154,31 @@ class Area:
 
 
 def area(grid: Grid, polygons: npt.NDArray[Any], crs: pyproj.CRS | None) -> Area:
-    """The area of polygons, which may overlap and reach around the world.
+    """The area of geometries with polygons in them, which may be invalid, overlap and reach around the world.
 
-    To ask it of a pixel raises ProjError where no way leads from one CRS to the other.
+    Raises ProjError where no way leads from one CRS to the other.
     """
     own = None if grid.crs is None else pyproj.CRS.from_wkt(grid.crs)
     turn = None if crs is None else _turn(crs)
-    union = shapely.union_all(polygons)
-    if turn is not None:
+    wkt = None if crs is None or crs.equals(own, ignore_axis_order=True) else crs.to_wkt()
+    nothing = Area(grid, shapely.MultiPolygon(), wkt, turn)
+    union = shapely.union_all(valid_polygons(polygons[nothing.near(polygons)]))
+    if turn is not None and not union.is_empty:
         # what reaches beyond the end of the axis is at its start too: 170 to 190 degrees, 0 to 360
         start, length = turn
         left, _, right, _ = union.bounds
         shifts = [0.0, *([-length] if right >= start + length else []), *([length] if left <= start else [])]
         union = shapely.union_all([affinity.translate(union, shift) for shift in shifts])
-    wkt = None if crs is None or crs.equals(own, ignore_axis_order=True) else crs.to_wkt()
-    return Area(grid, union, wkt, turn)
+    return replace(nothing, geometry=union)
+
+
+def valid_polygons(shapes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Valid polygons of geometries of any kind; lines and points have no area to count pixels in."""
+    shapes = shapely.make_valid(shapes)
+    # what was mended may be a collection, which may hold others
+    while (shapely.get_type_id(shapes) > shapely.GeometryType.POLYGON).any():
+        shapes = shapely.get_parts(shapes)
+    return np.asarray(shapes[shapely.area(shapes) > 0])
 
 
 def _turn(crs: pyproj.CRS) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -14,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import products, readers, sensors
+from satae.scene import alike, products, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -23,6 +24,7 @@ from satae.scene.source import Band, Source
 if TYPE_CHECKING:
     from satae.scene.area import Area
 
+NAME_BYTES = 120  # file systems take 255, of which `<result>_<scene>_heatmap.tif` and the like leave half
 ALPHA, PALETTE = "alpha", "palette"  # colours of bands that are no measurements
 
 log = logging.getLogger(__name__)
@@ -50,9 +52,10 @@ def describe(
     sensors.check_name(limits.sensor)
     product = products.at(paths[0]) if len(paths) == 1 else None
     if product is None:
-        shared, owns = _stems(paths)
-        sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
-        offered = _distinct([(source, band) for source in sources for band in source.bands])
+        shared, words = _stems(paths)
+        owns = dict(zip(paths, words, strict=True))
+        sources = [_named(readers.source(path), own) for path, own in owns.items()]
+        offered = [(source, band) for source in sources for band in source.bands]
         if not limits.sensor and (found := sensors.embedding(offered)):
             limits = replace(limits, sensor=found)
             log.info("%s: %d bands of %s are taken as %s", paths[0], len(offered), offered[0][1].dtype, found)
@@ -60,7 +63,7 @@ def describe(
             offered = sensors.seen_by(limits.sensor, offered)
         used = _chosen(offered, bands)
     else:
-        shared, offered = product.name, list(product.bands)
+        shared, owns, offered = product.name, {}, list(product.bands)
         if limits.sensor not in ("", sensors.NONE):
             sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands)
@@ -70,13 +73,13 @@ def describe(
         name=shared,
         files=tuple(_files(used)),
         grid=grid,
-        names=tuple(b.name for b in own),
+        names=tuple(_distinct(used, owns)),
         dtype=str(np.result_type(*[b.dtype for b in own])),
         block=used[0][0].block,
         scales=tuple(b.scale for b in own),
         offsets=tuple(b.offset for b in own),
         limits=limits,
-        area=None if limits.aoi is None else _area(limits.aoi, grid),
+        area=None if limits.aoi is None else _area(limits.aoi, grid, limits.aoi_layer),
         mask=None if limits.mask is None else _mask(limits.mask, grid),
         product=product,
     )
@@ -106,36 +109,48 @@ def _named(source: Source, own: str) -> Source:
     return replace(source, bands=tuple(bands))
 
 
-def _distinct(offered: list[Offer]) -> list[Offer]:
-    """The bands under names of their own: those that share one get their number, counted over all files."""
-    given = [band.name for _, band in offered]
-    names = list(given)
-    for i, name in enumerate(given):
-        if given.count(name) > 1:
-            own = (f"{name}_{i + 1}{'_' * more}" for more in range(len(names) + 1))
-            names[i] = next(new for new in own if new not in names)
-    return [(source, replace(band, name=name)) for (source, band), name in zip(offered, names, strict=True)]
+def _distinct(used: list[Offer], owns: dict[Path, str]) -> list[str]:
+    """Names of the bands that differ: those that share one get what tells their files apart, then their number."""
+    names = [band.name for _, band in used]
+
+    def shared() -> list[int]:
+        return [i for i, name in enumerate(names) if names.count(name) > 1]
+
+    if len(owns) > 1:
+        for i in shared():
+            names[i] = f"{owns[used[i][0].path]}_{names[i]}".strip("_")
+    for i in shared():
+        names[i] = f"{names[i]}_{used[i][1].index}"
+    while twice := shared():
+        names[twice[0]] += "_"
+    return names
 
 
-def _area(path: Path, grid: Grid) -> Area:
+def _area(path: Path, grid: Grid, layer: str | None) -> Area:
     """What an AOI covers."""
     from satae.scene import aoi  # with it comes shapely, which a scene without an AOI does not need
 
-    return aoi.read(path, grid)
+    return aoi.read(path, grid, layer)
 
 
 def _mask(path: Path, grid: Grid) -> File:
-    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid."""
+    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid, or lies elsewhere."""
     source = readers.source(path)
     own = source.grid
-    if (
-        grid.crs == sensors.METRES
-        and own.crs is None
-        and (own.height, own.width) == (grid.height, grid.width)
-    ):
-        # neither has a place: the sensor has told the size of the scene's pixels alone
-        own, source = grid, replace(source, grid=grid)
-    if own != grid and (own.crs is None or grid.crs is None):
+    size = (own.height, own.width) == (grid.height, grid.width)
+    # of a scene without a place its sensor has told the size of pixels, of its mask nobody has
+    unplaced = own.crs is None and grid.crs == sensors.METRES
+    if alike.same(own, grid) or (size and unplaced):
+        source = replace(source, grid=grid)
+    elif own.crs is not None and grid.crs is not None:
+        if not alike.may_touch(own, grid):
+            raise SceneError(
+                f"{path} lies elsewhere: it does not touch the scene; choose the mask of this scene"
+            )
+    elif size and alike.placeless(own, grid):
+        log.warning("%s has no position or CRS to compare; its pixels are taken as those of the scene", path)
+        source = replace(source, grid=grid)
+    else:
         raise SceneError(
             f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "
             "without a CRS in both they cannot be matched; cut the mask to the scene's grid"
@@ -182,17 +197,8 @@ def _files(used: list[Offer]) -> Iterator[File]:
 def _check_one_grid(sources: Sequence[Source]) -> None:
     first = sources[0].grid
     for source in sources[1:]:
-        grid = source.grid
-        if grid == first:
-            continue
-        difference = "state different CRSs"
-        if (grid.height, grid.width) != (first.height, first.width):
-            difference = f"have {grid.height} x {grid.width} and {first.height} x {first.width} pixels"
-        elif grid.transform != first.transform:
-            difference = "differ in origin, pixel size or rotation"
-        raise SceneError(
-            f"{source.path} and {sources[0].path} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
-        )
+        if difference := alike.difference(source.path, source.grid, sources[0].path, first):
+            raise SceneError(f"{difference}, so they cannot be stacked")
 
 
 def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
@@ -215,6 +221,14 @@ def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
             )
 
 
+def _cut(name: str) -> str:
+    """A name that others can be made of: one too long ends in a hash of itself."""
+    content = name.encode()
+    if len(content) <= NAME_BYTES:
+        return name
+    return f"{content[: NAME_BYTES - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
+
+
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     """A name for files and layers, and what tells each file of a stack apart ('' for a single one).
 
@@ -224,4 +238,4 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     common = set(words[0]).intersection(*words[1:])
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
     name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
-    return name, ["_".join(w for w in own if w not in common) for own in words]
+    return _cut(name), ["_".join(w for w in own if w not in common) for own in words]

@@ -49,8 +49,8 @@ def doubts(scene: Scene, *, declared: int) -> Iterator[str]:
         yield from _nodata_beside(file, scene.limits.nodata)
     if np.dtype(scene.dtype).kind in "iu" and np.dtype(scene.dtype).itemsize == 8:
         yield f"{path} holds 64-bit integers, which are computed with as 32-bit floats"
+    middle = Window(scene.grid.height // 2, 0, 1, scene.grid.width)
     if scene.alpha is not None and not scene.limits.salvage:
-        middle = Window(scene.grid.height // 2, 0, 1, scene.grid.width)
         with scene.handles() as handles:
             levels = len(np.unique(handles.files[0].read([scene.alpha], middle)))
         if levels > ALPHA_LEVELS:
@@ -63,8 +63,14 @@ def doubts(scene: Scene, *, declared: int) -> Iterator[str]:
         return  # the edge of what was decoded is looked at, once it is
     with scene.open() as reader:
         value, share = _edge(scene, reader)
-    usual = value in _usual(scene) or abs(value) > FAR
-    if share > (FILL_SHARE if usual else ANY_SHARE):
+        usual = value in _usual(scene) or abs(value) > FAR
+        # a scene that is the same all over has no edge to speak of
+        fill = (
+            share > FILL_SHARE
+            if usual
+            else share > ANY_SHARE and bool((reader.read(middle)[0] != value).any())
+        )
+    if fill:
         # as the user must type it
         shown = f"{value:.0f}" if value.is_integer() and abs(value) < FAR else repr(value)
         yield (

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.errors import DamageError
+from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
 from satae.scene import readers
 from satae.scene.source import Band, Exclusion, Pixels, Source
 from satae.scene.stream import Reader
+from satae.scene.values import directions, shifted
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
@@ -51,15 +52,17 @@ class Limits:
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
-    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `clouds`: what the
-    provider takes for cloud counts too. `offset`: added to the DN of every band, after nodata was looked for.
-    `sensor`: what files hold that do not say it (`sensors`).
+    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
+    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too.
+    `offset`: added to the DN of every band, after nodata was looked for. `sensor`: what files hold that do not say it
+    (`sensors`).
     """
 
     aoi: Path | None = None
     mask: Path | None = None
     nodata: float | None = None
     salvage: bool = False
+    aoi_layer: str | None = None
     clouds: bool = False
     offset: float = 0.0
     sensor: str = ""
@@ -107,6 +110,16 @@ class Scene:
         return tuple(b.shift + self.limits.offset for b in self.bands)
 
     @property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Where each band is centred, in nanometres."""
+        return tuple(band.wavelength for band in self.bands)
+
+    @property
+    def widths(self) -> tuple[float | None, ...]:
+        """How wide each band is at half of its maximum, in nanometres."""
+        return tuple(band.width for band in self.bands)
+
+    @property
     def exclusions(self) -> tuple[Exclusion, ...]:
         """The classes and flags of the product by which pixels do not count."""
         if self.product is None:
@@ -135,6 +148,19 @@ class Scene:
             yield reader
 
     @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While the scene is read: SceneError where a file has changed, in place of what else failed."""
+        sources = [f.source for f in (*self.files, *((self.mask,) if self.mask else ()))]
+        try:
+            yield
+        except (SceneError, OSError):
+            for source in sources:
+                source.check_stamp()
+            raise
+        for source in sources:
+            source.check_stamp()
+
+    @contextmanager
     def handles(self) -> Iterator[SceneReader]:
         """Handles as those of `open`, but strict about damage."""
         with ExitStack() as stack:
@@ -154,7 +180,7 @@ class Scene:
     @property
     def _paths(self) -> list[Path]:
         """The files that hold its bands, each once."""
-        return list(dict.fromkeys(file.path for file in self.files))
+        return list(dict.fromkeys(path for file in self.files for path in file.source.files))
 
     def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""
@@ -246,18 +272,18 @@ class SceneReader:
         """The same for a window inside the grid."""
         scene, parts = self.scene, []
         # AOI and mask first, then each file's own say, and at last the values
-        good = self._usable(window)
+        good = self.usable(window)
         for file, pixels in zip(scene.files, self.files, strict=True):
             part = pixels.read(file.bands, window)
             good &= _declared_valid(file, pixels, part, window)
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        good &= _meaningful(image, scene.limits.nodata)
-        if scene.bands[0].coded:
-            return _directions(image, good, scene.bands[0].coded)
-        return _shifted(image, scene.shifts), good
+        good &= meaningful(image, scene.limits.nodata)
+        if coded := scene.bands[0].coded:
+            return directions(image, good, coded)
+        return shifted(image, scene.shifts), good
 
-    def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
+    def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
@@ -323,38 +349,11 @@ def _declared_valid(
     for band, plane in zip(used, image, strict=True):
         for fill in (band.nodata, band.saturated):
             if fill is not None:
-                good &= ~_is_fill(plane, fill)
+                good &= ~is_fill(plane, fill)
     return good
 
 
-def _shifted(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]:
-    """The DN (band, row, col) with a number a band added, held inside of an integer type."""
-    if not any(shifts):
-        return image
-    if image.dtype.kind == "f":
-        return np.asarray(image + np.array(shifts, image.dtype)[:, None, None])
-    limits = np.iinfo(image.dtype)
-    moved = image + np.array(shifts, np.int64)[:, None, None]
-    return np.clip(moved, limits.min, limits.max).astype(image.dtype)
-
-
-def _directions(
-    image: npt.NDArray[Any], good: npt.NDArray[np.bool_], coded: str
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    """Vectors (band, row, col) of length 1, and where they are good and have a direction.
-
-    Their squared distance is 2 - 2 cos of the angle between them, so what compares distances compares angles.
-    """
-    with np.errstate(invalid="ignore", over="ignore"):
-        vector = np.where(good, image, 0).astype(np.float32)
-        if coded == "signed square":
-            vector = np.sign(vector) * (vector / np.float32(127.5)) ** 2
-        length = np.sqrt((vector.astype(np.float64) ** 2).sum(axis=0))
-    good = good & (length > 0)
-    return (vector / np.where(good, length, 1)).astype(np.float32), good
-
-
-def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
+def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
     """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
     # integers are stored exactly
     if image.dtype.kind != "f":
@@ -367,7 +366,7 @@ def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
         return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
 
 
-def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
+def meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
     """True where all bands are finite as float32 and none is the user's nodata."""
     good = np.ones(image.shape[1:], bool)
     if image.dtype.kind == "f":
@@ -376,5 +375,5 @@ def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np
         with np.errstate(invalid="ignore"):
             good &= (np.abs(image) <= limit).all(axis=0)
     if nodata is not None:
-        good &= ~_is_fill(image, nodata).any(axis=0)
+        good &= ~is_fill(image, nodata).any(axis=0)
     return good

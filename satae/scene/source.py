@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from satae.errors import SceneError
 from satae.grid import Grid, Window
 
 
@@ -47,7 +48,7 @@ class Source:
 
     `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
     `remarks` what the user should know where the file is used. Of an archive it is the `member` of that name. A `slow`
-    one takes so long to decode that it should be done once.
+    one takes so long to decode that it should be done once. `stamp` tells whether the file is still that one.
     """
 
     path: Path
@@ -58,6 +59,19 @@ class Source:
     remarks: tuple[str, ...] = ()
     member: str = ""
     slow: bool = False
+    stamp: tuple[int, ...] = field(default=(), compare=False)
+
+    def check_stamp(self) -> None:
+        """SceneError where the file has been changed, replaced or removed since it was described."""
+        if self.stamp and stamp(self.path) != self.stamp:
+            raise SceneError(
+                f"{self.path} changed while it was read, so nothing was kept; run again when it is complete"
+            )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path,)
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,15 @@ class Exclusion:
     band: int = 1
     values: tuple[int, ...] = ()
     bits: int = 0
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file: size, time of change and place; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
 
 
 class Pixels(Protocol):

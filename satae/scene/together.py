@@ -10,7 +10,7 @@ from pathlib import Path
 
 from satae.errors import SceneError
 from satae.grid import Window
-from satae.scene import raster
+from satae.scene import output
 from satae.scene.describe import describe
 from satae.scene.scene import File, Scene, Survey
 from satae.scene.source import Source
@@ -25,14 +25,15 @@ def together(
     """Decode a scene into a new GeoTIFF, with a mask of the pixels that count.
 
     Gives the scene of that file, and the blocks that were masked because they cannot be decoded. Bands keep names,
-    scale and offset; what was added to DN or masked is so in the file, and AOI and mask raster apply to it again.
-    Raises DamageError where a block is damaged and the scene does not salvage, OutputError as `raster.writing`.
+    scale, offset and wavelength; what was added to DN or masked is so in the file, and AOI and mask raster apply to it
+    again. Raises DamageError where a block is damaged and the scene does not salvage, OutputError as `output.writing`.
     """
     survey = Survey(_unpacked(scene, path.parent))
     step = max(scene.block[0], 256)
-    with raster.writing(path, scene.grid, bands=len(scene.names), dtype=scene.dtype) as out:
+    with output.writing(path, scene.grid, bands=len(scene.names), dtype=scene.dtype) as out:
         out.name(scene.names)
         out.declare(scene.scales, scene.offsets)
+        out.tune(scene.wavelengths, scene.widths)
         for strip, image, valid in ahead(survey, strips(survey, step, 0), 0, workers):
             inside = strip.clip(scene.grid.window)
             rows, cols = inside.slices(strip)

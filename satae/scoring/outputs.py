@@ -8,10 +8,11 @@ from pathlib import Path
 
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
-from satae.errors import ConfigError
+from satae.errors import ConfigError, OutputError
 from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
+from satae.scoring import heatmap
 from satae.scoring.baseline import Baseline
 from satae.scoring.record import How
 from satae.scoring.rule import Far, Rule
@@ -70,7 +71,7 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     if chosen is not None:
         if len(names) > 1:
             raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
-        if chosen.absolute().parent != out.absolute().parent:
+        if chosen.parent.resolve() != out.parent.resolve():
             raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
         if chosen.suffix.lower() not in (".tif", ".tiff"):
             raise ConfigError(f"--heatmap {chosen} must end in .tif")
@@ -80,6 +81,14 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
 
 
+def names(out: Path, heatmaps: Sequence[Path]) -> list[Path]:
+    """All that a run may write or remove, folders of chips too; of two results some of these may be the same."""
+    styles = [t.with_suffix(".qml") for t in heatmaps]
+    beside = [] if out.suffix.lower() == decisions.GPKG else [decisions.beside(out)]
+    found = [out, *beside, page.path_of(out), chips.folder_of(out), *stac.targets(out), *heatmaps, *styles]
+    return list(dict.fromkeys(found))
+
+
 def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
     """Refuse targets that must not or cannot be written, before any work is done."""
     report, items = page.path_of(out), stac.targets(out) if options.stac else ()
@@ -87,13 +96,20 @@ def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], 
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     page.check_target(report)
+    for target in filter(Path.exists, heatmaps):
+        heatmap.check_target(target)
+    for target in filter(Path.exists, set(items) - set(stac.older(out))):
+        raise OutputError(
+            f"{target} is a file that satae did not write; move it away, or choose another --out"
+        )
     if options.chips:
         chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
 
 
 def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
     """Refuse to write over what is read, whatever --overwrite says."""
-    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
+    own = [path for scene in scenes for file in scene.files for path in file.source.files]
+    read = [*own, *(path for s in scenes for path in (s.limits.aoi, s.limits.mask) if path)]
     if target.exists() and any(target.samefile(p) for p in read):
         raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
 
@@ -106,25 +122,30 @@ def put_in_place(
     options: Options,
     *,
     pictured: bool,
-) -> None:
+) -> set[Path]:
     """Put drafts in their places, all or none: (draft, target) of heatmaps and all else that the layer file refers to
-    first, the layer file last. Pictures and Items of an older result, which the new one has none of, go."""
-    pictures, report = chips.folder_of(out), page.path_of(out)
-    moves = []
+    first, the layer file last.
+
+    Gives the places of extras that are there now. One that could not be made is left out, and an older one of this
+    name goes: it says nothing of this result.
+    """
+    pictures, report, items = chips.folder_of(out), page.path_of(out), stac.targets(out)
+    moves, extras = [], [(drawn / pictures.name, pictures), (folder / report.name, report)]
     for draft, target in heatmaps:
-        moves += [(draft.with_suffix(".qml"), target.with_suffix(".qml")), (draft, target)]
-    if (drawn / pictures.name).exists():
-        moves.append((drawn / pictures.name, pictures))
-    moves.append((folder / report.name, report))
-    items = stac.targets(out) if options.stac else ()
-    moves += [(folder / target.name, target) for target in items]
+        extras.append((draft.with_suffix(".qml"), target.with_suffix(".qml")))
+        moves.append((draft, target))
+    if options.stac:
+        extras += [(folder / target.name, target) for target in items]
+    made = [(draft, target) for draft, target in extras if draft.exists()]
+    placed = {target for _, target in made}
+    moves += made
     draft = folder / out.name
     if decisions.beside(draft).exists():
         moves.append((decisions.beside(draft), decisions.beside(out)))
-    moves.append((draft, out))
-    gone = []
-    if options.overwrite and not items:
-        gone += stac.older(out)
-    if options.overwrite and not pictured and chips.is_ours(pictures):
-        gone.append(pictures)
-    publish_all(moves, gone)
+    gone: list[Path] = []
+    if options.overwrite:
+        gone += [target for target in stac.older(out) if target not in placed]
+        gone += [report] if report not in placed and page.is_ours(report) else []
+        gone += [pictures] if not pictured and chips.is_ours(pictures) else []
+    publish_all([*moves, (draft, out)], gone)
+    return placed

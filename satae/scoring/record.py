@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import composite
-from satae.console import SILENT, Bar, Steps
+from satae import composite, extras
+from satae.console import SILENT, Bar, Steps, quantity
 from satae.decisions import signature
 from satae.errors import ModelError
+from satae.extras import Extra
 from satae.gis import qgis
 from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
@@ -28,6 +29,7 @@ from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
 from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
+from satae.scene import barren
 from satae.scene.scene import Scene
 from satae.scoring import baseline, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
@@ -67,29 +69,30 @@ class SceneRecord:
     `threshold` is heat, infinite where nothing was reported; `smallest` a region in
     pixels. `valid` pixels were scored. `remarks` are sentences for people, `agrees` is the number of regions
     that the baseline agrees on, None where there is none. `damage` are the blocks that were masked because they
-    cannot be decoded.
+    cannot be decoded, `faults` say what of its decoration could not be made.
     """
 
     folder: Path
     files: tuple[Path, ...]
     layer: SceneLayer
-    view: Picture
+    view: Picture | None
     threshold: float
     smallest: int
     verdict: Verdict
     remarks: tuple[str, ...]
     agrees: int | None
     damage: tuple[Window, ...]
+    faults: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The scene's, as no other of the result has it."""
         return self.layer.scene.scene
 
-    def look(self, number: int) -> npt.NDArray[np.uint8]:
-        """The panels of a chip (side, side, 10) of the region of that number, where they were kept."""
+    def look(self, number: int) -> npt.NDArray[np.uint8] | None:
+        """The panels of a chip (side, side, 10) of the region of that number, None where they were not kept."""
         with np.load(self.folder / LOOKS) as kept:
-            return np.asarray(kept[str(number)], np.uint8)
+            return np.asarray(kept[str(number)], np.uint8) if str(number) in kept else None
 
 
 def score_scene(
@@ -108,8 +111,15 @@ def score_scene(
     for all scenes of a result (`domain.check_fit`). Raises ModelError where the model is not calibrated, SceneError
     where the scene is damaged, OutputError where the folder cannot be written.
     """
+    with extras.faults() as faults:
+        record = _scored(scene, model, folder, how, name or scene.name, steps)
+    return replace(record, faults=tuple(faults))
+
+
+def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps: Steps) -> SceneRecord:
+    """The record of a scene, without the faults of its extras."""
     calibration = calibration_of(model)
-    overview, name = Overview(scene, how.side), name or scene.name
+    overview = Overview(scene, how.side)
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
     # nothing below this heat is in any region, so its reasons need not be kept
     floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
@@ -120,12 +130,14 @@ def score_scene(
         kept.add(seen, heat)
 
     # one pass over the pixels of the scene: heatmap, overview and scratch files are filled together
-    with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
+    with scene.steady(), steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
         heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below
         verdict = domain.verdict_on(kept, model)
-    (folder / HEATMAP).with_suffix(".qml").write_text(qgis.heatmap_style(heat.maximum), encoding="utf-8")
+    with Extra(f"the style of the heatmap of {name}"):
+        style = qgis.heatmap_style(heat.maximum)
+        (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
     held = _held(verdict, how)
     selected = Selection([], math.inf, "")
     # regions of a foreign scene would be the scene itself, by the hundred thousand
@@ -147,15 +159,18 @@ def score_scene(
     if how.baseline is not None:
         opinions = np.array([r.baseline_score for r in regions])
         agrees = baseline.agreement([r.score for r in regions], opinions)
+    view = None
+    with Extra(f"the picture of {name}"):
+        view = overview.picture(model.card.normalization)
     return SceneRecord(
         folder,
         tuple(f.path for f in scene.files),
         layer,
-        overview.picture(model.card.normalization),
+        view,
         selected.threshold,
         smallest,
         verdict,
-        _remarks(heat, verdict, selected.remark, held=held),
+        _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held),
         agrees,
         overview.survey.damage,
     )
@@ -199,7 +214,7 @@ def _regions(
     # (B), the range of each band in training, so that bands of different brightness compare
     spread = np.array(fitted.high) - np.array(fitted.low)
     texts, regions = signature.signatures(kept, found), []
-    wanted = _pictured(found, exponents, how)
+    wanted, drawing = _pictured(found, exponents, how), Extra(f"pictures of regions of {name}")
     with chips.keeping(folder / LOOKS) as keep:
         for i, (anomaly, look) in enumerate(
             zip(found, reasons.looks(kept, model.card.stride, found), strict=True)
@@ -230,8 +245,9 @@ def _regions(
                 )
             )
             if i in wanted:
-                values = heatmap.heat_of(calibration, kept.scores(look.window))
-                keep(i, chips.panels(look, values, fitted, heat.maximum))
+                with drawing:
+                    values = heatmap.heat_of(calibration, kept.scores(look.window))
+                    keep(i, chips.panels(look, values, fitted, heat.maximum))
             bar.add(1)
     return regions
 
@@ -293,11 +309,26 @@ def _footprint(
     )
 
 
-def _remarks(heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:
+def _doubt(calibration: Calibration, regions: Sequence[Region]) -> str:
+    """Nothing, or that scores are as high as so small or so uniform a sample can tell, and mean no more than that."""
+    tail = calibration.region
+    beyond = sum(region.score > tail.reach for region in regions)
+    if not beyond or not tail.is_short:
+        return ""
+    return (
+        f"{quantity(beyond, 'score')} over {tail.reach:.2g}, more than {quantity(tail.n, 'held-out region')} of "
+        f"{quantity(len(tail.scores), 'level')} can tell: they rank, and none is over {tail.limit:.2g}; add scenes to "
+        "be surer"
+    )
+
+
+def _remarks(
+    scene: Scene, heat: Heatmap, verdict: Verdict, remarks: Sequence[str], *, held: bool
+) -> tuple[str, ...]:
     """What the user should know."""
     if not heat.valid:
-        return ("no pixel is valid, so none was scored",)
-    said = [remark]
+        return (f"no pixel is valid, so none was scored: {barren.reason(scene)}",)
+    said = list(remarks)
     if verdict.foreign:
         said.append(f"foreign to the model: {verdict.note}" + (f"; {HELD}" if held else ""))
     elif verdict.note:

@@ -207,8 +207,14 @@ class Threshold:
         return _lowest(calibration, self.level)
 
     def select(self, field: Field) -> Selection:
-        """All regions with a peak over the level."""
-        return Selection(field.regions(self.level), self.level, "")
+        """All regions with a peak over the level, and whether heat can be that high at all."""
+        limit, remark = field.calibration.pixel.limit, ""
+        if self.level >= limit:
+            remark = (
+                f"a heat of {self.level:g} is more than {field.calibration.pixels:,} held-out pixels can tell, so no "
+                f"pixel has it; ask for less than {math.floor(10 * limit) / 10:g}, or with --top"
+            )
+        return Selection(field.regions(self.level), self.level, remark)
 
 
 KINDS: dict[str, Callable[[Any], Rule]] = {"far": Far, "fdr": Fdr, "top": Top, "threshold": Threshold}

@@ -6,19 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from satae import formats
+from satae import extras, formats
 from satae.console import SILENT, Steps
-from satae.decisions import decisions, preference
+from satae.decisions import earlier, preference
 from satae.decisions.decisions import CarriedDecisions, Decisions
+from satae.decisions.earlier import Earlier, Takeover
 from satae.decisions.preference import PreferenceCounts
+from satae.extras import Extra
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
-from satae.publish import check_target, lock, staging, sweep
+from satae.publish import locks, staging, sync
 from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scoring import outputs
+from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
@@ -49,11 +52,13 @@ class SceneResult:
 class Result:
     """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none.
 
-    `carried` is what became of the decisions in the result that was replaced, None where there was none.
+    `carried` is what became of the decisions in the result that was replaced, None where there was none; `foreign`
+    names what others had put into it, and which is there still. `faults` say what of its decoration is missing, such
+    as the `report`, which is None then.
     """
 
     out: Path
-    report: Path
+    report: Path | None
     scenes: list[SceneResult]
     provider: str
     chips: Path | None
@@ -62,6 +67,8 @@ class Result:
     stac: Path | None = None
     preferred: PreferenceCounts | None = None
     carried: CarriedDecisions | None = None
+    foreign: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
 
 
 def score(
@@ -78,10 +85,13 @@ def score(
     written. No input or older output is changed by a failure.
     """
     calibration_of(model)
+    scenes = [by_wavelength(scene, model) for scene in scenes]
     crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
     formats.format_of(out, crs)
-    outputs.check_targets(scenes, out, outputs.heatmap_targets(out, names, options.heatmap), options)
-    decisions.check(out, crs)
+    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
+    outputs.check_targets(scenes, out, heatmaps, options)
+    with Earlier(out) as found:
+        found.check(crs)
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
         for scene in scenes:
             check_fit(scene, model, force=options.force_domain)
@@ -89,8 +99,8 @@ def score(
                 check_fit(scene, options.baseline.model, force=options.force_domain)
             bar.add(1)
     how, records = options.how(report.cells(len(scenes))), []
-    with lock(out), staging(out) as folder:
-        sweep(chips.folder_of(out))
+    with locks(outputs.names(out, heatmaps)), staging(out) as folder:
+        outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
         for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
             place = folder / str(number)
             place.mkdir()
@@ -102,43 +112,64 @@ def score(
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
     """Publish scenes that were scored as one result: ranks, chips, decisions, report and STAC over all of them.
 
-    `out` must be locked by the caller, and the folders of the records must be on its file system; heatmaps are
-    moved from there.
+    `outputs.names` must be locked by the caller, and the folders of the records must be on the file system of `out`;
+    heatmaps are moved from there. What of chips, report, STAC and styles cannot be made is left out, with a warning:
+    scenes that were scored are published whatever their decoration does.
     """
+    with extras.faults() as faults:
+        result = _published(records, model, out, options)
+    return replace(result, faults=(*(f for r in records for f in r.faults), *faults))
+
+
+def _published(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
+    """What `assemble` gives, without the faults of extras."""
     page, pictures = report.path_of(out), chips.folder_of(out)
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
     layers = [replace(r.layer, heatmap=t.name) for r, t in zip(records, targets, strict=True)]
     form = formats.format_of(out, common_crs([s.grid for s in layers]))
-    with staging(out) as folder, staging(pictures) as drawn:
+    with staging(out) as folder, staging(pictures) as drawn, Earlier(out) as before:
         layers, preferred = _preferred(layers, options.feedback)
         layers = _pictured(with_ranks(layers), records, drawn / pictures.name, options.chips)
-        layers, carried = decisions.write_over(
-            form.write, folder / out.name, out, layers, options.created, options.feedback
-        )
-        chapters = [_chapter(*of) for of in zip(records, layers, strict=True)]
-        report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+
+        def written() -> Takeover:
+            settled, kept = earlier.write_over(
+                form.write, folder / out.name, before, layers, options.created, options.feedback
+            )
+            with Extra("the report"):
+                chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
+                report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+            return kept
+
+        kept = written()
         if options.stac is not None:
-            stac.write(
-                folder, out, layers, sources=[r.files for r in records], media_type=form.media_type, model=model,
-                model_path=options.stac,
-            )  # fmt: skip
-        check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
+            with Extra("the STAC Items"):
+                stac.write(
+                    folder, out, layers, sources=[r.files for r in records], media_type=form.media_type, model=model,
+                    model_path=options.stac,
+                )  # fmt: skip
         count = sum(region.chip is not None for s in layers for region in s.regions)
         heatmaps = [r.folder / HEATMAP for r in records]
-        outputs.put_in_place(
-            folder, drawn, out, zip(heatmaps, targets, strict=True), options, pictured=count > 0
-        )
+        for draft in (folder, drawn, *heatmaps):
+            sync(draft)  # what takes long, while others may still write to the older result
+        with before.hold(overwrite=options.overwrite):
+            # nobody writes from here to the last rename; once more, if somebody did while all that was written
+            kept = written() if before.is_stale else kept
+            placed = outputs.put_in_place(
+                folder, drawn, out, zip(heatmaps, targets, strict=True), options, pictured=count > 0
+            )
+    items = stac.targets(out)
     return Result(
         out,
-        page,
+        page if page in placed else None,
         [_result(*of) for of in zip(records, targets, strict=True)],
         model.provider,
-        pictures if count else None,
-        count,
+        pictures if pictures in placed else None,
+        count if pictures in placed else 0,
         options.baseline.name if options.baseline else None,
-        stac.targets(out)[0] if options.stac else None,
+        items[0] if placed.issuperset(items) else None,
         preferred,
-        carried,
+        kept.carried,
+        kept.foreign,
     )
 
 
@@ -160,17 +191,22 @@ def _pictured(
     if not any(region.rank <= number for s in layers for region in s.regions):
         return list(layers)
     drawn.mkdir()
-    out = []
+    out, drawing = [], Extra("pictures of regions")
     for s, record in zip(layers, records, strict=True):
         regions = []
         for i, region in enumerate(s.regions):
-            if region.rank <= number:
-                name = chips.file_name(region.anomaly_id)
-                chips.write(drawn / name, chips.draw(record.look(i)))
-                region = replace(region, chip=f"{drawn.name}/{name}")
+            look = record.look(i) if region.rank <= number else None
+            if look is not None:
+                with drawing:
+                    name = chips.file_name(region.anomaly_id)
+                    chips.write(drawn / name, chips.draw(look))
+                    region = replace(region, chip=f"{drawn.name}/{name}")
             regions.append(region)
         out.append(replace(s, regions=regions))
-    chips.seal(drawn)
+    if any(region.chip for s in out for region in s.regions):
+        chips.seal(drawn)
+    else:
+        drawn.rmdir()
     return out
 
 

@@ -15,7 +15,7 @@ from satae.console import BRIEF, SILENT, Steps
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import lock, publish, staging
-from satae.scene import raster, readers
+from satae.scene import barren, output, raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
@@ -70,16 +70,17 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
         folder.mkdir()
         counts = _Counts()
         plain, lost = scene, tuple[Window, ...]()
-        if not scene.is_plain:
-            with steps.stage(f"decode {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
-                plain, lost = together(scene, folder / DECODED, how.workers, bar.add)
-        survey = Survey(plain)
-        with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
-            index = _write_arrays(survey, folder, how, counts, bar.add)
-            if not len(index):
-                raise SceneError(_nothing_kept(scene, how, counts))
-        with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
-            digest = scene.fingerprint(bar.add)
+        with scene.steady():
+            if not scene.is_plain:
+                with steps.stage(f"decode {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                    plain, lost = together(scene, folder / DECODED, how.workers, bar.add)
+            survey = Survey(plain)
+            with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                index = _write_arrays(survey, folder, how, counts, bar.add)
+                if not len(index):
+                    raise SceneError(_nothing_kept(scene, how, counts))
+            with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
+                digest = scene.fingerprint(bar.add)
         record = _record(scene, target, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
@@ -94,9 +95,7 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
 
 def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
     if not counts.left_out_pixels:
-        return (
-            f"{scene.path} has no valid pixel; check its nodata, and --nodata, --mask and --aoi where given"
-        )
+        return f"{scene.path} has no valid pixel: {barren.reason(scene)}"
     return (
         f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels "
         f"({counts.left_out_pixels} valid in all); check nodata, --mask and --aoi, or lower --min-valid"
@@ -112,6 +111,7 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         Path(record.mask) if record.mask else None,
         record.nodata,
         salvage,
+        record.aoi_layer,
         offset=record.offset,
         sensor=record.sensor,
     )
@@ -218,7 +218,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
     """What a tile set keeps of the product that a scene is of."""
     if (product := scene.product) is None:
         return None
-    files = [path.stat() for path in dict.fromkeys(f.path for f in scene.files)]
+    files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
     stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
     return ProductRecord(
         path=str(product.path.absolute()),
@@ -297,8 +297,16 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
+        aoi_layer=limits.aoi_layer,
         product=product_record(scene),
+        wavelengths=_any(scene.wavelengths),
+        widths=_any(scene.widths),
     )
+
+
+def _any(numbers: Sequence[float | None]) -> list[float | None] | None:
+    """A list of numbers, None where none is known."""
+    return None if all(n is None for n in numbers) else list(numbers)
 
 
 def _footprints(tiles: TileSet) -> Iterator[str]:
@@ -359,7 +367,7 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
         window = tiles.window(i)
         grid = tiles.grid.part(window)
         path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
-        with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
+        with output.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
             out.write(tiles.images[i], grid.window)
             out.write_mask(tiles.valid[i])
             out.name(tiles.record.bands)

@@ -72,7 +72,10 @@ class Record(pydantic.BaseModel, extra="forbid"):
     left_out: int
     valid_pixels: int
     left_out_pixels: int
+    aoi_layer: str | None = None  # sets of before have none
     product: ProductRecord | None = None
+    wavelengths: list[float | None] | None = None  # nanometres, a number a band where it is known
+    widths: list[float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -213,10 +216,11 @@ def load_all(folders: list[Path]) -> list[TileSet]:
                 f"{twin.path} and {other.path} are cut from the same scene, of which no part could be held out; "
                 "name one of them"
             )
-        for key in ("bands", "dtype", "size", "scales", "offsets"):
-            if getattr(other.record, key) != getattr(sets[0].record, key):
+        for key in ("bands", "dtype", "size", "scales", "offsets", "wavelengths"):
+            # sets of older versions do not know their wavelengths
+            own, first = getattr(other.record, key), getattr(sets[0].record, key)
+            if own != first and not (key == "wavelengths" and None in (own, first)):
                 raise TilesError(
-                    f"{other.path} has {key} {getattr(other.record, key)} and {sets[0].path} "
-                    f"{getattr(sets[0].record, key)}; name the tile sets that belong together"
+                    f"{other.path} has {key} {own} and {sets[0].path} {first}; name the tile sets that belong together"
                 )
     return sets

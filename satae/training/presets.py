@@ -18,12 +18,17 @@ HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
     "score": ["whitened", "memory", "sectors"],
     "map": {"blur": 0.5, "max_object_px": 13},
 }
-OBJECTS: dict[
-    str, Any
-] = {  # objects of some pixels in a few bands: what they stand on says most, and nothing is trained
+# objects of some pixels in a few bands: what they stand on says most, and nothing is trained
+OBJECTS: dict[str, Any] = {
     "model": {"name": "annulus"},
     "input": {"stretch": "log", "ridge": 1e-3},
-    "score": ["local", "sectors", "edges", {"name": "minor", "params": {"target_px": 9.0}}, "rarity"],
+    "score": [
+        "local",
+        {"name": "sectors", "params": {"large": 0.05}},
+        "edges",
+        {"name": "minor", "params": {"target_px": 9.0}},
+        "rarity",
+    ],
     "map": {"smooth": 1.0, "blur": 2.0, "support_px": 33},
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place

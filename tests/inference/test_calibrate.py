@@ -91,6 +91,48 @@ def test_p_is_ten_to_minus_the_exponent_and_nan_stays_nan():
     assert np.isnan(tail.exponent([np.nan, 1.0])).tolist() == [True, False]
 
 
+WITHOUT_SPREAD = {
+    "three equal": [5.0] * 3,
+    "two equal": [4.0] * 2,
+    "constant": [3.0] * 100,
+    "zeros": [0.0] * 50,
+    "ties": [1.0] * 500 + [2.0] * 400 + [5.0] * 100,
+    "equal to the last bit": [17.0, 17.0, 17.0 + 4e-15],
+    "one above": [0.0] * 999 + [1.0],
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_SPREAD)
+def test_a_sample_without_spread_supports_no_more_than_its_size_and_levels(name: str):
+    """A score beyond everything is one of n + 1, at best carried as many times further as there are levels."""
+    sample = WITHOUT_SPREAD[name]
+    highest = fit(sample).exponent([16.7, 1e6, 1e300, np.inf]).max()
+    assert math.log10(len(sample)) < highest <= math.log10(len(sample) * len(set(sample))) + 1
+
+
+@pytest.mark.parametrize("n", [2, 5, 20, 200, 20_000])
+def test_no_sample_tells_of_a_score_a_thousand_times_rarer_than_one_in_it(n: int):
+    tail = fit(draw("heavy", n))
+    found = tail.exponent([1e3, 1e6, 1e9, 1e300])
+    assert (found < math.log10(1_000 * n)).all() and (found < tail.limit).all()
+    assert (np.diff(found) > 0).all()  # all the same they rank
+
+
+def test_scores_far_beyond_a_sample_keep_their_order_in_single_precision_and_have_an_inverse():
+    tail = fit(SAMPLES["squares"])
+    raw = np.geomspace(50, 1e9, 60)
+    stored = tail.exponent(raw).astype(np.float32)
+    assert (np.diff(stored) > 0).all()
+    assert np.allclose(tail.score_at(stored), raw, rtol=1e-3)
+    assert tail.score_at([tail.limit, tail.limit + 1]).tolist() == [math.inf] * 2
+
+
+def test_the_equals_of_a_peak_in_a_sample_without_spread_have_scores_like_its():
+    """Seen on a real scene: one region had a score of 7,920,656 and its equals .17, 0 and 0."""
+    scores = fit([17.14] * 3).exponent([17.15, 16.84, 16.82, 16.66])
+    assert scores.max() - scores.min() < 0.1
+
+
 @EVERY
 @pytest.mark.parametrize("n", [50, 500, 5_000])
 def test_p_values_are_conformal_within_the_sample(name: str, n: int):

@@ -57,7 +57,7 @@ def test_a_model_with_a_graph_in_a_node_is_left_as_it_is():
     assert part(made.SerializeToString(), "y") == made.SerializeToString()
 
 
-def test_a_session_runs_what_it_is_asked_for():
+def test_a_session_runs_what_it_is_pending_for():
     session = runtime.open_session(content_of(), "it")
     feed = {"image": image(1, 12, 14).numpy(), "valid": torch.ones(1, 1, 12, 14).numpy()}
     together = session.run(OUTPUTS, feed)

@@ -145,7 +145,7 @@ def test_what_suits_an_architecture_is_a_recipe(net: str):
 
 
 @NETS
-def test_no_context_or_code_depends_on_how_often_it_is_asked(net: str):
+def test_no_context_or_code_depends_on_how_often_it_is_pending(net: str):
     made, (x, _) = net_of(net), drawn(1, 3, 24, 24)
     assert torch.equal(ran(made, x), ran(made, x))
 

@@ -194,7 +194,7 @@ def test_an_unknown_loss_is_refused_with_those_there_are():
         Objective(ObjectiveSettings(terms={"mae9": 1.0}))
 
 
-def test_a_surprise_is_asked_only_of_what_predicts_a_distribution():
+def test_a_surprise_is_pending_only_of_what_predicts_a_distribution():
     rebuilt, x, valid = batch()
     with pytest.raises(
         ConfigError, match=r"^objective = 'surprise': the architecture predicts no distribution"

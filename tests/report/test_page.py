@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import re
 import shutil
 import subprocess
@@ -268,6 +269,13 @@ def test_many_regions_and_scenes_keep_it_small(
     outlines = [a for t, a in found.tags if t in ("path", "circle") and a.get("class") == "casing"]
     assert 2 * 40 / 3 - 1 <= len(outlines) <= 40
     assert result.report.stat().st_size < 2e6
+
+
+@pytest.mark.parametrize(
+    ("score", "number"), [(0.0, 0), (2.0, 1), (5.9, 3), (7_920_656.0, 4), (math.inf, 4), (math.nan, 0)]
+)
+def test_every_score_has_a_class_of_colour(score: float, number: int) -> None:
+    assert report._class(score) == number
 
 
 def test_overviews_of_many_scenes_share_the_area_of_one() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deliveries import envi
+from deliveries import envi, raster
 
 from satae.errors import SceneError
 from satae.scene import readers
@@ -70,3 +70,9 @@ def test_all_bands_bad_is_said(tmp_path: Path) -> None:
     path = envi(tmp_path / "cube.img", CUBE.astype("<i2"), header="bbl = {0, 0, 0, 0, 0}\n")
     with pytest.raises(SceneError, match=r"marks all 5 bands as bad"):
         describe([path])
+
+
+def test_a_header_beside_a_geotiff_does_not_make_it_raw(tmp_path: Path) -> None:
+    envi(tmp_path / "scene.img", CUBE.astype("<i2"))
+    raster(tmp_path / "scene.tif", np.full((1, 20, 30), 7, np.uint16), 10)
+    assert describe([tmp_path / "scene.tif"]).dtype == "uint16"

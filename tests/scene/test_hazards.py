@@ -149,7 +149,27 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_two_scenes_of_one_name_are_refused(place: Path, make_scene) -> None:
     paths = [make_scene(NOISE, folder=place), make_scene(NOISE)]
-    assert "the same file name" in fails("tile", *paths)
+    assert f"{paths[0]} and {paths[1]} would both be cut into tiles/scene" in fails("tile", *paths)
+    blank = [make_scene(NOISE, name=name, folder=place) for name in ("a b.tif", "a_b.tif")]
+    assert "would both be cut into tiles/a_b" in fails("tile", *blank)
+    assert f"{paths[0]} is named twice" in fails("tile", paths[0], paths[0])
+
+
+LONG = "x" * 240
+
+
+def test_long_names_of_scenes_are_cut_and_told_apart(place: Path, make_scene) -> None:
+    paths = [make_scene(NOISE, name=f"{LONG}{i}.tif", folder=place) for i in (1, 2)]
+    assert run("tile", *paths, "--patches").exit_code == 0
+    names = [p.name for p in Path("tiles").iterdir()]
+    assert len(names) == 2 and all(len(name) == 120 and name.startswith("x" * 111) for name in names)
+
+
+def test_names_that_no_file_can_have_are_refused(place: Path, make_scene) -> None:
+    path = make_scene(NOISE, folder=place)
+    assert "name" in fails("tile", f"{LONG}{LONG}.tif")
+    assert "File name too long" in fails("tile", path, "--aoi", f"{LONG}{LONG}.gpkg")
+    assert "File name too long" in fails("tile", path, "--out", f"{LONG}{LONG}", code=3)
 
 
 def test_an_existing_tile_set_is_kept_unless_overwritten(place: Path, make_scene) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused, told, typed
-from deliveries import landsat, planet, raster, sentinel2, zipped
+from deliveries import enmap, landsat, planet, raster, sentinel2, zipped
 
 from satae.errors import SceneError
 from satae.scene import products
@@ -200,6 +200,32 @@ def test_planet_counts_what_is_clear(tmp_path: Path) -> None:
     seen, valid = pixels(scene)
     assert np.array_equal(seen, image) and np.array_equal(valid, (mask[0] == 1) & (mask[7] == 0))
     assert np.array_equal(pixels(describe([path], limits=Limits(clouds=True)))[1], mask[7] == 0)
+
+
+def test_enmap_has_wavelengths_gains_and_clouds(tmp_path: Path) -> None:
+    image, clouds = RNG.integers(1, 6000, (5, 60, 70)), RNG.random((60, 70)) < 0.3
+    image[:, :4] = image[2] = -32768  # the third band lies where air is opaque, and is fill everywhere
+    path = enmap(tmp_path, image, [418.24, 550.5, 1390, 1650, 2445.5], clouds)
+    scene = describe([path])
+    assert scene.names == ("418.24 nm", "550.5 nm", "1650 nm", "2445.5 nm")
+    assert scene.widths == (7.5,) * 4 and set(scene.scales) == {1e-4}
+    seen, valid = pixels(scene)
+    assert np.array_equal(seen, image[[0, 1, 3, 4]])
+    assert np.array_equal(valid, ~clouds & (np.arange(60) >= 4)[:, None])
+    assert describe([next(path.glob("*-METADATA.XML"))]).names == scene.names
+    product = products.at(path)
+    assert product is not None and "in band 3 air lets no light through" in product.remarks[0]
+    assert (product.kind, product.day, product.baseline) == ("EnMAP L2A", "2022-07-24", "010302")
+
+
+def test_metadata_of_enmap_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    image = RNG.integers(1, 6000, (2, 60, 70))
+    with pytest.raises(SceneError, match="holds 2 bands and its metadata describe 3"):
+        describe([enmap(tmp_path / "a", image, [400, 500, 600])])
+    path = enmap(tmp_path / "b", image, [400, 500])
+    next(path.glob("*-SPECTRAL_IMAGE.TIF")).unlink()
+    with pytest.raises(SceneError, match=r"lacks .*-SPECTRAL_IMAGE.TIF"):
+        describe([path])
 
 
 def test_files_of_one_place_and_several_distances_are_stacked(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from scenes import spoil
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.scene import output, raster, readers
 
 PIXELS = np.arange(3 * 64 * 80, dtype="uint16").reshape(3, 64, 80)
 
@@ -317,14 +317,14 @@ def test_outlines_are_the_pixels_of_each_label() -> None:
 @pytest.mark.parametrize("bands", [1, 3, 4, 5])
 def test_no_written_band_is_taken_for_alpha(tmp_path: Path, bands: int) -> None:
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
-    with raster.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
+    with output.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
         out.write(np.ones((bands, 16, 16), "uint8"), grid.window)
     assert "alpha" not in [band.colour for band in readers.source(tmp_path / "a.tif").bands]
 
 
 def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
-    with pytest.raises(OutputError), raster.writing(tmp_path / "none" / "a.tif", grid):
+    with pytest.raises(OutputError), output.writing(tmp_path / "none" / "a.tif", grid):
         pass
 
 
@@ -336,7 +336,7 @@ def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
     started = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            raster.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
+            output.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 10

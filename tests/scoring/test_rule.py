@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -73,6 +74,13 @@ def test_the_remark_on_the_rate_counts_independent_regions():
     assert far_level(found, 60, 100.0, 1)[1] == ""
     remark = far_level(found, 40, 100.0, 1)[1]
     assert "2000 regions in 9 held-out blocks (worth 200 independent ones) support 50 or more" in remark
+
+
+def test_a_remark_says_when_no_pixel_can_have_the_heat_that_is_pending_for():
+    found = calibration()
+    field = SimpleNamespace(calibration=found, regions=lambda level: [])
+    assert Threshold(0.9 * found.pixel.limit).select(field).remark == ""  # type: ignore[arg-type]
+    assert "so no pixel has it; ask for less than" in Threshold(99.0).select(field).remark  # type: ignore[arg-type]
 
 
 def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -144,4 +144,49 @@ def envi(
         f"byte order = {int(image.dtype.str[0] == '>')}\n"
         f"map info = {{UTM, 1, 1, 600000, 5200000, 30, 30, 32, North, WGS-84}}\n{header}"
     )
+    return path
+
+
+def enmap(
+    folder: Path, image: np.ndarray, centres: Sequence[float], clouds: np.ndarray | None = None
+) -> Path:
+    """A folder of EnMAP Level 2A: an image (band, row, col) of 30 m, its wavelengths, and where there are clouds."""
+    name = "ENMAP01-____L2A-DT0000001867_20220724T104526Z_008_V010302_20230628T165614Z"
+    raster(folder / name / f"{name}-SPECTRAL_IMAGE.TIF", image.astype(np.int16), 30)
+    if clouds is not None:
+        raster(folder / name / f"{name}-QL_QUALITY_CLOUD.TIF", clouds[None].astype(np.uint8), 30)
+    bands = "".join(
+        f'<bandID number="{i}"><wavelengthCenterOfBand>{nm}</wavelengthCenterOfBand><FWHMOfBand>7.5</FWHMOfBand>'
+        "<GainOfBand>0.0001</GainOfBand><OffsetOfBand>0</OffsetOfBand></bandID>"
+        for i, nm in enumerate(centres, 1)
+    )
+    (folder / name / f"{name}-METADATA.XML").write_text(
+        "<level_X><base><temporalCoverage><startTime>2022-07-24T10:45:26.123Z</startTime></temporalCoverage></base>"
+        f"<specific><bandCharacterisation>{bands}</bandCharacterisation></specific></level_X>"
+    )
+    return folder / name
+
+
+def maxar(folder: Path, image: np.ndarray, side: int = 32) -> Path:
+    """An image (band, row, col) of 2 m as Maxar delivers it: tiles, the .TIL that places them, and the .IMD."""
+    _, height, width = image.shape
+    groups = []
+    for row in range(0, height, side):
+        for col in range(0, width, side):
+            part = image[:, row : row + side, col : col + side]
+            file = f"10OCT01_R{row // side + 1}C{col // side + 1}.TIF"
+            where = Affine(2, 0, 600_000 + 2 * col, 0, -2, 5_200_000 - 2 * row)
+            raster(folder / file, part.astype(np.uint16), 2, transform=where)
+            bottom, right = row + part.shape[1] - 1, col + part.shape[2] - 1
+            groups.append(
+                f'BEGIN_GROUP = TILE_{len(groups) + 1}\n\tfilename = "{file}";\n\tULColOffset = {col};\n'
+                f"\tULRowOffset = {row};\n\tURColOffset = {right};\n\tURRowOffset = {row};\n"
+                f"\tLRColOffset = {right};\n\tLRRowOffset = {bottom};\n\tLLColOffset = {col};\n"
+                f"\tLLRowOffset = {bottom};\nEND_GROUP = TILE_{len(groups) + 1}\n"
+            )
+    path = folder / "10OCT01.TIL"
+    path.write_text(f'bandId = "Multi";\nnumTiles = {len(groups)};\n{"".join(groups)}END;\n')
+    bands = "".join(f"BEGIN_GROUP = BAND_{b}\n\tTDILevel = 1;\nEND_GROUP = BAND_{b}\n" for b in "BGRN")
+    text = f'bandId = "Multi";\nnumRows = {height};\nnumColumns = {width};\nbitsPerPixel = 16;\n{bands}END;\n'
+    path.with_suffix(".IMD").write_text(text)
     return path

@@ -11,6 +11,7 @@ as several files is put together in `products`.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -18,13 +19,12 @@ from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene.readers import jp2
-from satae.scene.source import Pixels, Source
+from satae.scene.source import Pixels, Source, stamp
 
 HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
     (b"", "is empty"),
     (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
-    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
     (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
     (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
     (b"<html", "is a web page, not an image; the download may have failed"),
@@ -32,7 +32,15 @@ OTHERS = (
     (b"<?xml", "is XML, not an image"),
     (b"\x1f\x8b", "is gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
-    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
+    (b"SQLite format 3", "is a database such as a GeoPackage, not an image; vector files are for --aoi"),
+    (b"\x93NUMPY", "is an array of numpy without a position; name the scene that it was made of"),
+    (b"fgb\x03fgb", "is a vector file, not an image; vector files are for --aoi"),
+    (b"PAR1", "is Parquet, not an image; vector files are for --aoi"),
+    (b"%PDF", "is a PDF, not an image"),
+    (
+        b"\x89HDF",
+        "is HDF5 or netCDF, and no product of EMIT (L2A) or PRISMA (L2D); convert the dataset you need",
+    ),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
 )  # the start of files that nothing reads, and what to say of them
@@ -56,7 +64,9 @@ def source(path: Path, member: str = "") -> Source:
 
     SceneError where it is no file on this machine, or none that can be used.
     """
-    return jp2.describe(path, member) if member else _of(path).describe(path)
+    # before it is read: a change meanwhile must be noticed
+    now = stamp(path)
+    return replace(jp2.describe(path, member) if member else _of(path).describe(path), stamp=now)
 
 
 def open_pixels(
@@ -64,6 +74,7 @@ def open_pixels(
 ) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour or mean."""
     reader = cast(FileReader, jp2) if source.member else _of(source.path)
+    source.check_stamp()
     return reader.open(source, grid, mean=mean)
 
 
@@ -81,7 +92,20 @@ def _of(path: Path) -> FileReader:
     for magic, meaning in OTHERS:
         if head == magic or (magic and head.lstrip().startswith(magic)):
             raise SceneError(f"{path} {meaning}")
-    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
+    if kind := _text_kind(head):
+        raise SceneError(f"{path} is not a GeoTIFF but {kind}; name the image itself")
+    raise SceneError(
+        f"{path} is not a GeoTIFF; where GDAL reads it, convert it with `gdal_translate in out.tif`"
+    )
+
+
+def _text_kind(head: bytes) -> str:
+    """What text is called that is no image, empty for what is no text."""
+    # a character may be cut at the end
+    text = head.decode("utf-8", "ignore")
+    if len(text.encode()) < len(head) - 3 or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return "JSON" if text.lstrip().startswith(("{", "[")) else "text"
 
 
 def _head(path: Path) -> bytes:

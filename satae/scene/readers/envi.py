@@ -12,22 +12,23 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import raster, wavelengths
 from satae.scene.source import Band, Pixels, Source
 
 DRIVER = "ENVI"
 MAGIC = b"ENVI"
 DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")  # endings of what a header may describe
+OTHERS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"\0\0\0\x0cjP", b"\xff\x4f\xff\x51", b"\x89HDF")
 MAX_HEADER = 4 << 20  # bytes
-UNITS = {  # to nanometres
-    "nanometers": 1.0, "nanometer": 1.0, "nm": 1.0, "micrometers": 1e3, "micrometer": 1e3, "microns": 1e3, "um": 1e3,
-}  # fmt: skip
 LARGEST_UM = 100.0  # a wavelength below that, in no stated unit, is in micrometres
 
 
 def matches(path: Path, head: bytes) -> bool:
     """Whether it is a header, or lies beside one."""
-    return head.lstrip().startswith(MAGIC) or (bool(head) and _header_of(path) is not None)
+    if head.lstrip().startswith(MAGIC):
+        return True
+    # a header beside says nothing of a file that says itself what it is
+    return bool(head) and not head.startswith(OTHERS) and _header_of(path) is not None
 
 
 def describe(path: Path) -> Source:
@@ -39,13 +40,9 @@ def describe(path: Path) -> Source:
     _check_size(data, said, found)
     bands = _named(found.bands, said)
     source = replace(found, bands=tuple(bands))
-    bad = [b.index for b in bands if not b.good]
-    if not bad:
-        return source
-    if len(bad) == len(bands):
+    if not any(b.good for b in bands):
         raise SceneError(f"{header} marks all {len(bands)} bands as bad (bbl); choose some with --bands")
-    remark = f"{header} marks {_ranges(bad)} as bad (bbl); left out: name them in --bands to use them"
-    return replace(source, remarks=(remark,))
+    return replace(source, remarks=wavelengths.left_out(bands, f"{header} marks", "as bad (bbl)"))
 
 
 @contextmanager
@@ -123,7 +120,7 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
     names = _list(said.get("band names"), count)
     waves, widths = (_numbers(said.get(key), count) for key in ("wavelength", "fwhm"))
     unit = said.get("wavelength units", "").lower()
-    factor = UNITS.get(unit)
+    factor = wavelengths.UNITS.get(unit)
     if factor is None and waves and unit in ("", "unknown"):
         factor = 1e3 if max(waves) < LARGEST_UM else 1.0
     if factor is None:
@@ -136,7 +133,7 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
     made = []
     for i, band in enumerate(bands):
         nm = None if waves is None or factor is None else round(waves[i] * factor, 3)
-        name = names[i] if names else ("" if nm is None else f"{nm:g} nm")
+        name = names[i] if names else wavelengths.name(nm)
         made.append(
             replace(
                 band,
@@ -148,13 +145,3 @@ def _named(bands: tuple[Band, ...], said: dict[str, str]) -> list[Band]:
             )
         )
     return made
-
-
-def _ranges(numbers: list[int]) -> str:
-    """band 3, or bands 1 to 4, 9."""
-    parts, start = [], numbers[0]
-    for number, after in zip(numbers, [*numbers[1:], -1], strict=True):
-        if after != number + 1:
-            parts.append(str(start) if start == number else f"{start} to {number}")
-            start = after
-    return ("bands " if len(numbers) > 1 else "band ") + ", ".join(parts)
