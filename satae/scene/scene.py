@@ -23,7 +23,7 @@ from satae.grid import Grid, Window
 from satae.scene import readers
 from satae.scene.source import Band, Exclusion, Pixels, Source
 from satae.scene.stream import Reader
-from satae.scene.values import directions, shifted
+from satae.scene.values import directions, with_shift
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
@@ -281,7 +281,7 @@ class SceneReader:
         good &= meaningful(image, scene.limits.nodata)
         if coded := scene.bands[0].coded:
             return directions(image, good, coded)
-        return shifted(image, scene.shifts), good
+        return with_shift(image, scene.shifts), good
 
     def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""

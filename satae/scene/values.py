@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 
-def shifted(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]:
+def with_shift(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]:
     """The DN (band, row, col) with a number a band added, held inside of an integer type."""
     if not any(shifts):
         return image
