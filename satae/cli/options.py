@@ -38,6 +38,7 @@ def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:
     """The scenes, those of products as tile sets below a folder hold them, where they were cut with these options."""
     if all(s.is_plain for s in scenes) or not folder.is_dir():
         return scenes
+    # a product is decoded once: the tile set holds it in a format that is quickly read
     sets = load_all([folder])
     return [s if s.is_plain else tiled_copy(s, sets) or s for s in scenes]
 
@@ -58,9 +59,9 @@ def limits_of(given: PixelOptions, on_bad_tile: str) -> Limits:
         raise ConfigError(f"--clouds {given.clouds}: there are mask and keep")
     if not math.isfinite(given.offset):
         raise ConfigError(f"--offset {given.offset} is no number to add")
-    keep = given.clouds == "keep"
     return Limits(
-        given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, keep, given.offset, given.sensor
+        given.aoi, given.mask, given.nodata, salvages(on_bad_tile), given.aoi_layer, given.clouds == "keep",
+        given.offset, given.sensor,
     )  # fmt: skip
 
 

@@ -86,8 +86,8 @@ def score(
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd, --clouds need scenes "
-            "to be named"
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd and --clouds need "
+            "scenes to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

@@ -28,6 +28,7 @@ def common_grid(named: list[tuple[str, Grid]], gsd: float | None) -> Grid:
                 f"{other} and {name} do not cover the same ground: their corners are {apart:.6g} map units apart; cut "
                 "one to the extent of the other with `gdalwarp -te`"
             )
+    # a band of pixels that nest needs no resampling but repetition
     if gsd is None:
         return finest
     t = finest.transform

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from satae.errors import DamageError
 from satae.grid import Window
-from satae.scene.scene import Scene, SceneReader, is_fill, meaningful
+from satae.scene.scene import Scene, SceneReader
 from satae.scene.stream import strips
+from satae.scene.values import is_fill, meaningful
 
 STEP = 256  # pixels that sides of what is read at once are multiples of
 NAMED = 8  # bands

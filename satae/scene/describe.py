@@ -54,7 +54,7 @@ def describe(
     if product is None:
         shared, words = _stems(paths)
         owns = dict(zip(paths, words, strict=True))
-        sources = [_named(readers.source(path), own) for path, own in owns.items()]
+        sources = [_named(readers.source(path), own) for path, own in zip(paths, words, strict=True)]
         offered = [(source, band) for source in sources for band in source.bands]
         if not limits.sensor and (found := sensors.embedding(offered)):
             limits = replace(limits, sensor=found)
@@ -137,17 +137,21 @@ def _mask(path: Path, grid: Grid) -> File:
     """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid, or lies elsewhere."""
     source = readers.source(path)
     own = source.grid
-    size = (own.height, own.width) == (grid.height, grid.width)
-    # of a scene without a place its sensor has told the size of pixels, of its mask nobody has
-    unplaced = own.crs is None and grid.crs == sensors.METRES
-    if alike.same(own, grid) or (size and unplaced):
+    if alike.same(own, grid):
+        source = replace(source, grid=grid)
+    elif (
+        grid.crs == sensors.METRES
+        and own.crs is None
+        and (own.height, own.width) == (grid.height, grid.width)
+    ):
+        # neither has a place: the sensor has told the size of the scene's pixels alone
         source = replace(source, grid=grid)
     elif own.crs is not None and grid.crs is not None:
         if not alike.may_touch(own, grid):
             raise SceneError(
                 f"{path} lies elsewhere: it does not touch the scene; choose the mask of this scene"
             )
-    elif size and alike.placeless(own, grid):
+    elif (own.height, own.width) == (grid.height, grid.width) and alike.placeless(own, grid):
         log.warning("%s has no position or CRS to compare; its pixels are taken as those of the scene", path)
         source = replace(source, grid=grid)
     else:

@@ -26,6 +26,10 @@ from satae.scene.source import Band, Pixels, Source
 
 OPEN = 32  # files that are open at a time
 SLACK = 0.001  # pixels by which the edges of a part may be off
+WIDE = {
+    np.dtype(kind) for kind in ("int32", "uint32", "int64", "uint64", "float64")
+}  # more than float32 holds
+ROUNDING = 1e-9  # pixels, for middles that fall between two
 Rectangle = tuple[float, float, float, float]  # row, column, height, width
 
 
@@ -62,12 +66,11 @@ class Part:
         )  # of rows, then of columns
         found = []
         for start, stop, axis, size in sizes:
-            # the middle of a pixel of the mosaic decides, a hair to the right where it falls between two
+            # the middle of a pixel of the mosaic decides, though it lie beside what is taken: GDAL has it so
             first, length = self.taken[axis], self.taken[axis + 2]
             middle = np.arange(start, stop) + 0.5 - self.shown[axis]
-            at = np.floor(first + middle * (length / self.shown[axis + 2]) + SLACK / 10)
-            low, high = max(0, math.floor(first)), min(size, math.ceil(first + length)) - 1
-            found.append(np.clip(at, low, high).astype(np.int64))
+            at = np.floor(first + middle * (length / self.shown[axis + 2]) + ROUNDING)
+            found.append(np.clip(at, 0, size - 1).astype(np.int64))
         return found[0], found[1]
 
     @property
@@ -279,7 +282,9 @@ def _paint(
     for out, kind, values, part in zip(planes, kinds, stored, parts, strict=True):
         keep = _kept(pixels, part, values, at, pick)
         if part.scale != 1 or part.offset != 0:
-            values = values.astype(np.float64) * part.scale + part.offset
+            # kept as precisely as GDAL does, so that halves are rounded as it rounds them
+            precise = np.float64 if {kind, values.dtype} & WIDE else np.float32
+            values = (values.astype(np.float64) * part.scale + part.offset).astype(precise)
         # converted before it is shown: a mosaic of bytes may show 16-bit files
         values = as_stored(values, kind)
         out[...] = values if keep is None else np.where(keep, values, out)

@@ -34,7 +34,7 @@ def writing(
     tiled = grid.height >= 256 and grid.width >= 256
     layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
     try:
-        with raster.unwarned():
+        with raster.quietly():
             dataset = rasterio.open(
                 path, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands, dtype=dtype,
                 crs=grid.crs, transform=grid.transform, nodata=nodata, compress="zstd", zstd_level=1,

@@ -68,7 +68,7 @@ FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
 
 
 @contextmanager
-def unwarned() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the warning that a raster has no georeference.
 
     rasterio swaps the warning filters in `rasterize` and `shapes` too; of two threads that swap them at once,
@@ -96,7 +96,7 @@ def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
         beside = (
             rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE") if driver in WITH_HEADERS else nullcontext()
         )
-        with unwarned(), beside:
+        with quietly(), beside:
             # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
             name = f"/vsizip/{{{path.absolute()}}}/{member}" if member else path
             dataset = rasterio.open(name, driver=driver, sharing=False)
@@ -323,6 +323,7 @@ def _has_mask(flags: Sequence[MaskFlags]) -> bool:
 
 
 def gdal_window(window: Window) -> Any:
+    """A window as rasterio takes it."""
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
@@ -333,7 +334,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     # only the window is burned, not the whole grid
     here = Grid(window.height, window.width, transform, None).part(window).transform
     size = window.height, window.width
-    with unwarned():
+    with quietly():
         out = rasterio.features.rasterize(shapes, out_shape=size, transform=here, dtype="uint8")
     return np.asarray(out, bool)
 
@@ -343,7 +344,7 @@ def outlines(label: npt.NDArray[np.int32]) -> list[tuple[list[list[tuple[float, 
 
     A ring is its corners in pixel coordinates, closed.
     """
-    with unwarned():
+    with quietly():
         # pieces that touch at a corner are polygons of their own; which are one region is known from the labels
         found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
     return [(shape["coordinates"], int(value)) for shape, value in found]

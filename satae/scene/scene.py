@@ -23,7 +23,7 @@ from satae.grid import Grid, Window
 from satae.scene import readers
 from satae.scene.source import Band, Exclusion, Pixels, Source
 from satae.scene.stream import Reader
-from satae.scene.values import directions, with_shift
+from satae.scene.values import directions, is_fill, meaningful, sums
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
@@ -53,9 +53,8 @@ class Limits:
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
     `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
-    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too.
-    `offset`: added to the DN of every band, after nodata was looked for. `sensor`: what files hold that do not say it
-    (`sensors`).
+    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too. `offset`:
+    added to the DN of every band, after nodata was looked for. `sensor`: what files hold that do not say it.
     """
 
     aoi: Path | None = None
@@ -105,11 +104,6 @@ class Scene:
         return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
 
     @property
-    def shifts(self) -> tuple[float, ...]:
-        """What is added to the DN of each band, by its product and by the user."""
-        return tuple(b.shift + self.limits.offset for b in self.bands)
-
-    @property
     def wavelengths(self) -> tuple[float | None, ...]:
         """Where each band is centred, in nanometres."""
         return tuple(band.wavelength for band in self.bands)
@@ -118,6 +112,11 @@ class Scene:
     def widths(self) -> tuple[float | None, ...]:
         """How wide each band is at half of its maximum, in nanometres."""
         return tuple(band.width for band in self.bands)
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """What is added to the DN of each band, by its product and by the user."""
+        return tuple(b.shift + self.limits.offset for b in self.bands)
 
     @property
     def exclusions(self) -> tuple[Exclusion, ...]:
@@ -279,9 +278,9 @@ class SceneReader:
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
         good &= meaningful(image, scene.limits.nodata)
-        if coded := scene.bands[0].coded:
-            return directions(image, good, coded)
-        return with_shift(image, scene.shifts), good
+        if scene.bands[0].coded:
+            return directions(image, good, scene.bands[0].coded)
+        return sums(image, scene.shifts), good
 
     def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
@@ -350,30 +349,4 @@ def _declared_valid(
         for fill in (band.nodata, band.saturated):
             if fill is not None:
                 good &= ~is_fill(plane, fill)
-    return good
-
-
-def is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
-    """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
-    # integers are stored exactly
-    if image.dtype.kind != "f":
-        return np.asarray(image == nodata)
-    if np.isnan(nodata):
-        return np.asarray(np.isnan(image))
-    # -3.4e38 is written with few digits in many files: the largest float and its rounded text are the same fill
-    precision = 1e-4 if abs(nodata) > 1e38 else 4 * float(np.finfo(np.float32).eps)  # the latter is GDAL's
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
-
-
-def meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
-    """True where all bands are finite as float32 and none is the user's nodata."""
-    good = np.ones(image.shape[1:], bool)
-    if image.dtype.kind == "f":
-        # float64 beyond float32 would be infinite in the graph; NaN fails the comparison
-        limit = float(np.finfo(np.float32).max)
-        with np.errstate(invalid="ignore"):
-            good &= (np.abs(image) <= limit).all(axis=0)
-    if nodata is not None:
-        good &= ~is_fill(image, nodata).any(axis=0)
     return good

@@ -28,6 +28,7 @@ def together(
     scale, offset and wavelength; what was added to DN or masked is so in the file, and AOI and mask raster apply to it
     again. Raises DamageError where a block is damaged and the scene does not salvage, OutputError as `output.writing`.
     """
+    # whole blocks of the first file, so that none of its is decoded twice
     survey = Survey(_unpacked(scene, path.parent))
     step = max(scene.block[0], 256)
     with output.writing(path, scene.grid, bands=len(scene.names), dtype=scene.dtype) as out:
@@ -41,7 +42,7 @@ def together(
             out.write_mask(valid[rows, cols], inside)
             progress(inside.height * inside.width)
     product = None if scene.product is None else replace(scene.product, fill=(), clouds=())
-    limits = replace(scene.limits, offset=0.0, sensor="")
+    limits = replace(scene.limits, nodata=None, offset=0.0, sensor="")
     return replace(describe([path], limits=limits), name=scene.name, product=product), survey.damage
 
 
@@ -76,4 +77,4 @@ def _unpack(source: Source, target: Path) -> Source:
         raise SceneError(
             f"{source.member} in {source.path} is damaged: {error}; download it again"
         ) from error
-    return replace(source, path=target, member="")
+    return replace(source, path=target, member="", stamp=())

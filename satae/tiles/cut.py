@@ -218,6 +218,7 @@ def product_record(scene: Scene) -> ProductRecord | None:
     """What a tile set keeps of the product that a scene is of."""
     if (product := scene.product) is None:
         return None
+    # hashing gigabytes for a look would take longer than decoding them
     files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
     stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
     return ProductRecord(
@@ -228,31 +229,21 @@ def product_record(scene: Scene) -> ProductRecord | None:
         clouds=scene.limits.clouds,
         stamp=stamp,
         offset=scene.limits.offset,
+        nodata=scene.limits.nodata,
     )
 
 
 def tiled_copy(scene: Scene, sets: Sequence[TileSet]) -> Scene | None:
     """The scene of a product as one of some tile sets holds it, decoded with the same options; None where none does."""
     product, limits = product_record(scene), scene.limits
+    aoi, mask = _named(limits)
+    grid = [scene.grid.height, scene.grid.width, *scene.grid.transform[:6]]
     for tiles in sets:
         record = tiles.record
-        said = (
-            record.bands,
-            record.height,
-            record.width,
-            record.transform,
-            record.nodata,
-            record.aoi,
-            record.mask,
-        )
-        asked = (
-            list(scene.names),
-            scene.grid.height,
-            scene.grid.width,
-            list(scene.grid.transform)[:6],
-            limits.nodata,
-        )
-        if product is not None and record.product == product and said == (*asked, *_named(limits)):
+        if product is None or record.product != product or record.bands != list(scene.names):
+            continue
+        same_grid = [record.height, record.width, *record.transform] == grid
+        if same_grid and (record.aoi, record.aoi_layer, record.mask) == (aoi, limits.aoi_layer, mask):
             return scene_again(record, salvage=limits.salvage)
     return None
 
@@ -288,7 +279,8 @@ def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, d
         crs=grid.crs,
         aoi=_named(limits)[0],
         mask=_named(limits)[1],
-        nodata=limits.nodata,
+        # what was decoded once has the DN that were asked for, and a mask in place of fill
+        nodata=limits.nodata if scene.is_plain else None,
         # what was decoded into the set has it already
         offset=limits.offset if scene.is_plain else 0.0,
         sensor=limits.sensor if scene.is_plain else "",

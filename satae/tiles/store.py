@@ -42,6 +42,7 @@ class ProductRecord(pydantic.BaseModel, extra="forbid"):
     clouds: bool
     stamp: str
     offset: float = 0.0
+    nodata: float | None = None
 
 
 class Record(pydantic.BaseModel, extra="forbid"):

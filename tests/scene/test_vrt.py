@@ -76,6 +76,46 @@ def test_pixels_are_those_that_gdal_reads(tmp_path: Path, name: str) -> None:
         assert not (valid & ~counts).any() and valid[(image != 0).all(axis=0) & counts].all()
 
 
+def drawn(rng: np.random.Generator, whole: bool) -> str:
+    """A source at random: of rectangles of whole pixels or not, scaled or not, with fill or not."""
+
+    def span(size: int, length: float | None = None) -> tuple[float, float]:
+        length = min(size, rng.uniform(2, size)) if length is None else length
+        start = rng.uniform(0, size - length)
+        return (int(start), int(length)) if whole else (start, length)
+
+    (y, height), (x, width) = span(40), span(50)
+    same = rng.random() < 0.6
+    (row, tall), (col, wide) = (span(n, k if same else None) for n, k in ((64, height), (80, width)))
+    more, kind = "", str(rng.choice(["SimpleSource", "ComplexSource"]))
+    if kind == "ComplexSource":
+        more = f"<NODATA>{rng.choice([0, 7, 110])}</NODATA>" * int(rng.random() < 0.5)
+        scale = (
+            f"<ScaleOffset>{rng.uniform(-50, 50)}</ScaleOffset><ScaleRatio>{rng.uniform(0.1, 3)}</ScaleRatio>"
+        )
+        more += scale * int(rng.random() < 0.4)
+    file = str(rng.choice(["a.tif", "sub/b.tif"]))
+    return shown(file, (col, row, wide, tall), src=(x, y, width, height), more=more, kind=kind)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["whole pixels", "fractions"])
+def test_mosaics_at_random_are_those_that_gdal_reads(tmp_path: Path, whole: bool) -> None:
+    files(tmp_path)
+    rng = np.random.default_rng(int(whole))
+    kinds = ("Byte", "UInt16", "Int16", "Float32", "Int32")
+    paths = [
+        vrt(
+            tmp_path / f"m{i}.vrt",
+            ["".join(drawn(rng, whole) for _ in range(1 + i % 4))],
+            (64, 80),
+            dtype=kinds[i % 5],
+        )
+        for i in range(30)
+    ]
+    for path, wanted in zip(paths, by_gdal(*paths), strict=True):
+        assert np.array_equal(pixels(path)[0], wanted["image"]), path.read_text()
+
+
 @pytest.mark.parametrize("name", ["overlapping", "between pixels", "larger", "smaller", "bands together"])
 def test_windows_are_parts_of_the_whole(tmp_path: Path, name: str) -> None:
     files(tmp_path)

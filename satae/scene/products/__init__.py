@@ -54,9 +54,14 @@ PROVIDERS = Choices.of(__name__, __path__, "product", "product")
 
 def at(path: Path) -> Product | None:
     """The product at a path; None where there is none that satae knows."""
+    # by name and metadata alone: no pixel is decoded to know what it is
     for name in PROVIDERS.names:
         provider = cast(Provider, PROVIDERS.module(name))
-        if provider.matches(path):
+        try:
+            found = provider.matches(path)
+        except OSError:  # a name that no file can have; whoever reads the file says so
+            return None
+        if found:
             return provider.product(path)
     return None
 
@@ -78,6 +83,7 @@ class Files:
                 yield from archive.namelist()
         else:
             for file in self.path.rglob("*"):
+                # a link may lead out of the product
                 if file.is_file() and not file.is_symlink():
                     yield file.relative_to(self.path).as_posix()
 
@@ -90,6 +96,7 @@ class Files:
         try:
             if self.zipped:
                 with zipfile.ZipFile(self.path) as archive:
+                    # a size is a claim, but zipfile gives no more bytes than it
                     size, content = archive.getinfo(name).file_size, b""
                     if size <= MAX_METADATA:
                         content = archive.read(name)
@@ -108,6 +115,7 @@ class Files:
     def xml(self, name: str) -> ElementTree.Element:
         """A file of metadata in XML, without what could lead to other files."""
         text = self.text(name)
+        # entities may stand for other files, or for gigabytes
         if "<!DOCTYPE" in text or "<!ENTITY" in text:
             raise SceneError(f"{name} in {self.path} declares entities, which metadata of products do not")
         try:

@@ -41,6 +41,7 @@ def product(path: Path) -> Product:
     said = _groups(files.text(named[0]))
     every = {key: value for group in said.values() for key, value in group.items()}
     level = every.get("PROCESSING_LEVEL", "")
+    # a product of Level 2 states those of Level 1 too, under the same names in another group
     surface = level.startswith("L2")
     rescaling = said.get(
         "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS" if surface else "LEVEL1_RADIOMETRIC_RESCALING", {}
@@ -90,6 +91,7 @@ def product(path: Path) -> Product:
 
 def _groups(text: str) -> dict[str, dict[str, str]]:
     """key = "value" lines by the innermost group that they stand in."""
+    # the format of PDS and of ODL, of which nothing else is used here
     groups: dict[str, dict[str, str]] = {}
     within = [""]
     for line in text.splitlines():

@@ -52,6 +52,7 @@ def product(path: Path) -> Product:
             for band, (name, nm) in zip(bands, named, strict=False)
         )
         source = replace(source, bands=bands)
+    # of the same item: a folder may hold masks of its neighbours
     masks = sorted(path.glob(f"{found['item']}*_udm2*.tif"))
     if not masks:
         raise SceneError(f"{path} holds no udm2 of {image.name}; download it, or name the image itself")

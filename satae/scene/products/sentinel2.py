@@ -92,12 +92,14 @@ def product(path: Path) -> Product:
 
 def _images(files: Files, folder: str, said: Element, path: Path) -> dict[str, tuple[Source, Band]]:
     """The finest image of each band, as the metadata list them."""
+    # products before baseline 02.04 name images IMAGE_ID
     listed = [e.text.strip() for tag in ("IMAGE_FILE", "IMAGE_ID") for e in said.iter(tag) if e.text]
     best: dict[str, tuple[int, str]] = {}
     for name in listed:
         found = BAND.search(name)
         if not found:  # SCL, AOT, TCI and the like
             continue
+        # Level-1C has each band once, at its own distance, which its names do not state
         own = int(found[2] or FINEST[IDS.index(found[1])])
         file = f"{folder}/{name}.jp2".lstrip("/")
         if found[1] not in best or own < best[found[1]][0]:
@@ -113,6 +115,7 @@ def _images(files: Files, folder: str, said: Element, path: Path) -> dict[str, t
 
 def _offsets(said: Element, path: Path) -> dict[int, int]:
     """What is to be added to the DN of each band, by its number; nothing before baseline 04.00."""
+    # one element a band: nobody may rely on all bands having the same one
     found = {}
     for tag in ("BOA_ADD_OFFSET", "RADIO_ADD_OFFSET"):
         for element in said.iter(tag):

@@ -66,7 +66,9 @@ def source(path: Path, member: str = "") -> Source:
     """
     # before it is read: a change meanwhile must be noticed
     now = stamp(path)
-    return replace(jp2.describe(path, member) if member else _of(path).describe(path), stamp=now)
+    found = jp2.describe(path, member) if member else _of(path).describe(path)
+    # a header may be named, and the pixels lie beside it
+    return replace(found, stamp=now if found.path == path else stamp(found.path))
 
 
 def open_pixels(
