@@ -16,6 +16,7 @@ from affine import Affine
 
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
+from satae.scene import wavelengths
 from satae.scene.products import Product, landsat, planet, sentinel2
 from satae.scene.source import Band, Source
 
@@ -51,13 +52,16 @@ class Sensor:
 
 
 def _cube(*detectors: tuple[tuple[int, float], ...]) -> Light:
-    """Bands b001, b002, ... of several detectors, each with the wavelengths of some of its bands, counted from 1."""
+    """Bands of several detectors, each with the wavelengths of some of its bands, counted from 1; named by them."""
     centres: list[float] = []
     for detector in detectors:
         numbers, nm = np.array(detector).T
         centres += np.interp(np.arange(1, numbers[-1] + 1), numbers, nm).round(1).tolist()
     widths = np.abs(np.gradient(centres)).clip(1, 20).round(1).tolist()
-    return {f"b{i:03d}": of for i, of in enumerate(zip(centres, widths, strict=True), 1)}
+    names = [wavelengths.name(nm) for nm in centres]
+    # detectors overlap
+    names = [f"{name} ({i})" if name in names[: i - 1] else name for i, name in enumerate(names, 1)]
+    return dict(zip(names, zip(centres, widths, strict=True), strict=True))
 
 
 def _only(light: Light, *names: str) -> Light:
@@ -154,7 +158,8 @@ def check_name(name: str) -> None:
 def check_product(name: str, product: Product) -> None:
     """SceneError where a product, which says itself what it is, is none of the sensor's."""
     names = [band.name for _, band in product.bands]
-    if not set(names) <= set(SENSORS[name].bands):
+    # the wavelengths by which bands of cubes are named are the product's own
+    if not set(names) <= set(SENSORS[name].bands) and name not in product.kind.lower():
         raise SceneError(
             f"{product.path} is {product.kind} with {', '.join(names)} and --sensor {name} has "
             f"{_some(tuple(SENSORS[name].bands))}; leave --sensor out, for the product says what it is"

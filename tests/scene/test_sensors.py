@@ -46,11 +46,11 @@ def scene(path: Path, sensor: str, **how: object) -> Scene:
         ("worldview", 8, "uint16", 1.6, "coastal", "nir2", (425, 950)),
         ("worldview", 4, "uint16", 0.5, "blue", "nir1", (480, 832.5)),
         ("naip", 4, "uint8", 0.6, "red", "nir", (635, 845)),
-        ("emit", 285, "float32", 60, "b001", "b285", (381.0, 2492.9)),
-        ("prisma", 234, "uint16", 30, "b001", "b234", (407.0, 2497.0)),
-        ("enmap", 224, "int16", 30, "b001", "b224", (418.4, 2445.3)),
-        ("aviris", 224, "int16", 17, "b001", "b224", (365.9, 2496.2)),
-        ("aviris", 425, "float32", 5, "b001", "b425", (376.9, 2500.6)),
+        ("emit", 285, "float32", 60, "381 nm", "2492.9 nm", (381.0, 2492.9)),
+        ("prisma", 234, "uint16", 30, "407 nm", "2497 nm", (407.0, 2497.0)),
+        ("enmap", 224, "int16", 30, "418.4 nm", "2445.3 nm", (418.4, 2445.3)),
+        ("aviris", 224, "int16", 17, "365.9 nm", "2496.2 nm", (365.9, 2496.2)),
+        ("aviris", 425, "float32", 5, "376.9 nm", "2500.6 nm", (376.9, 2500.6)),
     ],
 )
 def test_a_plain_stack_gets_the_names_and_light_of_its_sensor(
@@ -116,7 +116,7 @@ def test_pixels_without_a_place_get_the_size_of_the_sensor(make_scene: MakeScene
         ("landsat-8-l2", {"bands": 7}, r"has pixels of 10 m and --sensor landsat-8-l2 has 30 m"),
         ("planetscope", {"bands": 4, "metres": 10}, r"has pixels of 10 m and --sensor planetscope has 3 to 4 m"),
         ("naip", {"bands": 4, "metres": 0.6}, r"holds uint16 and --sensor naip delivers uint8"),
-        ("emit", {"bands": 284, "metres": 60}, r"gives 284 bands and --sensor emit has 285 \(b001, b002, ..., b285\)"),
+        ("emit", {"bands": 284, "metres": 60}, r"gives 284 bands and --sensor emit has 285 \(381 nm, 388.4 nm, ..., "),
         ("sentinel2-l2a", {"bands": 4, "dtype": "float32"}, r"holds float32 and --sensor sentinel2-l2a delivers"),
     ],
 )  # fmt: skip
