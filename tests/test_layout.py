@@ -223,7 +223,7 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries_and_pyproj():
+def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries_pyproj_and_pyarrow():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "grid.Grid._geodesy",
@@ -231,6 +231,8 @@ def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries
         "grid.Grid.polygons",
         "scene.aoi._read",
         "scene.describe._area",
+        "scene.items._is_table",
+        "scene.items._rows",
         "tiles.cut._outline",
     ]
 

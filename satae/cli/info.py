@@ -21,7 +21,11 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
-    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml"):
+    if (
+        path.is_dir()
+        or path.suffix.lower() in (".zip", ".txt", ".xml", ".json", ".geojson")
+        or "#" in path.name
+    ):
         from satae.scene import products
 
         if (product := products.at(path)) is not None:

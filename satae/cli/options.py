@@ -8,6 +8,7 @@ from pathlib import Path
 
 from satae.errors import ConfigError, OutputError
 from satae.scene.describe import describe
+from satae.scene.items import expand
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
 from satae.tiles.cut import scene_again, tiled_copy
@@ -19,8 +20,11 @@ log = logging.getLogger(__name__)
 def scenes_at(
     paths: list[Path], bands: str | None, stack: bool, limits: Limits, gsd: float | None = None
 ) -> list[Scene]:
-    """A scene a file or product, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
-    groups = [paths] if stack else [[p] for p in paths]
+    """A scene a file, product or item, or one of all files with `stack`.
+
+    Raises ConfigError and SceneError where one cannot be used.
+    """
+    groups = [paths] if stack else [[item] for path in paths for item in expand(path)]
     found = [describe(group, bands=chosen_bands(bands), limits=limits, gsd=gsd) for group in groups]
     if len(found) > 1 and all(len(s.names) == 1 and s.grid == found[0].grid for s in found):
         log.warning(
