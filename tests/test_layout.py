@@ -27,6 +27,7 @@ ARROWS = {
     "detector": "models heads nn",
     "tiles": "scene",
     "inference": "scene",
+    "fetch": "scene",
     "formats": "gis",
     "report": "formats gis inference scene",
     "decisions": "formats gis inference tiles scene",
@@ -37,7 +38,7 @@ ARROWS = {
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
-    "tiles scene",
+    "fetch tiles scene",
 }
 GROUND = [
     "errors",
@@ -61,6 +62,7 @@ DOORS = {
     "cli.score cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server",
+    "obstore": "fetch.s3",
 }
 
 # What a process that imports the first must not have loaded.
@@ -74,6 +76,7 @@ SPARED = {
         "pyogrio",
         "scipy",
         "cv2",
+        "ssl",
     ],
     "satae.training.loop": ["rasterio", "onnxruntime", "matplotlib"],
 }
@@ -223,9 +226,10 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries_pyproj_and_pyarrow():
+def test_local_imports_are_only_in_cli_and_where_cutting_tiles_spares_geometries_and_extras():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
+        "fetch.s3._signed",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def tile(
     context: typer.Context,
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Files, or folders of products.")],
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE", help="Files, folders of products, or addresses.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
@@ -36,7 +38,8 @@ def tile(
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
     limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile, counted.clouds)
-    found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
+    paths = options.local_paths(scenes, counted, steps)
+    found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
     if len({s.name for s in found}) < len(found):
         raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
     made = options.make_folder(out)

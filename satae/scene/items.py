@@ -36,6 +36,7 @@ KNOWN_MASKS = (
     "udm2",
 )  # keys of assets of classes and flags in known catalogues
 CLASSES = "classification:classes"
+LINK = re.compile(r"[a-z][a-z0-9+.-]*://\S+$", re.I)
 CLOUDED = re.compile(r"cloud|cirrus", re.I)
 CLEAR = re.compile(r"no.?cloud|not.?cloud|cloud.?free|clear", re.I)
 NOTHING = re.compile(r"no.?data|saturated|defective|fill", re.I)
@@ -125,7 +126,7 @@ def finest(assets: Sequence[tuple[Asset, float | None]]) -> tuple[Asset, ...]:
 
 def is_link(text: str) -> bool:
     """Whether it is the address of something on a server."""
-    return "://" in text and not text.startswith("file://")
+    return bool(LINK.match(text)) and not text.startswith("file://")
 
 
 def holds_items(path: Path) -> bool:
@@ -133,14 +134,14 @@ def holds_items(path: Path) -> bool:
     file, asked = _split(path)
     if file.suffix.lower() == TABLE:
         return bool(asked) or _is_table(file)
-    return file.suffix.lower() in ENDS and file.is_file() and bool(_features(file))
+    return file.suffix.lower() in ENDS and file.is_file() and bool(read(file))
 
 
 def expand(path: Path) -> list[Path]:
     """The items in a file of several, each as a path of its own; any other path as it is."""
     if _split(path)[1] or not holds_items(path):
         return [path]
-    ids = [str(f.get("id", "")) for f in _features(path)]
+    ids = [str(f.get("id", "")) for f in read(path)]
     if len(ids) == 1:
         return [path]
     if twice := [i for i in ids if ids.count(i) > 1]:
@@ -150,12 +151,17 @@ def expand(path: Path) -> list[Path]:
 
 def item(path: Path) -> Item:
     """The item at a path; SceneError where there is none, or several."""
+    return parse(document(path), path)
+
+
+def document(path: Path) -> Object:
+    """The JSON of the item at a path; SceneError where there is none, or several."""
     file, asked = _split(path)
-    found = [f for f in _features(file) if not asked or str(f.get("id")) == asked]
+    found = [f for f in read(file) if not asked or str(f.get("id")) == asked]
     if len(found) != 1:
-        ids = ", ".join(str(f.get("id")) for f in _features(file)[:3])
+        ids = ", ".join(str(f.get("id")) for f in read(file)[:3])
         raise SceneError(f"{path} is {len(found)} items; name one of them by {file.name}#ID, such as {ids}")
-    return parse(found[0], path)
+    return found[0]
 
 
 def parse(document: Object, path: Path) -> Item:
@@ -178,7 +184,7 @@ def _split(path: Path) -> tuple[Path, str]:
     return (Path(found[1]), found[2]) if found and not path.exists() else (path, "")
 
 
-def _features(path: Path) -> list[Object]:
+def read(path: Path) -> list[Object]:
     """The items in a file; none where it holds something else."""
     try:
         state = path.stat()
@@ -189,24 +195,25 @@ def _features(path: Path) -> list[Object]:
 
 @lru_cache(maxsize=2)  # a file of many items is asked for each of them
 def _loaded(path: Path, stamp: int, size: int) -> list[Object]:
-    if path.suffix.lower() == TABLE:
-        return list(_rows(path))
-    if size > MAX_BYTES:
-        return []
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return []
-    return features(content)
+        return features(path.read_bytes(), table=path.suffix.lower() == TABLE) if size <= MAX_BYTES else []
+    except OSError as error:
+        raise SceneError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def features(content: Any) -> list[Object]:
-    """The items in JSON; none where it is something else."""
-    several = isinstance(content, Mapping) and content.get("type") == "FeatureCollection"
-    found = content.get("features") if several else [content]
-    if not isinstance(found, list) or not all(_is_item(f) for f in found):
+def features(content: bytes, *, table: bool = False) -> list[Object]:
+    """The items in JSON, or in a Parquet `table`; none where it is something else."""
+    if table:
+        return list(_rows(content))
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
         return []
-    return found
+    if isinstance(found, Mapping) and found.get("type") == "FeatureCollection":
+        found = found.get("features")
+    else:
+        found = [found]
+    return found if isinstance(found, list) and all(_is_item(f) for f in found) else []
 
 
 def _is_item(content: Any) -> bool:
@@ -223,18 +230,18 @@ def _is_table(path: Path) -> bool:
         return False
 
 
-def _rows(path: Path) -> Iterator[Object]:
+def _rows(content: bytes) -> Iterator[Object]:
     """The rows of a stac-geoparquet table as items: properties are columns there, and what an item lacks is null."""
     try:
         import pyarrow.parquet
     except ImportError as error:
-        raise SceneError(f"{path} is Parquet, to read which: pip install 'satae[parquet]'") from error
+        raise SceneError("to read items from Parquet: pip install 'satae[parquet]'") from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(pyarrow.BufferReader(content))
     except (OSError, ValueError) as error:
-        raise SceneError(f"{path} cannot be read as a table of STAC items: {error}") from error
+        raise SceneError(f"a table of STAC items cannot be read: {error}") from error
     if not {"id", "assets"} <= set(table.column_names):
-        raise SceneError(f"{path} is no table of STAC items: it lacks the columns id and assets")
+        return
     for row in table.drop_columns([c for c in ("geometry", "bbox") if c in table.column_names]).to_pylist():
         # an asset that one item has is a null in all others
         row = _without_nulls(row)

@@ -229,7 +229,7 @@ def test_whatever_an_item_says_it_is_read_or_refused_in_one_sentence(data: hypot
     places = [(of, key) for of in nested(document) for key in of]
     of, key = data.draw(hypothesis.sampled_from(places))
     of[key] = data.draw(hypothesis.sampled_from(STRANGE))
-    found = items.features(document)
+    found = items.features(json.dumps(document).encode())
     with contextlib.suppress(SceneError):
         for one in found:
             items.parse(one, Path("item.json")).holding(None)

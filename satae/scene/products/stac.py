@@ -51,7 +51,7 @@ def product(path: Path) -> Product:
     opened = _without_offset(item, opened, remarks)
     # by the files: what an item says of their GSD only tells which to fetch
     finest = items.finest([(a, abs(source.grid.transform.a)) for a, source in opened.items()])
-    fill, clouds = _masks(item)
+    fill, clouds = _masks(item, remarks)
     day = item.properties.get("datetime") or item.properties.get("start_datetime") or ""
     return Product(
         path=path,
@@ -186,13 +186,16 @@ def _applied(item: Item) -> bool | None:
     return None
 
 
-def _masks(item: Item) -> tuple[list[Exclusion], list[Exclusion]]:
+def _masks(item: Item, remarks: list[str]) -> tuple[list[Exclusion], list[Exclusion]]:
     """(fill, clouds) by the masks of the item that are here and whose classes are known."""
     fill, clouds = [], []
     for asset in item.masks:
-        file = local(item, asset)
-        key = asset.key.lower()
+        file, key = local(item, asset), asset.key.lower()
         if file is None:
+            how = "pass --allow-network to fetch it" if asset.is_remote else "put it beside the item"
+            remarks.append(
+                f"the mask {asset.key} of {item.path} is not here, and nothing is masked by it; {how}"
+            )
             continue
         source = readers.source(file)
         if key == "scl":
