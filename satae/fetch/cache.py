@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from satae.console import Bar
 from satae.errors import OutputError, SceneError
@@ -161,8 +161,7 @@ class _Download:
         with self.part.open("ab" if answer.start else "wb") as file:
             # what was begun is known by this, so not before the rest of another state is gone
             _write(self.begun, State(self.shown, answer.validator, answer.total))
-            got = self._receive(answer, file.write)
-            file.flush()
+            got = self._receive(answer, file)
             os.fsync(file.fileno())
         if answer.total is not None and got != answer.total:
             raise Failure(f"the server ended {self.shown} after {got} of {answer.total} bytes", passes=True)
@@ -194,12 +193,14 @@ class _Download:
                 f"{self.cache} has no room for {self.shown}, {size / 2**30:.1f} GiB; choose another disk with --cache"
             )
 
-    def _receive(self, answer: Answer, write: Callable[[bytes], object]) -> int:
+    def _receive(self, answer: Answer, file: IO[bytes]) -> int:
         """Write all pieces; how many bytes there are then. Failure where they come too slowly, or do not end."""
         got = mark = answer.start
         since = time.monotonic()
         for piece in answer.pieces:
-            write(piece)
+            file.write(piece)
+            # what has come is there for another run, however this one ends
+            file.flush()
             self.fresh = True
             got += len(piece)
             self.bar.update(got)

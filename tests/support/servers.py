@@ -15,16 +15,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 FIRST = 1000  # bytes that come before a fault in the middle
+# how many requests for a file end after these
+BROKEN = {
+    "stalls": 5, "halts": 1, "truncates": 5, "tagless": 5, "rangeless": 1, "pieces": 2, "changes": 1,
+    "to-host-later": 1,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Server:
-    """A server that runs, by its port."""
+    """A server that runs, by its port, and the folder of its files."""
 
     port: int
     log: Path
+    folder: Path
 
     def link(self, how: str, name: str, host: str = "127.0.0.1") -> str:
         return f"http://{host}:{self.port}/{how}/{name}"
@@ -44,7 +51,7 @@ def serving(folder: Path, log: Path, elsewhere: int = 0) -> Iterator[Server]:
     )
     try:
         assert process.stdout is not None
-        yield Server(int(process.stdout.readline()), log)
+        yield Server(int(process.stdout.readline()), log, folder)
     finally:
         process.kill()
         process.communicate()
@@ -57,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
     folder: Path
     log: Path
     elsewhere: int
-    counts: dict[str, int] = {}
+    counts: ClassVar[dict[str, int]] = {}
 
     def log_message(self, *_: object) -> None:
         pass
@@ -65,7 +72,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
         with self.log.open("a") as log:
-            log.write(json.dumps({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}) + "\n")
+            log.write(
+                json.dumps({"path": self.path, **{k.lower(): v for k, v in self.headers.items()}}) + "\n"
+            )
         count = self.counts[path] = self.counts.get(path, 0) + 1
         self.close_connection = True
         how, _, name = path.lstrip("/").partition("/")
@@ -117,9 +126,7 @@ class Handler(BaseHTTPRequestHandler):
         if how == "packed":
             self.send_header("Content-Encoding", "gzip")
         self.end_headers()
-        # after two pieces of a file that comes in pieces, the third try gets the rest
-        broken = {"stalls": 9, "truncates": 9, "tagless": 9, "rangeless": 1, "pieces": 2, "changes": 1, "to-host-later": 1}
-        if count > broken.get(how, 0):
+        if count > BROKEN.get(how, 0):
             if how == "trickles":
                 for byte in body:
                     self.wfile.write(bytes([byte]))
@@ -128,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         self.wfile.write(body[:FIRST])
         self.wfile.flush()
-        if how == "stalls":
+        if how in ("stalls", "halts"):
             time.sleep(60)
 
 
