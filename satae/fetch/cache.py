@@ -17,7 +17,7 @@ from typing import IO, TypeVar
 from satae.console import Bar
 from satae.errors import OutputError, SceneError
 from satae.fetch import links, s3, web
-from satae.fetch.web import Answer, Failure, Unchanged, Web
+from satae.fetch.web import Answer, Current, Failure, Web
 from satae.publish import lock
 
 Given = TypeVar("Given")
@@ -40,7 +40,7 @@ HASHES = {
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Remote:
     """A file to fetch, and what is known of it beforehand: size and multihash, where they are stated."""
 
     link: str
@@ -82,7 +82,7 @@ def place(cache: Path, link: str) -> Path:
 
 def document(link: str, client: Web, largest: int) -> bytes:
     """A small file, which stays in memory: items may hold signed addresses. SceneError where it does not come whole."""
-    shown = links.shown(link)
+    shown = links.bare(link)
 
     def attempt() -> bytes:
         content = bytearray()
@@ -100,38 +100,38 @@ def document(link: str, client: Web, largest: int) -> bytes:
     return _persist(attempt)
 
 
-def fetch(wanted: Wanted, client: Web, cache: Path, bar: Bar) -> Path:
+def fetch(remote: Remote, client: Web, cache: Path, bar: Bar) -> Path:
     """The file in the cache, as the server has it now.
 
     What is there already is asked for only whether it changed; what was begun goes on where it ended if it did not.
     Raises SceneError where the server does not give it whole, and leaves nothing under its name.
     """
-    with lock(wanted.target):
-        download = _Download(wanted, client, cache, bar)
+    with lock(remote.target):
+        download = _Download(remote, client, cache, bar)
         try:
             download.run()
         except OSError as error:
-            raise OutputError(f"{wanted.target} could not be written: {error.strerror or error}") from error
-    return wanted.target
+            raise OutputError(f"{remote.target} could not be written: {error.strerror or error}") from error
+    return remote.target
 
 
 class _Download:
     """One file on its way into the cache."""
 
-    def __init__(self, wanted: Wanted, client: Web, cache: Path, bar: Bar) -> None:
-        self.wanted, self.client, self.cache, self.bar = wanted, client, cache, bar
-        target = wanted.target
+    def __init__(self, remote: Remote, client: Web, cache: Path, bar: Bar) -> None:
+        self.remote, self.client, self.cache, self.bar = remote, client, cache, bar
+        target = remote.target
         self.part = target.with_name(f".{target.name}.part")
         self.begun = target.with_name(f".{target.name}.part.json")
         self.whole = target.with_name(f".{target.name}.json")
-        self.shown = links.shown(wanted.link)
+        self.shown = links.bare(remote.link)
         self.fresh = False  # whether this process has fetched some of it
 
     def run(self) -> None:
         """Fetch what is missing; what cannot go on another day is taken away."""
         try:
             _persist(self._attempt)
-        except Unchanged:
+        except Current:
             pass
         except SceneError as error:
             if self._state() is None:
@@ -141,12 +141,14 @@ class _Download:
 
     def _attempt(self) -> None:
         state, have, unless = self._state(), 0, ""
+        # what is whole is asked whether it changed, what was begun for the rest
         if state is None:
             unless = self._unless()
         else:
             have = self.part.stat().st_size
         validator = "" if state is None else state.validator
-        link = _address(self.wanted.link)
+        # signed anew at each try
+        link = _address(self.remote.link)
         try:
             with self.client.get(link, start=have, state=validator, unless=unless) as answer:
                 self._take(answer, state)
@@ -163,6 +165,7 @@ class _Download:
             _write(self.begun, State(self.shown, answer.validator, answer.total))
             got = self._receive(answer, file)
             os.fsync(file.fileno())
+        # Python's client takes an early end of a stream for the end
         if answer.total is not None and got != answer.total:
             raise Failure(f"the server ended {self.shown} after {got} of {answer.total} bytes", passes=True)
         self._settle(got)
@@ -176,12 +179,13 @@ class _Download:
                 # begun on another day, and the server should not have gone on
                 self._drop()
                 raise Failure(f"the server goes on with another state of {self.shown}", passes=True)
-        stated = self.wanted.size
+        stated = self.remote.size
         if answer.total is not None and stated is not None and answer.total != stated:
             raise Failure(f"{self.shown} has {answer.total} bytes and its item says {stated}")
         self._check_room((answer.total or 0) - answer.start)
 
     def _check_room(self, size: int) -> None:
+        # counted anew, for other processes fetch too
         used = sum(p.stat().st_size for p in self.cache.rglob("*") if p.is_file())
         if used + size > LARGEST:
             raise SceneError(
@@ -216,13 +220,14 @@ class _Download:
 
     def _settle(self, got: int) -> None:
         """Give the file its name, if it is what was wanted."""
-        if self.wanted.size is not None and got != self.wanted.size:
-            raise Failure(f"{self.shown} has {got} bytes and its item says {self.wanted.size}")
-        if self.wanted.checksum and not agrees(self.part, self.wanted.checksum):
+        if self.remote.size is not None and got != self.remote.size:
+            raise Failure(f"{self.shown} has {got} bytes and its item says {self.remote.size}")
+        if self.remote.checksum and not agrees(self.part, self.remote.checksum):
             raise Failure(
                 f"{self.shown} does not have the checksum that its item states; fetch the item again"
             )
-        os.replace(self.part, self.wanted.target)
+        # the only place where a file gets its name
+        os.replace(self.part, self.remote.target)
         os.replace(self.begun, self.whole)
 
     def _state(self) -> State | None:
@@ -234,7 +239,7 @@ class _Download:
 
     def _unless(self) -> str:
         """The validator of the whole file in the cache; nothing where there is none."""
-        state, target = _read(self.whole), self.wanted.target
+        state, target = _read(self.whole), self.remote.target
         whole = state is not None and target.is_file() and target.stat().st_size == (state.total or -1)
         return state.validator if whole and state is not None else ""
 
@@ -257,6 +262,7 @@ def _persist(attempt: Callable[[], Given]) -> Given:
                 raise SceneError(str(error)) from None
             if number == TRIES:
                 raise SceneError(f"{error}, {TRIES} times") from None
+            # as long as the server asks for, if that is more
             time.sleep(max(error.wait, PAUSE * 2 ** (number - 1)))
     raise AssertionError("no try at all")
 
@@ -277,6 +283,7 @@ def agrees(path: Path, checksum: str) -> bool:
 
 def _multihash(raw: bytes) -> tuple[int, int, bytes]:
     """(code, length, digest): two numbers of 7 bits a byte, the lowest first, and what follows."""
+    # how far the length reaches is only known when the code has been read
     numbers, at = [], 0
     for _ in range(2):
         number = shift = 0

@@ -26,14 +26,15 @@ def split(link: str) -> SplitResult:
         parts = urlsplit(link)
         parts.port  # noqa: B018  (it is read to be checked)
     except ValueError as error:
-        raise SceneError(f"{shown(link)} is no address: {error}") from error
+        raise SceneError(f"{bare(link)} is no address: {error}") from error
     if not parts.hostname:
-        raise SceneError(f"{shown(link)} names no server")
+        raise SceneError(f"{bare(link)} names no server")
     return parts
 
 
-def shown(link: str) -> str:
+def bare(link: str) -> str:
     """An address for messages and records: without user, password, query and fragment, which may hold credentials."""
+    # by hand, for it must not fail for what is no address
     scheme, _, rest = link.partition("://")
     place, slash, path = re.split(r"[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
@@ -42,6 +43,7 @@ def shown(link: str) -> str:
 def identity(link: str) -> str:
     """What a file is known by in the cache: its address without what signs a request."""
     parts = split(link)
+    # the rest of a query may tell one file from another
     query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not SIGNATURES.match(k)]
     place = parts.netloc.rpartition("@")[2].lower()
     return urlunsplit((parts.scheme.lower(), place, parts.path, urlencode(sorted(query)), ""))
@@ -63,15 +65,15 @@ def check(link: str, named: Collection[str]) -> None:
     host = str(parts.hostname)
     if parts.scheme == "s3":
         if not BUCKET.match(parts.netloc) or len(parts.path) < 2:
-            raise SceneError(f"{shown(link)} is no s3://BUCKET/KEY")
+            raise SceneError(f"{bare(link)} is no s3://BUCKET/KEY")
         return
     if parts.scheme not in ("https", "http"):
-        raise SceneError(f"{shown(link)} is of a kind that is not fetched; there are https:// and s3://")
+        raise SceneError(f"{bare(link)} is of a kind that is not fetched; there are https:// and s3://")
     addresses = _addresses(host, origin(link)[2], link)
     if parts.scheme == "http" and not (addresses and all(a.is_loopback for a in addresses)):
-        raise SceneError(f"{shown(link)} would come over http, where others can change it; use https")
+        raise SceneError(f"{bare(link)} would come over http, where others can change it; use https")
     if host not in named and not all(a.is_global for a in addresses):
-        raise SceneError(f"{shown(link)} lies in a private network, where only hosts that you name are asked")
+        raise SceneError(f"{bare(link)} lies in a private network, where only hosts that you name are asked")
 
 
 def _addresses(host: str, port: int, link: str) -> list[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -79,10 +81,11 @@ def _addresses(host: str, port: int, link: str) -> list[ipaddress.IPv4Address | 
     try:
         found = {str(entry[4][0]).partition("%")[0] for entry in socket.getaddrinfo(host, port)}
     except (OSError, UnicodeError) as error:
+        # behind a proxy many machines know no names; what is an address in digits needs none
         if "https" in getproxies() and not host.replace(".", "").isdigit():
             return []
         raise SceneError(
-            f"{shown(link)} cannot be fetched: no server {host} is known; is there a network?"
+            f"{bare(link)} cannot be fetched: no server {host} is known; is there a network?"
         ) from error
     addresses = [ipaddress.ip_address(address) for address in found]
     # an IPv4 address can be written as one of IPv6

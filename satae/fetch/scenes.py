@@ -14,7 +14,7 @@ from urllib.parse import unquote, urljoin
 from satae.console import Steps
 from satae.errors import SceneError
 from satae.fetch import cache, links, s3
-from satae.fetch.cache import Wanted
+from satae.fetch.cache import Remote
 from satae.fetch.web import Web
 from satae.publish import write_bytes
 from satae.scene import items
@@ -48,6 +48,7 @@ class _Fetching:
 
     def __init__(self, name: str, bands: Sequence[int | str] | None, network: Network, steps: Steps) -> None:
         self.bands, self.network, self.steps = bands, network, steps
+        # not those that an item names
         named = [link for link in (name, s3.endpoint()) if items.is_link(link)]
         self.web = Web({str(links.split(link).hostname) for link in named})
 
@@ -66,15 +67,13 @@ class _Fetching:
         content = cache.document(link, self.web, items.MAX_BYTES)
         found = [f for f in items.features(content, table=end == TABLE) if not asked or f.get("id") == asked]
         if not found:
-            raise SceneError(
-                f"{links.shown(link)} holds no STAC item" + f" of the id {asked!r}" * bool(asked)
-            )
+            raise SceneError(f"{links.bare(link)} holds no STAC item" + f" of the id {asked!r}" * bool(asked))
         folder = cache.place(self.network.folder, link)
         return [self._item(items.parse(f, Path(str(f.get("id")))), f, folder, link) for f in found]
 
     def _check_allowed(self, what: str) -> None:
         if not self.network.allowed:
-            raise SceneError(f"{links.shown(what)} is on a server; pass --allow-network to fetch it")
+            raise SceneError(f"{links.bare(what)} is on a server; pass --allow-network to fetch it")
 
     def _with_assets(self, path: Path) -> Path:
         """A path as it is; an item that has assets on servers as one in the cache that has them beside it."""
@@ -82,6 +81,7 @@ class _Fetching:
             return path
         item = items.item(path)
         away = [asset for asset in item.images if asset.is_remote]
+        # numbers count what is here, as they do without a network
         counted = any(isinstance(band, int) for band in self.bands or ())
         if not away or (counted and len(away) < len(item.images)):
             return path
@@ -89,6 +89,7 @@ class _Fetching:
         if not any(asset in away for asset in wanted) and not (wanted and self.network.allowed):
             return path
         self._check_allowed(wanted[0].href)
+        # by where it lies: two items may have one id
         folder = cache.place(self.network.folder, f"file://localhost{path.absolute().as_posix()}")
         return self._item(item, items.document(path), folder, "")
 
@@ -100,7 +101,7 @@ class _Fetching:
         for asset in item.holding(self.bands):
             link = urljoin(base, asset.href) if base.startswith("http") else asset.href
             target = folder / _safe(
-                asset.key + PurePosixPath(links.shown(link).rpartition("/")[2]).suffix.lower()
+                asset.key + PurePosixPath(links.bare(link).rpartition("/")[2]).suffix.lower()
             )
             if items.is_link(link):
                 self._file(link, target, asset.size, asset.checksum)
@@ -110,6 +111,7 @@ class _Fetching:
                 raise SceneError(
                     f"asset {asset.key} of {item.path} lies at {asset.href}, which is no address"
                 )
+            # what was not fetched is not named either
             assets[asset.key] = {**document["assets"][asset.key], "href": target.name}
         path = folder / f"{_safe(item.id)}.json"
         content = _without_secrets({**document, "assets": assets, "links": []})
@@ -118,8 +120,8 @@ class _Fetching:
 
     def _file(self, link: str, target: Path, size: int | None = None, checksum: str = "") -> Path:
         links.check(link, self.web.named)
-        with self.steps.stage(f"fetch {links.shown(link).rpartition('/')[2]}", unit="B") as bar:
-            return cache.fetch(Wanted(link, target, size, checksum), self.web, self.network.folder, bar)
+        with self.steps.stage(f"fetch {links.bare(link).rpartition('/')[2]}", unit="B") as bar:
+            return cache.fetch(Remote(link, target, size, checksum), self.web, self.network.folder, bar)
 
 
 def _without_secrets(value: Any) -> Any:
@@ -128,7 +130,7 @@ def _without_secrets(value: Any) -> Any:
         return {k: _without_secrets(v) for k, v in value.items()}
     if isinstance(value, list):
         return [_without_secrets(v) for v in value]
-    return links.shown(value) if isinstance(value, str) and items.is_link(value) else value
+    return links.bare(value) if isinstance(value, str) and items.is_link(value) else value
 
 
 def _safe(name: str) -> str:

@@ -38,7 +38,7 @@ class Failure(Exception):
         self.passes, self.wait = passes, wait
 
 
-class Unchanged(Exception):
+class Current(Exception):
     """The file is still what the cache holds."""
 
 
@@ -71,7 +71,7 @@ class Web:
 
     @contextmanager
     def get(self, link: str, *, start: int = 0, state: str = "", unless: str = "") -> Iterator[Answer]:
-        """The file from `start` on where its validator is still `state`, else whole; Unchanged where it is `unless`.
+        """The file from `start` on where its validator is still `state`, else whole; Current where it is `unless`.
 
         Raises Failure where nothing comes, and so do the pieces where they end before all has come.
         """
@@ -89,32 +89,33 @@ class Web:
     def _response(self, link: str, headers: Mapping[str, str]) -> Any:
         """The answer to a request, after redirects on the same host."""
         for _ in range(HOPS + 1):
+            # every hop anew: a name may lead elsewhere than it did
             links.check(link, self.named)
             try:
                 return self.client.open(_request(link, headers), timeout=PATIENCE)
             except urllib.error.HTTPError as error:
                 error.close()
                 if error.code == 304:
-                    raise Unchanged from None
+                    raise Current from None
                 if error.code not in (301, 302, 303, 307, 308):
                     raise _failure(link, error.code, error.headers.get("Retry-After") or "") from None
                 link = _redirected(link, error.headers.get("Location") or "")
             except (OSError, http.client.HTTPException) as error:
                 raise _broken(link, error) from None
-        raise Failure(f"{links.shown(link)} is redirected more than {HOPS} times")
+        raise Failure(f"{links.bare(link)} is redirected more than {HOPS} times")
 
 
 def _answer(link: str, response: Any, start: int) -> Answer:
     """What a response says of the bytes that it gives; Failure where they are not those from `start` on, nor all."""
     said = response.headers
     if said.get("Content-Encoding", "identity") != "identity":
-        raise Failure(f"the server sends {links.shown(link)} packed, which was not asked for")
+        raise Failure(f"the server sends {links.bare(link)} packed, which was not asked for")
     length = int(n) if (n := said.get("Content-Length", "")).isdigit() else None
     begin, total = 0, length
     if response.status == 206:
         found = re.match(r"bytes (\d+)-(\d+)/(\d+)$", said.get("Content-Range", ""))
         if not found or int(found[1]) != start:
-            raise Failure(f"the server sent other bytes of {links.shown(link)} than those asked for")
+            raise Failure(f"the server sent other bytes of {links.bare(link)} than those asked for")
         begin, total = start, int(found[3])
     return Answer(begin, total, said.get("ETag") or said.get("Last-Modified") or "", _pieces(link, response))
 
@@ -128,7 +129,7 @@ def _request(link: str, headers: Mapping[str, str]) -> urllib.request.Request:
     try:
         return urllib.request.Request(bare, headers={**headers, **login})
     except ValueError as error:
-        raise Failure(f"{links.shown(link)} is no address") from error
+        raise Failure(f"{links.bare(link)} is no address") from error
 
 
 def _redirected(link: str, target: str) -> str:
@@ -136,9 +137,10 @@ def _redirected(link: str, target: str) -> str:
     new = urljoin(link, target)
     if not target or not urlsplit(new).hostname or links.origin(new) != links.origin(link):
         raise Failure(
-            f"{links.shown(link)} is redirected to {links.shown(new)}, another server, which is not followed; name "
+            f"{links.bare(link)} is redirected to {links.bare(new)}, another server, which is not followed; name "
             "that address if you trust it"
         )
+    # the same server, so it may have the login
     secret, at, _ = links.split(link).netloc.rpartition("@")
     place = links.split(new).netloc.rpartition("@")[2]
     return links.split(new)._replace(netloc=f"{secret}{at}{place}").geturl()
@@ -148,7 +150,7 @@ def _failure(link: str, code: int, wait: str) -> Failure:
     meaning = MEANINGS.get(code, "cannot give it")
     seconds = min(float(wait), LONGEST_WAIT) if wait.isdigit() else 0.0
     return Failure(
-        f"the server answered {code} for {links.shown(link)}: it {meaning}",
+        f"the server answered {code} for {links.bare(link)}: it {meaning}",
         passes=code in PASSING,
         wait=seconds,
     )
@@ -156,14 +158,15 @@ def _failure(link: str, code: int, wait: str) -> Failure:
 
 def _broken(link: str, error: Exception) -> Failure:
     """A connection that was not made, or ended."""
+    # its text is not shown: it may hold the whole address
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
-        return Failure(f"the server sent nothing of {links.shown(link)} for {PATIENCE:g} s", passes=True)
+        return Failure(f"the server sent nothing of {links.bare(link)} for {PATIENCE:g} s", passes=True)
     certain = "CERTIFICATE_VERIFY_FAILED" in str(cause)
     reason = getattr(cause, "strerror", None) or type(cause).__name__
     if certain:
         reason = "its certificate is not valid"
-    return Failure(f"{links.shown(link)} cannot be fetched: {reason}", passes=not certain)
+    return Failure(f"{links.bare(link)} cannot be fetched: {reason}", passes=not certain)
 
 
 def _pieces(link: str, response: Any) -> Iterator[bytes]:

@@ -24,6 +24,7 @@ SPOTS, SIDE = 4, 64  # windows along each side of the scene, and their pixels
 def holds_offset(used: Sequence[tuple[Source, Band]]) -> bool | None:
     """Whether the DN of some bands hold the offset; None where their pixels do not tell. DamageError as `readers`."""
     ends = [end for source, band in used if (end := dark_end(source, band)) is not None]
+    # snow, sand and cloud have no dark end at all
     if not ends or min(ends) > ABOVE:
         return None
     return min(ends) >= BELOW

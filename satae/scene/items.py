@@ -7,6 +7,7 @@ An item of several is named by the path of the file, # and its id. Nothing is op
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,12 +37,14 @@ KNOWN_MASKS = (
     "udm2",
 )  # keys of assets of classes and flags in known catalogues
 CLASSES = "classification:classes"
+APART = re.compile("pan$|lwir|cirrus")  # common names of bands that do not go with those of reflectance
 LINK = re.compile(r"[a-z][a-z0-9+.-]*://\S+$", re.I)
 CLOUDED = re.compile(r"cloud|cirrus", re.I)
 CLEAR = re.compile(r"no.?cloud|not.?cloud|cloud.?free|clear", re.I)
 NOTHING = re.compile(r"no.?data|saturated|defective|fill", re.I)
 
 Object = Mapping[str, Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,9 @@ class Item:
 
 
 def finest(assets: Sequence[tuple[Asset, float | None]]) -> tuple[Asset, ...]:
-    """Those of the smallest pixel, all where one says none; a panchromatic band only where it is alone."""
-    colours = [of for of in assets if not any(b.common == "pan" for b in of[0].bands)] or assets
+    """Those of the smallest pixel, all where one says none; panchromatic and thermal bands where they are alone."""
+    colours = [of for of in assets if not any(APART.match(b.common) for b in of[0].bands)] or assets
+    # where one does not say, only its file will
     pixels = [pixel for _, pixel in colours if pixel is not None]
     return tuple(a for a, pixel in colours if len(pixels) < len(colours) or pixel == min(pixels))
 
@@ -209,11 +213,16 @@ def features(content: bytes, *, table: bool = False) -> list[Object]:
         found = json.loads(content)
     except (ValueError, RecursionError):
         return []
-    if isinstance(found, Mapping) and found.get("type") == "FeatureCollection":
-        found = found.get("features")
-    else:
-        found = [found]
-    return found if isinstance(found, list) and all(_is_item(f) for f in found) else []
+    several = isinstance(found, Mapping) and found.get("type") == "FeatureCollection"
+    listed = found.get("features") if several else [found]
+    if not isinstance(listed, list) or not all(_is_item(f) for f in listed):
+        return []
+    # a search answers in pages
+    if several and any(isinstance(k, Mapping) and k.get("rel") == "next" for k in _list(found.get("links"))):
+        log.warning(
+            "the collection of STAC items is one page of a search, of %d items; there are more", len(listed)
+        )
+    return listed
 
 
 def _is_item(content: Any) -> bool:
@@ -287,6 +296,7 @@ def _asset(key: str, asset: Object, properties: Object, where: str) -> Asset:
     shape = _list(asset.get("proj:shape")) or _list(properties.get("proj:shape"))
     code = [of.get(k) for of in (asset, properties) for k in ("proj:code", "proj:epsg") if of.get(k)]
     size = asset.get("file:size")
+    # some catalogues give masks the role of data, others name the classes of a mask as bands
     measures = any(b.name or b.common for b in bands) and key.lower() not in KNOWN_MASKS
     roles = _strings(asset.get("roles"))
     return Asset(

@@ -161,6 +161,25 @@ def test_a_collection_is_a_scene_an_item_and_one_is_named_by_its_id(here: Path) 
     assert "is 0 items" in refused(2, "tile", f"{every}#three")
 
 
+def test_that_more_pages_follow_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = collection(tmp_path / "items.json", [earth_search(tmp_path, WITH_OFFSET, id="one")])
+    content = json.loads(path.read_text())
+    written(path, {**content, "links": [{"rel": "next", "href": "https://a.example/?token=1"}]})
+    with caplog.at_level(logging.WARNING):
+        describe([path])
+    assert [m for m in caplog.messages if "one page of a search" in m]
+
+
+def test_a_panchromatic_and_a_thermal_band_are_not_used_unless_asked(tmp_path: Path) -> None:
+    assets = {}
+    for name, pixel in (("pan", 15), ("red", 30), ("nir08", 30), ("lwir11", 30)):
+        raster(tmp_path / f"{name}.tif", np.full((1, 1800 // pixel, 1800 // pixel), 9, np.uint16), pixel)
+        assets[name] = {"href": f"{name}.tif", "bands": [{"name": name, "eo:common_name": name}]}
+    path = written(tmp_path / "item.json", item("one", assets, {}))
+    assert describe([path]).names == ("red", "nir08")
+    assert describe([path], bands=["pan", "red"]).grid.transform.a == 15
+
+
 def test_a_table_of_items_is_read_as_the_collection_is(here: Path) -> None:
     import pyarrow
     import pyarrow.parquet
@@ -187,7 +206,7 @@ def test_a_table_of_items_is_read_as_the_collection_is(here: Path) -> None:
     [
         ({"href": "../outside.tif"}, "outside of the folder of the item"),
         ({"href": "/etc/hosts.tif"}, "outside of the folder of the item"),
-        ({"href": "https://a.example/B04.tif"}, "on a server; pass --allow-network"),
+        ({"href": "https://a.example/B04.tif"}, "on a server; `satae tile --allow-network`"),
         ({"href": "gone.tif"}, "gone.tif, which is not there"),
         ({"href": "page.html", "type": "text/html"}, "no GeoTIFF or JPEG 2000"),
         (

@@ -15,7 +15,6 @@ from urllib.parse import unquote
 import numpy as np
 
 from satae.errors import SceneError
-from satae.geodesy import same_crs
 from satae.scene import items, raster, readers
 from satae.scene.dark_end import OFFSET, holds_offset
 from satae.scene.items import Asset, Item
@@ -90,7 +89,7 @@ def local(item: Item, asset: Asset) -> Path | None:
 
 def _nothing_here(item: Item) -> str:
     if any(a.is_remote for a in item.images):
-        return f"the assets of {item.path} are on a server; pass --allow-network to fetch them"
+        return f"the assets of {item.path} are on a server; `satae tile --allow-network` fetches them"
     if item.images:
         return f"{item.path} names {item.images[0].href}, which is not there; put its files beside it"
     return f"{item.path} names no GeoTIFF or JPEG 2000 file of bands among its assets"
@@ -131,6 +130,8 @@ def _opened(item: Item, asset: Asset, file: Path, remarks: list[str]) -> Source:
 
 
 def _agrees(code: str, crs: str) -> bool:
+    from satae.geodesy import same_crs  # with it comes pyproj, which scenes that are no items do not need
+
     try:
         return same_crs(raster.wkt(code), crs)
     except raster.FAILURES:  # a code that PROJ does not know
@@ -158,6 +159,7 @@ def _without_offset(item: Item, opened: dict[Asset, Source], remarks: list[str])
         remarks.append(
             f"{item.path} states {said} offset of {OFFSET} DN, but by their dark end its pixels {found}"
         )
+    # as of a SAFE folder: an offset that was taken off is none to declare
     for asset, source in opened.items():
         made = tuple(
             replace(b, offset=0.0, shift=-OFFSET if holds else 0) if (source, b) in bands else b
