@@ -51,9 +51,10 @@ class Remote:
 
 @dataclass(frozen=True)
 class State:
-    """What a server said of a file when it was fetched; the address has no credentials."""
+    """What a server said of a file when it was fetched: of the address without credentials, and a digest of it."""
 
     link: str
+    digest: str
     validator: str
     total: int | None
 
@@ -70,7 +71,7 @@ def default_folder() -> Path:
 
 def place(cache: Path, link: str) -> Path:
     """The folder of what comes from an address, made where it is not there."""
-    folder = cache / hashlib.sha256(links.identity(link).encode()).hexdigest()[:16]
+    folder = cache / _digest(link)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -124,7 +125,7 @@ class _Download:
         self.part = target.with_name(f".{target.name}.part")
         self.begun = target.with_name(f".{target.name}.part.json")
         self.whole = target.with_name(f".{target.name}.json")
-        self.shown = links.bare(remote.link)
+        self.shown, self.digest = links.bare(remote.link), _digest(remote.link)
         self.fresh = False  # whether this process has fetched some of it
 
     def run(self) -> None:
@@ -162,7 +163,7 @@ class _Download:
         self.bar.total = float(answer.total or 0)
         with self.part.open("ab" if answer.start else "wb") as file:
             # what was begun is known by this, so not before the rest of another state is gone
-            _write(self.begun, State(self.shown, answer.validator, answer.total))
+            _write(self.begun, State(self.shown, self.digest, answer.validator, answer.total))
             got = self._receive(answer, file)
             os.fsync(file.fileno())
         # Python's client takes an early end of a stream for the end
@@ -232,20 +233,31 @@ class _Download:
 
     def _state(self) -> State | None:
         """What was said of the part that is here; None where there is none that can go on."""
-        state, size = _read(self.begun), self.part.stat().st_size if self.part.is_file() else 0
+        state, size = self._said(self.begun), self.part.stat().st_size if self.part.is_file() else 0
         if state is None or not state.validator or not 0 < size < (state.total or LARGEST):
             return None
         return state
 
     def _unless(self) -> str:
         """The validator of the whole file in the cache; nothing where there is none."""
-        state, target = _read(self.whole), self.remote.target
+        state, target = self._said(self.whole), self.remote.target
         whole = state is not None and target.is_file() and target.stat().st_size == (state.total or -1)
         return state.validator if whole and state is not None else ""
+
+    def _said(self, path: Path) -> State | None:
+        """What is written down of this address; of another one under the same name nothing counts."""
+        with suppress(OSError, ValueError, TypeError):
+            state = State(**json.loads(path.read_text(encoding="utf-8")))
+            return state if state.digest == self.digest else None
+        return None
 
     def _drop(self) -> None:
         for path in (self.part, self.begun):
             path.unlink(missing_ok=True)
+
+
+def _digest(link: str) -> str:
+    return hashlib.sha256(links.identity(link).encode()).hexdigest()[:16]
 
 
 def _address(link: str) -> str:
@@ -295,12 +307,6 @@ def _multihash(raw: bytes) -> tuple[int, int, bytes]:
                 break
         numbers.append(number)
     return numbers[0], numbers[1], raw[at:]
-
-
-def _read(path: Path) -> State | None:
-    with suppress(OSError, ValueError, TypeError):
-        return State(**json.loads(path.read_text(encoding="utf-8")))
-    return None
 
 
 def _write(path: Path, state: State) -> None:

@@ -69,6 +69,7 @@ class _Fetching:
         if not found:
             raise SceneError(f"{links.bare(link)} holds no STAC item" + f" of the id {asked!r}" * bool(asked))
         folder = cache.place(self.network.folder, link)
+        _check_distinct([str(f.get("id")) for f in found], f"items of {links.bare(link)}")
         return [self._item(items.parse(f, Path(str(f.get("id")))), f, folder, link) for f in found]
 
     def _check_allowed(self, what: str) -> None:
@@ -96,6 +97,7 @@ class _Fetching:
     def _item(self, item: Item, document: items.Object, folder: Path, base: str) -> Path:
         """An item in the cache, with the assets that are needed beside it and no others."""
         assets: dict[str, Any] = {}
+        _check_distinct([asset.key for asset in item.assets], f"assets of {item.path}")
         folder = folder / _safe(item.id)
         folder.mkdir(exist_ok=True)
         for asset in item.holding(self.bands):
@@ -131,6 +133,13 @@ def _without_secrets(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_secrets(v) for v in value]
     return links.bare(value) if isinstance(value, str) and items.is_link(value) else value
+
+
+def _check_distinct(names: list[str], what: str) -> None:
+    """SceneError where two names would be one file in the cache."""
+    files = [_safe(name).lower() for name in names]
+    if twice := [name for name, file in zip(names, files, strict=True) if files.count(file) > 1]:
+        raise SceneError(f"two {what} have one name, {twice[0]!r} and {twice[1]!r}; fetch them one by one")
 
 
 def _safe(name: str) -> str:

@@ -109,6 +109,28 @@ def test_what_is_in_the_cache_is_asked_for_but_not_fetched_again(here: Path) -> 
     assert all("SECRET" not in p.read_text() for p in Path("cache").rglob("*.json"))
 
 
+def test_a_file_in_the_cache_is_not_taken_for_one_of_another_address(here: Path) -> None:
+    server, _ = SERVERS
+    link = server.link("dated", "moved.json")
+    for band in ("red", "nir", "nir"):
+        assets = {"first": {"href": f"{band}.tif", "type": "image/tiff"}}
+        written(server.folder / "moved.json", item("moved", assets, {}))
+        told(*tile(link))
+        assert np.array_equal(np.load("tiles/moved/tiles.npy")[0][0], GROUND[band][:32, :32])
+    assert "if-modified-since" in server.requests[-1]
+
+
+def test_names_that_would_be_one_file_are_refused(here: Path) -> None:
+    server, _ = SERVERS
+    assets = {
+        key: {"href": "red.tif", "type": "image/tiff", "bands": [{"name": key}]} for key in ("B 1", "B_1")
+    }
+    written(server.folder / "alike.json", item("alike", assets, {}))
+    assert "two assets of alike have one name, 'B 1' and 'B_1'" in refused(
+        2, *tile(server.link("well", "alike.json"))
+    )
+
+
 def test_items_of_a_collection_and_one_by_its_id(here: Path) -> None:
     server, _ = SERVERS
     every = told(*tile(server.link("well", "items.json")))["tilesets"]

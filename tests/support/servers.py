@@ -112,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         tag = f'"{hashlib.sha256(content).hexdigest()}"'
         asked = self.headers.get("Range", "")
         same = self.headers.get("If-Range", tag) == tag
-        if self.headers.get("If-None-Match") == tag:
+        if self.headers.get("If-None-Match") == tag or "If-Modified-Since" in self.headers:
             return self.plain(304, ETag=tag)
         start = int(asked[6:-1]) if asked and same and how != "rangeless" else 0
         body = content[start:]
@@ -121,7 +121,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         if how != "lengthless":
             self.send_header("Content-Length", str(len(body)))
-        if how != "tagless":
+        if how == "dated":
+            self.send_header("Last-Modified", "Thu, 15 Jun 2023 10:16:01 GMT")
+        elif how != "tagless":
             self.send_header("ETag", tag)
         if how == "packed":
             self.send_header("Content-Encoding", "gzip")
