@@ -27,6 +27,7 @@ ARROWS = {
     "detector": "models heads nn",
     "tiles": "scene",
     "inference": "scene",
+    "fetch": "scene",
     "formats": "gis",
     "report": "formats gis inference scene",
     "decisions": "formats gis inference tiles scene",
@@ -37,7 +38,7 @@ ARROWS = {
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
-    "tiles scene",
+    "fetch tiles scene",
 }
 GROUND = [
     "errors",
@@ -64,6 +65,7 @@ DOORS = {
     "cli.score cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
+    "obstore": "fetch.s3",
 }
 
 # What a process that imports the first must not have loaded.
@@ -77,6 +79,7 @@ SPARED = {
         "pyogrio",
         "scipy",
         "cv2",
+        "satae.fetch",
     ],
     "satae.training.loop": ["rasterio", "onnxruntime", "matplotlib"],
 }
@@ -226,10 +229,11 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_pyproj_and_h5py():
+def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_pyproj_and_extras():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "__main__.main",
+        "fetch.s3._signed",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
@@ -237,6 +241,8 @@ def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_ge
         "scene.aoi._read",
         "scene.describe._area",
         "scene.hdf._library",
+        "scene.items._is_table",
+        "scene.items._rows",
         "tiles.cut._outline",
     ]
 

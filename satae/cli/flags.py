@@ -24,6 +24,12 @@ Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one
 Gsd = Annotated[
     float | None, typer.Option(help="Map units a pixel. [default: those of the finest band that is used]")
 ]
+AllowNetwork = Annotated[
+    bool, typer.Option("--allow-network", help="Fetch scenes from https:// and s3://, and assets of items.")
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for what is fetched. [default: the user's folder for caches]")
+]
 Clouds = Annotated[str, typer.Option(help="What a product says are clouds: 'mask' or 'keep'.")]
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
 AoiLayer = Annotated[
@@ -76,6 +82,8 @@ class PixelOptions:
     sensor: SensorName = ""
     gsd: Gsd = None
     clouds: Clouds = "mask"
+    allow_network: AllowNetwork = False
+    cache: Cache = None
 
 
 @dataclass(frozen=True)

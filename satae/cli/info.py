@@ -22,7 +22,11 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
-    if path.is_dir() or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5"):
+    if (
+        path.is_dir()
+        or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
+        or "#" in path.name
+    ):
         from satae.scene import products
 
         if (product := products.at(path)) is not None:

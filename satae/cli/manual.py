@@ -18,6 +18,7 @@ Examples:
   satae tile north.tif south.tif --bands 2-4,8 --aoi land.gpkg
   satae tile B02.tif B03.tif B04.tif B08.tif --stack
   satae tile stack.tif --sensor sentinel2-l2a --offset -1000
+  satae tile items.json https://example.org/items/S2A_32TQM --allow-network
 """,
     "train": """Fit a model of what is normal and export it to one ONNX file.
 

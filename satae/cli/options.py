@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 
 from satae.cli.flags import PixelOptions
+from satae.console import Steps
 from satae.errors import ConfigError, OutputError
 from satae.scene.alike import same
 from satae.scene.describe import describe
+from satae.scene.items import holds_items, is_link
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
 from satae.tiles.cut import scene_again, tiled_copy
@@ -23,7 +25,7 @@ def scenes_at(
     paths: list[Path], bands: str | None, stack: bool, limits: Limits, gsd: float | None = None
 ) -> list[Scene]:
     """A scene a file or product, or one of all files with `stack`; ConfigError, SceneError where one cannot be used."""
-    groups = [paths] if stack else [[p] for p in paths]
+    groups = [paths] if stack else [[path] for path in paths]
     found = [describe(group, bands=chosen_bands(bands), limits=limits, gsd=gsd) for group in groups]
     if len(found) > 1 and all(len(s.names) == 1 and same(s.grid, found[0].grid) for s in found):
         log.warning(
@@ -32,6 +34,18 @@ def scenes_at(
             len(found),
         )
     return found
+
+
+def local_paths(names: list[str], counted: PixelOptions, steps: Steps) -> list[Path]:
+    """Paths and addresses as files on this machine, an item of STAC each; SceneError where one must not be fetched."""
+    if not any(is_link(name) or holds_items(Path(name)) for name in names):
+        return [Path(name) for name in names]
+    # with it come clients of servers, which files do not need
+    from satae.fetch import scenes
+
+    folder = {} if counted.cache is None else {"folder": counted.cache}
+    network = scenes.Network(counted.allow_network, **folder)
+    return scenes.local(names, chosen_bands(counted.bands), network, steps)
 
 
 def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:

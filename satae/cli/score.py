@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def score(
     context: typer.Context,
     scenes: Annotated[
-        list[Path] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
+        list[str] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     out: Annotated[
@@ -82,12 +82,13 @@ def score(
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
     if scenes:
-        found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
+        paths = options.local_paths(scenes, counted, steps)
+        found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
         found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
         raise ConfigError(
-            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd and --clouds need "
-            "scenes to be named"
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd, --clouds and "
+            "--allow-network need scenes to be named"
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)

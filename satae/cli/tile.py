@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def tile(
     context: typer.Context,
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="Files, or folders of products.")],
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE", help="Files, folders of products, or addresses.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
@@ -37,7 +39,8 @@ def tile(
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
     limits = options.limits_of(counted, on_bad_tile)
-    found = options.scenes_at(scenes, counted.bands, counted.stack, limits, counted.gsd)
+    paths = options.local_paths(scenes, counted, steps)
+    found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
     _check_names(found, out)
     made = options.make_folder(out)
     try:

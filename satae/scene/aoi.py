@@ -165,7 +165,7 @@ def _check_table(path: Path, layer: str) -> None:
 def _geoparquet(path: Path) -> tuple[Shapes, pyproj.CRS | None]:
     """The geometries of the primary column, as WKB, and their CRS."""
     try:
-        import pyarrow.parquet as parquet  # type: ignore[import-untyped]
+        import pyarrow.parquet as parquet
     except ModuleNotFoundError:
         raise SceneError(f"{path}: reading GeoParquet needs pyarrow: pip install 'satae[parquet]'") from None
     with parquet.ParquetFile(path) as file:
