@@ -26,6 +26,7 @@ TIMES = 4.0  # factor in all bands from which on a scene is scaled, and by which
 DARKER = 3.2  # factor of the dark end, likewise, in the band in which that is brightest
 SHIFT = 0.1  # of the range of each band, from which on its dark end is shifted
 AGREE = 0.5  # of the shift, by which bands may differ in it
+SIGNED = 0.2  # of the bands, that may lie on both sides of zero
 FAINT, CONTRAST = (
     0.05,
     0.25,
@@ -78,7 +79,8 @@ def change(scene: Domain, learned: Domain, dtype: str) -> Change | None:
     if scene.pixels < FEWEST or not set(LEVELS) <= set(learned.levels):
         return None
     # numbers on both sides of zero, such as decibels and embeddings, are no light: they have no dark end
-    if any((at(d, DARK) < -SHIFT * np.abs(at(d, 0.5))).any() for d in (scene, learned)):
+    # (some bands of a cube, in which water vapour leaves noise alone, are not meant)
+    if any((at(d, DARK) < -SHIFT * np.abs(at(d, 0.5))).mean() > SIGNED for d in (scene, learned)):
         return None
     if _full(scene, learned, np.dtype(dtype)):
         return Change("full")
@@ -124,19 +126,19 @@ def _full(scene: Domain, learned: Domain, dtype: np.dtype[Any]) -> bool:
 def _scaled(scene: Domain, learned: Domain) -> Change | None:
     """Every band is several times as bright, or as dark, by about one factor."""
     own, theirs = at(scene, BRIGHT), at(learned, BRIGHT)
-    if (theirs <= 0).any() or (own < 0).any():
+    if ((theirs <= 0) | (own < 0)).mean() > SIGNED:
         return None
-    ratio = own / theirs
+    ratio = np.maximum(own, 0)[theirs > 0] / theirs[theirs > 0]
+    # a tenth of many bands may be noise, on either side
+    least, most = np.quantile(ratio, [0.1, 0.9]) if len(own) > MOST else (ratio.min(), ratio.max())
     # of very dark ones little more than rounding is left, which no factor describes
-    alike = ratio.max() <= TIMES * ratio.min() or ratio.max() < 1 / 50
+    alike = most <= TIMES * least or most < 1 / 50
     # open water alone is as much darker, but not below the water that was learned: in the band in which dark pixels
     # are brightest, for in others next to nothing is left of them anyway
-    i = int((at(learned, DARK) / theirs).argmax())
+    i = int(np.where(theirs > 0, at(learned, DARK) / np.maximum(theirs, 1e-12), -1).argmax())
     floor, known = at(scene, DARK)[i], at(learned, DARK)[i]
-    if alike and (
-        (ratio.max() <= 1 / TIMES and floor * DARKER <= known)
-        or (ratio.min() >= TIMES and floor >= DARKER * known)
-    ):
+    darker = most <= 1 / TIMES and floor * DARKER <= known
+    if alike and (darker or (least >= TIMES and floor >= DARKER * known)):
         return Change("scaled", float(np.median(ratio)))
     return None
 
