@@ -105,7 +105,9 @@ def test_wherever_the_disk_is_full_nothing_is_lost(
     assert result.exit_code == 0 and pages > 1
 
 
-@pytest.mark.parametrize(("command", "way"), [("tile", "sync"), ("tile", "rename"), ("score", "rename")])
+@pytest.mark.parametrize(
+    ("command", "way"), [("tile", "sync"), ("tile", "rename"), ("score", "rename"), ("export", "rename")]
+)
 def test_whenever_it_is_killed_the_next_run_finds_the_older_result_or_the_new_one(
     here: Path, shared: Shared, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, command: str, way: str
 ) -> None:

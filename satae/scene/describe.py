@@ -67,7 +67,8 @@ def describe(
         if limits.sensor not in ("", sensors.NONE):
             sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands)
-    grid, own = _grid(used, gsd), [band for _, band in used]
+    grid, used = _on_one_grid(used, gsd)
+    own = [band for _, band in used]
     _check_usable(used, grid, limits.offset)
     scene = Scene(
         name=shared,
@@ -92,14 +93,16 @@ def describe(
     return scene
 
 
-def _grid(used: list[Offer], gsd: float | None) -> Grid:
-    """The grid of a scene of these bands."""
+def _on_one_grid(used: list[Offer], gsd: float | None) -> tuple[Grid, list[Offer]]:
+    """The grid of a scene of these bands, and the bands; grids that differ by rounding are taken for one."""
     sources = list(dict.fromkeys(source for source, _ in used))
     sizes = {(s.grid.height, s.grid.width) for s in sources}
     if gsd is None and len(sizes) == 1:
         _check_one_grid(sources)
-        return sources[0].grid
-    return common_grid([(str(s.path), s.grid) for s in sources], gsd)
+        grid = sources[0].grid
+        moved = {source: replace(source, grid=grid) for source in sources}
+        return grid, [(moved[source], band) for source, band in used]
+    return common_grid([(str(s.path), s.grid) for s in sources], gsd), used
 
 
 def _named(source: Source, own: str) -> Source:
