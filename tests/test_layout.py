@@ -48,6 +48,7 @@ GROUND = [
     "console",
     "extras",
     "interrupts",
+    "heap",
     "config",
     "choices",
 ]  # flat, for all

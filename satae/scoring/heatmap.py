@@ -26,7 +26,10 @@ from satae.inference.tilepeaks import Maxima
 from satae.scene import raster, readers
 from satae.scene.stream import Source
 
-SLAB_PIXELS = 2**18
+SLAB_PIXELS = 2**16
+CACHE_BYTES = (
+    16 * 2**20
+)  # of decoded blocks, which the halo of a neighbour needs again; more make nothing faster
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 Keep = Callable[[InferredWindow, Map], None]
@@ -63,7 +66,7 @@ def write(
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
-    with raster.writing(plain, scene.grid, nodata=math.nan) as output:
+    with raster.once_through(CACHE_BYTES), raster.writing(plain, scene.grid, nodata=math.nan) as output:
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
@@ -73,6 +76,8 @@ def write(
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
+    # the copy, and what looks at regions later, need that memory
+    model.rest()
     raster.to_cog(plain, path)
     plain.unlink()
     _verify(path, checks)
