@@ -10,9 +10,10 @@ import os
 import sys
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from satae import interrupts
 
@@ -205,6 +206,25 @@ def set_up(verbosity: int) -> None:
     root.handlers = [handler]
     root.propagate = False
     root.setLevel({-1: logging.ERROR, 0: logging.WARNING}.get(max(-1, verbosity), logging.INFO))
+
+
+def keep_stderr(*, libraries: bool) -> None:
+    """Keep stderr to this program: what C libraries print there, and Python's warnings, are seen only on request.
+
+    Else libtiff prints lines of its own on a full disk, and warnings begin with the path of a library.
+    """
+    logging.getLogger().addHandler(logging.NullHandler())  # else Python prints what no handler takes
+    if libraries or sys.warnoptions:
+        return
+    warnings.simplefilter("ignore")
+    with suppress(OSError, ValueError):  # where it is closed there is nothing to keep
+        sys.stderr.flush()
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+        encoding = sys.stderr.encoding
+        sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
 def quantity(number: int, thing: str) -> str:

@@ -132,6 +132,18 @@ class Grid:
             for col in range(0, max(1, self.width - overlap), step):
                 yield Window(row, col, size, size)
 
+    def apart(self, other: Grid) -> float:
+        """How many pixels of this grid lie between its corners and those of another, at the most."""
+        rows, cols = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])
+        there = self.place(other.xy(rows * other.height, cols * other.width))
+        return float(np.abs(there - np.stack([rows * self.height, cols * self.width], axis=-1)).max())
+
+    def place(self, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Pixel positions (row, col) (..., 2) of map coordinates (..., 2): what `xy` maps, back."""
+        t, (x, y) = self.transform, np.moveaxis(xy, -1, 0)
+        dx, dy = x - t.c, y - t.f
+        return np.stack([t.a * dy - t.d * dx, t.e * dx - t.b * dy], axis=-1) / t.determinant
+
     def part(self, window: Window) -> Grid:
         """The grid of a window alone."""
         # only the origin moves: steps of a row and a column stay

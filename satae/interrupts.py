@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 EXIT = 130
@@ -98,7 +99,9 @@ def _hear(number: int, frame: FrameType | None) -> None:
         return
     if not _state.untidy:
         # no exception, which an import or a callback from C might swallow or turn into another one
-        os.write(2, f"{PLACED if _state.placed else SAID}\n".encode())
+        # where Python's stderr is, for 2 is kept from libraries (`console.keep_stderr`)
+        with suppress(OSError, ValueError, AttributeError):  # where there is no stderr, or no longer
+            os.write(sys.stderr.fileno(), f"{PLACED if _state.placed else SAID}\n".encode())
         os._exit(EXIT)
     # while it tidies up after the first, or in the middle of an import, which would fail for another reason then
     if again or _imports(frame):

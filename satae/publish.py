@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
+import time
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,9 +20,20 @@ from filelock import FileLock, Timeout
 from satae import interrupts
 from satae.errors import OutputError
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 RETIRED = "retired"  # in a staging folder, what stood where outputs are being put
+LAST = "last"  # what was moved last, by which the next run knows whether all was
 REPLACED = "replaced"  # its name once all of them are in place, when nothing of it is wanted back
 SIDE_FILES = ("-journal", "-wal", "-shm")
+LONGEST = 255 - len(
+    "..plain.lock"
+)  # bytes of a name: what file systems take, less what locks and drafts add to it
+SPARE = 256  # files that a run may have open besides its locks
+MOMENT = 1.0  # seconds after which a journal is not that of a decision just being stored
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
@@ -30,6 +43,15 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     writable, or where SQLite side files of an open or crashed database lie beside it: a new database under
     that name would be unreadable.
     """
+    if (size := len(os.fsencode(target.name))) > LONGEST:
+        raise OutputError(
+            f"{target} has a name of {size} bytes, {size - LONGEST} too many; choose a shorter one"
+        )
+    if target.is_symlink():
+        # replacing the link would leave the file that it leads to, with its decisions, behind; so would others' links
+        raise OutputError(
+            f"{target} is a link to {os.readlink(target)}; name that file itself, or remove the link"
+        )
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists; pass --overwrite to replace it, or choose another name")
     if target.is_dir():
@@ -40,11 +62,33 @@ def check_target(target: Path, *, overwrite: bool) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{target} cannot be written: the folder {folder} is read-only")
     for side in SIDE_FILES:
-        if Path(f"{target}{side}").exists():
+        if _stays(target, side):
             raise OutputError(
                 f"{target} is open in another program or was left half written ({target.name}{side} exists); "
                 "close QGIS, or open the file once to let it recover, then run again"
             )
+
+
+def _stays(target: Path, side: str) -> bool:
+    """Whether a side file is there for longer than a transaction takes, and is not what a killed program left."""
+    path, end = Path(f"{target}{side}"), time.monotonic() + MOMENT
+    while path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    if path.exists() and target.is_file():
+        with suppress(sqlite3.Error), closing(sqlite3.connect(target, isolation_level=None)) as database:
+            # plays back what was not finished; a log is put away unless somebody else has the file open
+            database.execute("PRAGMA journal_mode = DELETE").fetchall()
+            database.execute("BEGIN IMMEDIATE")
+            remove_cold_journal(target)
+    return path.exists()
+
+
+def remove_cold_journal(target: Path) -> None:
+    """Remove the journal of a transaction in which nothing was written; to be called with the database's write lock.
+
+    With that lock SQLite has played back a journal that matters. Others it leaves to the next writer.
+    """
+    Path(f"{target}-journal").unlink(missing_ok=True)
 
 
 def _check_replaceable_folder(target: Path) -> None:
@@ -68,7 +112,9 @@ def lock(target: Path) -> Iterator[None]:
             sweep(target)
             yield
         except Timeout as error:
-            raise OutputError(f"another satae is writing {target}; wait for it to end") from error
+            raise OutputError(
+                f"another satae is writing {target}; wait for it to end, or choose another name"
+            ) from error
         except OSError as error:
             if lock.is_locked:
                 raise
@@ -78,11 +124,31 @@ def lock(target: Path) -> Iterator[None]:
                 if lock.is_locked:
                     # an interrupt between the making of a staging folder and the block that removes it leaves one
                     sweep(target)
-                    with suppress(
-                        OSError
-                    ):  # FileLock notices an unlinked file, so removing it while held is safe
+                    # FileLock notices an unlinked file, so removing it while held is safe
+                    with suppress(OSError):
                         os.unlink(lock.lock_file)
                     lock.release()
+
+
+@contextmanager
+def locks(targets: Iterable[Path]) -> Iterator[None]:
+    """Hold the right to publish to each of `targets`, as `lock` does: all of them or none."""
+    wanted = list(targets)
+    _allow_files(len(wanted))
+    with ExitStack() as held:
+        for target in wanted:
+            held.enter_context(lock(target))
+        yield
+
+
+def _allow_files(number: int) -> None:
+    """A lock is an open file, of which some systems let a process have 256 until it asks for more."""
+    if resource is None:
+        return
+    with suppress(ValueError, OSError):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < number + SPARE:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(number + SPARE, hard), hard))
 
 
 def sweep(target: Path) -> None:
@@ -96,9 +162,21 @@ def sweep(target: Path) -> None:
 
 def _clear(folder: Path) -> None:
     """Remove a staging folder; older outputs in it belong beside it, for not all of the new ones came to be there."""
-    if (folder / RETIRED).is_dir():
+    if (folder / RETIRED).is_dir() and not _was_last_moved(folder):
         _put_back(folder / RETIRED)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _was_last_moved(folder: Path) -> bool:
+    """Whether a killed run had put its last output in place: others may have written to that since.
+
+    An older result that came back then would take the place of one with newer decisions in it.
+    """
+    try:
+        number, name = (folder / LAST).read_text(encoding="utf-8").split(" ", 1)
+        return (folder.parent / name).lstat().st_ino == int(number)
+    except (OSError, ValueError):
+        return False
 
 
 def _prefix(target: Path) -> str:
@@ -157,17 +235,18 @@ def _move_all(moves: Sequence[tuple[Path, Path]], gone: Sequence[Path]) -> None:
     try:
         for draft, target in moves:  # noqa: B007  (a failure is told of the target)
             # on disk before the rename: after a power cut a name must not lead to an empty file
-            _sync(draft)
+            sync(draft)
+        (aside.parent / LAST).write_text(f"{draft.lstat().st_ino} {target.name}", encoding="utf-8")
         aside.mkdir()
-        for draft, target in moves:
+        for number, (draft, target) in enumerate(moves, 1):
+            if number == len(moves):
+                for older in gone:
+                    os.rename(older, aside / older.name)
             if not os.path.lexists(target):
                 fresh.append(target)
             else:
                 _keep(target, aside / target.name)
             os.replace(draft, target)
-        for target in gone:
-            os.rename(target, aside / target.name)
-        target = moves[-1][1]
         # the renames themselves are entries of the folder
         _sync_file(target.absolute().parent)
         os.rename(aside, done)
@@ -221,10 +300,11 @@ def write_bytes(target: Path, content: bytes) -> None:
         publish(draft, target)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Put a file, or a folder and all that is in it, on disk."""
     if path.is_dir():
         for child in path.iterdir():
-            _sync(child)
+            sync(child)
     _sync_file(path)
 
 

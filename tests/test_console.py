@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import subprocess
+import sys
 from time import monotonic, sleep
 
 import pytest
@@ -213,3 +215,21 @@ def test_a_rate_that_would_read_as_none_is_not_told() -> None:
         time.pass_(30)
         bar.update(1)
         assert str(bar) == "compare [#####...............]  25 %  1:30 left"
+
+
+SPEAKS = """
+import logging, os, sys, warnings
+from satae.console import keep_stderr
+keep_stderr(libraries={libraries})
+os.write(2, b"libtiff\\n")
+warnings.warn("pyogrio")
+logging.getLogger("foreign").warning("rasterio")
+print("satae \\u2014", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(("libraries", "heard"), [(False, set()), (True, {"libtiff", "pyogrio"})])
+def test_what_libraries_print_is_seen_on_request_alone(libraries: bool, heard: set[str]) -> None:
+    program = SPEAKS.format(libraries=libraries)
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8").stderr
+    assert "satae" in said and {w for w in ("libtiff", "pyogrio", "rasterio") if w in said} == heard

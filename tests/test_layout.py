@@ -27,6 +27,7 @@ ARROWS = {
     "detector": "models heads nn",
     "tiles": "scene",
     "inference": "scene",
+    "fetch": "scene",
     "formats": "gis",
     "report": "formats gis inference scene",
     "decisions": "formats gis inference tiles scene",
@@ -37,7 +38,7 @@ ARROWS = {
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
-    "tiles scene",
+    "fetch tiles scene",
 }
 GROUND = [
     "errors",
@@ -55,7 +56,8 @@ GROUND = [
 START = ["satae", "__main__"]  # the public names, and what starts the commands
 
 DOORS = {
-    "rasterio": "scene.raster",
+    "rasterio": "scene.raster scene.output",
+    "h5py": "scene.hdf",
     "onnxruntime": "inference.runtime convert.precision",
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
@@ -64,6 +66,7 @@ DOORS = {
     "cli.score cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
+    "obstore": "fetch.s3",
 }
 
 # What a process that imports the first must not have loaded.
@@ -77,6 +80,7 @@ SPARED = {
         "pyogrio",
         "scipy",
         "cv2",
+        "satae.fetch",
     ],
     "satae.training.loop": ["rasterio", "onnxruntime", "matplotlib"],
 }
@@ -226,15 +230,20 @@ def test_importing_loads_no_more_than_it_must(start, unwanted):
     assert done.stdout.split() == []
 
 
-def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_and_pyproj():
+def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_geometries_pyproj_and_extras():
     local = {place for place, function in functions() if list(imported(function))}
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "__main__.main",
+        "fetch.s3._signed",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
+        "scene.aoi._geoparquet",
         "scene.aoi._read",
         "scene.describe._area",
+        "scene.hdf._library",
+        "scene.items._is_table",
+        "scene.items._rows",
         "tiles.cut._outline",
     ]
 

@@ -262,3 +262,46 @@ def test_a_folder_lost_between_two_renames_is_put_back(tmp_path: Path) -> None:
     (left / "retired" / "tiles" / "tileset.json").touch()
     with lock(target):
         assert (target / "tileset.json").exists() and not left.exists()
+
+
+def test_a_name_to_which_no_lock_and_no_draft_could_be_added_is_refused(tmp_path: Path) -> None:
+    check_target(tmp_path / ("x" * 200), overwrite=False)
+    with pytest.raises(OutputError, match=r"has a name of 250 bytes, \d+ too many"):
+        check_target(tmp_path / ("ä" * 125), overwrite=False)
+
+
+KILLED = """
+import os, pathlib, sys
+from satae.publish import lock, publish_all, staging
+folder, number, calls = pathlib.Path(sys.argv[1]), int(sys.argv[2]), []
+replace = os.replace
+
+def dying(*names):
+    calls.append(names)
+    replace(*names)
+    if len(calls) == number:
+        os._exit(9)
+
+os.replace = dying
+with lock(folder / "c"), staging(folder / "c") as drafts:
+    for name in "abc":
+        (drafts / name).write_text("new")
+    publish_all([(drafts / name, folder / name) for name in "abc"])
+"""
+
+
+@pytest.mark.parametrize(("number", "left"), [(1, "old"), (2, "old"), (3, "late")])
+def test_what_a_killed_run_had_put_in_place_comes_back_unless_all_was(
+    tmp_path: Path, number: int, left: str
+) -> None:
+    """Once the last output has its name others may write to it: an older one must not come back over that."""
+    for name in "abc":
+        (tmp_path / name).write_text("old")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), str(number)])
+    assert done.returncode == 9 and (tmp_path / "a").read_text() == "new"
+    if number == 3:
+        (tmp_path / "c").write_text("late")
+    with lock(tmp_path / "c"):
+        pass
+    others = "new" if number == 3 else "old"
+    assert contents(tmp_path) == {"a": others.encode(), "b": others.encode(), "c": left.encode()}

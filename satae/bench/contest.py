@@ -218,7 +218,9 @@ def mat_cases(folder: Path, work: Path) -> list[Case]:
     return cases
 
 
-def ship_cases(folder: Path, bands: Sequence[int] | None, limits: str | None, zone: str | None) -> list[Case]:
+def ship_cases(
+    folder: Path, bands: Sequence[int | str] | None, limits: str | None, zone: str | None
+) -> list[Case]:
     """The scenes NAME.tif of a folder that have a NAME_shipmask.tif; for `limits`, `zone` see `raster_case`."""
     masks = _listed(folder, f"*{SHIPS}", f"NAME{SHIPS} beside a NAME.tif")
     scenes = [path.with_name(f"{path.name.removesuffix(SHIPS)}.tif") for path in masks]
@@ -228,7 +230,7 @@ def ship_cases(folder: Path, bands: Sequence[int] | None, limits: str | None, zo
 def raster_case(
     path: Path,
     truth: Path,
-    bands: Sequence[int] | None = None,
+    bands: Sequence[int | str] | None = None,
     limits: str | None = None,
     zone: str | None = None,
 ) -> Case:

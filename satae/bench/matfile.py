@@ -17,7 +17,7 @@ from scipy.io.matlab import MatReadError
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import output
 
 KEYS = ("data", "map")
 FAULTS = (
@@ -60,7 +60,7 @@ def to_geotiff(cube: npt.NDArray[Any], path: Path) -> None:
     """Write a cube (band, row, col) without position or CRS: none is known, and none is invented."""
     bands, height, width = cube.shape
     grid = Grid(height, width, Affine.identity(), None)
-    with raster.writing(path, grid, bands=bands, dtype=str(cube.dtype)) as out:
+    with output.writing(path, grid, bands=bands, dtype=str(cube.dtype)) as out:
         out.write(cube, grid.window)
 
 

@@ -22,13 +22,20 @@ def info(
     steps: Steps = context.obj
     with steps.stage(f"read {printable(path.name)}"):
         content = about(path, check=check)
-    width = max(len(key) for key in content)
-    say(as_json, content, [f"{key:<{width}}  {_shown(value)}" for key, value in content.items()])
+    # what is not known is null in JSON, and no line
+    known = {key: value for key, value in content.items() if value is not None}
+    width = max(len(key) for key in known)
+    say(as_json, content, [f"{key:<{width}}  {_shown(value)}" for key, value in known.items()])
 
 
 def _shown(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {_shown(v)}" for k, v in value.items() if v is not None) or "none"
     if isinstance(value, list):
-        return ", ".join(_shown(v) for v in value)
-    return str(value)
+        return ("; " if any(isinstance(v, dict) for v in value) else ", ").join(map(_shown, value)) or "none"
+    return "unknown" if value is None else str(value)

@@ -6,6 +6,7 @@ annotation at every start.
 """
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -23,7 +24,7 @@ from satae.cli.review import review
 from satae.cli.score import score
 from satae.cli.tile import tile
 from satae.cli.train import train
-from satae.console import Steps, set_up
+from satae.console import Steps, keep_stderr, set_up
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -79,6 +80,7 @@ app.add_typer(bench, name="bench")
 def main() -> None:
     """Run the command line. A termination request ends a command as Ctrl-C does, with nothing left behind."""
     interrupts.listen()
+    keep_stderr(libraries=bool({"-v", "--verbose"} & set(sys.argv)))
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = (
         "__all__"  # looked for in all that is installed, and nothing of ours
     )

@@ -114,10 +114,10 @@ def ships(
 ) -> None:
     """Ports with labelled ships."""
     from satae.bench.contest import ship_cases
-    from satae.cli.options import band_numbers
+    from satae.cli.options import chosen_bands
 
     contest = _contest(settings, trial, machine)
-    numbers = band_numbers(read.bands)
+    numbers = chosen_bands(read.bands)
 
     def cases(_: Path) -> "list[Case]":
         return ship_cases(folder, numbers, read.mask_suffix, read.evaluate_in)
@@ -143,10 +143,10 @@ def masks(
             f"{len(scenes)} scenes and {len(truth)} truth rasters are named; give one --truth a scene"
         )
     from satae.bench.contest import raster_case
-    from satae.cli.options import band_numbers
+    from satae.cli.options import chosen_bands
 
     contest = _contest(settings, trial, machine)
-    numbers, pairs = band_numbers(read.bands), list(zip(scenes, truth, strict=True))
+    numbers, pairs = chosen_bands(read.bands), list(zip(scenes, truth, strict=True))
 
     def cases(_: Path) -> "list[Case]":
         return [
@@ -177,7 +177,7 @@ def inject(
 ) -> None:
     """Plant targets into a scene and look for them."""
     from satae.bench.planted import Planting, run
-    from satae.cli.options import band_numbers
+    from satae.cli.options import chosen_bands
     from satae.scene.describe import describe
     from satae.scene.scene import Limits
 
@@ -187,7 +187,7 @@ def inject(
     levels = _numbers("--contrasts", contrasts), _numbers("--shares", shares)
     planting = Planting(tuple(map(int, widths)), *levels, number, far, min_pixels)
     contest = _contest(settings, TrialOptions(seeds=str(seed)), machine)
-    described = describe([scene], bands=band_numbers(bands), limits=Limits(mask=mask, nodata=nodata))
+    described = describe([scene], bands=chosen_bands(bands), limits=Limits(mask=mask, nodata=nodata))
 
     def job(progress: Progress) -> Said:
         return run(described, contest, planting, output.out, overwrite=output.overwrite, progress=progress)

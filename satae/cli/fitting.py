@@ -62,7 +62,8 @@ def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:
         except TilesError:
             continue
         files = tuple((f.path, tuple(f.bands)) for f in tiles.record.files)
-        there[files, tiles.record.aoi, tiles.record.mask, tiles.record.nodata] = tiles
+        r = tiles.record
+        there[files, r.aoi, r.aoi_layer, r.mask, r.nodata, r.offset, r.sensor] = tiles
     keys = [_key(s) for s in _distinct(scenes)]
     chosen = [there[k] for k in keys if k in there]
     same = len({(t.record.size, t.record.dtype) for t in chosen}) == 1
@@ -72,7 +73,15 @@ def own_tiles(scenes: Sequence[Scene], folder: Path) -> list[TileSet] | None:
 def _key(scene: Scene) -> tuple[object, ...]:
     limits = scene.limits
     aoi, mask = (str(p.absolute()) if p else None for p in (limits.aoi, limits.mask))
-    return tuple((str(f.path.absolute()), tuple(f.bands)) for f in scene.files), aoi, mask, limits.nodata
+    return (
+        tuple((str(f.path.absolute()), tuple(f.bands)) for f in scene.files),
+        aoi,
+        limits.aoi_layer,
+        mask,
+        limits.nodata,
+        limits.offset,
+        limits.sensor,
+    )
 
 
 def _distinct(scenes: Sequence[Scene]) -> list[Scene]:

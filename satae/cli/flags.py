@@ -17,11 +17,35 @@ from satae.errors import ConfigError
 
 CORES = min(4, os.cpu_count() or 1)
 
-Bands = Annotated[str | None, typer.Option(help="Bands to use, counted from 1, such as 1,2,3 or 1-4.")]
-Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene, on one grid.")]
+Bands = Annotated[
+    str | None, typer.Option(help="Bands to use, by name or counted from 1, such as red,nir or 1-4.")
+]
+Stack = Annotated[bool, typer.Option("--stack", help="The files are bands of one scene.")]
+Gsd = Annotated[
+    float | None, typer.Option(help="Map units a pixel. [default: those of the finest band that is used]")
+]
+AllowNetwork = Annotated[
+    bool, typer.Option("--allow-network", help="Fetch scenes from https:// and s3://, and assets of items.")
+]
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for what is fetched. [default: the user's folder for caches]")
+]
+Clouds = Annotated[str, typer.Option(help="What a product says are clouds: 'mask' or 'keep'.")]
 Aoi = Annotated[Path | None, typer.Option(help="Vector file; only pixels inside its polygons count.")]
+AoiLayer = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Layer of --aoi, where several have polygons.")
+]
 Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
+Offset = Annotated[
+    float, typer.Option(help="Add this to the DN of every band, such as -1000.", show_default="nothing")
+]
+SensorName = Annotated[
+    str,
+    typer.Option(
+        "--sensor", help="What files hold that do not say it, such as sentinel2-l2a.", show_default=""
+    ),
+]
 BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]
 Feedback = Annotated[
     Path | None, typer.Option(help="Reviewed layers: what was accepted and rejected counts.")
@@ -51,8 +75,15 @@ class PixelOptions:
     bands: Bands = None
     stack: Stack = False
     aoi: Aoi = None
+    aoi_layer: AoiLayer = None
     mask: Mask = None
     nodata: Nodata = None
+    offset: Offset = 0.0
+    sensor: SensorName = ""
+    gsd: Gsd = None
+    clouds: Clouds = "mask"
+    allow_network: AllowNetwork = False
+    cache: Cache = None
 
 
 @dataclass(frozen=True)

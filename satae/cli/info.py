@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from satae.cli import things
 from satae.errors import SceneError, TilesError
+
+if TYPE_CHECKING:
+    from satae.scene.products import Product
+    from satae.scene.source import Band, Source
 
 LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
@@ -17,8 +22,19 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
+    if (
+        path.is_dir()
+        or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
+        or "#" in path.name
+    ):
+        from satae.scene import products
+
+        if (product := products.at(path)) is not None:
+            return _product(product, check)
     if path.is_dir():
-        return _tile_set(path, check)
+        return _folder(path, check)
+    if found := things.file(path):
+        return found
     if path.suffix.lower() == ".onnx":
         return _model(path)
     if path.suffix.lower() == ".gpkg":
@@ -36,7 +52,7 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
     scene = describe([path])
     grid = scene.grid
     facts: dict[str, Any] = {
-        "kind": "scene",
+        "kind": "heatmap" if path.stem.endswith("_heatmap") and scene.dtype == "float32" else "scene",
         "path": str(scene.path),
         "height": grid.height,
         "width": grid.width,
@@ -54,12 +70,51 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
     return facts
 
 
+def _folder(path: Path, check: bool) -> dict[str, Any]:
+    if (path / "tileset.json").is_file():
+        return _tile_set(path, check)
+    if found := things.folder(path):
+        return found
+    raise SceneError(
+        f"{path} is a folder, and neither a tile set nor a training run of satae; name a file in it"
+    )
+
+
+def _product(product: Product, check: bool) -> dict[str, Any]:
+    """What a provider says of an acquisition; the scene that it makes by default where its pixels are checked."""
+    facts: dict[str, Any] = {
+        "kind": "product",
+        "path": str(product.path),
+        "product": product.kind,
+        "day": product.day,
+        "baseline": product.baseline,
+        "bands": [_band(source, band) for source, band in product.bands],
+        "used_unless_asked": list(product.usual),
+        "clouds": [str(e.source.member or e.source.path) for e in product.clouds],
+    }
+    return facts | ({"scene": _scene(product.path, True)} if check else {})
+
+
+def _band(source: Source, band: Band) -> dict[str, Any]:
+    return {
+        "name": band.name,
+        "pixel": source.grid.transform.a,
+        "wavelength_nm": band.wavelength,
+        "scale": band.scale,
+        "offset": band.offset,
+        "added_to_dn": band.shift,
+        "file": source.member or str(source.path),
+    }
+
+
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:
     from satae.tiles.store import load
 
     opened = load(path)
     facts: dict[str, Any] = {"kind": "tile set", "path": str(path)}
-    facts |= json.loads(opened.record.model_dump_json(exclude={"files", "crs", "transform"}))
+    facts |= json.loads(
+        opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"})
+    )
     facts["files"] = [f.path for f in opened.record.files]
     if check:
         valid = sum(int(v.sum()) for v in opened.valid)
@@ -124,10 +179,12 @@ def _regions(path: Path) -> dict[str, Any]:
     import pyogrio
 
     from satae import formats
+    from satae.scene.links import check_links
 
     if not path.is_file():
         raise SceneError(f"{path} does not exist")
     formats.FORMATS[path.suffix.lower()].check("OGC:CRS84")
+    check_links(path)
     read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else pyogrio.read_dataframe
     try:
         rows = read(path)

@@ -9,12 +9,16 @@ MANUAL = {
 Writes tiles/NAME for NAME.tif: one memory-mapped array of the stored values, a mask of the pixels that count,
 and an index (tiles/README.md has the format). A pixel counts where every used band is valid: nodata, masks,
 alpha, NaN, --aoi, --mask and --nodata all exclude it. Memory does not follow the size of the scene.
+Of files that do not say what they hold --sensor does: sentinel2-l2a, sentinel2-l1c, landsat-8-l2, planetscope,
+rapideye, worldview, naip, emit, prisma, enmap, aviris, alphaearth, tessera.
 
 \b
 Examples:
   satae tile scene.tif
   satae tile north.tif south.tif --bands 2-4,8 --aoi land.gpkg
   satae tile B02.tif B03.tif B04.tif B08.tif --stack
+  satae tile stack.tif --sensor sentinel2-l2a --offset -1000
+  satae tile items.json https://example.org/items/S2A_32TQM --allow-network
 """,
     "train": """Fit a model of what is normal and export it to one ONNX file.
 
@@ -34,7 +38,8 @@ Examples:
 
 Scores the scenes of tiles/ unless some are named. Beside the layers (--out) lie a heatmap (COG) a scene, a
 folder of chips, and a report that opens in any browser. Choose at most one of --far, --fdr, --top and
---threshold. Of a scene unlike those trained on no region is reported unless --top or --force-domain asks.
+--threshold. Of a scene unlike those trained on no region is reported unless --top or --force-domain asks. One
+whose DN look shifted, scaled or band-swapped beside those trained on is refused unless --force-domain asks.
 
 \b
 Examples:

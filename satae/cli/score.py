@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def score(
     context: typer.Context,
     scenes: Annotated[
-        list[Path] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
+        list[str] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
     ] = None,
     model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     out: Annotated[
@@ -49,7 +49,9 @@ def score(
         str | None,
         typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
     ] = None,
-    force_domain: Annotated[bool, typer.Option("--force-domain", help="Report foreign scenes too.")] = False,
+    force_domain: Annotated[
+        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
+    ] = False,
     stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     feedback: Feedback = None,
     device: Device = "auto",
@@ -72,19 +74,26 @@ def score(
     from satae.publish import check_target
     from satae.scoring import run as scoring
     from satae.scoring import summary
+    from satae.scoring.cubes import by_wavelength
     from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
+    limits = options.limits_of(counted, on_bad_tile)
     if scenes:
-        found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
+        paths = options.local_paths(scenes, counted, steps)
+        found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
+        found = options.tiled_copies(found, Path("tiles"))
     elif counted != PIXELS:
-        raise ConfigError("--bands, --stack, --aoi, --mask and --nodata need scenes to be named")
+        raise ConfigError(
+            "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd, --clouds and "
+            "--allow-network need scenes to be named"
+        )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     check_target(out, overwrite=overwrite)  # before a baseline is fitted
+    found = [by_wavelength(scene, opened) for scene in found]
     other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
         rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,

@@ -11,12 +11,15 @@ from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satae.scene.scene import Scene
     from satae.tiles.store import TileSet
 
 
 def tile(
     context: typer.Context,
-    scenes: Annotated[list[Path], typer.Argument(metavar="SCENE", help="GeoTIFF files.")],
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE", help="Files, folders of products, or addresses.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for the tile sets.")] = Path("tiles"),
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
@@ -35,10 +38,10 @@ def tile(
 
     steps: Steps = context.obj
     how = Cut(size, overlap, min_valid, patches, workers)
-    limits = options.limits_of(counted.aoi, counted.mask, counted.nodata, on_bad_tile)
-    found = options.scenes_at(scenes, counted.bands, counted.stack, limits)
-    if len({s.name for s in found}) < len(found):
-        raise ConfigError("two scenes have the same file name; cut them into different folders with --out")
+    limits = options.limits_of(counted, on_bad_tile)
+    paths = options.local_paths(scenes, counted, steps)
+    found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
+    _check_names(found, out)
     made = options.make_folder(out)
     try:
         for scene in found:
@@ -52,6 +55,21 @@ def tile(
     rows = [_row(tiles) for tiles in cuts]
     say(as_json, {"tilesets": rows}, [_line(row) for row in rows])
     exit_if_damaged((str(s.path), tiles.damage) for s, tiles in zip(found, cuts, strict=True))
+
+
+def _check_names(scenes: "list[Scene]", out: Path) -> None:
+    """ConfigError where two scenes would be cut into one folder: names of files may differ in what a name drops."""
+    first: dict[str, Path] = {}
+    for scene in scenes:
+        other = first.setdefault(scene.name, scene.path)
+        if other is scene.path:
+            continue
+        if other.samefile(scene.path):
+            raise ConfigError(f"{scene.path} is named twice")
+        raise ConfigError(
+            f"{other} and {scene.path} would both be cut into {out / scene.name}; rename one, or cut them one by one "
+            "with different --out"
+        )
 
 
 def _row(tiles: "TileSet") -> dict[str, Any]:

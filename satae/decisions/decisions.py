@@ -6,10 +6,10 @@ where they lie: a new run numbers and outlines them anew.
 
 from __future__ import annotations
 
-import logging
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +20,19 @@ import pandas as pd
 import pyogrio
 import shapely
 
-from satae.errors import ConfigError, OutputError
-from satae.formats import Writer
+from satae.errors import ConfigError
+from satae.gis import geopackage
 from satae.gis.columns import LAYERS, REVIEW_STATUSES, kinds
-from satae.gis.layers import SceneLayer, polygons_of, store
+from satae.gis.geopackage import BEFORE, REGIONS
+from satae.gis.layers import SceneLayer, polygons_of
+from satae.gis.matching import same_regions
 from satae.grid import Grid
-from satae.publish import SIDE_FILES
+from satae.scene.links import check_links
 
 UNREVIEWED, ACCEPTED, REJECTED = REVIEW_STATUSES
-REGIONS, BEFORE = "anomalies", "reviewed_before"  # layers
 GPKG = ".gpkg"
 REVIEW = [name for name in LAYERS[REGIONS] if name.startswith("review_")]
-LEAST = 0.3  # intersection over union at which a region is the same one, outlined anew
 Bools = npt.NDArray[np.bool_]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,14 +76,45 @@ class CarriedDecisions:
     place: str = ""
 
 
+def beside(out: Path) -> Path:
+    """Where reviewed regions that are reported no more are kept by a format of one layer."""
+    return out.with_name(f"{out.stem}_{BEFORE}{GPKG}")
+
+
 def read(path: Path) -> Decisions:
     """The reviewed rows of a result of `satae score`; ConfigError where the file is none."""
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; name the layers that `satae score` wrote and you reviewed")
+    frames = layers_of(path)
+    if (missing := missing_column(frames)) is not None:
+        raise ConfigError(f"{path} has no column {missing}; name layers that `satae score` wrote")
+    return _decisions(path, frames)
+
+
+def read_open(database: sqlite3.Connection, path: Path) -> Decisions | None:
+    """The reviewed rows of a GeoPackage that is open, None where it has no layer of regions.
+
+    Raises sqlite3.Error as it comes.
+    """
+    there = geopackage.tables(database)
+    names = [name for name in (REGIONS, BEFORE) if name in there]
+    return _decisions(path, [_frame(database, name) for name in names]) if names else None
+
+
+def layers_of(path: Path) -> list[Any]:
+    """The layers of a file in which decisions may be, as they are there; ConfigError where it cannot be read."""
     try:
-        frames = _layers(path)
-        if path.suffix.lower() != GPKG and beside(path).exists():
-            frames += _layers(beside(path))
+        if geopackage.is_database(path):
+            with closing(geopackage.connect(path, "ro", geopackage.PATIENCE)) as database:
+                geopackage.limit(database, geopackage.LONGEST)
+                return _layers_in(database, path)
+        return _layers_by_gdal(path) + (_layers_by_gdal(beside(path)) if beside(path).exists() else [])
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise ConfigError(
+                f"{path} is locked by another program; close it there, then run again"
+            ) from error
+        raise ConfigError(f"{path} cannot be read as layers: {' '.join(str(error).split())[:200]}") from error
     except (
         pyogrio.errors.DataSourceError,
         pyogrio.errors.DataLayerError,
@@ -94,49 +123,63 @@ def read(path: Path) -> Decisions:
         ValueError,
     ) as error:
         raise ConfigError(f"{path} cannot be read as layers: {' '.join(str(error).split())[:200]}") from error
-    for frame in frames:  # an empty GeoJSON has no columns
-        if len(frame) and (missing := [name for name in ("scene", "review_status") if name not in frame]):
-            raise ConfigError(f"{path} has no column {missing[0]}; name layers that `satae score` wrote")
-    tables = [_reviewed(f if f.crs == frames[0].crs else f.to_crs(frames[0].crs)) for f in frames]
-    return Decisions(path, geopandas.GeoDataFrame(pd.concat(tables, ignore_index=True), crs=frames[0].crs))
 
 
-def _layers(path: Path) -> list[Any]:
+def missing_column(frames: Sequence[Any]) -> str | None:
+    """The first column that layers with decisions have and these have not; an empty GeoJSON has no columns."""
+    wanted = "scene", "review_status"
+    return next((name for f in frames if len(f) for name in wanted if name not in f), None)
+
+
+def _layers_in(database: sqlite3.Connection, path: Path) -> list[Any]:
+    database.execute("BEGIN")  # all of it as of one moment
+    there = geopackage.tables(database)
+    names = [name for name in (REGIONS, BEFORE) if name in there] or geopackage.features(database)[:1]
+    if not names:
+        raise ConfigError(f"{path} has no layer of regions; name layers that `satae score` wrote")
+    return [_frame(database, name) for name in names]
+
+
+def _frame(database: sqlite3.Connection, layer: str) -> Any:
+    found, shapes = geopackage.rows(database, layer, list(LAYERS[REGIONS]))
+    geometry = np.empty(len(shapes), object)
+    geometry[:] = shapes
+    return geopandas.GeoDataFrame(found, geometry=geometry, crs=geopackage.crs(database, layer))
+
+
+def _layers_by_gdal(path: Path) -> list[Any]:
     if path.suffix.lower() == ".parquet":
         return [geopandas.read_parquet(path)]
+    check_links(path)
     names = [str(name) for name, _ in pyogrio.list_layers(path)]
     wanted = [name for name in (REGIONS, BEFORE) if name in names] or names[:1]
     return [geopandas.read_file(path, layer=name) for name in wanted]
 
 
+def _decisions(path: Path, frames: Sequence[Any]) -> Decisions:
+    crs = frames[0].crs if frames else None
+    tables = [_reviewed(f if f.crs == crs or not len(f) else f.to_crs(crs)) for f in frames]
+    return Decisions(path, geopandas.GeoDataFrame(pd.concat(tables, ignore_index=True), crs=crs))
+
+
 def _reviewed(frame: Any) -> Any:
-    """The reviewed rows of a layer with all of its columns; numbers that it lacks are NaN, texts empty."""
-    # a layer of an older version lacks columns, one that was edited has more
+    """The reviewed rows of a layer with all of its columns, of their types: integers that it lacks are 0, other
+    numbers NaN, texts empty."""
+    # a layer of an older version lacks columns, one that was edited has more, and SQLite enforces no types
     table = pd.DataFrame(frame).reindex(columns=list(LAYERS[REGIONS]))
-    texts = [name for name, column in LAYERS[REGIONS].items() if column.python is str]
-    table[texts] = table[texts].astype(object).where(table[texts].notna(), "")
+    for name, column in LAYERS[REGIONS].items():
+        if column.python is str:
+            table[name] = [v if isinstance(v, str) else "" if pd.isna(v) else str(v) for v in table[name]]
+        else:
+            numbers = pd.to_numeric(table[name], errors="coerce").astype(float)
+            table[name] = numbers if column.python is float else numbers.where(np.abs(numbers) < 2**31, 0)
+    table = table.astype(kinds(REGIONS) | {n: object for n, c in LAYERS[REGIONS].items() if c.python is str})
     table["review_status"] = table["review_status"].replace("", UNREVIEWED)
     told = (table["review_status"] != UNREVIEWED) | (table[REVIEW[1:]] != "").any(axis=1)
     # edits by hand cross themselves; what collapses to a line is no region
     polygons = shapely.make_valid(frame.geometry.to_numpy(), method="structure", keep_collapsed=False)
     whole = geopandas.GeoDataFrame(table, geometry=polygons, crs=frame.crs)
     return whole[told & whole.geometry.notna() & ~whole.geometry.is_empty]
-
-
-def same_regions(old: npt.NDArray[Any], new: npt.NDArray[Any], least: float = LEAST) -> list[tuple[int, int]]:
-    """Pairs (old, new) of polygons that are one region, one to one, the largest intersection over union first."""
-    # pairs that touch at all; most regions of a result touch one or none of another
-    i, j = shapely.STRtree(new).query(old, predicate="intersects")
-    both = shapely.area(shapely.intersection(old[i], new[j]))
-    share = both / (shapely.area(old[i]) + shapely.area(new[j]) - both)
-    pairs: dict[int, int] = {}
-    taken: set[int] = set()
-    # greedily, the largest share first, of equal ones the first in order: one to one and the same every time
-    for k in np.lexsort((j, i, -share)):
-        if share[k] >= least and int(i[k]) not in pairs and int(j[k]) not in taken:
-            pairs[int(i[k])] = int(j[k])
-            taken.add(int(j[k]))
-    return sorted(pairs.items())
 
 
 def carry(
@@ -161,90 +204,10 @@ def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[in
         regions = list(s.regions)
         free = [i for i in range(len(regions)) if (number, i) not in taken]
         numbers, polygons = decisions.on(s.scene.scene, s.grid)
+        said = decisions.frame.loc[numbers, REVIEW].to_dict("records")
         for old, new in same_regions(polygons, polygons_of([regions[i] for i in free])):
-            said = decisions.frame.loc[numbers[old], REVIEW].to_dict()
-            regions[free[new]] = replace(regions[free[new]], **said)
+            regions[free[new]] = replace(regions[free[new]], **said[old])
             taken.add((number, free[new]))
             found.append(int(numbers[old]))
         scenes[number] = replace(s, regions=regions)
     return CarriedDecisions(len(found), decisions.frame.drop(index=found))
-
-
-def write_over(
-    write: Writer, draft: Path, out: Path, scenes: Sequence[SceneLayer], created: str, also: Decisions | None
-) -> tuple[list[SceneLayer], CarriedDecisions | None]:
-    """Write layers that will replace `out` to `draft`, with the decisions on it, then those of `also`.
-
-    Reviewed regions that the new result does not have are kept in a layer of their own, which is read again the
-    next time; a format of one layer has them in a GeoPackage beside it (`beside`), whose draft lies beside
-    `draft`. Where `out` was reviewed further in the meantime it is done again. Gives the layers with the decisions,
-    and what became of those in `out`, None where that is no earlier result.
-    """
-    while True:
-        # read once, and compared again when the draft is written: a review may go on meanwhile
-        stamp, own = _stamp(out), _earlier(out)
-        stale = also is not None and also.path.resolve() == out.resolve()  # what was read of it before
-        layers, carried = carry([d for d in (own, None if stale else also) if d is not None], scenes)
-        write(draft, out.name, layers, created)
-        holder = draft if out.suffix.lower() == GPKG else beside(draft)
-        if own is not None and (len(carried[0].lost) or (holder != draft and beside(out).exists())):
-            keep(holder, holder.name, carried[0].lost, created)
-        # nobody wrote in between: this draft may take the place
-        if _stamp(out) == stamp:
-            place = f"layer {BEFORE}" if holder == draft else holder.name
-            return layers, replace(carried[0], place=place) if own is not None else None
-        for path in (draft, beside(draft)):
-            path.unlink(missing_ok=True)
-
-
-def beside(out: Path) -> Path:
-    """Where reviewed regions that are reported no more are kept by a format of one layer."""
-    return out.with_name(f"{out.stem}_{BEFORE}{GPKG}")
-
-
-def check(out: Path, crs: str | None) -> None:
-    """ConfigError where a result in `crs` cannot keep the decisions on `out`; a warning where none can be read."""
-    if not out.exists():
-        return
-    try:
-        own = read(out)
-    except ConfigError as error:
-        log.warning("%s; no decision in it is carried over", error)
-        return
-    if len(own) and (own.frame.crs is None) != (crs is None):
-        one, other = ("without", "with") if crs is None else ("with", "without")
-        raise ConfigError(
-            f"{out} holds decisions on scenes {other} a CRS, which layers of scenes {one} one cannot keep; choose "
-            "another name"
-        )
-
-
-def _earlier(out: Path) -> Decisions | None:
-    try:
-        return read(out)
-    except ConfigError:  # of which `check` has told
-        return None
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    """What changes when a file is written to; side files of SQLite too, in which writing begins."""
-    paths = [path, *(path.with_name(path.name + side) for side in SIDE_FILES)]
-    return tuple(
-        v for p in paths if p.exists() for v in (p.stat().st_mtime_ns, p.stat().st_size, p.stat().st_ino)
-    )
-
-
-def keep(path: Path, name: str, lost: Any, created: str) -> None:
-    """Add reviewed rows as layer BEFORE to a GeoPackage that will be called `name`, or make one of it alone."""
-    moment = datetime.fromisoformat(created).strftime("%Y-%m-%dT%H:%M:%S.000Z")
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment})
-    try:
-        store(
-            lost.astype(kinds(REGIONS)), path, name=name, driver="GPKG", layer=BEFORE, kind="MultiPolygon",
-            layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-            dataset_options={} if path.exists() else {"VERSION": "1.3"},
-        )  # fmt: skip
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    if len(geopandas.read_file(path, layer=BEFORE)) != len(lost):
-        raise OutputError(f"{name} does not hold all reviewed regions that it should; is the disk full?")

@@ -37,9 +37,11 @@ class FeedbackCounts:
 
     @property
     def lines(self) -> list[str]:
-        """The counts as sentences for people, none where there are none."""
+        """The counts as sentences for people."""
         if self == FeedbackCounts():
-            return []
+            return [
+                "feedback: no region in that file is accepted or rejected, so nothing was learned from it"
+            ]
         elsewhere = f"; {self.elsewhere} decisions lie in other scenes" if self.elsewhere else ""
         return [
             f"feedback: {quantity(self.accepted, 'accepted region')} left out, "

@@ -21,7 +21,7 @@ from satae.console import SILENT, Steps
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.grid import Grid
-from satae.scene import raster, readers
+from satae.scene import output, raster, readers
 from satae.training import figures
 
 ORIGIN = Affine(10, 0, 500_000, 0, -10, 5_200_000)  # 10 m pixels, on a meridian in UTM zone 32
@@ -62,7 +62,7 @@ def write(made: synthetic.Synthetic, path: Path) -> None:
     """The scene as a GeoTIFF with nodata 0."""
     _, height, width = made.image.shape
     grid = Grid(height, width, ORIGIN, raster.wkt(CRS))
-    with raster.writing(path, grid, bands=4, dtype="uint16", nodata=0) as out:
+    with output.writing(path, grid, bands=4, dtype="uint16", nodata=0) as out:
         out.write(made.image, grid.window)
         out.name(synthetic.BANDS)
 

@@ -41,12 +41,24 @@ FORMATS: dict[str, Format] = {
 }
 
 
+# other suffixes of the formats, and what is written here in their place
+MEANT = {
+    ".json": ".geojson",
+    ".geoparquet": ".parquet",
+    ".pq": ".parquet",
+    ".flatgeobuf": ".fgb",
+    ".shp": ".gpkg",
+}
+
+
 def format_of(out: Path, crs: str | None) -> Format:
     """The format of a file by its name, for a result in `crs`; ConfigError where there is none or it does not suit."""
     found = FORMATS.get(out.suffix.lower())
     if found is None:
+        meant = MEANT.get(out.suffix.lower())
+        hint = f"; for that pass --out {out.with_suffix(meant)}" if meant else ""
         raise ConfigError(
-            f"--out {out}: no format has the suffix {out.suffix!r}; there are {', '.join(FORMATS)}"
+            f"--out {out}: no format has the suffix {out.suffix!r}; there are {', '.join(FORMATS)}{hint}"
         )
     found.check(crs)
     return found

@@ -116,6 +116,7 @@ def store(frame: Any, path: Path, *, name: str, driver: str, layer: str, kind: s
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="'crs' was not provided")
+            warnings.filterwarnings("ignore", message="Field format")  # in tables of others
             pyogrio.write_dataframe(
                 frame, path, driver=driver, layer=layer, geometry_type=kind, promote_to_multi=multi, **how
             )

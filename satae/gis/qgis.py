@@ -118,7 +118,8 @@ def project(
 def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
     """Put the styles and a `project` archive into a GeoPackage written by GDAL, as QGIS itself would.
 
-    `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote.
+    `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote, and nothing
+    that somebody else stored under the same name.
     The project opens as geopackage:FILE?projectName=NAME.
     """
     stamp = updated.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.000Z")
@@ -128,8 +129,10 @@ def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: date
         _put_styles(database, stamp)
         metadata = json.dumps({"last_modified_time": stamp[:19], "last_modified_user": "satae"})
         # QgsGeoPackageProjectStorage reads hexadecimal text, though the column says BLOB.
-        row = (name, metadata, archive.hex())
-        database.execute("INSERT OR REPLACE INTO qgis_projects VALUES (?, ?, ?)", row)
+        stored = database.execute("SELECT metadata FROM qgis_projects WHERE name = ?", (name,)).fetchone()
+        if stored is None or project_is_ours(stored[0]):
+            row = (name, metadata, archive.hex())
+            database.execute("INSERT OR REPLACE INTO qgis_projects VALUES (?, ?, ?)", row)
 
 
 # --- the GeoPackage's two tables, as GDAL and QGIS create them
@@ -155,21 +158,53 @@ def _make_tables(database: sqlite3.Connection, stamp: str) -> None:
         " VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
         (stamp,),
     )
+    if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_ogr_contents'").fetchone():
+        return  # other programs than GDAL do not count rows
     database.execute("INSERT INTO gpkg_ogr_contents VALUES ('layer_styles', 0)")
     for event, sign in (("INSERT", "+"), ("DELETE", "-")):
         database.execute(COUNT.format(name=event.lower(), event=event, sign=sign))
 
 
+def is_ours(layer: object, style: object, description: object) -> bool:
+    """Whether satae wrote a row of `layer_styles`; who saves a style in QGIS describes it anew, or not."""
+    return layer in LAYERS and style == layer and description == LAYERS[str(layer)][0]
+
+
+def project_is_ours(metadata: Any) -> bool:
+    """Whether satae was the last to write a row of `qgis_projects`."""
+    try:
+        return bool(json.loads(metadata)["last_modified_user"] == "satae")
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
+
+
 def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
+    """Put in the styles, each as the default of its layer but where somebody has stored another as that.
+
+    A table that another program made may lack columns; what satae has for those is left out.
+    """
+    there = {row[1] for row in database.execute("PRAGMA table_info(layer_styles)")}
+    if not {"f_table_name", "styleName", "styleQML", "useAsDefault", "description"} <= there:
+        return
     for layer, (description, _) in LAYERS.items():
-        database.execute("DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ?", (layer, layer))
-        # An empty schema, not NULL: QGIS compares it with '' and would find no style.
         database.execute(
-            "INSERT INTO layer_styles (f_table_catalog, f_table_schema, f_table_name, f_geometry_column,"
-            " styleName, styleQML, styleSLD, useAsDefault, description, owner, update_time)"
-            " VALUES ('', '', ?, 'geom', ?, ?, '', 1, ?, '', ?)",
-            (layer, layer, layer_style(layer), description, stamp),
+            "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ? AND description = ?",
+            (layer, layer, description),
         )
+        others = "SELECT 1 FROM layer_styles WHERE f_table_name = ? AND useAsDefault"
+        first = database.execute(others, (layer,)).fetchone() is None
+        # An empty schema, not NULL: QGIS compares it with '' and would find no style.
+        row: dict[str, object] = {
+            "f_table_catalog": "",
+            "f_table_schema": "",
+            "f_table_name": layer,
+            "f_geometry_column": "geom",
+        }
+        row |= {"styleName": layer, "styleQML": layer_style(layer), "styleSLD": "", "useAsDefault": first}
+        row |= {"description": description, "owner": "", "update_time": stamp}
+        names = [name for name in row if name in there]
+        places = ", ".join(f":{name}" for name in names)
+        database.execute(f"INSERT INTO layer_styles ({', '.join(names)}) VALUES ({places})", row)
 
 
 # --- the project

@@ -41,9 +41,7 @@ class Params:
 class Rarity(nn.Module):
     """log p of what is most usual, less log p(x); never negative."""
 
-    whitening: Tensor
-    offset: Tensor
-    grouped: Tensor
+    terms: Tensor
     constant: Tensor
     summed: Tensor
     usual: Tensor
@@ -52,12 +50,10 @@ class Rarity(nn.Module):
         super().__init__()
         self.params, self.to_bands = params, ToBands(normalizer)
         m, k = params.mixture, len(normalizer.affine)
-        # a whitening (K, K) a Gaussian, one under the other, as one 1 x 1 convolution
-        self.register_buffer("whitening", torch.eye(k).repeat(m, 1)[:, :, None, None])
-        self.register_buffer("offset", torch.zeros(m * k))
-        # (M, M K, 1, 1): less the squares of each, and the logarithm of its weight and volume
-        self.register_buffer("grouped", -torch.eye(m).repeat_interleave(k, dim=1)[:, :, None, None])
-        self.register_buffer("constant", torch.zeros(m))
+        # the logarithm of a Gaussian is a sum of components, of their products two by two, and of a constant: of 4
+        # components 14 planes, where M whitenings make 64; (M, K + K (K + 1) / 2, 1, 1)
+        self.register_buffer("terms", torch.zeros(m, k * (k + 3) // 2, 1, 1))
+        self.register_buffer("constant", torch.zeros(1, m, 1, 1))
         # (1 + K, M, 1, 1): ones, and the means
         self.register_buffer("summed", torch.ones(1 + k, m, 1, 1))
         self.register_buffer("usual", torch.zeros(1))
@@ -73,10 +69,16 @@ class Rarity(nn.Module):
         expected = sums[:, 1:] / sums[:, :1]
         return apportion(error, self.to_bands(view.x - expected) ** 2)
 
+    @property
+    def cells(self) -> int:
+        """The components, their products, and the Gaussians."""
+        return sum(self.terms.shape[:2])
+
     def _logs(self, x: Tensor) -> Tensor:
         """log of weight times density (N, M, H, W) of each Gaussian, up to a constant that all share."""
-        square = F.conv2d(x, self.whitening, self.offset) ** 2
-        return F.conv2d(square, self.grouped, self.constant)
+        # (N, K, H, W), (N, K - 1, H, W), ...: each component times itself and those behind it
+        products = [x[:, t : t + 1] * x[:, t:] for t in range(x.shape[1])]
+        return F.conv2d(torch.cat([x, *products], dim=1), self.terms) + self.constant
 
     @torch.no_grad()
     def fit(self, views: Views) -> None:
@@ -84,13 +86,15 @@ class Rarity(nn.Module):
         pixels = random_share((vectors_at(view.x, chosen) for view, chosen in views()), 0)
         pixels = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), SAMPLE)).long()].double()
         weights, means, covariances = mixture(pixels, self.params)
-        # z = sqrt(1/2) L^-1 (x - mean), so that |z|^2 is half the squared Mahalanobis distance
-        lower = torch.linalg.cholesky(covariances)
-        whiten = torch.linalg.inv(lower) * math.sqrt(0.5)
-        volume = torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1)
-        self.whitening.copy_(whiten.flatten(0, 1)[:, :, None, None])
-        self.offset.copy_(-(whiten @ means[:, :, None]).flatten())
-        self.constant.copy_(weights.log() - volume)
+        # -(x - mean)' P (x - mean) / 2, multiplied out; P (M, K, K)
+        inverse = torch.linalg.inv(covariances)
+        linear = (inverse @ means[:, :, None])[..., 0]  # (M, K)
+        # P_ij counts for i, j and for j, i, and P_ii once
+        once = inverse - torch.diag_embed(torch.diagonal(inverse, dim1=1, dim2=2)) / 2
+        squares = [-once[:, t, t:] for t in range(means.shape[1])]
+        self.terms.copy_(torch.cat([linear, *squares], dim=1)[:, :, None, None])
+        middle = weights.log() - torch.logdet(covariances) / 2 - (linear * means).sum(dim=1) / 2
+        self.constant.copy_(middle[None, :, None, None])
         self.summed[1:] = means.T[:, :, None, None]
         found = torch.logsumexp(self._logs(pixels.float().T[None, :, :, None]), dim=1)
         self.usual[0] = torch.quantile(found.flatten().double(), USUAL)

@@ -1,11 +1,13 @@
 """The distance of a pixel from the boxes around that are most like it counts; nothing is learned.
 
 Boxes in eight directions at three distances; the distance to the `nearest`-th is small on an edge, a road or a
-roof, which go on in some direction, and large on what stands alone.
+roof, which go on in some direction, and large on what stands alone. It is small inside of an object that holds the
+nearer boxes, too: with `large` the eight farthest ones have a say of their own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,17 +24,21 @@ FAR = 1e15  # of a mean over no pixel from any, in the space of the autoencoder;
 class Params:
     """The settings of sectors.
 
-    `target_px`: size of the target that the boxes surround; `nearest`: which box counts.
+    `target_px`: size of the target that the boxes surround; `nearest`: which box counts; `large`: the share of the
+    squared distance from the eight farthest boxes alone that counts at the least, 0 for nothing.
     """
 
     target_px: float = 5.0
     nearest: int = 3
+    large: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.nearest <= 24:
             raise ValueError(f"nearest {self.nearest} is not between 1 and 24")
         if not 1 <= self.target_px <= 31:
             raise ValueError(f"target_px {self.target_px} is not between 1 and 31")
+        if not 0 <= self.large <= 1:
+            raise ValueError(f"large {self.large} is not between 0 and 1")
 
     def boxes(self) -> list[tuple[int, int]]:
         """(side, distance of the centre) in pixels: 3 at 4, 5 at 7 and 9 at 12 around a target of 5."""
@@ -50,15 +56,19 @@ class Sectors(nn.Module):
 
     def forward(self, view: View) -> Tensor:
         boxes = self.params.boxes()
-        # one list of all three distances: a road may go on beside a car that hides the box next to it
-        squares = [square for box in boxes for square in squared_distances(view.x, view.valid, *box)]
+        near, far = boxes[:-1], boxes[-1]
+        # the least distances from the eight farthest boxes, then from all of them: rising, (N, 1, H, W) each
         # not the nearest: one like box is chance, three are a road
-        nearest = smallest(squares, self.params.nearest)  # (N, 1, H, W)
-        # a pixel without so many boxes around cannot be compared, and is not out of place
-        error = torch.where(nearest > FAR, torch.zeros_like(nearest), nearest)
+        outer = smallest(squared_distances(view.x, view.valid, *far), self.params.nearest)
+        # one list of all three distances: a road may go on beside a car that hides the box next to it
+        inner = [square for box in near for square in squared_distances(view.x, view.valid, *box)]
+        error = _known(smallest(inner, self.params.nearest, outer))
+        if self.params.large:
+            # a small share, for what lies further away differs more, whatever stands between
+            error = torch.maximum(error, self.params.large * _known(outer))
         # bands share it as they differ from the mean of the square that holds all boxes; the last reaches furthest
-        side, far = boxes[-1]
-        around = rings(view.x, view.valid, [(1, 2 * (far + side // 2) + 1)])[0]
+        side, distance = far
+        around = rings(view.x, view.valid, [(1, 2 * (distance + side // 2) + 1)])[0]
         return apportion(error, self.to_bands(view.x - around) ** 2)
 
 
@@ -79,15 +89,21 @@ def squared_distances(x: Tensor, valid: Tensor, side: int, far: int) -> list[Ten
     ]
 
 
-def smallest(planes: list[Tensor], nearest: int) -> Tensor:
-    """The `nearest`-th smallest of planes at each place; NaN where one of them is, for all are compared."""
+def smallest(planes: list[Tensor], nearest: int, known: Sequence[Tensor] = ()) -> list[Tensor]:
+    """The `nearest` smallest of planes at each place, rising, `known` ones of other planes among them; all, where
+    there are fewer. NaN where one of the planes is, for all are compared."""
     # insertion into a sorted list, place by place: a few minima and maxima are many times as fast as a top-k
-    least: list[Tensor] = []
+    least = [*known]
     for plane in planes:
         for i, other in enumerate(least):
             least[i], plane = torch.minimum(other, plane), torch.maximum(other, plane)
         least = [*least, plane][:nearest]
-    return least[-1]
+    return least
+
+
+def _known(least: list[Tensor]) -> Tensor:
+    """The largest of the smallest, 0 where so many boxes are not there: what has nothing around is not out of place."""
+    return torch.where(least[-1] > FAR, torch.zeros_like(least[-1]), least[-1])
 
 
 def build(normalizer: Normalizer, params: Params) -> Sectors:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import pydantic
@@ -18,11 +20,13 @@ GSD_TOLERANCE = 1.25  # ratio up to which a scene's GSD may differ from those tr
 
 
 class Band(pydantic.BaseModel, extra="forbid"):
-    """A band as the training scenes stored it."""
+    """A band as the training scenes stored it; `wavelength` and `width` in nanometres where they are known."""
 
     name: str
     scale: float = 1.0
     offset: float = 0.0
+    wavelength: float | None = None
+    width: float | None = None
 
 
 class Normalization(pydantic.BaseModel, extra="forbid"):
@@ -40,11 +44,17 @@ class Normalization(pydantic.BaseModel, extra="forbid"):
 
 
 class Domain(pydantic.BaseModel, extra="forbid"):
-    """What the training sample looks like: DN at the quantiles `levels`, a list a band."""
+    """What the training sample looks like: DN at the quantiles `levels`, a list a band.
+
+    `covariance` is that of bands over pixels, `texture` that of their steps from a pixel to the next; of many bands
+    some are in it (`radiometry`). Both are empty in models of older versions.
+    """
 
     levels: list[float]
     quantiles: list[list[float]]
     pixels: int
+    covariance: list[list[float]] = []
+    texture: list[list[float]] = []
 
 
 class TrainingScene(pydantic.BaseModel, extra="forbid"):
@@ -159,6 +169,11 @@ def check_gsd(card: Card, gsd_m: float | None, scene: str) -> None:
         )
 
 
+def generic(names: Sequence[str]) -> bool:
+    """Whether bands have no names but their numbers."""
+    return all(re.fullmatch(r"band\d+(_\d+)?", name) for name in names)
+
+
 def check_bands(
     card: Card,
     names: tuple[str, ...],
@@ -182,7 +197,7 @@ def check_bands(
             "train a model on the scene"
         )
     own = [b.name for b in card.bands]
-    if len(names) > 1 and sorted(own) == sorted(names) and own != list(names):
+    if sorted(own) == sorted(names) and own != list(names):
         raise ModelError(
             f"{scene} gives its bands as {', '.join(names)} and the model takes {', '.join(own)}; "
             "reorder them with --bands"

@@ -208,7 +208,11 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
     try:
         return Session(content, options, wanted)
     except Exception as error:
-        raise ModelError(f"{name} is not a usable ONNX model: {_first_line(error)}") from error
+        # [ONNXRuntimeError] : 7 : INVALID_PROTOBUF : what went wrong
+        reason = _first_line(error).rpartition(" : ")[2].rstrip(".")
+        raise ModelError(
+            f"{name} is not a usable ONNX model, or a damaged one ({reason}); export or copy it again"
+        ) from error
 
 
 class Session:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,9 +24,11 @@ import pyproj
 from satae import composite
 from satae.errors import SceneError
 from satae.gis import qgis
+from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
-from satae.review.store import Placer, known_crs
+from satae.review.store import Placer
 from satae.scene import readers
+from satae.scene.alike import same
 from satae.scene.source import Pixels, Source
 
 SIDE = 256  # pixels of a tile
@@ -62,10 +64,11 @@ class Pyramid:
         self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
         for _ in range(READERS):
             self._idle.put(None)
-        self._sources = [readers.source(part.path) for part in parts]
+        # scored again meanwhile, a heatmap is another file, and is shown
+        self._sources = [replace(readers.source(part.path), stamp=()) for part in parts]
         self.block, self.factors = self._sources[-1].block, [1, *self._sources[-1].overviews]
         self.grid: Grid = self._sources[0].grid
-        if any(source.grid != self.grid for source in self._sources):
+        if not all(same(source.grid, self.grid) for source in self._sources):
             raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
 
     @property

@@ -1,7 +1,7 @@
 """Reads the regions of a finished GeoPackage, and writes what reviewers decide into that file at once.
 
-Plain SQLite: a decision is one short transaction beside whoever else has the file open. It draws nothing and
-serves nothing.
+Plain SQLite: a decision is one short transaction beside whoever else has the file open. Where a new result has taken
+the place of the one that was opened, decisions go into the new one. It draws nothing and serves nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,18 @@ import pyproj
 import shapely
 
 from satae.errors import OutputError, ResultError
+from satae.gis import geopackage
 from satae.gis.columns import LAYERS, REVIEW_STATUSES
+from satae.gis.geopackage import identity
+from satae.gis.matching import found_again
 
 Row = dict[str, Any]
 Columns = dict[str, type]
 Placer = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
-PATIENCE = 3.0  # seconds to wait for another program's transaction to end
+PATIENCE = geopackage.PATIENCE  # seconds to wait for another program's transaction to end
+LONGEST = 20.0  # seconds that one of ours may take, with whatever triggers the file has
+TIMES = 5  # that a file may be replaced while one decision is stored
 LONGEST_NOTE = 2000
 LONGEST_LABEL = 40
 NEEDED = ("fid", "geom", "anomaly_id", "rank", "scene", "score", "review_status", "review_note")
@@ -40,7 +45,6 @@ TOLD: Columns = {
     name: LAYERS["scenes"][name].python
     for name in ("scene", "path", "crs", "gsd_m", "bands", "threshold", "rule", "domain", "domain_note")
 }
-ENVELOPES = (0, 32, 48, 48, 64)  # bytes behind the header of a GeoPackage geometry, by kind
 READ = (
     "SELECT fid, coalesce(review_status, 'unreviewed'), coalesce(review_label, ''), coalesce(review_note, '')"
     " FROM anomalies"
@@ -90,8 +94,9 @@ class Entry:
 class Review:
     """The layer `anomalies` of one GeoPackage, open for review.
 
-    All methods may be called from any thread. Raises ResultError where the file is no result of satae, is
-    locked, or was replaced; OutputError where it cannot be written.
+    Regions go by the fids of the file that was opened, also where `satae score` has replaced it since: those of the
+    new file are found by where they lie. All methods may be called from any thread. Raises ResultError where the
+    file is no result of satae, is locked, or was moved; OutputError where it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,12 +104,15 @@ class Review:
         self._lock = threading.Lock()
         self._entries: dict[int, Entry] = {}
         self._revision, self._version = 0, -1
+        self._moved: dict[int, int] | None = (
+            None  # fid in the file that is there, by the fid in the first one
+        )
         check_file(path)
-        self._identity = _identity(path)
-        self._database = _connected(path)
+        self._identity = identity(path)
+        self._database = self._connected()
         try:
             with self._transaction("IMMEDIATE"):
-                self._prepare()
+                self._prepare(self._database)
         except BaseException:
             self._database.close()
             raise
@@ -126,7 +134,7 @@ class Review:
         with self._lock, self._transaction("DEFERRED"):
             version = self._database.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
-                rows = self._database.execute(READ).fetchall()
+                rows = self._first_fids(self._database.execute(READ).fetchall())
                 self._take_in(rows)
                 gone = self._entries.keys() - {row[0] for row in rows}
                 for fid in gone:
@@ -144,17 +152,31 @@ class Review:
             raise ResultError(f"there is no region {fid}")
         with self._lock:
             with self._transaction("IMMEDIATE"):
-                rows = self._database.execute(f"{READ} WHERE fid = ?", (fid,)).fetchall()
+                now = fid if self._moved is None else self._moved.get(fid)
+                rows = self._database.execute(f"{READ} WHERE fid = ?", (now,)).fetchall()
                 if not rows:
                     raise ConflictError(f"{self._name(fid)} is no longer in the file")
-                self._take_in(rows)
+                self._take_in([(fid, *rows[0][1:])])
                 if self._entries[fid].revision != seen:
                     raise ConflictError(f"{self._name(fid)} was changed elsewhere; look again, then decide")
-                self._database.execute(WRITE, (opinion.status, opinion.label, opinion.note, fid))
-                self._database.execute(TOUCH)
+                self._store(now, opinion, self._name(fid))
             self._revision += 1
             self._entries[fid] = Entry(opinion, self._revision)
             return self._entries[fid]
+
+    def _store(self, fid: Any, opinion: Opinion, name: str) -> None:
+        """Write a row and read it back; ResultError where the file made something else of it."""
+        said, before = (opinion.status, opinion.label, opinion.note), self._database.total_changes
+        self._database.execute(WRITE, (*said, fid))
+        self._database.execute(TOUCH)
+        found = self._database.execute(f"{READ} WHERE fid = ?", (fid,)).fetchall()
+        if [row[1:] for row in found] != [said]:
+            raise ResultError(
+                f"{self.path.name} keeps something else than the decision on {name}: a trigger or a type of the file "
+                "changes it; nothing was stored"
+            )
+        if self._database.total_changes - before != 2:
+            self._version = -1  # a trigger changed more than the row and the date: all is read again
 
     def entry(self, fid: int) -> Entry:
         """The latest that is known of a region."""
@@ -173,7 +195,7 @@ class Review:
     def scenes(self) -> list[Row]:
         """What is known of each scene (TOLD, None where unknown), those of the regions without a row too."""
         with self._lock, self._transaction("DEFERRED"):
-            known = "scenes" in self._tables()
+            known = "scenes" in geopackage.tables(self._database)
             rows = self._rows("scenes", TOLD) if known else []
         names = {row["scene"] for row in rows}
         missing = dict.fromkeys(r["scene"] for r in self.regions if r["scene"] not in names)
@@ -183,28 +205,27 @@ class Review:
     def polygons(self) -> dict[int, Any]:
         """The outline of each region by fid, in the layer's CRS; not of those whose geometry is unreadable."""
         with self._lock, self._transaction("DEFERRED"):
-            rows = self._database.execute("SELECT fid, geom FROM anomalies").fetchall()
-        shapes = [polygon(blob) for _, blob in rows]
-        return {fid: shape for (fid, _), shape in zip(rows, shapes, strict=True) if shape is not None}
+            return {
+                fid: shape
+                for fid, _, shape in geopackage.places(self._database, "anomalies")
+                if shape is not None
+            }
 
     @cached_property
     def crs(self) -> pyproj.CRS | None:
         """The CRS of the layer `anomalies`, None where it has none."""
-        sql = (
-            "SELECT definition FROM gpkg_geometry_columns JOIN gpkg_spatial_ref_sys USING (srs_id)"
-            " WHERE table_name = 'anomalies' AND srs_id NOT IN (0, -1, 99999)"
-        )
         with self._lock, self._transaction("DEFERRED"):
-            found = self._database.execute(sql).fetchone()
-        return known_crs(found[0] if found else None)
+            return geopackage.crs(self._database, "anomalies")
 
     def _name(self, fid: int) -> str:
         rank = next((r["rank"] for r in self.__dict__.get("regions", []) if r["fid"] == fid), None)
         return f"region {fid}" if rank is None else f"rank {rank}"
 
-    def _prepare(self) -> None:
+    def _prepare(self, database: sqlite3.Connection) -> None:
         """Check that this is a result of satae; add the column of labels that older ones lack."""
-        columns = self._columns("anomalies") if "anomalies" in self._tables() else {}
+        columns = (
+            geopackage.columns(database, "anomalies") if "anomalies" in geopackage.tables(database) else {}
+        )
         missing = [name for name in NEEDED if name not in columns]
         if not missing and columns["fid"] != ("INTEGER", 1):
             raise ResultError(
@@ -214,23 +235,17 @@ class Review:
             what = "layer anomalies" if not columns else f"column {missing[0]} in its layer anomalies"
             raise ResultError(f"{self.path} has no {what}; make it with `satae score`")
         if "review_label" not in columns:
-            self._database.execute("ALTER TABLE anomalies ADD COLUMN review_label TEXT")
-            self._database.execute(TOUCH)
-
-    def _tables(self) -> set[str]:
-        sql = "SELECT name FROM sqlite_master WHERE type = 'table'"
-        return {name for (name,) in self._database.execute(sql)}
-
-    def _columns(self, table: str) -> dict[str, tuple[str, int]]:
-        """Type and place in the primary key of each column."""
-        return {row[1]: (row[2], row[5]) for row in self._database.execute(f"PRAGMA table_info({table})")}
+            database.execute("ALTER TABLE anomalies ADD COLUMN review_label TEXT")
+            database.execute(TOUCH)
 
     def _rows(self, table: str, columns: Columns) -> list[Row]:
         """Rows of a table with just these columns, None where a value is missing or of another type."""
-        there = self._columns(table)
+        there = geopackage.columns(self._database, table)
         chosen = ", ".join(name if name in there else "NULL" for name in columns)
         found = self._database.execute(f"SELECT {chosen} FROM {table}").fetchall()
-        return [{n: _typed(v, columns[n]) for n, v in zip(columns, row, strict=True)} for row in found]
+        return [
+            {n: geopackage.of_kind(v, columns[n]) for n, v in zip(columns, row, strict=True)} for row in found
+        ]
 
     def _take_in(self, rows: list[Any]) -> None:
         """Give what other programs changed a revision of its own."""
@@ -241,13 +256,19 @@ class Review:
                 self._revision += 1
                 self._entries[fid] = Entry(opinion, self._revision)
 
+    def _first_fids(self, rows: list[Any]) -> list[Any]:
+        """Rows with the fids that their regions had in the file that was opened; without those that it had not."""
+        if self._moved is None:
+            return rows
+        first = {now: fid for fid, now in self._moved.items()}
+        return [(first[fid], *rest) for fid, *rest in rows if fid in first]
+
     @contextmanager
     def _transaction(self, kind: str) -> Iterator[None]:
-        """All or nothing, in the file that was opened and is still there; SQLite's faults in words."""
-        self._check_place()
+        """All or nothing, in the file that goes by the name; SQLite's faults in words."""
         try:
-            self._database.execute(f"BEGIN {kind}")
             try:
+                self._begin(kind)
                 yield
                 self._database.execute("COMMIT")
             finally:
@@ -255,11 +276,49 @@ class Review:
                     self._database.rollback()
         except sqlite3.Error as error:
             raise _explained(self.path, error) from error
-        self._check_place()
 
-    def _check_place(self) -> None:
-        if _identity(self.path) != self._identity:
-            raise ResultError(f"{self.path} was moved or replaced; run `satae review` again")
+    def _begin(self, kind: str) -> None:
+        """Begin, in the new result where one took the file's place: who replaces a file holds its lock meanwhile."""
+        for _ in range(TIMES):
+            geopackage.limit(self._database, LONGEST)
+            self._database.execute(f"BEGIN {kind}")
+            now = identity(self.path)
+            if now == self._identity:
+                return
+            if now is None:
+                break
+            self._follow()
+        raise ResultError(f"{self.path} was moved or replaced; run `satae review` again")
+
+    def _follow(self) -> None:
+        """Turn to the result that took the place of the one that is open, and find its regions there."""
+        before, crs = (
+            geopackage.places(self._database, "anomalies"),
+            geopackage.crs(self._database, "anomalies"),
+        )
+        check_file(self.path)
+        now, database = identity(self.path), self._connected()
+        try:
+            database.execute("BEGIN IMMEDIATE")
+            self._prepare(database)
+            same = geopackage.crs(database, "anomalies") == crs
+            found = found_again(before, geopackage.places(database, "anomalies")) if same else {}
+            database.execute("COMMIT")
+        except BaseException:
+            database.close()
+            raise
+        self._database.close()
+        self._database, self._identity, self._version = database, now, -1
+        moved = self._moved if self._moved is not None else {fid: fid for fid, *_ in before}
+        self._moved = {fid: found[now] for fid, now in moved.items() if now in found}
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            database = geopackage.connect(self.path, patience=PATIENCE)
+            database.execute("PRAGMA synchronous = FULL")
+            return database
+        except sqlite3.Error as error:
+            raise _explained(self.path, error) from error
 
 
 def check_file(path: Path) -> None:
@@ -273,30 +332,11 @@ def check_file(path: Path) -> None:
             head = file.read(16)
     except OSError as error:
         raise ResultError(f"{path} cannot be read: {error.strerror}") from error
-    if head != b"SQLite format 3\0":
+    if head != geopackage.MAGIC:
         raise ResultError(f"{path} is no GeoPackage; make one with `satae score --out anomalies.gpkg`")
     for place in (path, path.absolute().parent):  # SQLite keeps its journal beside the file
         if not os.access(place, os.W_OK):
             raise OutputError(f"{place} is read-only, so decisions could not be kept; copy the result first")
-
-
-def known_crs(text: str | None) -> pyproj.CRS | None:
-    """A CRS from its WKT, None where there is none or PROJ does not know it."""
-    try:
-        return pyproj.CRS.from_wkt(text) if text else None
-    except pyproj.exceptions.CRSError:
-        return None
-
-
-def polygon(blob: Any) -> Any:
-    """A shape from a geometry of a GeoPackage, None where it is missing, damaged, empty or not finite."""
-    if not isinstance(blob, bytes) or len(blob) < 8 or blob[:2] != b"GP":
-        return None
-    kind = blob[3] >> 1 & 7
-    if kind >= len(ENVELOPES):
-        return None
-    shape = shapely.from_wkb(blob[8 + ENVELOPES[kind] :], on_invalid="ignore")
-    return shape if shape is not None and np.isfinite(shapely.bounds(shape)).all() else None
 
 
 def outlines(shapes: dict[int, Any], place: Placer) -> dict[int, list[list[list[list[float]]]]]:
@@ -333,53 +373,19 @@ def label_names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _connected(path: Path) -> sqlite3.Connection:
-    """A connection whose triggers find the functions that GDAL's R-tree triggers call."""
-    try:
-        database = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=PATIENCE, isolation_level=None,
-            check_same_thread=False,
-        )  # fmt: skip
-        database.execute("PRAGMA synchronous = FULL")
-        database.text_factory = lambda text: text.decode(errors="replace")
-    except sqlite3.Error as error:
-        raise _explained(path, error) from error
-    for name, side in (("ST_MinX", 0), ("ST_MinY", 1), ("ST_MaxX", 2), ("ST_MaxY", 3)):
-        database.create_function(name, 1, lambda blob, side=side: _bound(blob, side), deterministic=True)
-    database.create_function("ST_IsEmpty", 1, lambda blob: polygon(blob) is None, deterministic=True)
-    return database
-
-
-def _bound(blob: Any, side: int) -> float | None:
-    shape = polygon(blob)
-    return None if shape is None else float(shapely.bounds(shape)[side])
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file from another under the same name; None where there is none."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _explained(path: Path, error: sqlite3.Error) -> ResultError | OutputError:
     code = getattr(error, "sqlite_errorcode", None) or 0
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return LockedError(
             f"{path.name} is locked by another program; save or end the edits in QGIS, then retry"
         )
+    if code & 0xFF == sqlite3.SQLITE_INTERRUPT:
+        return ResultError(
+            f"{path.name} keeps busy for more than {LONGEST:.0f} s, as by a trigger without end"
+        )
     if code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
         return OutputError(f"{path.name} could not be written: {error}")
     return ResultError(f"{path.name} cannot be used: {error}")
-
-
-def _typed(value: Any, kind: type) -> Any:
-    """A value if it is of its column's type, which SQLite does not enforce, and finite."""
-    if kind is float and isinstance(value, int | float):
-        return float(value) if math.isfinite(value) else None
-    return value if isinstance(value, kind) else None
 
 
 def _shares(text: Any) -> dict[str, float]:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import logging
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from satae.errors import SceneError
-from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.grid import Grid
+from satae.scene import alike, products, readers, sensors
+from satae.scene.alignment import common_grid
+from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
 from satae.scene.source import Band, Source
-from satae.scene.stream import Reader
 
-EDGE_SAMPLES = 64  # rows of which the first and the last pixel are looked at
-ALPHA_LEVELS = 16  # an alpha band with more values than this looks like data
+if TYPE_CHECKING:
+    from satae.scene.area import Area
 
+NAME_BYTES = 120  # file systems take 255, of which `<result>_<scene>_heatmap.tif` and the like leave half
 ALPHA, PALETTE = "alpha", "palette"  # colours of bands that are no measurements
 
 log = logging.getLogger(__name__)
@@ -32,39 +34,72 @@ Offer = tuple[Source, Band]
 
 
 def describe(
-    paths: Sequence[Path], *, bands: Sequence[int] | None = None, limits: Limits | None = None
+    paths: Sequence[Path],
+    *,
+    bands: Sequence[int | str] | None = None,
+    limits: Limits | None = None,
+    gsd: float | None = None,
 ) -> Scene:
-    """Read what the files say of themselves and settle bands, masks and AOI.
+    """Read what the files, or a product, say of themselves and settle bands, grid, masks and AOI.
 
-    Several paths are the bands of one scene and must share one grid. `bands` are 1-based, counted over all
-    files; the default is every band but alpha. Raises SceneError where the files do not make a scene that
-    satae can judge; logs a warning for what looks wrong but may be meant.
+    Several paths are the bands of one scene; a single one may be a product. `bands` are names, or numbers from 1 on
+    counted over all files; the default is every band but alpha, of a product its usual ones. The grid is that of the
+    finest band used, or has pixels of `gsd` map units: coarser bands are brought to it by nearest neighbour, finer ones
+    by mean. Raises SceneError where the files do not make a scene that satae can judge; logs a warning for what looks
+    wrong but may be meant.
     """
     limits = limits or Limits()
-    shared, owns = _stems(paths)
-    sources = [_named(readers.source(path), own) for path, own in zip(paths, owns, strict=True)]
-    _check_one_grid(sources)
-    offered = [(source, band) for source in sources for band in source.bands]
-    used = _chosen(offered, bands)
-    grid, own = sources[0].grid, [band for _, band in used]
-    _check_usable(used)
+    sensors.check_name(limits.sensor)
+    product = products.at(paths[0]) if len(paths) == 1 else None
+    if product is None:
+        shared, words = _stems(paths)
+        owns = dict(zip(paths, words, strict=True))
+        sources = [_named(readers.source(path), own) for path, own in zip(paths, words, strict=True)]
+        offered = [(source, band) for source in sources for band in source.bands]
+        if not limits.sensor and (found := sensors.embedding(offered)):
+            limits = replace(limits, sensor=found)
+            log.info("%s: %d bands of %s are taken as %s", paths[0], len(offered), offered[0][1].dtype, found)
+        if limits.sensor not in ("", sensors.NONE):
+            offered = sensors.seen_by(limits.sensor, offered)
+        used = _chosen(offered, bands)
+    else:
+        shared, owns, offered = product.name, {}, list(product.bands)
+        if limits.sensor not in ("", sensors.NONE):
+            sensors.check_product(limits.sensor, product)
+        used = _chosen(offered, product.usual if bands is None else bands)
+    grid, own = _grid(used, gsd), [band for _, band in used]
+    _check_usable(used, grid, limits.offset)
     scene = Scene(
         name=shared,
         files=tuple(_files(used)),
         grid=grid,
-        names=tuple(b.name for b in own),
+        names=tuple(_distinct(used, owns)),
         dtype=str(np.result_type(*[b.dtype for b in own])),
         block=used[0][0].block,
         scales=tuple(b.scale for b in own),
         offsets=tuple(b.offset for b in own),
         limits=limits,
-        area=None if limits.aoi is None else _area(limits.aoi, grid),
+        area=None if limits.aoi is None else _area(limits.aoi, grid, limits.aoi_layer),
         mask=None if limits.mask is None else _mask(limits.mask, grid),
+        product=product,
     )
-    for remark in dict.fromkeys(text for file in scene.files for text in file.source.remarks):
+    remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
+    for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
-    _warn(scene, declared=len(offered))
+    # of the DN as they are stored: so are nodata
+    for doubt in doubts(replace(scene, limits=replace(limits, offset=0.0)), declared=len(offered)):
+        log.warning("%s", doubt)
     return scene
+
+
+def _grid(used: list[Offer], gsd: float | None) -> Grid:
+    """The grid of a scene of these bands."""
+    sources = list(dict.fromkeys(source for source, _ in used))
+    sizes = {(s.grid.height, s.grid.width) for s in sources}
+    if gsd is None and len(sizes) == 1:
+        _check_one_grid(sources)
+        return sources[0].grid
+    return common_grid([(str(s.path), s.grid) for s in sources], gsd)
 
 
 def _named(source: Source, own: str) -> Source:
@@ -74,18 +109,52 @@ def _named(source: Source, own: str) -> Source:
     return replace(source, bands=tuple(bands))
 
 
-def _area(path: Path, grid: Grid) -> tuple[Any, ...]:
-    """The polygons of an AOI."""
+def _distinct(used: list[Offer], owns: dict[Path, str]) -> list[str]:
+    """Names of the bands that differ: those that share one get what tells their files apart, then their number."""
+    names = [band.name for _, band in used]
+
+    def shared() -> list[int]:
+        return [i for i, name in enumerate(names) if names.count(name) > 1]
+
+    if len(owns) > 1:
+        for i in shared():
+            names[i] = f"{owns[used[i][0].path]}_{names[i]}".strip("_")
+    for i in shared():
+        names[i] = f"{names[i]}_{used[i][1].index}"
+    while twice := shared():
+        names[twice[0]] += "_"
+    return names
+
+
+def _area(path: Path, grid: Grid, layer: str | None) -> Area:
+    """What an AOI covers."""
     from satae.scene import aoi  # with it comes shapely, which a scene without an AOI does not need
 
-    return aoi.polygons(path, grid)
+    return aoi.read(path, grid, layer)
 
 
 def _mask(path: Path, grid: Grid) -> File:
-    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid."""
+    """A mask raster as a file of the scene; SceneError where it cannot be brought to its grid, or lies elsewhere."""
     source = readers.source(path)
     own = source.grid
-    if own != grid and (own.crs is None or grid.crs is None):
+    if alike.same(own, grid):
+        source = replace(source, grid=grid)
+    elif (
+        grid.crs == sensors.METRES
+        and own.crs is None
+        and (own.height, own.width) == (grid.height, grid.width)
+    ):
+        # neither has a place: the sensor has told the size of the scene's pixels alone
+        source = replace(source, grid=grid)
+    elif own.crs is not None and grid.crs is not None:
+        if not alike.may_touch(own, grid):
+            raise SceneError(
+                f"{path} lies elsewhere: it does not touch the scene; choose the mask of this scene"
+            )
+    elif (own.height, own.width) == (grid.height, grid.width) and alike.placeless(own, grid):
+        log.warning("%s has no position or CRS to compare; its pixels are taken as those of the scene", path)
+        source = replace(source, grid=grid)
+    else:
         raise SceneError(
             f"{path} has {own.height} x {own.width} pixels and the scene {grid.height} x {grid.width}, and "
             "without a CRS in both they cannot be matched; cut the mask to the scene's grid"
@@ -93,22 +162,33 @@ def _mask(path: Path, grid: Grid) -> File:
     return File(source, (1,), next((b.index for b in source.bands[1:] if b.colour == ALPHA), None))
 
 
-def _chosen(offered: list[Offer], bands: Sequence[int] | None) -> list[Offer]:
+def _chosen(offered: list[Offer], bands: Sequence[int | str] | None) -> list[Offer]:
+    """The bands that are used, by number or by name."""
     path = offered[0][0].path
     if bands is None:
-        return [o for o in offered if o[1].colour != ALPHA] or offered
+        return [o for o in offered if o[1].colour != ALPHA and o[1].good] or offered
     if not bands:
-        raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4")
-    if twice := [i for i in bands if bands.count(i) > 1]:
+        raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4, or names")
+    numbers = [band if isinstance(band, int) else _number(band, offered) for band in bands]
+    if twice := [i for i in numbers if numbers.count(i) > 1]:
         raise SceneError(f"--bands names band {twice[0]} twice")
-    if outside := [i for i in bands if not 1 <= i <= len(offered)]:
+    if outside := [i for i in numbers if not 1 <= i <= len(offered)]:
         if len(offered) == 1:
             raise SceneError(
                 f"{path} has one band and --bands asks for {outside[0]}; pass --stack if the files are bands of one "
                 "scene"
             )
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
-    return [offered[i - 1] for i in bands]
+    return [offered[i - 1] for i in numbers]
+
+
+def _number(name: str, offered: list[Offer]) -> int:
+    """The number of the band of that name, in upper or lower case."""
+    names = [band.name for _, band in offered]
+    for known in (names, [n.lower() for n in names]):
+        if (asked := name if known is names else name.lower()) in known:
+            return known.index(asked) + 1
+    raise SceneError(f"{offered[0][0].path} has no band {name!r}; it has {', '.join(names)}")
 
 
 def _files(used: list[Offer]) -> Iterator[File]:
@@ -121,26 +201,21 @@ def _files(used: list[Offer]) -> Iterator[File]:
 def _check_one_grid(sources: Sequence[Source]) -> None:
     first = sources[0].grid
     for source in sources[1:]:
-        grid = source.grid
-        if grid == first:
-            continue
-        difference = "state different CRSs"
-        if (grid.height, grid.width) != (first.height, first.width):
-            difference = f"have {grid.height} x {grid.width} and {first.height} x {first.width} pixels"
-        elif grid.transform != first.transform:
-            difference = "differ in origin, pixel size or rotation"
-        raise SceneError(
-            f"{source.path} and {sources[0].path} {difference}, so they cannot be stacked; resample one with `gdalwarp`"
-        )
+        if difference := alike.difference(source.path, source.grid, sources[0].path, first):
+            raise SceneError(f"{difference}, so they cannot be stacked")
 
 
-def _check_usable(used: list[Offer]) -> None:
-    path, grid = used[0][0].path, used[0][0].grid
+def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
+    path = used[0][0].path
     if min(grid.height, grid.width) < SMALLEST:
         raise SceneError(
             f"{path} has {grid.height} x {grid.width} pixels; the smallest scene is {SMALLEST} x {SMALLEST}"
         )
     for _, band in used:
+        if offset != round(offset) and np.dtype(band.dtype).kind in "iu":
+            raise SceneError(
+                f"{path} holds {band.dtype} and --offset {offset:g} is no whole number to add to it"
+            )
         if "complex" in band.dtype:
             raise SceneError(f"{path} band {band.index} is complex; export its magnitude to a GeoTIFF first")
         if band.colour == PALETTE:
@@ -148,6 +223,14 @@ def _check_usable(used: list[Offer]) -> None:
                 f"{path} band {band.index} holds palette indices, not measurements; expand it with "
                 "`gdal_translate -expand rgb`, or choose other bands with --bands"
             )
+
+
+def _cut(name: str) -> str:
+    """A name that others can be made of: one too long ends in a hash of itself."""
+    content = name.encode()
+    if len(content) <= NAME_BYTES:
+        return name
+    return f"{content[: NAME_BYTES - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
 
 
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
@@ -159,56 +242,4 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     common = set(words[0]).intersection(*words[1:])
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
     name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
-    return name, ["_".join(w for w in own if w not in common) for own in words]
-
-
-def _warn(scene: Scene, *, declared: int) -> None:
-    path = scene.path
-    if scene.grid.crs is None:
-        log.warning("%s states no CRS or no position; results are in its own coordinates", path)
-    elif not raster.is_georeferenced(scene.grid):
-        log.warning("%s has a CRS that is not tied to the Earth; results are in its own coordinates", path)
-    for file in scene.files:
-        side = Path(f"{file.path}.msk")
-        if side.exists() and scene.limits.mask != side:
-            log.warning("%s is not read by itself; pass --mask %s to apply it", side, side)
-    if np.dtype(scene.dtype).kind in "iu" and np.dtype(scene.dtype).itemsize == 8:
-        log.warning("%s holds 64-bit integers, which are computed with as 32-bit floats", path)
-    middle = Window(scene.grid.height // 2, 0, 1, scene.grid.width)
-    with scene.handles() as handles, scene.open() as reader:
-        if scene.alpha is not None and not scene.limits.salvage:
-            levels = len(np.unique(handles.files[0].read([scene.alpha], middle)))
-            if levels > ALPHA_LEVELS:
-                log.warning(
-                    "%s band %d is marked as alpha but has %d values in one row; if it is data, pass --bands %s",
-                    path, scene.alpha, levels, ",".join(str(i + 1) for i in range(declared)),
-                )  # fmt: skip
-        share = _zero_edge(scene, reader)
-    if share > 0.01:
-        log.warning(
-            "%s: %.0f %% of its edge is 0 in every band and counts as data; pass --nodata 0 if it is fill",
-            path, 100 * share,
-        )  # fmt: skip
-
-
-def _zero_edge(scene: Scene, reader: Reader) -> float:
-    """Share of the outermost pixels that are valid and 0 in every band; a sample of them at the sides.
-
-    Whole columns would decode the whole of a striped file, so only blocks that hold sampled rows are read,
-    neighbouring ones at once.
-    """
-    height, width, depth = scene.grid.height, scene.grid.width, scene.block[0]
-    sampled = np.unique(np.linspace(0, height - 1, min(height, EDGE_SAMPLES)).astype(int))
-    blocks = np.unique(sampled // depth)
-
-    def empty(window: Window) -> npt.NDArray[np.bool_]:
-        image, valid = reader.read(window)
-        return np.asarray((image == 0).all(axis=0) & valid)
-
-    ends = [empty(Window(row, 0, 1, width)).mean() for row in (0, height - 1)]
-    sides = []
-    for run in np.split(blocks, np.flatnonzero(np.diff(blocks) > 1) + 1):
-        top, bottom = int(run[0]) * depth, min(height, (int(run[-1]) + 1) * depth)
-        rows = sampled[(sampled >= top) & (sampled < bottom)] - top
-        sides += [empty(Window(top, col, bottom - top, 1))[rows] for col in (0, width - 1)]
-    return float((np.mean(ends) * width + np.concatenate(sides).mean() * height) / (width + height))
+    return _cut(name), ["_".join(w for w in own if w not in common) for own in words]

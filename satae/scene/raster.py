@@ -1,4 +1,4 @@
-"""The only door to rasterio: files in and out, with GDAL kept off the network and out of other files.
+"""The door to rasterio: what files hold, with GDAL kept off the network and out of other files.
 
 Importing this module configures GDAL for the process, before rasterio is loaded: drivers that reach the
 network or other files are not registered, side files are neither read nor written, the block cache is
@@ -27,10 +27,11 @@ os.environ.setdefault("CPL_LOG", os.devnull)  # GDAL prints what no handler take
 
 import logging
 import math
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +41,17 @@ import rasterio
 import rasterio.crs
 import rasterio.env
 import rasterio.features
-import rasterio.shutil
 import rasterio.warp
 import rasterio.windows
 from affine import Affine
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
-from satae.errors import DamageError, OutputError, SceneError
+from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
-from satae.scene.source import Band
+from satae.scene.source import Band, Source
+from satae.scene.wavelengths import of_tags
 
 MAX_BANDS = 1024
 MAX_PIXELS = 2 * 10**11
@@ -60,12 +61,14 @@ PASSING_BYTES = 4 * 2**20  # of GDAL's cache where no block is read twice
 
 logging.getLogger("rasterio").setLevel(logging.CRITICAL)  # errors reach the user once, as SceneError
 
+KINDS = {"GTiff": "a GeoTIFF", "JP2OpenJPEG": "JPEG 2000"}  # what files that a driver reads are called
+WITH_HEADERS = ("ENVI",)  # drivers that must see the file beside that which they open
 FILTERS = threading.Lock()  # held while Python's warning filters, which belong to the process, are swapped
 FAILURES = (RasterioError, rasterio._err.CPLE_BaseError)
 
 
 @contextmanager
-def _unwarned() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without the warning that a raster has no georeference.
 
     rasterio swaps the warning filters in `rasterize` and `shapes` too; of two threads that swap them at once,
@@ -84,21 +87,25 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def open_raster(path: Path, driver: str) -> Iterator[Raster]:
-    """A file that the GDAL driver of that name reads, checked before any pixel is.
+def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
+    """A file that the GDAL driver of that name reads, checked before any pixel is; of a .zip, the `member`.
 
     Raises SceneError for what cannot be read, or would need more memory than its size warrants.
     """
     try:
-        with _unwarned():
+        beside = (
+            rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE") if driver in WITH_HEADERS else nullcontext()
+        )
+        with quietly(), beside:
             # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
-            dataset = rasterio.open(path, driver=driver, sharing=False)
+            name = f"/vsizip/{{{path.absolute()}}}/{member}" if member else path
+            dataset = rasterio.open(name, driver=driver, sharing=False)
     except FAILURES as error:
-        kind = "a GeoTIFF" if driver == "GTiff" else driver
+        kind = KINDS.get(driver, driver)
         raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
-        yield Raster(path, driver, dataset)
+        yield Raster(path, driver, dataset, member)
 
 
 @contextmanager
@@ -141,22 +148,36 @@ def numpy_dtype(name: str) -> str:
 
 
 def wkt(code: str) -> str:
-    """The WKT of a CRS code such as EPSG:32632, as GDAL writes it."""
-    return str(rasterio.crs.CRS.from_string(code).to_wkt())
+    """The WKT of a CRS code such as EPSG:32632, or of WKT, as GDAL writes it; empty where it is none."""
+    try:
+        return str(rasterio.crs.CRS.from_string(code).to_wkt())
+    except CRSError:
+        return ""
+
+
+def stated_crs(text: str) -> str:
+    """The WKT of a CRS that a file states as text: WKT or a code, never the name of a file; empty where it is none."""
+    return wkt(text) if re.fullmatch(r"[A-Z][A-Z0-9_]*\[.*\]|[A-Z]+:\d+", text, re.DOTALL) else ""
+
+
+def same_crs(one: str | None, other: str | None) -> bool:
+    """Whether two texts of a CRS mean the same, as GDAL sees it."""
+    if one is None or other is None or one == other:
+        return one == other
+    return bool(rasterio.crs.CRS.from_wkt(one) == rasterio.crs.CRS.from_wkt(other))
+
+
+def transform(xy: npt.NDArray[np.float64], crs: str, other: str) -> npt.NDArray[np.float64] | None:
+    """Coordinates (..., 2) in a CRS as those in another, by GDAL; None where it knows no way."""
+    try:
+        return np.stack(rasterio.warp.transform(crs, other, *xy.reshape(-1, 2).T), axis=-1).reshape(xy.shape)
+    except FAILURES:
+        return None
 
 
 def lonlat(grid: Grid, xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-    """Map coordinates (..., 2) as WGS 84 longitude and latitude, by GDAL; None where it knows no way.
-
-    What `Grid.lonlat` gives, for those who have loaded GDAL and would load pyproj for nothing else.
-    """
-    if grid.crs is None:
-        return None
-    try:
-        x, y = rasterio.warp.transform(grid.crs, "OGC:CRS84", *xy.reshape(-1, 2).T)
-    except FAILURES:
-        return None
-    return np.stack([x, y], axis=-1).reshape(xy.shape)
+    """What `Grid.lonlat` gives, for those who have loaded GDAL and not pyproj; None where it knows no way."""
+    return None if grid.crs is None else transform(xy, grid.crs, "OGC:CRS84")
 
 
 def is_georeferenced(grid: Grid) -> bool:
@@ -170,8 +191,8 @@ class Raster:
     One belongs to one thread. After an error it must not be used again: GDAL may answer the next read with zeros.
     """
 
-    def __init__(self, path: Path, driver: str, dataset: Any) -> None:
-        self.path, self.driver = path, driver
+    def __init__(self, path: Path, driver: str, dataset: Any, member: str = "") -> None:
+        self.path, self.driver, self.member = path, driver, member
         self._dataset = dataset  # rasterio.io.DatasetReader carries no types
 
     def grid(self) -> Grid:
@@ -205,18 +226,13 @@ class Raster:
         """What the file says of each band; its nodata as GDAL understands it."""
         d = self._dataset
         facts = zip(
-            d.descriptions,
-            d.dtypes,
-            d.scales,
-            d.offsets,
-            d.nodatavals,
-            d.mask_flag_enums,
-            d.colorinterp,
+            d.descriptions, d.dtypes, d.scales, d.offsets, d.nodatavals, d.mask_flag_enums, d.colorinterp,
             strict=True,
-        )
+        )  # fmt: skip
         return tuple(
-            Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name)
+            Band(i, name or "", dtype, scale, offset, nodata, _has_mask(flags), colour.name, *nanometres)
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
+            for nanometres in [of_tags(d.tags(i), d.tags(i, ns="IMAGERY"))]
         )
 
     @property
@@ -232,11 +248,11 @@ class Raster:
 
     def read(self, bands: Sequence[int], window: Window) -> npt.NDArray[Any]:
         """Pixels (band, row, col) of a window inside the grid; see `source.Pixels`."""
-        return self._decoded(window, lambda d, w: d.read(list(bands), window=_gdal(w)))
+        return self._decoded(window, lambda d, w: d.read(list(bands), window=gdal_window(w)))
 
     def mask(self, band: int, window: Window) -> npt.NDArray[np.bool_]:
         """True where a pixel of the band counts, by that one of nodata, internal mask and alpha which GDAL heeds."""
-        return self._decoded(window, lambda d, w: d.read_masks(band, window=_gdal(w))) > 0
+        return self._decoded(window, lambda d, w: d.read_masks(band, window=gdal_window(w))) > 0
 
     def means(
         self, bands: Sequence[int], window: Window, shape: tuple[int, int]
@@ -246,28 +262,37 @@ class Raster:
 
         def pixels(d: Any, w: Window) -> Any:
             # from the overview that fits, so that a whole scene costs no more than a screen
-            return d.read(chosen, window=_gdal(w), out_shape=size, resampling=Resampling.average)
+            return d.read(chosen, window=gdal_window(w), out_shape=size, resampling=Resampling.average)
 
         def masks(d: Any, w: Window) -> Any:
-            return d.read_masks(chosen, window=_gdal(w), out_shape=size)
+            return d.read_masks(chosen, window=gdal_window(w), out_shape=size)
 
         image = self._decoded(window, pixels)
         valid = (self._decoded(window, masks) > 0).all(axis=0)
         return image, valid & np.isfinite(image).all(axis=0)
 
     @contextmanager
-    def on_grid(self, grid: Grid) -> Iterator[Raster]:
-        """The file as seen on another grid, nearest neighbour; both must have a CRS."""
-        # nearest neighbour: a mask has no values in between
+    def seen_on(self, grid: Grid | None, source: Source, *, mean: bool = False) -> Iterator[Raster]:
+        """The file on another grid than that of its `source`; both must have a CRS.
+
+        A pixel is the nearest one, for a mask has no values in between; with `mean`, on a coarser grid, the mean of
+        those in it that are not nodata.
+        """
+        if grid is None or grid == source.grid:
+            yield self
+            return
+        fill = source.bands[0].nodata
+        mean &= abs(grid.transform.determinant) > abs(source.grid.transform.determinant)
         with WarpedVRT(
             self._dataset,
             crs=grid.crs,
             transform=grid.transform,
             height=grid.height,
             width=grid.width,
-            resampling=Resampling.nearest,
+            resampling=Resampling.average if mean else Resampling.nearest,
+            **({"src_nodata": fill, "nodata": fill} if mean and fill is not None else {}),
         ) as warped:
-            yield Raster(self.path, self.driver, warped)
+            yield Raster(self.path, self.driver, warped, self.member)
 
     def _decoded(self, window: Window, get: Callable[[Any, Window], Any]) -> npt.NDArray[Any]:
         try:
@@ -284,7 +309,7 @@ class Raster:
 
     def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
         """The first block in a window that a fresh handle cannot decode, and why."""
-        with open_raster(self.path, self.driver) as fresh:
+        with open_raster(self.path, self.driver, self.member) as fresh:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:
@@ -301,7 +326,8 @@ def _has_mask(flags: Sequence[MaskFlags]) -> bool:
     return MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
 
 
-def _gdal(window: Window) -> Any:
+def gdal_window(window: Window) -> Any:
+    """A window as rasterio takes it."""
     return rasterio.windows.Window(window.col, window.row, window.width, window.height)
 
 
@@ -312,7 +338,7 @@ def burn(shapes: list[Any], window: Window, transform: Affine) -> npt.NDArray[np
     # only the window is burned, not the whole grid
     here = Grid(window.height, window.width, transform, None).part(window).transform
     size = window.height, window.width
-    with _unwarned():
+    with quietly():
         out = rasterio.features.rasterize(shapes, out_shape=size, transform=here, dtype="uint8")
     return np.asarray(out, bool)
 
@@ -322,79 +348,7 @@ def outlines(label: npt.NDArray[np.int32]) -> list[tuple[list[list[tuple[float, 
 
     A ring is its corners in pixel coordinates, closed.
     """
-    with _unwarned():
+    with quietly():
         # pieces that touch at a corner are polygons of their own; which are one region is known from the labels
         found = list(rasterio.features.shapes(label, mask=label > 0, connectivity=4))
     return [(shape["coordinates"], int(value)) for shape, value in found]
-
-
-@contextmanager
-def writing(
-    path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None
-) -> Iterator[Output]:
-    """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
-
-    GDAL does not always say so: a full disk goes unnoticed. Read back what matters with `verify`.
-    """
-    tiled = grid.height >= 256 and grid.width >= 256
-    layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
-    try:
-        with _unwarned():
-            dataset = rasterio.open(
-                path, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands, dtype=dtype,
-                crs=grid.crs, transform=grid.transform, nodata=nodata, compress="zstd", zstd_level=1,
-                predictor=3 if np.dtype(dtype).kind == "f" else 2, bigtiff="IF_SAFER",
-                photometric="MINISBLACK", alpha="NO", sparse_ok=False, **layout,
-            )  # fmt: skip
-        with dataset:
-            yield Output(dataset)
-    except FAILURES as error:
-        raise OutputError(f"{path.name} could not be written: {cause(error)}") from error
-
-
-class Output:
-    """An open GeoTIFF that is being written."""
-
-    def __init__(self, dataset: Any) -> None:
-        self._dataset = dataset
-
-    def write(self, image: npt.NDArray[Any], window: Window) -> None:
-        """Put (band, row, col) pixels at a window."""
-        self._dataset.write(image, window=_gdal(window))
-
-    def write_mask(self, valid: npt.NDArray[np.bool_]) -> None:
-        """Give the file an internal mask."""
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            self._dataset.write_mask(valid)
-
-    def name(self, bands: Sequence[str]) -> None:
-        """Name the bands."""
-        for i, text in enumerate(bands, 1):
-            self._dataset.set_band_description(i, text)
-
-
-def to_cog(source: Path, target: Path) -> None:
-    """Copy a GeoTIFF to a cloud-optimised one with averaged overviews.
-
-    GDAL does it in one call that no signal ends, so it runs in a thread that an interrupt leaves behind.
-    """
-    failures: list[BaseException] = []
-
-    def copy() -> None:
-        try:
-            rasterio.shutil.copy(
-                source, target, driver="COG", compress="ZSTD", level=9, predictor="YES",
-                overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="1",
-            )  # fmt: skip
-        except BaseException as error:
-            failures.append(error)
-
-    # daemon: an interrupted process does not wait for it
-    worker = threading.Thread(target=copy, daemon=True)
-    worker.start()
-    while worker.is_alive():
-        worker.join(0.1)
-    for error in failures:
-        if isinstance(error, FAILURES):
-            raise OutputError(f"{target.name} could not be written: {cause(error)}") from error
-        raise error

@@ -13,16 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from satae.errors import DamageError
+from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
-from satae.scene import raster, readers
-from satae.scene.source import Pixels, Source
+from satae.scene import readers
+from satae.scene.source import Band, Exclusion, Pixels, Source
 from satae.scene.stream import Reader
+from satae.scene.values import directions, is_fill, meaningful, sums
+
+if TYPE_CHECKING:
+    from satae.scene.area import Area
+    from satae.scene.products import Product
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
 
@@ -43,17 +48,23 @@ class File:
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user says about which pixels count, beyond what the files say.
+    """What the user says about pixels, and which of them count, beyond what the files say.
 
     `aoi`: a vector file, pixels with their centre inside count. `mask`: a raster, non-zero counts; on
     another grid it is resampled by nearest neighbour. `nodata`: a DN that marks fill, in any band.
-    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error.
+    `salvage`: pixels that cannot be decoded are invalid, and noted, instead of an error. `aoi_layer`: which one of the
+    vector file, needed where several have polygons. `clouds`: what the provider takes for cloud counts too. `offset`:
+    added to the DN of every band, after nodata was looked for. `sensor`: what files hold that do not say it.
     """
 
     aoi: Path | None = None
     mask: Path | None = None
     nodata: float | None = None
     salvage: bool = False
+    aoi_layer: str | None = None
+    clouds: bool = False
+    offset: float = 0.0
+    sensor: str = ""
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,9 @@ class Scene:
     scales: tuple[float, ...]
     offsets: tuple[float, ...]
     limits: Limits
-    area: tuple[Any, ...] | None  # the AOI's geometries in the scene's CRS
+    area: Area | None  # what the AOI covers
     mask: File | None = None  # the mask raster, of which the first band counts
+    product: Product | None = None  # what it was delivered as, where that is more than files
 
     @property
     def path(self) -> Path:
@@ -85,6 +97,39 @@ class Scene:
     def alpha(self) -> int | None:
         """The 1-based band that serves as a mask, of the first file that has one."""
         return next((f.alpha for f in self.files if f.alpha is not None), None)
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """What the files say of each band, in the order of `names`."""
+        return tuple(f.source.bands[i - 1] for f in self.files for i in f.bands)
+
+    @property
+    def wavelengths(self) -> tuple[float | None, ...]:
+        """Where each band is centred, in nanometres."""
+        return tuple(band.wavelength for band in self.bands)
+
+    @property
+    def widths(self) -> tuple[float | None, ...]:
+        """How wide each band is at half of its maximum, in nanometres."""
+        return tuple(band.width for band in self.bands)
+
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """What is added to the DN of each band, by its product and by the user."""
+        return tuple(b.shift + self.limits.offset for b in self.bands)
+
+    @property
+    def exclusions(self) -> tuple[Exclusion, ...]:
+        """The classes and flags of the product by which pixels do not count."""
+        if self.product is None:
+            return ()
+        return self.product.fill + (() if self.limits.clouds else self.product.clouds)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its pixels lie in its files as they are, and are soon read; else they are best put together once."""
+        moved = any(f.source.grid != self.grid or f.source.slow for f in self.files)
+        return not (moved or self.exclusions or any(b.shift for b in self.bands))
 
     @property
     def pixel_bytes(self) -> int:
@@ -102,24 +147,45 @@ class Scene:
             yield reader
 
     @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While the scene is read: SceneError where a file has changed, in place of what else failed."""
+        sources = [f.source for f in (*self.files, *((self.mask,) if self.mask else ()))]
+        try:
+            yield
+        except (SceneError, OSError):
+            for source in sources:
+                source.check_stamp()
+            raise
+        for source in sources:
+            source.check_stamp()
+
+    @contextmanager
     def handles(self) -> Iterator[SceneReader]:
         """Handles as those of `open`, but strict about damage."""
         with ExitStack() as stack:
-            files = [stack.enter_context(readers.open_pixels(f.source)) for f in self.files]
+            files = [
+                stack.enter_context(readers.open_pixels(f.source, self.grid, mean=True)) for f in self.files
+            ]
             # the mask raster is warped to the scene's grid as it is read, window by window
             mask = None if self.mask is None else readers.open_pixels(self.mask.source, self.grid)
-            yield SceneReader(self, files, None if mask is None else stack.enter_context(mask))
+            classes = [stack.enter_context(readers.open_pixels(e.source, self.grid)) for e in self.exclusions]
+            yield SceneReader(self, files, None if mask is None else stack.enter_context(mask), classes)
 
     @property
     def size(self) -> int:
         """Bytes of all files."""
-        return sum(file.path.stat().st_size for file in self.files)
+        return sum(path.stat().st_size for path in self._paths)
+
+    @property
+    def _paths(self) -> list[Path]:
+        """The files that hold its bands, each once."""
+        return list(dict.fromkeys(path for file in self.files for path in file.source.files))
 
     def fingerprint(self, progress: Callable[[int], None] = lambda size: None) -> str:
         """SHA-256 over the bytes of all files; `progress` is called with the number of bytes read."""
         digest = hashlib.sha256()
-        for file in self.files:
-            with file.path.open("rb") as stream:
+        for path in self._paths:
+            with path.open("rb") as stream:
                 # files are larger than memory
                 while piece := stream.read(1 << 20):
                     digest.update(piece)
@@ -172,6 +238,7 @@ class SceneReader:
     scene: Scene
     files: list[Pixels]
     mask: Pixels | None
+    classes: list[Pixels]
     failures: list[DamageError] = field(default_factory=list)  # GDAL may give zeros after the first one
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -204,23 +271,31 @@ class SceneReader:
         """The same for a window inside the grid."""
         scene, parts = self.scene, []
         # AOI and mask first, then each file's own say, and at last the values
-        good = self._usable(window)
+        good = self.usable(window)
         for file, pixels in zip(scene.files, self.files, strict=True):
             part = pixels.read(file.bands, window)
             good &= _declared_valid(file, pixels, part, window)
             parts.append(part.astype(scene.dtype, copy=False))
         image = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return image, good & _meaningful(image, scene.limits.nodata)
+        good &= meaningful(image, scene.limits.nodata)
+        if scene.bands[0].coded:
+            return directions(image, good, scene.bands[0].coded)
+        return sums(image, scene.shifts), good
 
-    def _usable(self, window: Window) -> npt.NDArray[np.bool_]:
+    def usable(self, window: Window) -> npt.NDArray[np.bool_]:
         """Where AOI and mask raster let a pixel count."""
         good = np.ones((window.height, window.width), bool)
         if self.scene.area is not None:
-            good &= raster.burn(list(self.scene.area), window, self.scene.grid.transform)
+            good &= self.scene.area.inside(window)
         if self.mask is not None and self.scene.mask is not None:
             usable = self.mask.read(self.scene.mask.bands, window)
             good &= (usable[0] != 0) & ~np.isnan(usable[0])
             good &= _declared_valid(self.scene.mask, self.mask, usable, window)
+        for exclusion, pixels in zip(self.scene.exclusions, self.classes, strict=True):
+            classes = pixels.read([exclusion.band], window)[0]
+            good &= ~np.isin(classes, exclusion.values)
+            if exclusion.bits:
+                good &= (classes & exclusion.bits) == 0
         return good
 
 
@@ -271,32 +346,7 @@ def _declared_valid(
     if file.alpha is not None:
         good &= pixels.read([file.alpha], window)[0] > 0
     for band, plane in zip(used, image, strict=True):
-        if band.nodata is not None:
-            good &= ~_is_fill(plane, band.nodata)
-    return good
-
-
-def _is_fill(image: npt.NDArray[Any], nodata: float) -> npt.NDArray[np.bool_]:
-    """Where pixels equal `nodata`; floats to the precision that a number written as text keeps."""
-    # integers are stored exactly
-    if image.dtype.kind != "f":
-        return np.asarray(image == nodata)
-    if np.isnan(nodata):
-        return np.asarray(np.isnan(image))
-    # -3.4e38 is written with few digits in many files: the largest float and its rounded text are the same fill
-    precision = 1e-4 if abs(nodata) > 1e38 else 4 * float(np.finfo(np.float32).eps)  # the latter is GDAL's
-    with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray((image == nodata) | (np.abs(image - nodata) <= precision * abs(nodata)))
-
-
-def _meaningful(image: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
-    """True where all bands are finite as float32 and none is the user's nodata."""
-    good = np.ones(image.shape[1:], bool)
-    if image.dtype.kind == "f":
-        # float64 beyond float32 would be infinite in the graph; NaN fails the comparison
-        limit = float(np.finfo(np.float32).max)
-        with np.errstate(invalid="ignore"):
-            good &= (np.abs(image) <= limit).all(axis=0)
-    if nodata is not None:
-        good &= ~_is_fill(image, nodata).any(axis=0)
+        for fill in (band.nodata, band.saturated):
+            if fill is not None:
+                good &= ~is_fill(plane, fill)
     return good

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from satae.errors import SceneError
 from satae.grid import Grid, Window
 
 
@@ -19,6 +20,10 @@ class Band:
 
     A pixel is `nodata` where it equals that; `masked` bands have a mask beside nodata and alpha. `scale` and `offset`
     are as declared, never applied. `colour` is what GDAL says that the band shows: red, alpha, palette, ...
+    `wavelength` and `width` (at half of the maximum) are in nanometres. `shift` is added to what is stored, to give the
+    DN that products of one sensor share; nodata, and the DN of `saturated` pixels, which do not count either, are as
+    stored. A band that is not `good` is used only where it is asked for. Bands that are `coded` are parts of a vector,
+    of which the direction counts: as 'vector', or as 'signed square', sign(v) (v / 127.5)^2; `dtype` is the vector's.
     """
 
     index: int
@@ -29,6 +34,12 @@ class Band:
     nodata: float | None = None
     masked: bool = False
     colour: str = "undefined"
+    wavelength: float | None = None
+    width: float | None = None
+    shift: int = 0
+    saturated: float | None = None
+    good: bool = True
+    coded: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,8 @@ class Source:
     """A file whose pixels can be read: where they lie and what they are. No file is held open.
 
     `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
-    `remarks` what the user should know where the file is used.
+    `remarks` what the user should know where the file is used. Of an archive it is the `member` of that name. A `slow`
+    one takes so long to decode that it should be done once. `stamp` tells whether the file is still that one.
     """
 
     path: Path
@@ -45,6 +57,40 @@ class Source:
     block: tuple[int, int]
     overviews: tuple[int, ...] = ()
     remarks: tuple[str, ...] = ()
+    member: str = ""
+    slow: bool = False
+    stamp: tuple[int, ...] = field(default=(), compare=False)
+
+    def check_stamp(self) -> None:
+        """SceneError where the file has been changed, replaced or removed since it was described."""
+        if self.stamp and stamp(self.path) != self.stamp:
+            raise SceneError(
+                f"{self.path} changed while it was read, so nothing was kept; run again when it is complete"
+            )
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that it is read from."""
+        return (self.path,)
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A band of classes or flags: pixels with one of the `values`, or any of the `bits`, do not count."""
+
+    source: Source
+    band: int = 1
+    values: tuple[int, ...] = ()
+    bits: int = 0
+
+
+def stamp(path: Path) -> tuple[int, ...]:
+    """What changes with a file: size, time of change and place; empty where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
 
 
 class Pixels(Protocol):

@@ -6,6 +6,7 @@ scores with those of training. Nothing is adapted to the scene.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ import numpy.typing as npt
 
 from satae.errors import ModelError
 from satae.grid import Grid, Window
-from satae.inference.card import check_bands, check_gsd
+from satae.inference import radiometry
+from satae.inference.card import Domain, check_bands, check_gsd, generic
+from satae.inference.radiometry import Change
 from satae.inference.runtime import Model
 from satae.scene.scene import Scene
 from satae.scene.stream import Source
@@ -30,6 +33,8 @@ CROWD = 0.05  # share of rare pixels, five times what is normal, that makes a wi
 STRANGE = 0.5  # share of strange windows from which on a scene is foreign
 OUTSIDE = 0.5  # share of pixels outside the range of training from which on that is worth a note
 Floats = npt.NDArray[np.float64]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,89 @@ class Verdict:
         return self.domain == "foreign"
 
 
-def check_fit(scene: Scene, model: Model) -> None:
-    """ModelError where bands, dtype, GSD or the range of the scene's DN are not those of the model."""
+def check_fit(scene: Scene, model: Model, *, force: bool = False) -> None:
+    """ModelError where bands, dtype, GSD or the meaning or range of the scene's DN are not those of the model.
+
+    With `force` a doubt about what they mean, which a scene of a kind of its own may raise too, is only logged.
+    """
     card, path = model.card, str(scene.path)
-    check_bands(card, scene.names, scene.dtype, (scene.scales, scene.offsets), path)
+    names, declared = tuple(b.name for b in card.bands), (scene.scales, scene.offsets)
+    # numbers are no names: whether bands were turned round to be right, or are wrong, their pixels must tell
+    numbered = generic(names) and sorted(names) == sorted(scene.names)
+    check_bands(card, names if numbered else scene.names, scene.dtype, declared, path)
     check_gsd(card, scene.grid.gsd_m, path)
-    # nine small windows: enough to see another unit or offset, which shifts all pixels
-    sample = np.concatenate(_pixels(scene, _windows(scene.grid, 64, 1, side=3)))
-    if not len(sample):
+    # what takes long to decode, or has many bands, is seen in few places: another unit or offset moves all pixels
+    few = len(scene.names) > radiometry.MOST or any(f.source.slow for f in scene.files)
+    with scene.open() as reader:
+        windows = _windows(scene.grid, 64, 1, side=3 if few else SIDE)
+        own = radiometry.measure(reader.read(window) for window in windows)
+    if numbered and names != scene.names and not _right(own, scene, model):
+        check_bands(card, scene.names, scene.dtype, declared, path)
+    if not own.quantiles:
         return
+    if card.domain is not None and (found := radiometry.change(own, card.domain, card.dtype)) is not None:
+        doubt = _doubt(found, scene, model, own, card.domain)
+        if not force:
+            raise ModelError(f"{doubt}, or --force-domain if the scene is as it should be")
+        log.warning("%s; it is scored as it is", doubt)
     floor, ceiling = np.array(card.normalization.floor), np.array(card.normalization.ceiling)
     # refused where the middle 90 % lie outside of all that the model can tell apart
-    low, high = np.quantile(sample, [0.05, 0.95], axis=0)
+    low, high = radiometry.at(own, 0.05), radiometry.at(own, 0.95)
     for i, band in enumerate(card.bands):
         if low[i] > ceiling[i] or high[i] < floor[i]:
             raise ModelError(
                 f"{path} has DN from {low[i]:.4g} to {high[i]:.4g} in {band.name} and the model was trained on "
                 f"{floor[i]:.4g} to {ceiling[i]:.4g}; bring both to one scale, or train a model on the scene"
             )
+
+
+def _right(own: Domain, scene: Scene, model: Model) -> bool:
+    """Whether bands in the order of their numbers would be in a wrong one."""
+    learned = model.card.domain
+    if learned is None or not own.quantiles:
+        return False
+    order = [scene.names.index(b.name) for b in model.card.bands]
+    found = radiometry.change(radiometry.in_order(own, order), learned, model.card.dtype)
+    return found is not None and found.kind == "swapped"
+
+
+def _doubt(found: Change, scene: Scene, model: Model, own: Domain, learned: Domain) -> str:
+    """What seems to have been done to a scene's DN, by which numbers, and what undoes it."""
+    names = [b.name for b in model.card.bands]
+    if found.kind == "swapped":
+        again = f"--bands {','.join(scene.names[i] for i in found.order)}" if found.order else "--bands"
+        return (
+            f"{scene.path} looks as if its bands ({_some(scene.names)}) came in another order than those of the model "
+            f"({_some(names)}): "
+            + (f"pass {again}" if scene.names != tuple(names) or generic(names) else "check their names")
+        )
+    level = radiometry.DARK if found.kind == "shifted" else radiometry.BRIGHT
+    seen, known = (_some([_dn(v) for v in radiometry.at(d, level)]) for d in (own, learned))
+    if found.kind == "full":
+        return (
+            f"{scene.path} has DN at the end of {scene.dtype}: 95 % lie below {seen}, and of training below {known}, "
+            "as after a factor that was too large; bring it to the scale of training from what it was made of"
+        )
+    if found.kind == "scaled":
+        times = (
+            f"{_about(found.number)} times"
+            if found.number >= 1
+            else f"1/{_about(1 / max(found.number, 1e-9))} of"
+        )
+        return (
+            f"{scene.path} has DN of about {times} those that the model was trained on: 95 % lie below {seen}, and "
+            f"of training below {known}; bring it to their scale, such as with `gdal_translate -scale`"
+        )
+    return (
+        f"{scene.path} looks as if about {_about(found.number)} were added to every DN: the darkest hundredth ends at "
+        f"{seen}, and that of training at {known}; pass --offset with what takes it off (-1000 for reflectance "
+        "of Sentinel-2 from baseline 04.00 on)"
+    )
+
+
+def _some(words: Sequence[str]) -> str:
+    """A list of which the middle is left out where it is long."""
+    return ", ".join(words if len(words) <= 8 else [*words[:4], "...", *words[-2:]])
 
 
 def verdict_on(kept: PixelCache, model: Model) -> Verdict:
@@ -134,13 +204,17 @@ def _most_shifted(found: Floats, model: Model) -> str:
     domain = model.card.domain
     if domain is None:
         return ""
-    # the five quantiles that a card holds: 5, 25, 50, 75 and 95 %
-    low, _, middle, _, high = np.array(domain.quantiles).T
+    low, middle, high = (radiometry.at(domain, level) for level in (0.05, 0.5, 0.95))
     median = np.median(found, axis=0)
     i = int((np.abs(median - middle) / np.maximum(high - low, 1e-12)).argmax())
     at, learned_at, least, most = (_dn(v[i]) for v in (median, middle, low, high))
     name = model.card.bands[i].name
     return f"; {name} has a median of {at} and was learned at {learned_at} ({least} to {most} for 90 %)"
+
+
+def _about(value: float) -> str:
+    """Two digits: what is estimated is not known better."""
+    return _dn(float(f"{value:.2g}"))
 
 
 def _dn(value: float) -> str:

@@ -23,13 +23,13 @@ from satae.inference.regions import Read, Unit
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow, look
 from satae.inference.tilepeaks import Maxima
-from satae.scene import raster, readers
+from satae.scene import output, raster, readers
 from satae.scene.stream import Source
 
+NAME = "the heatmap"  # in errors: its file is a draft
 SLAB_PIXELS = 2**16
-CACHE_BYTES = (
-    16 * 2**20
-)  # of decoded blocks, which the halo of a neighbour needs again; more make nothing faster
+# of decoded blocks, which the halo of a neighbour needs again; more of them make nothing faster
+CACHE_BYTES = 8 * 2**20
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 Keep = Callable[[InferredWindow, Map], None]
@@ -66,23 +66,39 @@ def write(
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
-    with raster.once_through(CACHE_BYTES), raster.writing(plain, scene.grid, nodata=math.nan) as output:
+    passing = raster.once_through(CACHE_BYTES)
+    with passing, output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
             heat = heat_of(calibration, seen.scores)
-            output.write(heat[None], window)
+            written.write(heat[None], window)
             # what it must be when it is read back; the pixels themselves are let go
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
     # the copy, and what looks at regions later, need that memory
     model.rest()
-    raster.to_cog(plain, path)
+    output.to_cog(plain, path, NAME)
     plain.unlink()
     _verify(path, checks)
     highest = float(tiles.peak.max())
     return Heatmap(path, tiles, value(calibration, highest) if math.isfinite(highest) else math.nan)
+
+
+def check_target(target: Path) -> None:
+    """Refuse to replace an image that is no heatmap: those have one band of 32-bit floats, and NaN for nothing.
+
+    What is no image, or a damaged one, is nobody's to keep.
+    """
+    try:
+        found = readers.source(target)
+    except SceneError:
+        return
+    if [(band.dtype, str(band.nodata)) for band in found.bands] != [("float32", "nan")]:
+        raise OutputError(
+            f"{target} is an image that satae did not write; move it away, or choose another --out or --heatmap"
+        )
 
 
 def value(calibration: Calibration, raw: float) -> float:
@@ -103,7 +119,7 @@ def open_heat(path: Path) -> Iterator[Read]:
         with readers.open_pixels(readers.source(path)) as pixels:
             yield lambda window: pixels.read([1], window)[0]
     except SceneError as error:
-        raise OutputError(f"{path.name} cannot be read back as it was written; is the disk full?") from error
+        raise OutputError(f"{NAME} cannot be read back as it was written; is the disk full?") from error
 
 
 def heat_of(calibration: Calibration, scores: Map) -> Map:
@@ -122,6 +138,4 @@ def _verify(path: Path, checks: dict[Window, int]) -> None:
     with open_heat(path) as read:
         for window, check in checks.items():
             if zlib.crc32(read(window).tobytes()) != check:
-                raise OutputError(
-                    f"{path.name} reads back differently than it was written; is the disk full?"
-                )
+                raise OutputError(f"{NAME} reads back differently than it was written; is the disk full?")

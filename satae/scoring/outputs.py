@@ -8,10 +8,11 @@ from pathlib import Path
 
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
-from satae.errors import ConfigError
+from satae.errors import ConfigError, OutputError
 from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
+from satae.scoring import heatmap
 from satae.scoring.baseline import Baseline
 from satae.scoring.record import How
 from satae.scoring.rule import Far, Rule
@@ -70,7 +71,7 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     if chosen is not None:
         if len(names) > 1:
             raise ConfigError("--heatmap names one file and there are several scenes; leave it out")
-        if chosen.absolute().parent != out.absolute().parent:
+        if chosen.parent.resolve() != out.parent.resolve():
             raise ConfigError(f"--heatmap {chosen} must lie in the folder of {out}, whose project shows it")
         if chosen.suffix.lower() not in (".tif", ".tiff"):
             raise ConfigError(f"--heatmap {chosen} must end in .tif")
@@ -80,6 +81,14 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
 
 
+def names(out: Path, heatmaps: Sequence[Path]) -> list[Path]:
+    """All that a run may write or remove, folders of chips too; of two results some of these may be the same."""
+    styles = [t.with_suffix(".qml") for t in heatmaps]
+    beside = [] if out.suffix.lower() == decisions.GPKG else [decisions.beside(out)]
+    found = [out, *beside, page.path_of(out), chips.folder_of(out), *stac.targets(out), *heatmaps, *styles]
+    return list(dict.fromkeys(found))
+
+
 def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
     """Refuse targets that must not or cannot be written, before any work is done."""
     report, items = page.path_of(out), stac.targets(out) if options.stac else ()
@@ -87,13 +96,20 @@ def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], 
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
     page.check_target(report)
+    for target in filter(Path.exists, heatmaps):
+        heatmap.check_target(target)
+    for target in filter(Path.exists, set(items) - set(stac.older(out))):
+        raise OutputError(
+            f"{target} is a file that satae did not write; move it away, or choose another --out"
+        )
     if options.chips:
         chips.check_target(chips.folder_of(out), overwrite=options.overwrite)
 
 
 def _check_no_input(target: Path, scenes: Sequence[Scene]) -> None:
     """Refuse to write over what is read, whatever --overwrite says."""
-    read = [p for s in scenes for p in (*(f.path for f in s.files), s.limits.aoi, s.limits.mask) if p]
+    own = [path for scene in scenes for file in scene.files for path in file.source.files]
+    read = [*own, *(path for s in scenes for path in (s.limits.aoi, s.limits.mask) if path)]
     if target.exists() and any(target.samefile(p) for p in read):
         raise ConfigError(f"{target} is an input of this run and is not overwritten; choose another name")
 

@@ -29,6 +29,7 @@ from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
 from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
+from satae.scene import barren
 from satae.scene.scene import Scene
 from satae.scoring import baseline, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
@@ -130,7 +131,7 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         kept.add(seen, heat)
 
     # one pass over the pixels of the scene: heatmap, overview and scratch files are filled together
-    with steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
+    with scene.steady(), steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
         heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below
@@ -170,7 +171,7 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         selected.threshold,
         smallest,
         verdict,
-        _remarks(heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held),
+        _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held),
         agrees,
         overview.survey.damage,
     )
@@ -322,10 +323,12 @@ def _doubt(calibration: Calibration, regions: Sequence[Region]) -> str:
     )
 
 
-def _remarks(heat: Heatmap, verdict: Verdict, remarks: Sequence[str], *, held: bool) -> tuple[str, ...]:
+def _remarks(
+    scene: Scene, heat: Heatmap, verdict: Verdict, remarks: Sequence[str], *, held: bool
+) -> tuple[str, ...]:
     """What the user should know."""
     if not heat.valid:
-        return ("no pixel is valid, so none was scored",)
+        return (f"no pixel is valid, so none was scored: {barren.reason(scene)}",)
     said = list(remarks)
     if verdict.foreign:
         said.append(f"foreign to the model: {verdict.note}" + (f"; {HELD}" if held else ""))

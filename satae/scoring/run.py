@@ -8,18 +8,20 @@ from pathlib import Path
 
 from satae import extras, formats
 from satae.console import SILENT, Steps
-from satae.decisions import decisions, preference
+from satae.decisions import earlier, preference
 from satae.decisions.decisions import CarriedDecisions, Decisions
+from satae.decisions.earlier import Earlier, Takeover
 from satae.decisions.preference import PreferenceCounts
 from satae.extras import Extra
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
-from satae.publish import check_target, lock, staging, sweep
+from satae.publish import locks, staging, sync
 from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scoring import outputs
+from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
@@ -50,8 +52,9 @@ class SceneResult:
 class Result:
     """What `satae score` made; `chips` is a folder with pictures of `drawn` regions, or None where there are none.
 
-    `carried` is what became of the decisions in the result that was replaced, None where there was none. `faults` say
-    what of its decoration is missing, such as the `report`, which is None then.
+    `carried` is what became of the decisions in the result that was replaced, None where there was none; `foreign`
+    names what others had put into it, and which is there still. `faults` say what of its decoration is missing, such
+    as the `report`, which is None then.
     """
 
     out: Path
@@ -64,6 +67,7 @@ class Result:
     stac: Path | None = None
     preferred: PreferenceCounts | None = None
     carried: CarriedDecisions | None = None
+    foreign: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
 
@@ -81,19 +85,22 @@ def score(
     written. No input or older output is changed by a failure.
     """
     calibration_of(model)
+    scenes = [by_wavelength(scene, model) for scene in scenes]
     crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
     formats.format_of(out, crs)
-    outputs.check_targets(scenes, out, outputs.heatmap_targets(out, names, options.heatmap), options)
-    decisions.check(out, crs)
+    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
+    outputs.check_targets(scenes, out, heatmaps, options)
+    with Earlier(out) as found:
+        found.check(crs)
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
         for scene in scenes:
-            check_fit(scene, model)
+            check_fit(scene, model, force=options.force_domain)
             if options.baseline is not None:
-                check_fit(scene, options.baseline.model)
+                check_fit(scene, options.baseline.model, force=options.force_domain)
             bar.add(1)
     how, records = options.how(report.cells(len(scenes))), []
-    with lock(out), staging(out) as folder:
-        sweep(chips.folder_of(out))
+    with locks(outputs.names(out, heatmaps)), staging(out) as folder:
+        outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
         for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
             place = folder / str(number)
             place.mkdir()
@@ -105,9 +112,9 @@ def score(
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
     """Publish scenes that were scored as one result: ranks, chips, decisions, report and STAC over all of them.
 
-    `out` must be locked by the caller, and the folders of the records must be on its file system; heatmaps are
-    moved from there. What of chips, report, STAC and styles cannot be made is left out, with a warning: scenes that
-    were scored are published whatever their decoration does.
+    `outputs.names` must be locked by the caller, and the folders of the records must be on the file system of `out`;
+    heatmaps are moved from there. What of chips, report, STAC and styles cannot be made is left out, with a warning:
+    scenes that were scored are published whatever their decoration does.
     """
     with extras.faults() as faults:
         result = _published(records, model, out, options)
@@ -120,27 +127,36 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
     layers = [replace(r.layer, heatmap=t.name) for r, t in zip(records, targets, strict=True)]
     form = formats.format_of(out, common_crs([s.grid for s in layers]))
-    with staging(out) as folder, staging(pictures) as drawn:
+    with staging(out) as folder, staging(pictures) as drawn, Earlier(out) as before:
         layers, preferred = _preferred(layers, options.feedback)
         layers = _pictured(with_ranks(layers), records, drawn / pictures.name, options.chips)
-        layers, carried = decisions.write_over(
-            form.write, folder / out.name, out, layers, options.created, options.feedback
-        )
-        with Extra("the report"):
-            chapters = [_chapter(*of) for of in zip(records, layers, strict=True)]
-            report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+
+        def written() -> Takeover:
+            settled, kept = earlier.write_over(
+                form.write, folder / out.name, before, layers, options.created, options.feedback
+            )
+            with Extra("the report"):
+                chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
+                report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+            return kept
+
+        kept = written()
         if options.stac is not None:
             with Extra("the STAC Items"):
                 stac.write(
                     folder, out, layers, sources=[r.files for r in records], media_type=form.media_type, model=model,
                     model_path=options.stac,
                 )  # fmt: skip
-        check_target(out, overwrite=options.overwrite)  # again: it may have been opened in the meantime
         count = sum(region.chip is not None for s in layers for region in s.regions)
         heatmaps = [r.folder / HEATMAP for r in records]
-        placed = outputs.put_in_place(
-            folder, drawn, out, zip(heatmaps, targets, strict=True), options, pictured=count > 0
-        )
+        for draft in (folder, drawn, *heatmaps):
+            sync(draft)  # what takes long, while others may still write to the older result
+        with before.hold(overwrite=options.overwrite):
+            # nobody writes from here to the last rename; once more, if somebody did while all that was written
+            kept = written() if before.is_stale else kept
+            placed = outputs.put_in_place(
+                folder, drawn, out, zip(heatmaps, targets, strict=True), options, pictured=count > 0
+            )
     items = stac.targets(out)
     return Result(
         out,
@@ -152,7 +168,8 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
         options.baseline.name if options.baseline else None,
         items[0] if placed.issuperset(items) else None,
         preferred,
-        carried,
+        kept.carried,
+        kept.foreign,
     )
 
 

@@ -7,9 +7,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from satae.console import quantity
+from satae.decisions.preference import PreferenceCounts
 
 if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
+
+
+NAMED = 5  # things of others that are kept, at the most
 
 
 def remarks(result: Result) -> list[str]:
@@ -17,6 +21,8 @@ def remarks(result: Result) -> list[str]:
     said = [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
     if result.carried and (lost := len(result.carried.lost)):
         said.append(f"{quantity(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
+    if result.preferred == PreferenceCounts(0, 0, 0, 0):
+        said.append("--feedback: no region in that file is accepted or rejected, so it moved no rank")
     if result.preferred and result.preferred.unusable:
         said.append(
             f"{quantity(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
@@ -44,13 +50,17 @@ def lines(result: Result, rule: str) -> list[str]:
         said.append(f"{result.report}: report, opens in any browser")
     if result.stac:
         said.append(f"{result.stac}: STAC Item, derived from the scenes and the model beside it")
-    if p := result.preferred:
+    if (p := result.preferred) and p != PreferenceCounts(0, 0, 0, 0):
         judged = f"{p.accepted} accepted and {p.rejected} rejected"
         said.append(
             f"feedback of {judged}: {p.moved} of {quantity(total, 'anomaly')} changed rank, none is left out"
         )
     if result.carried:
         said.append(f"{result.out}: {quantity(result.carried.rows, 'reviewed region')} carried over")
+    if result.foreign:
+        named, more = result.foreign[:NAMED], len(result.foreign) - NAMED
+        rest = f" and {more} more" if more > 0 else ""
+        said.append(f"{result.out}: kept what satae did not write: {', '.join(named)}{rest}")
     if result.baseline:
         agree = sum(s.agrees or 0 for s in result.scenes)
         among = f"{agree} of {quantity(total, 'anomaly')}"
@@ -74,6 +84,7 @@ def content(result: Result, rule: str) -> dict[str, Any]:
         "feedback": _feedback(result),
         "carried": result.carried.rows if result.carried else None,
         "kept": len(result.carried.lost) if result.carried else None,
+        "foreign": list(result.foreign),
         "scenes": [_scene(s) for s in result.scenes],
         "provider": result.provider,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,16 @@ from satae.console import BRIEF, SILENT, Steps
 from satae.errors import ConfigError, OutputError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import lock, publish, staging
-from satae.scene import raster, readers
+from satae.scene import barren, output, raster, readers
 from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
-from satae.tiles.store import Record, SceneFile, TileSet, load
+from satae.scene.together import together
+from satae.tiles.store import ProductRecord, Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]
 LARGEST = 4096
+DECODED = "scene.tif"  # in a tile set, of a scene whose files are slow to read or many
 PROJECTED = 1000  # outlines at once
 NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 
@@ -67,14 +69,19 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
         folder = draft / target.name
         folder.mkdir()
         counts = _Counts()
-        survey = Survey(scene)
-        with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
-            index = _write_arrays(survey, folder, how, counts, bar.add)
-            if not len(index):
-                raise SceneError(_nothing_kept(scene, how, counts))
-        with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
-            digest = scene.fingerprint(bar.add)
-        record = _record(scene, how, len(index), counts, digest)
+        plain, lost = scene, tuple[Window, ...]()
+        with scene.steady():
+            if not scene.is_plain:
+                with steps.stage(f"decode {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                    plain, lost = together(scene, folder / DECODED, how.workers, bar.add)
+            survey = Survey(plain)
+            with steps.stage(f"tile {scene.name}", scene.grid.pixels, "px", brief=brief) as bar:
+                index = _write_arrays(survey, folder, how, counts, bar.add)
+                if not len(index):
+                    raise SceneError(_nothing_kept(scene, how, counts))
+            with steps.stage(f"hash {scene.name}", scene.size, "B") as bar:
+                digest = scene.fingerprint(bar.add)
+        record = _record(scene, target, how, len(index), counts, digest)
         (folder / "tileset.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
         tiles = load(folder)
         with steps.stage(f"write {scene.name}"):
@@ -83,14 +90,12 @@ def cut(scene: Scene, target: Path, how: Cut, steps: Steps = SILENT, *, brief: f
             if how.patches:
                 _write_patches(tiles, folder / "patches")
         publish(folder, target)
-    return replace(load(target), damage=survey.damage)
+    return replace(load(target), damage=(*lost, *survey.damage))
 
 
 def _nothing_kept(scene: Scene, how: Cut, counts: _Counts) -> str:
     if not counts.left_out_pixels:
-        return (
-            f"{scene.path} has no valid pixel; check its nodata, and --nodata, --mask and --aoi where given"
-        )
+        return f"{scene.path} has no valid pixel: {barren.reason(scene)}"
     return (
         f"{scene.path} has no tile of {how.size} pixels with at least {how.min_valid:.0%} valid pixels "
         f"({counts.left_out_pixels} valid in all); check nodata, --mask and --aoi, or lower --min-valid"
@@ -106,13 +111,18 @@ def scene_again(record: Record, *, salvage: bool = False) -> Scene:
         Path(record.mask) if record.mask else None,
         record.nodata,
         salvage,
+        record.aoi_layer,
+        offset=record.offset,
+        sensor=record.sensor,
     )
+    if record.sensor:  # under its names, in its order
+        return replace(describe(paths, bands=record.bands, limits=limits), name=record.scene)
     bands, before = [], 0
     for file in record.files:
         # bands of several files count on from file to file, as --bands does
         bands += [before + b for b in file.bands]
         before += len(readers.source(Path(file.path)).bands)
-    return describe(paths, bands=bands, limits=limits)
+    return replace(describe(paths, bands=bands, limits=limits), name=record.scene)
 
 
 def _write_arrays(
@@ -204,11 +214,57 @@ class _Growing:
         self.length += 1
 
 
-def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) -> Record:
+def product_record(scene: Scene) -> ProductRecord | None:
+    """What a tile set keeps of the product that a scene is of."""
+    if (product := scene.product) is None:
+        return None
+    # hashing gigabytes for a look would take longer than decoding them
+    files = [path.stat() for path in dict.fromkeys(p for f in scene.files for p in f.source.files)]
+    stamp = f"{sum(f.st_size for f in files)} {max(f.st_mtime_ns for f in files)}"
+    return ProductRecord(
+        path=str(product.path.absolute()),
+        kind=product.kind,
+        day=product.day,
+        baseline=product.baseline,
+        clouds=scene.limits.clouds,
+        stamp=stamp,
+        offset=scene.limits.offset,
+        nodata=scene.limits.nodata,
+    )
+
+
+def tiled_copy(scene: Scene, sets: Sequence[TileSet]) -> Scene | None:
+    """The scene of a product as one of some tile sets holds it, decoded with the same options; None where none does."""
+    product, limits = product_record(scene), scene.limits
+    aoi, mask = _named(limits)
+    grid = [scene.grid.height, scene.grid.width, *scene.grid.transform[:6]]
+    for tiles in sets:
+        record = tiles.record
+        if product is None or record.product != product or record.bands != list(scene.names):
+            continue
+        same_grid = [record.height, record.width, *record.transform] == grid
+        if same_grid and (record.aoi, record.aoi_layer, record.mask) == (aoi, limits.aoi_layer, mask):
+            return scene_again(record, salvage=limits.salvage)
+    return None
+
+
+def _named(limits: Limits) -> tuple[str | None, str | None]:
+    """AOI and mask raster as a record names them."""
+    return (
+        str(limits.aoi.absolute()) if limits.aoi else None,
+        str(limits.mask.absolute()) if limits.mask else None,
+    )
+
+
+def _record(scene: Scene, target: Path, how: Cut, tiles: int, counts: _Counts, digest: str) -> Record:
     grid, limits = scene.grid, scene.limits
+    files = [SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files]
+    if not scene.is_plain:
+        whole = str(target.absolute() / DECODED)
+        files = [SceneFile(path=whole, bands=list(range(1, len(scene.names) + 1)))]
     return Record(
         scene=scene.name,
-        files=[SceneFile(path=str(f.path.absolute()), bands=list(f.bands)) for f in scene.files],
+        files=files,
         sha256=digest,
         bands=list(scene.names),
         dtype=scene.dtype,
@@ -221,14 +277,28 @@ def _record(scene: Scene, how: Cut, tiles: int, counts: _Counts, digest: str) ->
         width=grid.width,
         transform=list(grid.transform)[:6],
         crs=grid.crs,
-        aoi=str(limits.aoi.absolute()) if limits.aoi else None,
-        mask=str(limits.mask.absolute()) if limits.mask else None,
-        nodata=limits.nodata,
+        aoi=_named(limits)[0],
+        mask=_named(limits)[1],
+        # what was decoded once has the DN that were asked for, and a mask in place of fill
+        nodata=limits.nodata if scene.is_plain else None,
+        # what was decoded into the set has it already
+        offset=limits.offset if scene.is_plain else 0.0,
+        sensor=limits.sensor if scene.is_plain else "",
+        embedded=bool(scene.bands[0].coded),
         tiles=tiles,
         left_out=counts.left_out,
         valid_pixels=counts.valid_pixels,
         left_out_pixels=counts.left_out_pixels,
+        aoi_layer=limits.aoi_layer,
+        product=product_record(scene),
+        wavelengths=_any(scene.wavelengths),
+        widths=_any(scene.widths),
     )
+
+
+def _any(numbers: Sequence[float | None]) -> list[float | None] | None:
+    """A list of numbers, None where none is known."""
+    return None if all(n is None for n in numbers) else list(numbers)
 
 
 def _footprints(tiles: TileSet) -> Iterator[str]:
@@ -289,7 +359,7 @@ def _write_patches(tiles: TileSet, folder: Path) -> None:
         window = tiles.window(i)
         grid = tiles.grid.part(window)
         path = folder / f"{tiles.record.scene}_{window.row}_{window.col}.tif"
-        with raster.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
+        with output.writing(path, grid, bands=len(tiles.record.bands), dtype=tiles.record.dtype) as out:
             out.write(tiles.images[i], grid.window)
             out.write_mask(tiles.valid[i])
             out.name(tiles.record.bands)

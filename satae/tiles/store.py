@@ -32,6 +32,19 @@ class SceneFile(pydantic.BaseModel):
     bands: list[int]
 
 
+class ProductRecord(pydantic.BaseModel, extra="forbid"):
+    """The product that a set was cut from: what it is, and by what a change of its files is noticed."""
+
+    path: str
+    kind: str
+    day: str
+    baseline: str
+    clouds: bool
+    stamp: str
+    offset: float = 0.0
+    nodata: float | None = None
+
+
 class Record(pydantic.BaseModel, extra="forbid"):
     """`tileset.json`: how the set was cut, enough to cut or score the scene again."""
 
@@ -53,10 +66,17 @@ class Record(pydantic.BaseModel, extra="forbid"):
     aoi: str | None
     mask: str | None
     nodata: float | None
+    offset: float = 0.0  # added to the DN that the files hold
+    sensor: str = ""  # what the files hold that do not say it
+    embedded: bool = False  # whether bands are parts of a vector
     tiles: int
     left_out: int
     valid_pixels: int
     left_out_pixels: int
+    aoi_layer: str | None = None  # sets of before have none
+    product: ProductRecord | None = None
+    wavelengths: list[float | None] | None = None  # nanometres, a number a band where it is known
+    widths: list[float | None] | None = None
 
     @pydantic.model_validator(mode="after")
     def _tiles_go_on(self) -> Record:
@@ -224,10 +244,11 @@ def load_all(folders: list[Path]) -> list[TileSet]:
                 f"{twin.path} and {other.path} are cut from the same scene, of which no part could be held out; "
                 "name one of them"
             )
-        for key in ("bands", "dtype", "size", "scales", "offsets"):
-            if getattr(other.record, key) != getattr(sets[0].record, key):
+        for key in ("bands", "dtype", "size", "scales", "offsets", "wavelengths"):
+            # sets of older versions do not know their wavelengths
+            own, first = getattr(other.record, key), getattr(sets[0].record, key)
+            if own != first and not (key == "wavelengths" and None in (own, first)):
                 raise TilesError(
-                    f"{other.path} has {key} {getattr(other.record, key)} and {sets[0].path} "
-                    f"{getattr(sets[0].record, key)}; name the tile sets that belong together"
+                    f"{other.path} has {key} {own} and {sets[0].path} {first}; name the tile sets that belong together"
                 )
     return sets

@@ -29,7 +29,8 @@ def card(
     record, n, model = sets[0].record, trained.normalizer, trained.model
     best = trained.state.history[trained.state.best_epoch - 1]
     gsd = [s.grid.gsd_m for s in sets]
-    names = zip(record.bands, record.scales, record.offsets, strict=True)
+    none = [None] * len(record.bands)
+    facts = (record.bands, record.scales, record.offsets, record.wavelengths or none, record.widths or none)
     return Card(
         satae_version=satae.__version__,
         created=now(),
@@ -38,7 +39,10 @@ def card(
         weights=sum(p.numel() for p in model.parameters()),
         objective=" + ".join(recipe.objective.terms),
         score=" + ".join(head.name for head in recipe.score),
-        bands=[Band(name=name, scale=scale, offset=offset) for name, scale, offset in names],
+        bands=[
+            Band(name=name, scale=scale, offset=offset, wavelength=nm, width=width)
+            for name, scale, offset, nm, width in zip(*facts, strict=True)
+        ],
         dtype=record.dtype,
         gsd_m=[g for g in gsd if g is not None],
         tile=record.size,

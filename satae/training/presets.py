@@ -18,35 +18,55 @@ HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
     "score": ["whitened", "memory", "sectors"],
     "map": {"blur": 0.5, "max_object_px": 13},
 }
-OBJECTS: dict[
-    str, Any
-] = {  # objects of some pixels in a few bands: what they stand on says most, and nothing is trained
+# objects of some pixels in a few bands: what they stand on says most, and nothing is trained
+OBJECTS: dict[str, Any] = {
     "model": {"name": "annulus"},
     "input": {"stretch": "log", "ridge": 1e-3},
-    "score": ["local", "sectors", "edges", {"name": "minor", "params": {"target_px": 9.0}}, "rarity"],
+    "score": [
+        "local",
+        {"name": "sectors", "params": {"large": 0.05}},
+        "edges",
+        {"name": "minor", "params": {"target_px": 9.0}},
+        "rarity",
+    ],
     "map": {"smooth": 1.0, "blur": 2.0, "support_px": 33},
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
     "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},
     "input": {"stretch": "log", "ridge": 0.1},
 }
+EMBEDDINGS: dict[
+    str, Any
+] = {  # unit vectors, of which the angle to the surroundings and to what there is counts
+    "model": {"name": "annulus"},
+    "input": {"space": "whitened", "scale": "common", "ridge": 10.0, "components": 64},
+    "score": ["whitened", "memory", "sectors"],
+    "map": {"blur": 0.5},
+}
 MANY = 17  # bands from which a scene counts as hyperspectral
 COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
 
 
-def preset(bands: int, gsd_m: float | None, *, sized: bool = False) -> dict[str, Any]:
-    """The default recipe for scenes of so many bands and such a pixel size; `sized`: the recipe names a target."""
+def preset(bands: int, gsd_m: float | None, *, sized: bool = False, embedded: bool = False) -> dict[str, Any]:
+    """The default recipe for scenes of so many bands and such a pixel size, or of embeddings.
+
+    `sized`: the recipe names a target.
+    """
+    if embedded:
+        return EMBEDDINGS
     if bands >= MANY:
         return HYPERSPECTRAL
     return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
 
 
-def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None) -> Recipe:
+def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool = False) -> Recipe:
     """The recipe with nothing left open; ConfigError where it names an architecture that there is not."""
     given = recipe.model_dump(exclude_unset=True)
     named = given.get("model", {}).get("name")
     px = _target_px(recipe, gsd_m)
-    start = preset(bands, gsd_m, sized=px > 0) if named is None else {"model": {"name": named}}
+    start = (
+        preset(bands, gsd_m, sized=px > 0, embedded=embedded) if named is None else {"model": {"name": named}}
+    )
     name = start["model"]["name"]
     layers = [Recipe().model_dump(), models.suits(name), start, given]
     if px and models.MODELS.takes(name, "target_px"):

@@ -184,9 +184,12 @@ def _begin(run: Path, recipe: Recipe) -> None:
 
 
 def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
-    """The recipe with what follows from the bands and the GSD of the scenes."""
+    """The recipe with what follows from the bands and the GSD of the scenes, and from what their bands are."""
     gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]
-    return presets.complete_recipe(recipe, len(sets[0].record.bands), min(gsd) if gsd else None)
+    record = sets[0].record
+    return presets.complete_recipe(
+        recipe, len(record.bands), min(gsd) if gsd else None, embedded=record.embedded
+    )
 
 
 def _fitted(

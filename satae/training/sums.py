@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from satae.training.nodes import Name
 from satae.training.tracing import Trace, Translation
 
-FEW = 8  # channels that are mixed by a product of matrices, and not by a convolution
+MOST = 16  # channels that are made by a product of matrices, and not by a convolution
 
 
 def _axes(dim: int | Sequence[int]) -> list[int]:
@@ -67,9 +67,9 @@ def _with_sum(trace: Trace, out: Tensor, parts: Tensor, whole: Tensor) -> Name:
 
 
 def is_small(weight: Tensor) -> bool:
-    """Whether weights are a fixed matrix of few channels: those of an architecture are left as it has them."""
+    """Whether weights are a fixed matrix that makes few channels: those of an architecture are left as it has them."""
     fixed = not isinstance(weight, nn.Parameter) and weight.shape[2:] == (1, 1)
-    return fixed and (weight.shape[0] <= FEW or max(weight.shape) <= 2 * FEW)
+    return fixed and weight.shape[0] <= MOST
 
 
 SUMS: dict[str, Translation] = {

@@ -62,7 +62,7 @@ def calls(text: str) -> Iterator[tuple[str, list[str]]]:
             name = f"{name} {words.pop(0)}"
         if words and hasattr(COMMANDS[name], "commands") and words[0].islower():
             name = f"{name} {words.pop(0)}"  # no such command
-        yield name, [w.partition("=")[0].strip("[],.)") for w in words if w.startswith("-")]
+        yield name, [w.partition("=")[0].strip("[],.)") for w in words if re.match("--?[a-z]", w)]
 
 
 def test_the_page_of_commands_is_what_help_says() -> None:

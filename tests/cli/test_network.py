@@ -45,6 +45,10 @@ def corpus(folder: Path, make_scene: MakeScene, scene: Path, model: Path) -> lis
         "aoi.geojson": json.dumps({"type": "FeatureCollection", "features": [
             {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": RING}}
         ], "crs": {"type": "link", "properties": {"href": URL, "type": "proj4"}}}),
+        "named.geojson": json.dumps({"type": "FeatureCollection", "features": [],
+                                     "crs": {"type": "name", "properties": {"name": URL}}}),
+        "escaped.geojson": '{"type": "FeatureCollection", "features": [], "\\u0063rs": {"properties": {"href": "'
+                           + URL + '"}, "type": "LIN\\u004b"}}',
         "wfs.xml": f"<OGRWFSDataSource><URL>{URL}</URL></OGRWFSDataSource>",
         "a.gml": f'<gml:FeatureCollection xmlns:gml="http://www.opengis.net/gml" xsi:schemaLocation="{URL} {URL}" '
                  'xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"/>',

@@ -15,11 +15,13 @@ from results import JUDGED, review
 from rows import changed, grid, layer
 
 from satae import formats
-from satae.decisions import decisions
-from satae.decisions.decisions import Decisions, carry, same_regions
+from satae.decisions import decisions, earlier
+from satae.decisions.decisions import Decisions, carry
+from satae.decisions.earlier import Earlier
 from satae.errors import ConfigError, OutputError
 from satae.formats import geojson, gpkg
 from satae.gis.layers import SceneLayer
+from satae.gis.matching import same_regions
 
 CREATED = "2026-01-02T03:04:05Z"
 
@@ -123,11 +125,18 @@ Over = tuple[list[SceneLayer], decisions.CarriedDecisions | None]
 def over(path: Path, *scenes: SceneLayer, also: Decisions | None = None) -> Over:
     draft = path.parent / "draft" / path.name
     draft.parent.mkdir(exist_ok=True)
-    done = decisions.write_over(formats.FORMATS[path.suffix].write, draft, path, scenes, CREATED, also)
+    with Earlier(path) as before:
+        write = formats.FORMATS[path.suffix].write
+        layers, kept = earlier.write_over(write, draft, before, scenes, CREATED, also)
     draft.replace(path)
     if decisions.beside(draft).exists():
         decisions.beside(draft).replace(decisions.beside(path))
-    return done
+    return layers, kept.carried
+
+
+def check(path: Path, crs: str | None) -> None:
+    with Earlier(path) as before:
+        before.check(crs)
 
 
 def test_what_is_not_found_again_is_kept_and_comes_back_when_it_is(tmp_path: Path) -> None:
@@ -161,11 +170,11 @@ def test_decisions_that_could_not_be_kept_are_not_overwritten(
     tmp_path: Path, before: str | None, after: str | None
 ) -> None:
     path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16), crs=before))
-    decisions.check(path, grid(after).crs)
+    check(path, grid(after).crs)
     review(path, "north-0")
-    decisions.check(path, grid(before).crs)
+    check(path, grid(before).crs)
     with pytest.raises(ConfigError, match="cannot keep; choose another name"):
-        decisions.check(path, grid(after).crs)
+        check(path, grid(after).crs)
 
 
 @pytest.mark.parametrize("suffix", [".geojson", ".parquet", ".fgb"])
@@ -191,18 +200,18 @@ def test_a_geojson_without_regions_has_no_decisions(tmp_path: Path) -> None:
 
 def test_a_decision_made_while_the_layers_are_written_is_not_lost(tmp_path: Path) -> None:
     path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
-    new, calls = scene_of((4, 6, 14, 16)), []
-
-    def slow(draft: Path, name: str, scenes: Any, created: str) -> None:
-        gpkg.write(draft, name, scenes, created)
-        if not calls:
-            review(path, "north-0")
-        calls.append(draft)
-
-    (tmp_path / "draft").mkdir()
-    (new,), carried = decisions.write_over(slow, tmp_path / "draft" / "out.gpkg", path, [new], CREATED, None)
-    assert len(calls) == 2 and carried is not None and carried.rows == 1
-    assert decisions.read(tmp_path / "draft" / "out.gpkg").frame["review_label"].tolist() == ["ship"]
+    draft, new = tmp_path / "draft" / "out.gpkg", scene_of((4, 6, 14, 16))
+    draft.parent.mkdir()
+    with Earlier(path) as before:
+        earlier.write_over(gpkg.write, draft, before, [new], CREATED, None)
+        assert not before.is_stale
+        review(path, "north-0")
+        with before.hold(overwrite=True):
+            assert before.is_stale
+            (new,), kept = earlier.write_over(gpkg.write, draft, before, [new], CREATED, None)
+            assert not before.is_stale
+    assert kept.carried is not None and kept.carried.rows == 1 and reviews(new) == [ASKED]
+    assert decisions.read(draft).frame["review_label"].tolist() == ["ship"]
 
 
 def test_a_decision_that_was_undone_while_its_scene_was_scored_stays_undone(tmp_path: Path) -> None:
@@ -218,7 +227,7 @@ def test_a_decision_that_was_undone_while_its_scene_was_scored_stays_undone(tmp_
 def test_what_is_no_result_is_replaced_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.gpkg"
     path.write_bytes(b"not a database" * 100)
-    decisions.check(path, None)
+    check(path, None)
     assert over(path, scene_of((4, 6, 14, 16)))[1] is None
     assert "no decision in it is carried over" in caplog.text
     assert len(geopandas.read_file(path, layer="anomalies")) == 1
@@ -247,4 +256,4 @@ def test_a_full_disk_is_an_output_error(tmp_path: Path) -> None:
     path = write(tmp_path / "out.gpkg", scene_of((4, 6, 14, 16)))
     review(path, "north-0")
     with pytest.raises(OutputError, match=r"kept\.gpkg could not be written"):
-        decisions.keep(tmp_path / "no" / "kept.gpkg", "kept.gpkg", decisions.read(path).frame, CREATED)
+        earlier.keep(tmp_path / "no" / "kept.gpkg", "kept.gpkg", decisions.read(path).frame, CREATED)

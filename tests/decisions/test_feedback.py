@@ -157,7 +157,10 @@ def test_decisions_on_other_scenes_are_counted_and_change_nothing(complete: Tile
     (same,), told = apply_feedback([complete], both(tmp_path, scene="elsewhere"))
     assert same is complete and told.elsewhere == 2 and told.accepted == told.rejected == 0
     assert "2 decisions lie in other scenes" in told.lines[0]
-    assert apply_feedback([complete], None) == ([complete], FeedbackCounts()) and FeedbackCounts().lines == []
+    assert apply_feedback([complete], None) == ([complete], FeedbackCounts())
+    assert apply_feedback([complete], reviewed(tmp_path / "none.gpkg", {"unreviewed": [ACCEPTED]}))[
+        1
+    ].lines == ["feedback: no region in that file is accepted or rejected, so nothing was learned from it"]
 
 
 def test_a_scene_without_a_crs_cannot_be_compared(tmp_path: Path) -> None:

@@ -280,3 +280,8 @@ def test_info_explains_foreign_features(tmp_path: Path) -> None:
         frame.to_file(tmp_path / f"a{suffix}")
         with pytest.raises(SceneError, match="no anomaly_id"):
             info.about(tmp_path / f"a{suffix}")
+
+
+def test_the_suffix_that_is_meant_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"no format has the suffix '.json'.*pass --out out.geojson$"):
+        formats.format_of(Path("out.json"), None)

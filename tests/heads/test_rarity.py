@@ -49,7 +49,7 @@ def test_no_round_makes_the_sample_less_likely():
     assert all(later >= earlier - 1e-9 for earlier, later in pairwise(found)) and found[-1] > found[0]
 
 
-@pytest.mark.parametrize("bands", [1, 3, 8])
+@pytest.mark.parametrize("bands", [1, 3, 8, 16])
 def test_the_error_is_how_far_the_log_density_falls_under_what_is_usual(bands: int):
     made = fitted(bands)
     head = head_of(("rarity", {"mixture": 3}), made)
@@ -64,6 +64,20 @@ def test_the_error_is_how_far_the_log_density_falls_under_what_is_usual(bands: i
     error = head(View(anywhere, torch.ones(1, 1, 9, 7), anywhere)).sum(dim=1)[0].numpy()
     expected = usual - log_density(anywhere[0].permute(1, 2, 0).numpy(), *constants)
     assert np.allclose(error, np.maximum(expected, LEAST), rtol=2e-3, atol=0.02)
+
+
+def test_a_narrow_kind_of_ground_far_from_the_mean_is_as_exact_as_the_others():
+    # a square of 20 over a variance of .02, multiplied out, is 10,000 before all but about 1 of it cancels
+    made, rng = fitted(3), np.random.default_rng(4)
+    x = torch.tensor(rng.normal(size=(1, 3, 60, 60)), dtype=torch.float32)
+    x[..., :6] = 12 + 0.05 * x[..., :6]
+    valid, head = torch.ones(1, 1, 60, 60), head_of(("rarity", {"mixture": 2}), made)
+    head.fit(lambda: iter([(View(x, valid, x), valid)]))
+    pixels = x[0].flatten(1).T
+    density = log_density(pixels.numpy(), *(v.numpy() for v in mixture(pixels.double(), Params(2))))
+    expected = np.maximum(np.quantile(density, USUAL) - density, LEAST)
+    error = head(View(x, valid, x)).sum(dim=1).flatten().numpy()
+    assert np.abs(error - expected).max() < 0.02
 
 
 def test_a_spectrum_that_the_sample_has_not_is_rarer_than_all_that_it_has():

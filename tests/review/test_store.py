@@ -174,12 +174,77 @@ def test_an_open_reader_is_not_disturbed(gpkg: Path, mode: str) -> None:
         assert alone.execute("SELECT review_status FROM anomalies WHERE fid = 1").fetchone() == ("accepted",)
 
 
-def test_a_file_that_was_replaced_is_noticed(opened: Review, gpkg: Path, tmp_path: Path) -> None:
+def test_a_decision_goes_into_the_result_that_took_the_place_of_the_one_opened(
+    opened: Review, gpkg: Path, tmp_path: Path
+) -> None:
     seen = latest(opened, 1)
     shutil.copy(gpkg, tmp_path / "newer.gpkg")
+    change(tmp_path / "newer.gpkg", "DELETE FROM anomalies WHERE fid = 6")
+    change(tmp_path / "newer.gpkg", "UPDATE anomalies SET fid = 100 - fid, rank = 10 - rank")
     os.replace(tmp_path / "newer.gpkg", gpkg)
+    opened.decide(1, YES, seen=seen)
+    assert opinions(gpkg) == [("unreviewed", "", "")] * 4 + [("accepted", "ship", "seen")]
+    assert set(opened.changes(0)[1]) == {1, 2, 3, 4, 5}  # as the page knows them
+    assert opened.decide(5, NO, seen=latest(opened, 5)).opinion == NO and opinions(gpkg)[0][0] == "rejected"
+    with pytest.raises(ResultError, match="no region 6"):
+        opened.decide(6, YES, seen=seen)
+
+
+def test_a_file_that_was_moved_or_is_no_result_any_more_is_a_sentence(
+    opened: Review, gpkg: Path, tmp_path: Path
+) -> None:
+    seen = latest(opened, 1)
+    os.rename(gpkg, tmp_path / "older.gpkg")
     with pytest.raises(ResultError, match="was moved or replaced; run `satae review` again"):
         opened.decide(1, YES, seen=seen)
+    with closing(sqlite3.connect(gpkg)) as database, database:
+        database.execute("CREATE TABLE other (id)")
+    for _ in range(2):
+        with pytest.raises(ResultError, match="no layer anomalies"):
+            opened.decide(1, YES, seen=seen)
+    os.replace(tmp_path / "older.gpkg", gpkg)
+    opened.decide(1, YES, seen=seen)
+    assert opinions(gpkg)[0] == ("accepted", "ship", "seen")
+
+
+@pytest.mark.parametrize(
+    "does",
+    [
+        "UPDATE anomalies SET review_note = 'other' WHERE fid = NEW.fid",
+        "DELETE FROM anomalies WHERE fid = NEW.fid",
+        "SELECT RAISE(IGNORE)",
+        "SELECT RAISE(ABORT, 'no')",
+    ],
+)
+@pytest.mark.parametrize("when", ["BEFORE", "AFTER"])
+def test_an_answer_means_that_the_row_was_read_back(gpkg: Path, does: str, when: str) -> None:
+    change(gpkg, f"CREATE TRIGGER t {when} UPDATE OF review_status ON anomalies BEGIN {does}; END")
+    opened = Review(gpkg)
+    try:
+        opened.decide(1, YES, seen=latest(opened, 1))
+        assert opinions(gpkg)[0] == ("accepted", "ship", "seen")
+    except ResultError as error:
+        assert "\n" not in str(error) and opinions(gpkg)[0] == ("unreviewed", "", "")
+    opened.close()
+
+
+def test_what_a_trigger_changes_elsewhere_is_seen(gpkg: Path) -> None:
+    rule = "AFTER UPDATE OF review_status ON anomalies WHEN NEW.fid = 1"
+    change(gpkg, f"CREATE TRIGGER t {rule} BEGIN UPDATE anomalies SET review_note = 'x' WHERE fid = 2; END")
+    opened = Review(gpkg)
+    seen = opened.decide(1, YES, seen=latest(opened, 1)).revision
+    assert {fid: e.opinion.note for fid, e in opened.changes(seen)[1].items()} == {2: "x"}
+    opened.close()
+
+
+def test_a_trigger_without_end_is_stopped(gpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "LONGEST", 0.1)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    change(gpkg, f"CREATE TRIGGER t AFTER UPDATE OF review_status ON anomalies BEGIN {endless}; END")
+    opened = Review(gpkg)
+    with pytest.raises(ResultError, match="keeps busy"):
+        opened.decide(1, YES, seen=latest(opened, 1))
+    opened.close()
     assert opinions(gpkg)[0] == ("unreviewed", "", "")
 
 

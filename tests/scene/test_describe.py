@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import geopandas
 import numpy as np
 import pytest
 import rasterio
-import shapely
 from affine import Affine
 
 from satae.errors import SceneError
@@ -109,10 +107,19 @@ def test_a_stack_on_two_grids_says_how_they_differ(make_scene, change: dict, dif
     assert difference in refused(*paths)
 
 
-def test_a_real_band_of_another_shape_is_not_stacked(data: Path) -> None:
+def test_real_bands_of_two_distances_are_stacked_on_the_finer_grid(data: Path) -> None:
     folder = data / "formats" / "rasterframes"
-    text = refused(folder / "L8-B4-Elkton-VA.tiff", folder / "L8-B8-Elkton-VA.tiff")
-    assert "have 337 x 371 and 169 x 186 pixels" in text
+    coarse, fine = folder / "L8-B4-Elkton-VA.tiff", folder / "L8-B8-Elkton-VA.tiff"
+    scene = describe([coarse, fine])
+    with rasterio.open(fine) as panchromatic, rasterio.open(coarse) as red, scene.open() as reader:
+        image, _ = reader.read(scene.grid.window)
+        assert (scene.grid.height, scene.grid.width) == panchromatic.shape == (337, 371)
+        assert np.array_equal(image[1], panchromatic.read(1))
+        # the pixel of the coarser band that the centre of each finer one lies in
+        steps = panchromatic.transform.e / red.transform.e, panchromatic.transform.a / red.transform.a
+        rows, cols = (((np.indices((337, 371))[i] + 0.5) * steps[i]).astype(int) for i in (0, 1))
+        wanted = red.read(1)[rows.clip(max=168), cols.clip(max=185)]
+    assert (image[0] == wanted).mean() > 0.99
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (7, 5), (1, 400), (400, 7)])
@@ -225,51 +232,5 @@ def test_a_border_of_zeros_is_pointed_out_unless_it_is_nodata(make_scene, caplog
     assert f"{100 * share:.0f} % of its edge is 0" in warned(make_scene(pixels))
 
 
-def aoi(folder: Path, *shapes: shapely.Geometry, crs: int | None = 32632) -> Path:
-    geopandas.GeoDataFrame(geometry=list(shapes), crs=crs).to_file(folder / "aoi.gpkg", layer="aoi")
-    return folder / "aoi.gpkg"
-
-
-INSIDE = shapely.box(500_050, 5_199_900, 500_100, 5_199_950)
-
-
-@pytest.mark.filterwarnings("ignore:'crs' was not provided:UserWarning")
-@pytest.mark.parametrize(("scene_crs", "aoi_crs"), [("EPSG:32632", None), (None, 32632)])
-def test_an_aoi_and_a_scene_of_which_one_has_no_crs_are_refused(
-    make_scene, tmp_path, scene_crs, aoi_crs
-) -> None:
-    path = make_scene(PIXELS, crs=scene_crs)
-    assert "states no CRS, so" in refused(path, aoi=aoi(tmp_path, INSIDE, crs=aoi_crs))
-
-
-@pytest.mark.parametrize(
-    "shape",
-    [shapely.box(0, 0, 1, 1), shapely.LineString(INSIDE.exterior.coords), INSIDE.centroid],
-    ids=["elsewhere", "line", "point"],
-)
-def test_an_aoi_without_an_area_in_the_scene_is_refused(make_scene, tmp_path, shape) -> None:
-    assert "no polygon that touches the scene" in refused(make_scene(PIXELS), aoi=aoi(tmp_path, shape))
-
-
-def test_an_empty_aoi_is_refused(make_scene, tmp_path) -> None:
-    (tmp_path / "aoi.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    assert "no polygon" in refused(make_scene(PIXELS), aoi=tmp_path / "aoi.geojson")
-
-
-@pytest.mark.parametrize("content", [b"", b"\0" * 99, b"{}", b"<html></html>"])
-def test_an_aoi_that_is_no_vector_file_is_refused(make_scene, tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "aoi.geojson").write_bytes(content)
-    assert "cannot be read as a vector file" in refused(make_scene(PIXELS), aoi=tmp_path / "aoi.geojson")
-
-
-def test_a_missing_aoi_or_mask_is_refused(make_scene, tmp_path: Path) -> None:
-    path = make_scene(PIXELS)
-    assert "none.gpkg does not exist" in refused(path, aoi=tmp_path / "none.gpkg")
-    assert "none.tif does not exist" in refused(path, mask=tmp_path / "none.tif")
-
-
-def test_a_crossed_polygon_counts_as_its_two_halves(make_scene, tmp_path: Path) -> None:
-    x, y = 500_000, 5_200_000
-    bow = shapely.Polygon([(x, y), (x + 320, y - 240), (x + 320, y), (x, y - 240)])
-    good = read(describe([make_scene(PIXELS)], limits=Limits(aoi=aoi(tmp_path, bow))))[1]
-    assert good[12, 2] and good[12, 29] and not good[2, 16] and not good[21, 16]
+def test_a_missing_mask_is_refused(make_scene, tmp_path: Path) -> None:
+    assert "none.tif does not exist" in refused(make_scene(PIXELS), mask=tmp_path / "none.tif")

@@ -75,7 +75,9 @@ def test_what_is_no_file_is_refused(place: Path, command: str, name: str) -> Non
 
 def test_a_folder_of_scenes_is_refused(place: Path, make_scene) -> None:
     make_scene(NOISE, folder=place)
-    assert "is a folder; name the GeoTIFF files in it" in fails("tile", place)
+    assert "is a folder, and of no product that satae knows; name the GeoTIFF files in it" in fails(
+        "tile", place
+    )
 
 
 def test_one_bad_file_among_many_stops_before_anything_is_written(place: Path, make_scene) -> None:
@@ -127,7 +129,7 @@ def test_damaged_blocks_are_masked_when_asked_and_listed(place: Path, make_scene
     ("options", "meaning"),
     [
         (["--bands", "1,9"], "bands 1 to 2"),
-        (["--bands", "one"], "--bands one is not a list"),
+        (["--bands", "one"], "has no band 'one'"),
         (["--bands", "2-1"], "--bands 2-1 is not a list"),
         (["--bands", "1-"], "--bands 1- is not a list"),
         (["--bands", "1-99999999999"], "is not a list"),
@@ -149,7 +151,27 @@ def test_options_that_make_no_sense_are_refused(
 
 def test_two_scenes_of_one_name_are_refused(place: Path, make_scene) -> None:
     paths = [make_scene(NOISE, folder=place), make_scene(NOISE)]
-    assert "the same file name" in fails("tile", *paths)
+    assert f"{paths[0]} and {paths[1]} would both be cut into tiles/scene" in fails("tile", *paths)
+    blank = [make_scene(NOISE, name=name, folder=place) for name in ("a b.tif", "a_b.tif")]
+    assert "would both be cut into tiles/a_b" in fails("tile", *blank)
+    assert f"{paths[0]} is named twice" in fails("tile", paths[0], paths[0])
+
+
+LONG = "x" * 240
+
+
+def test_long_names_of_scenes_are_cut_and_told_apart(place: Path, make_scene) -> None:
+    paths = [make_scene(NOISE, name=f"{LONG}{i}.tif", folder=place) for i in (1, 2)]
+    assert run("tile", *paths, "--patches").exit_code == 0
+    names = [p.name for p in Path("tiles").iterdir()]
+    assert len(names) == 2 and all(len(name) == 120 and name.startswith("x" * 111) for name in names)
+
+
+def test_names_that_no_file_can_have_are_refused(place: Path, make_scene) -> None:
+    path = make_scene(NOISE, folder=place)
+    assert "name" in fails("tile", f"{LONG}{LONG}.tif")
+    assert "File name too long" in fails("tile", path, "--aoi", f"{LONG}{LONG}.gpkg")
+    assert "File name too long" in fails("tile", path, "--out", f"{LONG}{LONG}", code=3)
 
 
 def test_an_existing_tile_set_is_kept_unless_overwritten(place: Path, make_scene) -> None:

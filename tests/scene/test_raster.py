@@ -28,7 +28,7 @@ from scenes import spoil
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene import raster, readers
+from satae.scene import output, raster, readers
 
 PIXELS = np.arange(3 * 64 * 80, dtype="uint16").reshape(3, 64, 80)
 
@@ -52,7 +52,7 @@ def refused(path: Path | str) -> str:
         (b'<VRTDataset rasterXSize="9" rasterYSize="9"/>', "is a VRT"),
         (b"<GDAL_WMS></GDAL_WMS>", "is a WMS description"),
         (gzip.compress(b"II*\0", mtime=0), "is gzip"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "is JPEG 2000"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "cannot be opened as JPEG 2000"),
         (b"\x89HDF\r\n\x1a\n", "is HDF5"),
         (b"\x89PNG\r\n\x1a\n", "is a PNG"),
         (b"\xff\xd8\xff\xe0", "is a JPEG"),
@@ -317,14 +317,14 @@ def test_outlines_are_the_pixels_of_each_label() -> None:
 @pytest.mark.parametrize("bands", [1, 3, 4, 5])
 def test_no_written_band_is_taken_for_alpha(tmp_path: Path, bands: int) -> None:
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
-    with raster.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
+    with output.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
         out.write(np.ones((bands, 16, 16), "uint8"), grid.window)
     assert "alpha" not in [band.colour for band in readers.source(tmp_path / "a.tif").bands]
 
 
 def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
     grid = Grid(16, 16, Affine(10, 0, 0, 0, -10, 0), None)
-    with pytest.raises(OutputError), raster.writing(tmp_path / "none" / "a.tif", grid):
+    with pytest.raises(OutputError), output.writing(tmp_path / "none" / "a.tif", grid):
         pass
 
 
@@ -336,7 +336,7 @@ def test_an_interrupt_ends_a_long_copy(monkeypatch, tmp_path: Path) -> None:
     started = time.monotonic()
     try:
         with pytest.raises(KeyboardInterrupt):
-            raster.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
+            output.to_cog(tmp_path / "a.tif", tmp_path / "b.tif")
     finally:
         signal.signal(signal.SIGINT, before)
     assert time.monotonic() - started < 10

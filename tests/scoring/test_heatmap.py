@@ -42,7 +42,7 @@ def test_a_file_that_cannot_be_read_back_is_an_output_error(
 ) -> None:
     written = write(scene, model, tmp_path)
     (tmp_path / "cut.tif").write_bytes(written.path.read_bytes()[:2000])
-    refused = pytest.raises(OutputError, match=r"cut\.tif cannot be read back as it was written")
+    refused = pytest.raises(OutputError, match=r"the heatmap cannot be read back as it was written")
     with refused, heatmap.open_heat(tmp_path / "cut.tif") as read:
         read(Window(0, 0, 256, 320))
 

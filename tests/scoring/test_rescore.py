@@ -17,7 +17,7 @@ from results import review
 from scenes import UTM
 from scored import layer, pixels, run
 
-from satae.decisions import decisions
+from satae.decisions import decisions, earlier
 from satae.decisions.preference import STRENGTH, PreferenceCounts
 from satae.demo import synthetic
 from satae.errors import OutputError
@@ -106,6 +106,17 @@ def test_feedback_moves_ranks_and_nothing_else(
         assert (feeling[name] > 0) == (status == "accepted"), name
 
 
+def test_a_file_without_decisions_is_told_and_moves_nothing(
+    scored: Result, scene_path: Path, model: runtime.Model
+) -> None:
+    plain = layer(scored)["anomaly_id"].tolist()
+    result = again(scored, scene_path, model, feedback=decisions.read(scored.out))
+    said = "--feedback: no region in that file is accepted or rejected, so it moved no rank"
+    assert [line for line in summary.remarks(result) if "--feedback" in line] == [said]
+    assert not [line for line in summary.lines(result, "") if line.startswith("feedback")]
+    assert layer(result)["anomaly_id"].tolist() == plain
+
+
 def test_what_changed_rank_is_told_and_counted(
     scored: Result, scene_path: Path, model: runtime.Model
 ) -> None:
@@ -182,14 +193,14 @@ def test_a_killed_score_leaves_the_older_file_with_its_decisions(
 def test_a_file_that_is_opened_while_its_scene_is_scored_is_not_replaced(
     scored: Result, scene_path: Path, model: runtime.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, write = scored.out.read_bytes(), decisions.write_over
+    before, write = scored.out.read_bytes(), earlier.write_over
     side = scored.out.with_name(f"{scored.out.name}-wal")
 
     def opened(*args: Any) -> Any:
         side.touch()
         return write(*args)
 
-    monkeypatch.setattr(scoring.decisions, "write_over", opened)
+    monkeypatch.setattr(scoring.earlier, "write_over", opened)
     with pytest.raises(OutputError, match="open in another program"):
         again(scored, scene_path, model)
     assert scored.out.read_bytes() == before

@@ -28,6 +28,7 @@ SMALL = {
 }  # fmt: skip
 HEADS = [
     *((name, {}) for name in scores.NAMES),
+    ("sectors", {"large": 0.5}),
     ("memory", {"of": "residual"}),
     ("memory", {"of": "pixel+0.5*code+context", "coreset": True}),
 ]

@@ -19,7 +19,7 @@ from satae.formats import gpkg
 from satae.gis import columns, layers
 from satae.grid import Grid
 from satae.report import chips
-from satae.scene import raster
+from satae.scene import output
 
 SIDE = 8  # pixels a side, of every region
 HOSTILE = '<img src=x onerror="document.title=1"> \' " &amp; </script>'
@@ -55,11 +55,11 @@ def result(
         regions.append(region(i, chip, grid, outline))
     image[:, :4] = 0  # nodata
     heat[:4] = np.nan
-    with raster.writing(folder / "scene.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
+    with output.writing(folder / "scene.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
         out.write(image, grid.window)
-    with raster.writing(folder / "plain.tif", grid, nodata=np.nan) as out:
+    with output.writing(folder / "plain.tif", grid, nodata=np.nan) as out:
         out.write(heat[None], grid.window)
-    raster.to_cog(folder / "plain.tif", folder / "anomalies_heatmap.tif")
+    output.to_cog(folder / "plain.tif", folder / "anomalies_heatmap.tif")
     (folder / "plain.tif").unlink()
     path = folder / "anomalies.gpkg"
     tiles = columns.Tiles(

@@ -61,3 +61,14 @@ def changed(made: SceneLayer, number: int, **values: Any) -> SceneLayer:
     """A layer of which one region has other values."""
     regions = [replace(r, **values) if i == number else r for i, r in enumerate(made.regions)]
     return replace(made, regions=regions)
+
+
+def in_a_row(number: int = 6) -> SceneLayer:
+    """A layer with regions in a row, 8 pixels apart."""
+    made = layer(grid(), scores=tuple(9.0 - i for i in range(number)))
+    boxes = np.array(
+        [shapely.MultiPolygon([shapely.box(8 * i, 4, 8 * i + 5, 9)]) for i in range(number)], object
+    )
+    for i, polygon in enumerate(made.grid.polygons(boxes)):
+        made = changed(made, i, polygon=polygon)
+    return made

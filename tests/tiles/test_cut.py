@@ -23,7 +23,7 @@ from told import Told
 from satae import publish
 from satae.errors import ConfigError, DamageError, OutputError, SceneError
 from satae.grid import Window
-from satae.scene import raster, stream
+from satae.scene import output, stream
 from satae.scene.describe import describe
 from satae.scene.scene import Limits
 from satae.tiles import cut as tiling
@@ -31,7 +31,7 @@ from satae.tiles import store
 from satae.tiles.cut import Cut, cut
 
 REFUSED = {
-    "formats/rasterio/all-nodata.tif": "has no valid pixel; check its nodata, and --nodata, --mask and --aoi",
+    "formats/rasterio/all-nodata.tif": "has no valid pixel: all of its pixels are nodata",
     "formats/rasterio/corrupt.tif": "is damaged between rows 512 and 1024, columns 512 and 1024",
     "formats/rasterio/float_nan.tif": "has 2 x 3 pixels; the smallest scene is 8 x 8",
     "formats/rasterio/test_esri_wkt.tif": "has 2 x 2 pixels; the smallest scene is 8 x 8",
@@ -194,7 +194,7 @@ def test_patches_lie_on_the_map_where_their_pixels_do(make_scene, tmp_path, tran
 
 
 def test_a_patch_that_the_disk_did_not_take_is_noticed(make_scene, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(raster.Output, "write", lambda *_: None)  # GDAL reports no full disk
+    monkeypatch.setattr(output.Output, "write", lambda *_: None)  # GDAL reports no full disk
     with pytest.raises(OutputError, match="could not be written whole"):
         cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(patches=True))
     assert list(tmp_path.iterdir()) == []

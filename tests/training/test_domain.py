@@ -12,5 +12,5 @@ def test_what_was_learned_are_the_quantiles_of_the_training_pixels() -> None:
     sets = make_tiles(image, valid)
     where = np.array([(0, t) for t in range(len(sets))])
     domain = training_domain([sets], where)
-    assert domain.pixels == valid.sum() and domain.levels == [0.05, 0.25, 0.5, 0.75, 0.95]
+    assert domain.pixels == valid.sum() and {0.01, 0.05, 0.5, 0.95} < set(domain.levels)
     assert np.allclose(domain.quantiles, np.quantile(image[:, valid], domain.levels, axis=1).T)

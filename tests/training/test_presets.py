@@ -83,11 +83,13 @@ def test_whoever_names_a_target_looks_for_objects_on_coarse_pixels_too(target: s
 
 
 @pytest.mark.parametrize(
-    ("name", "bands", "gsd"), [("hyperspectral", 200, None), ("sentinel2", 5, 10.0), ("areas", 5, 20.0)]
+    ("name", "bands", "gsd"),
+    [("hyperspectral", 200, None), ("sentinel2", 5, 10.0), ("areas", 5, 20.0), ("embeddings", 64, 10.0)],
 )
 def test_the_recipes_in_configs_are_the_presets(name: str, bands: int, gsd: float | None):
     path = Path(__file__).resolve().parents[2] / "configs" / f"{name}.yaml"
-    written, own = complete_recipe(config.load(path), bands, gsd), complete_recipe(Recipe(), bands, gsd)
+    own = complete_recipe(Recipe(), bands, gsd, embedded=name == "embeddings")
+    written = complete_recipe(config.load(path), bands, gsd)
     written_params, own_params = (models.all_params(r.model.name, r.model.params) for r in (written, own))
     assert written_params == own_params
     same = {"model": own.model}

@@ -1,29 +1,30 @@
 """The kinds of files that scenes are read from, a file each; the first that matches reads.
 
-A file `NAME.py` here has three functions. `matches(path, head)`: whether it reads what lies there, by the name or the
-first HEAD bytes (none of a folder). `describe(path)`: a `Source`, with SceneError where it cannot be used; every pixel
-is checked for what it would cost before it is read. `open(source, grid)`: a context manager that gives `Pixels` of the
-caller's own, on the source's grid or, by nearest neighbour, on another. A source pickles, so what a product says beyond
-its bands (wavelengths, sampling distance, date, sensor, files and masks of its bands) is a value in it, with a default
-for those that do not know. `raster` holds the machinery for files that GDAL reads.
+A file `NAME.py` here has three functions. `matches(path, head)`: whether it reads what lies there, by name or by the
+first HEAD bytes (none of a folder). `describe(path)`: a `Source`, with SceneError where it cannot be used; every
+pixel is checked for what it would cost before it is read. `open(source, grid, mean)`: a context manager that gives
+`Pixels` of the caller's own, on the source's grid or on another, by nearest neighbour or, with `mean`, as the mean
+of what lies in a pixel. A source pickles. `raster` holds the machinery for files that GDAL reads; what is delivered
+as several files is put together in `products`.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
 from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene.source import Pixels, Source
+from satae.scene.readers import jp2
+from satae.scene.source import Pixels, Source, stamp
 
 HEAD = 64  # bytes of a file by which it is known
 OTHERS = (
     (b"", "is empty"),
     (b"version https://git-lfs", "is a git-lfs pointer; run `git lfs pull` to get the file itself"),
-    (b"<VRTDataset", "is a VRT, which is not read for safety; make a GeoTIFF with `gdal_translate`"),
     (b"<GDAL_WMS", "is a WMS description, not an image; download the scene as a GeoTIFF first"),
     (b"<!DOCTYPE", "is a web page or XML, not an image; the download may have failed"),
     (b"<html", "is a web page, not an image; the download may have failed"),
@@ -31,8 +32,15 @@ OTHERS = (
     (b"<?xml", "is XML, not an image"),
     (b"\x1f\x8b", "is gzip; unpack it first"),
     (b"PK\x03\x04", "is a zip archive; unpack it first"),
-    (b"\x00\x00\x00\x0cjP", "is JPEG 2000; convert it with `gdal_translate in.jp2 out.tif`"),
-    (b"\x89HDF", "is HDF5 or netCDF; convert the dataset you need with `gdal_translate`"),
+    (b"SQLite format 3", "is a database such as a GeoPackage, not an image; vector files are for --aoi"),
+    (b"\x93NUMPY", "is an array of numpy without a position; name the scene that it was made of"),
+    (b"fgb\x03fgb", "is a vector file, not an image; vector files are for --aoi"),
+    (b"PAR1", "is Parquet, not an image; vector files are for --aoi"),
+    (b"%PDF", "is a PDF, not an image"),
+    (
+        b"\x89HDF",
+        "is HDF5 or netCDF, and no product of EMIT (L2A) or PRISMA (L2D); convert the dataset you need",
+    ),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),
 )  # the start of files that nothing reads, and what to say of them
@@ -43,20 +51,33 @@ class FileReader(Protocol):
 
     def matches(self, path: Path, head: bytes) -> bool: ...
     def describe(self, path: Path) -> Source: ...
-    def open(self, source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]: ...
+    def open(
+        self, source: Source, grid: Grid | None = None, *, mean: bool = False
+    ) -> AbstractContextManager[Pixels]: ...
 
 
 READERS = Choices.of(__name__, __path__, "reader", "reader")
 
 
-def source(path: Path) -> Source:
-    """What a file says of itself; SceneError where it is no file on this machine, or none that can be used."""
-    return _of(path).describe(path)
+def source(path: Path, member: str = "") -> Source:
+    """What a file, or a JPEG 2000 file in an archive, says of itself.
+
+    SceneError where it is no file on this machine, or none that can be used.
+    """
+    # before it is read: a change meanwhile must be noticed
+    now = stamp(path)
+    found = jp2.describe(path, member) if member else _of(path).describe(path)
+    # a header may be named, and the pixels lie beside it
+    return replace(found, stamp=now if found.path == path else stamp(found.path))
 
 
-def open_pixels(source: Source, grid: Grid | None = None) -> AbstractContextManager[Pixels]:
-    """The pixels of a source for one thread, on its own grid or on another by nearest neighbour."""
-    return _of(source.path).open(source, grid)
+def open_pixels(
+    source: Source, grid: Grid | None = None, *, mean: bool = False
+) -> AbstractContextManager[Pixels]:
+    """The pixels of a source for one thread, on its own grid or on another by nearest neighbour or mean."""
+    reader = cast(FileReader, jp2) if source.member else _of(source.path)
+    source.check_stamp()
+    return reader.open(source, grid, mean=mean)
 
 
 def _of(path: Path) -> FileReader:
@@ -67,11 +88,26 @@ def _of(path: Path) -> FileReader:
         if reader.matches(path, head):
             return reader
     if path.is_dir():
-        raise SceneError(f"{path} is a folder; name the GeoTIFF files in it")
+        raise SceneError(
+            f"{path} is a folder, and of no product that satae knows; name the GeoTIFF files in it"
+        )
     for magic, meaning in OTHERS:
         if head == magic or (magic and head.lstrip().startswith(magic)):
             raise SceneError(f"{path} {meaning}")
-    raise SceneError(f"{path} is not a GeoTIFF; convert it with `gdal_translate in out.tif`")
+    if kind := _text_kind(head):
+        raise SceneError(f"{path} is not a GeoTIFF but {kind}; name the image itself")
+    raise SceneError(
+        f"{path} is not a GeoTIFF; where GDAL reads it, convert it with `gdal_translate in out.tif`"
+    )
+
+
+def _text_kind(head: bytes) -> str:
+    """What text is called that is no image, empty for what is no text."""
+    # a character may be cut at the end
+    text = head.decode("utf-8", "ignore")
+    if len(text.encode()) < len(head) - 3 or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    return "JSON" if text.lstrip().startswith(("{", "[")) else "text"
 
 
 def _head(path: Path) -> bytes:

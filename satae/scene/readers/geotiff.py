@@ -1,4 +1,4 @@
-"""GeoTIFF, BigTIFF and COG: one file, all bands on one grid; what would lead GDAL to other files is refused."""
+"""GeoTIFF, BigTIFF and COG: the first page, all bands on one grid; what would lead GDAL to other files is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene import raster
 from satae.scene.source import Pixels, Source
-from satae.scene.tags import GDAL_METADATA, GDAL_NODATA, MAX_TEXT, text_tags
+from satae.scene.tags import GDAL_METADATA, GDAL_NODATA, MAX_TEXT, layout, text_tags
 
 DRIVER = "GTiff"
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -33,29 +33,42 @@ def describe(path: Path) -> Source:
     with raster.open_raster(path, DRIVER) as file:
         found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
     # the text itself, for GDAL gives a number in any case
-    text = tags.get(GDAL_NODATA)
+    text, remarks = tags.get(GDAL_NODATA), _passed_over(path, found)
     try:
         value = None if text is None else float(text)
     except ValueError:  # which GDAL takes for 0
-        remark = f"{path} declares nodata {text!r}, which is no number; ignored: pass --nodata V"
-        return replace(found, bands=tuple(replace(b, nodata=None) for b in found.bands), remarks=(remark,))
+        found = replace(found, bands=tuple(replace(b, nodata=None) for b in found.bands))
+        value, remark = None, f"{path} declares nodata {text!r}, which is no number; ignored: pass --nodata V"
+        remarks.append(remark)
     kind = np.dtype(raster.numpy_dtype(found.bands[0].dtype))
     if value is not None and kind.kind in "iu" and not _fits(value, kind):
-        remark = f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it"
-        return replace(found, remarks=(remark,))
-    return found
+        remarks.append(f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it")
+    return replace(found, remarks=tuple(remarks))
+
+
+def _passed_over(path: Path, source: Source) -> list[str]:
+    """What GDAL reads without a word: one page of several, and blocks that are not there."""
+    found, remarks = layout(path), []
+    if found.pages > 1:
+        remarks.append(
+            f"{path} holds {found.pages} pages (TIFF directories), of which only the first is read; where they are "
+            f"bands of one scene write each to a file, such as `gdal_translate GTIFF_DIR:2:{path.name} page2.tif`, and "
+            "pass them all with --stack"
+        )
+    if found.missing and all(b.nodata is None for b in source.bands):
+        remarks.append(
+            f"{path} lacks {found.missing} of its {found.blocks} blocks (it is sparse), which are read as 0 and count "
+            "as data; pass --nodata 0 if they are fill"
+        )
+    return remarks
 
 
 @contextmanager
-def open(source: Source, grid: Grid | None = None) -> Iterator[Pixels]:
+def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Iterator[Pixels]:
     """A handle of the caller's own."""
     _harmless(source.path)
-    with raster.open_raster(source.path, DRIVER) as file:
-        if grid is None or grid == source.grid:
-            yield file
-        else:
-            with file.on_grid(grid) as warped:
-                yield warped
+    with raster.open_raster(source.path, DRIVER) as file, file.seen_on(grid, source, mean=mean) as pixels:
+        yield pixels
 
 
 def _harmless(path: Path) -> dict[int, str]:

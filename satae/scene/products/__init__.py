@@ -1,0 +1,132 @@
+"""The products that providers deliver, a file each: folders and archives of several files, brought to one description.
+
+A file `NAME.py` here has `matches(path)`, whether a folder, archive or file of metadata is such a product, and
+`product(path)`, a `Product`, with SceneError where it cannot be used. Nothing is decoded, and a file that the metadata
+name outside of the product is refused.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol, cast
+from xml.etree import ElementTree
+
+from satae.choices import Choices
+from satae.errors import SceneError
+from satae.scene.source import Band, Exclusion, Source
+
+MAX_METADATA = 16 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Product:
+    """One acquisition: its bands, each with the source that holds it, and what the provider says of them.
+
+    `usual` are the names of the bands that are used where none are asked for: those of the finest sampling distance.
+    `fill` excludes pixels that hold nothing, `clouds` those that the provider takes for cloud or its shadow. `day` is
+    the day of acquisition as ISO 8601.
+    """
+
+    path: Path
+    name: str
+    kind: str
+    day: str
+    bands: tuple[tuple[Source, Band], ...]
+    usual: tuple[str, ...]
+    fill: tuple[Exclusion, ...] = ()
+    clouds: tuple[Exclusion, ...] = ()
+    baseline: str = ""
+    remarks: tuple[str, ...] = ()
+
+
+class Provider(Protocol):
+    """The functions of each file of this folder; see above."""
+
+    def matches(self, path: Path) -> bool: ...
+    def product(self, path: Path) -> Product: ...
+
+
+PROVIDERS = Choices.of(__name__, __path__, "product", "product")
+
+
+def at(path: Path) -> Product | None:
+    """The product at a path; None where there is none that satae knows."""
+    # by name and metadata alone: no pixel is decoded to know what it is
+    for name in PROVIDERS.names:
+        provider = cast(Provider, PROVIDERS.module(name))
+        try:
+            found = provider.matches(path)
+        except OSError:  # a name that no file can have; whoever reads the file says so
+            return None
+        if found:
+            return provider.product(path)
+    return None
+
+
+class Files:
+    """The files of a product, in a folder or in a .zip as it was downloaded; names are relative, with /."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.zipped = path.is_file()
+        try:
+            self.names = sorted(self._inside())
+        except (OSError, zipfile.BadZipFile) as error:
+            raise SceneError(f"{path} cannot be read: {error}; the download may have ended early") from error
+
+    def _inside(self) -> Iterator[str]:
+        if self.zipped:
+            with zipfile.ZipFile(self.path) as archive:
+                yield from archive.namelist()
+        else:
+            for file in self.path.rglob("*"):
+                # a link may lead out of the product
+                if file.is_file() and not file.is_symlink():
+                    yield file.relative_to(self.path).as_posix()
+
+    def ending(self, end: str) -> list[str]:
+        """The names that end so, shortest first."""
+        return sorted((n for n in self.names if n.endswith(end)), key=lambda n: (len(n), n))
+
+    def text(self, name: str) -> str:
+        """A file of metadata."""
+        try:
+            if self.zipped:
+                with zipfile.ZipFile(self.path) as archive:
+                    # a size is a claim, but zipfile gives no more bytes than it
+                    size, content = archive.getinfo(name).file_size, b""
+                    if size <= MAX_METADATA:
+                        content = archive.read(name)
+            else:
+                size, content = (self.path / name).stat().st_size, b""
+                if size <= MAX_METADATA:
+                    content = (self.path / name).read_bytes()
+        except (OSError, zipfile.BadZipFile, KeyError) as error:
+            raise SceneError(f"{name} in {self.path} cannot be read: {error}") from error
+        if size > MAX_METADATA:
+            raise SceneError(
+                f"{name} in {self.path} is larger than {MAX_METADATA >> 20} MiB, the limit for metadata"
+            )
+        return content.decode("utf-8", errors="replace")
+
+    def xml(self, name: str) -> ElementTree.Element:
+        """A file of metadata in XML, without what could lead to other files."""
+        text = self.text(name)
+        # entities may stand for other files, or for gigabytes
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise SceneError(f"{name} in {self.path} declares entities, which metadata of products do not")
+        try:
+            return ElementTree.fromstring(text)
+        except ElementTree.ParseError as error:
+            raise SceneError(
+                f"{name} in {self.path} is damaged: {error}; download the product again"
+            ) from error
+
+    def place(self, name: str) -> tuple[Path, str]:
+        """(file, member of the archive or nothing) of a name; SceneError where the product does not hold it."""
+        if ".." in PurePosixPath(name).parts or name not in self.names:
+            raise SceneError(f"{self.path} lacks {name}, which its metadata name; download the product again")
+        return (self.path, name) if self.zipped else (self.path / name, "")

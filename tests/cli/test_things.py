@@ -1,0 +1,73 @@
+"""`satae info` on everything that satae writes: a plain sentence, no None, no dict, no error."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from results import finished
+from shared import Shared
+from typer.testing import CliRunner
+
+from satae.cli.app import app
+
+
+def said(path: Path, code: int = 0) -> str:
+    done = CliRunner().invoke(app, ["info", str(path)])
+    assert done.exit_code == code, done.output
+    assert "None" not in done.output and "{" not in done.output and "Traceback" not in done.output
+    return done.output
+
+
+def test_every_file_of_a_run_is_told(model_path: Path, tmp_path: Path) -> None:
+    run = model_path.parent / "runs" / "model"
+    assert said(run).startswith("kind   training run") and "diagnosis.md (diagnosis" in said(run)
+    assert "folder of training runs" in said(run.parent)
+    for part in run.iterdir():
+        assert "a training run" in said(part) or "checkpoint" in said(part), part.name
+
+
+def test_every_file_of_a_tile_set_is_told(tile_set: Path, tmp_path: Path) -> None:
+    shutil.copytree(tile_set, tmp_path / "tiles" / "land")
+    assert said(tmp_path / "tiles").split()[:5] == ["kind", "folder", "of", "tile", "sets"]
+    for part in (tmp_path / "tiles" / "land").iterdir():
+        assert "tile set" in said(part), part.name
+
+
+def test_every_file_of_a_result_is_told(shared: Shared, tmp_path: Path) -> None:
+    kinds = {p.name: said(p).splitlines()[0].split(maxsplit=1)[1] for p in finished(shared).iterdir()}
+    assert kinds["anomalies.gpkg"] == "result" and kinds["anomalies_heatmap.tif"] == "heatmap"
+    assert kinds["anomalies_chips"] == "pictures of the regions of a result"
+    (tmp_path / "a.html").write_text('<!DOCTYPE html><head><meta name="generator" content="satae 1"></head>')
+    assert said(tmp_path / "a.html").startswith("kind  report of a result")
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "meaning"),
+    [
+        (b"hello", "a.txt", "is not a GeoTIFF but text"),
+        (b'{"a": 1}', "a.json", "is not a GeoTIFF but JSON"),
+        (b"[1, 2]", "a.tif", "is not a GeoTIFF but JSON"),
+        ("Flüsse, " * 20, "a.csv", "is not a GeoTIFF but text"),
+        (b"SQLite format 3\0", "a.db", "is a database"),
+        (b"\x93NUMPY\x01\0", "a.npy", "is an array of numpy"),
+        (
+            b"\xff\xfe\x00\x01" * 20,
+            "a.bin",
+            "is not a GeoTIFF; where GDAL reads it, convert it with `gdal_translate",
+        ),
+        (b"\x08\x07" * 99, "a.onnx", "is not a usable ONNX model, or a damaged one"),
+    ],
+)
+def test_what_is_no_image_is_told_for_what_it_is(
+    tmp_path: Path, content: bytes | str, name: str, meaning: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    text = said(path, code=2)
+    assert meaning in text and "ONNXRuntimeError" not in text and text.count("\n") == 1
+
+
+def test_a_folder_of_somebody_else_is_told_as_such(tmp_path: Path) -> None:
+    assert "is a folder, and neither a tile set nor a training run of satae" in said(tmp_path, code=2)
