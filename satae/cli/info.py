@@ -22,6 +22,8 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
     Raises SceneError, TilesError or ModelError where the file is damaged or is none of these.
     """
+    if (path / "tileset.json").is_file():
+        return _tile_set(path, check)
     if (
         path.is_dir()
         or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
@@ -71,8 +73,6 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
 
 
 def _folder(path: Path, check: bool) -> dict[str, Any]:
-    if (path / "tileset.json").is_file():
-        return _tile_set(path, check)
     if found := things.folder(path):
         return found
     raise SceneError(

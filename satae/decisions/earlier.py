@@ -167,7 +167,8 @@ class Earlier:
         identity = geopackage.identity(self.out)
         if self._database is not None and identity == self._identity:
             return
-        self._close()
+        if self._database is not None:  # what was seen of a file without locks is still known
+            self._close()
         if identity is None or not geopackage.is_database(self.out):
             return
         with self._explained():

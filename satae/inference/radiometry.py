@@ -18,6 +18,7 @@ import numpy.typing as npt
 from satae.inference.card import Domain
 
 LEVELS = (0.001, 0.01, 0.02, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+ENDS = (0.01, 0.99)  # levels at which DN are held before it is asked how bands change together
 DARK, BRIGHT = 0.01, 0.95  # levels by which a shift and a scale are known
 MOST = 16  # bands of which it is kept how they change together; of more, so many that are evenly spread
 EXHAUSTIVE = 6  # bands up to which every order is tried; of more, two exchanged, all turned round or moved on
@@ -50,23 +51,31 @@ class Change:
 
 
 def measure(pieces: Iterable[tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]]) -> Domain:
-    """What the DN of some windows are like, each an image (band, row, col) and its `valid` pixels."""
-    parts, texture, steps = [], np.zeros((0, 0)), 0
-    for image, valid in pieces:
-        parts.append(image[:, valid].T)
-        dn = image[_spread(len(image))].astype(np.float64)
+    """What the DN of some windows are like, each an image (band, row, col) and its `valid` pixels.
+
+    The darkest and the brightest hundredth of each band are held at its ends, for how bands change together is asked of
+    the ground, and what is looked for may be a few pixels hundreds of times as bright.
+    """
+    seen = list(pieces)
+    found = np.concatenate([image[:, valid].T for image, valid in seen]).astype(np.float64)
+    if len(found) < 2:
+        return Domain(levels=list(LEVELS), quantiles=[], pixels=len(found))
+    chosen = _spread(found.shape[1])
+    ends = np.quantile(found[:, chosen], ENDS, axis=0)
+    texture, steps = np.zeros((len(chosen), len(chosen))), 0
+    for image, valid in seen:
+        dn = image[chosen].astype(np.float64).clip(*ends[:, :, None, None])
         for axis in (1, 2):
             both = np.minimum(np.delete(valid, 0, axis - 1), np.delete(valid, -1, axis - 1))
             step = np.diff(dn, axis=axis)[:, both]
-            texture, steps = step @ step.T + (texture if steps else 0), steps + step.shape[1]
-    found = np.concatenate(parts).astype(np.float64)
-    if len(found) < 2 or not steps:
+            texture, steps = texture + step @ step.T, steps + step.shape[1]
+    if not steps:
         return Domain(levels=list(LEVELS), quantiles=[], pixels=len(found))
     return Domain(
         levels=list(LEVELS),
         quantiles=np.quantile(found, LEVELS, axis=0).T.tolist(),
         pixels=len(found),
-        covariance=_short(np.atleast_2d(np.cov(found[:, _spread(found.shape[1])].T))),
+        covariance=_short(np.atleast_2d(np.cov(found[:, chosen].clip(*ends).T))),
         texture=_short(texture / steps),
     )
 
