@@ -51,8 +51,11 @@ class Extra:
             return False
         if not self.failed:
             fault = f"{self.what} could not be made: {_reason(error)}; what was scored is kept"
-            log.warning("%s", fault)
-            if (found := _faults.get()) is not None:
+            found = _faults.get()
+            # layers are written once more where somebody reviewed meanwhile, and what goes with them too
+            if found is None or fault not in found:
+                log.warning("%s", fault)
+            if found is not None and fault not in found:
                 found.append(fault)
         self.failed = True
         return True

@@ -49,6 +49,7 @@ GROUND = [
     "console",
     "extras",
     "interrupts",
+    "heap",
     "config",
     "choices",
 ]  # flat, for all

@@ -179,10 +179,12 @@ def _regions(path: Path) -> dict[str, Any]:
     import pyogrio
 
     from satae import formats
+    from satae.scene.links import check_links
 
     if not path.is_file():
         raise SceneError(f"{path} does not exist")
     formats.FORMATS[path.suffix.lower()].check("OGC:CRS84")
+    check_links(path)
     read = geopandas.read_parquet if path.suffix.lower() == ".parquet" else pyogrio.read_dataframe
     try:
         rows = read(path)

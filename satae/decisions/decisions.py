@@ -27,6 +27,7 @@ from satae.gis.geopackage import BEFORE, REGIONS
 from satae.gis.layers import SceneLayer, polygons_of
 from satae.gis.matching import same_regions
 from satae.grid import Grid
+from satae.scene.links import check_links
 
 UNREVIEWED, ACCEPTED, REJECTED = REVIEW_STATUSES
 GPKG = ".gpkg"
@@ -149,6 +150,7 @@ def _frame(database: sqlite3.Connection, layer: str) -> Any:
 def _layers_by_gdal(path: Path) -> list[Any]:
     if path.suffix.lower() == ".parquet":
         return [geopandas.read_parquet(path)]
+    check_links(path)
     names = [str(name) for name, _ in pyogrio.list_layers(path)]
     wanted = [name for name in (REGIONS, BEFORE) if name in names] or names[:1]
     return [geopandas.read_file(path, layer=name) for name in wanted]

@@ -30,7 +30,7 @@ from satae.grid import Window
 from satae.scene import raster
 
 SHARE = 0.6  # of the score of a peak, down to which its region reaches
-STRIP_PIXELS = 4 * 2**20
+STRIP_PIXELS = 2**20
 SIDE = 32  # pixels of the window in which a flood begins
 SLAB_PIXELS = 2**18
 

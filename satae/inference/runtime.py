@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from satae import heap
 from satae.errors import DeviceError, ModelError
 from satae.inference.card import KEY, Card, parse
 from satae.inference.footprint import check_memory
@@ -91,6 +92,11 @@ class Model:
     def pred_score(self, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> Array:
         """One score a tile (N)."""
         return self._run(["pred_score"], image, valid)[0]
+
+    def rest(self) -> None:
+        """Give back what inference has taken, which is as much as one took at most; the next takes it again."""
+        self.session.rest()
+        heap.trim()
 
     def _blended(
         self, outputs: list[str], image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]
@@ -214,22 +220,28 @@ class Session:
 
     def __init__(self, content: bytes, options: Any, providers: list[Any]) -> None:
         self._content, self._how = content, {"sess_options": options, "providers": providers}
-        self._whole = onnxruntime.InferenceSession(content, **self._how)
-        self._parts: dict[str, Any] = {}
+        self._opened: dict[str, Any] = {}
+        self._of("")
+
+    def _of(self, output: str) -> Any:
+        """The session of one output, or of the whole model for an empty name, opened at the first call."""
+        if output not in self._opened:
+            cut = part(self._content, output) if output else self._content
+            self._opened[output] = onnxruntime.InferenceSession(cut, **self._how)
+        return self._opened[output]
 
     def run(self, outputs: Sequence[str] | None, feed: dict[str, Array]) -> list[Array]:
-        """The outputs (None: all), from a session of their own where there is one of them, opened at the first call."""
-        found = self._whole
-        if outputs is not None and len(outputs) == 1:
-            if outputs[0] not in self._parts:
-                cut = part(self._content, outputs[0])
-                self._parts[outputs[0]] = onnxruntime.InferenceSession(cut, **self._how)
-            found = self._parts[outputs[0]]
-        return list(found.run(outputs, feed))
+        """The outputs (None: all), from a session of their own where there is one of them."""
+        alone = outputs[0] if outputs is not None and len(outputs) == 1 else ""
+        return list(self._of(alone).run(outputs, feed))
+
+    def rest(self) -> None:
+        """Give back what inference has taken; the next call opens the model again."""
+        self._opened.clear()
 
     def __getattr__(self, name: str) -> Any:
         # inputs, outputs, providers and metadata are those of the whole model
-        return getattr(self._whole, name)
+        return getattr(self._of(""), name)
 
 
 def _cuda_visible() -> bool:

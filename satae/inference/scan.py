@@ -19,6 +19,8 @@ from satae.inference.runtime import Model
 from satae.scene.stream import Source, ahead, strips
 
 BATCH = {"cpu": 1, "cuda": 16}
+# decoded pixels of one read: of each as many bytes more are held by what is made of it, several times over
+STRIP_BYTES = 2 * 2**20
 
 Map = npt.NDArray[np.float32]
 Infer = Callable[[npt.NDArray[Any], npt.NDArray[np.bool_]], tuple[Map, ...]]
@@ -51,7 +53,7 @@ def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Windo
 
     Strips do not overlap, cover the grid and end at its edges. Memory is bounded by a few strips.
     """
-    return scan_windows(source, model, strips(source, core_of(model), model.card.halo), workers)
+    return scan_windows(source, model, _strips(source, model), workers)
 
 
 def scan_windows(
@@ -68,11 +70,15 @@ def scan_windows(
 
 def look(source: Source, model: Model, workers: int = 2) -> Iterator[InferredWindow]:
     """The strips of `scan` with all that one reading and one inference have to say of them."""
-    windows = strips(source, core_of(model), model.card.halo)
+    windows = _strips(source, model)
     for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explanation):
         if not outputs:
             outputs = [_nothing(valid), *np.zeros((2, *image.shape), np.float32)]
         yield InferredWindow(window, image, valid, *outputs)
+
+
+def _strips(source: Source, model: Model) -> Iterator[Window]:
+    return strips(source, core_of(model), model.card.halo, STRIP_BYTES)
 
 
 def _nothing(valid: npt.NDArray[np.bool_]) -> Map:

@@ -19,6 +19,7 @@ from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene import raster
 from satae.scene.area import Area, area
+from satae.scene.links import check_links
 
 AROUND = 3.0  # half turns of the globe: numbers beyond are metres, not degrees
 MAX_BYTES, MAX_TEXT = 2**30, 2**27  # of a file, of which GeoJSON takes up to 16 times as much memory
@@ -112,6 +113,8 @@ def _read(path: Path, layer: str | None) -> tuple[Shapes, pyproj.CRS | None]:
             raise SceneError(f"{path} is GeoParquet, which has no layers; leave --aoi-layer out")
         wkb, crs = _geoparquet(path)
     else:
+        if not path.is_dir():
+            check_links(path)
         import pyogrio.raw  # after raster has set GDAL up; loads pandas, geopandas and pyarrow where there are any
 
         chosen = _layer(path, pyogrio.list_layers(path), layer)

@@ -109,9 +109,9 @@ def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
 
 
 @contextmanager
-def once_through() -> Iterator[None]:
-    """While files are read block after block and none comes again: GDAL keeps few of them, in the whole process."""
-    rasterio.env.set_gdal_config("GDAL_CACHEMAX", PASSING_BYTES)
+def once_through(kept: int = PASSING_BYTES) -> Iterator[None]:
+    """While files are read block after block and few come again: GDAL keeps so many bytes, in the whole process."""
+    rasterio.env.set_gdal_config("GDAL_CACHEMAX", kept)
     try:
         yield
     finally:  # an Env would not always put it back
@@ -128,6 +128,10 @@ def _check_bounds(path: Path, dataset: Any) -> None:
             f"{path} claims {dataset.height} x {dataset.width} pixels, more than the limit of {MAX_PIXELS:.0e}"
         )
     rows, cols = dataset.block_shapes[0]
+    places = [dataset.get_tag_item(f"BLOCK_OFFSET_0_{row}", "TIFF", bidx=1) for row in (0, 1)]
+    # of one compressed strip GDAL shows lines, and decodes what lies before each
+    if rows == 1 < dataset.height and dataset.compression and places[0] and not places[1]:
+        rows = dataset.height
     # where bands are stored pixel by pixel a block holds all of them
     interleaved = dataset.count if str(dataset.interleaving).lower().endswith("pixel") else 1
     size = rows * cols * np.dtype(numpy_dtype(dataset.dtypes[0])).itemsize * interleaved

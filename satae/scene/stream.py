@@ -37,14 +37,14 @@ class Source(Protocol):
     def open(self) -> AbstractContextManager[Reader]: ...
 
 
-def strips(source: Source, step: int, halo: int) -> Iterator[Window]:
+def strips(source: Source, step: int, halo: int, most: int | None = None) -> Iterator[Window]:
     """Windows in row-major order, sides multiples of `step`, that cover the grid and suit its blocks.
 
-    Read with `halo` they stay under STRIP_BYTES where one step does. Striped files are read over their full
-    width, tiled ones in squares, so that few blocks are decoded twice for the halo.
+    Read with `halo` they stay under `most` bytes (None: STRIP_BYTES) where one step does. Striped files are read over
+    their full width, tiled ones in squares, so that few blocks are decoded twice for the halo.
     """
     # pixels of one read, over all bands
-    grid, pixels = source.grid, STRIP_BYTES // source.pixel_bytes
+    grid, pixels = source.grid, (STRIP_BYTES if most is None else most) // source.pixel_bytes
     full = _upto(grid.width, step)
     widest = full
     # stored in tiles: near to square, for the halo around a square is smallest

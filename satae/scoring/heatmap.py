@@ -23,11 +23,13 @@ from satae.inference.regions import Read, Unit
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow, look
 from satae.inference.tilepeaks import Maxima
-from satae.scene import output, readers
+from satae.scene import output, raster, readers
 from satae.scene.stream import Source
 
 NAME = "the heatmap"  # in errors: its file is a draft
-SLAB_PIXELS = 2**18
+SLAB_PIXELS = 2**16
+# of decoded blocks, which the halo of a neighbour needs again; more of them make nothing faster
+CACHE_BYTES = 8 * 2**20
 Map = npt.NDArray[np.float32]
 Progress = Callable[[int], None]
 Keep = Callable[[InferredWindow, Map], None]
@@ -64,7 +66,8 @@ def write(
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
     plain = path.with_name(f"{path.stem}.plain.tif")
     checks: dict[Window, int] = {}
-    with output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
+    passing = raster.once_through(CACHE_BYTES)
+    with passing, output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
         for seen in look(scene, model, workers):
             window = seen.window
             tiles.add(window, seen.scores)
@@ -74,6 +77,8 @@ def write(
             checks[window] = zlib.crc32(heat.tobytes())
             keep(seen, heat)
             progress(window.height * window.width)
+    # the copy, and what looks at regions later, need that memory
+    model.rest()
     output.to_cog(plain, path, NAME)
     plain.unlink()
     _verify(path, checks)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import composite, extras
+from satae import composite, extras, heap
 from satae.console import SILENT, Bar, Steps, quantity
 from satae.decisions import signature
 from satae.errors import ModelError
@@ -111,6 +111,7 @@ def score_scene(
     for all scenes of a result (`domain.check_fit`). Raises ModelError where the model is not calibrated, SceneError
     where the scene is damaged, OutputError where the folder cannot be written.
     """
+    heap.trim()  # what describing and opening took, and scenes before this one
     with extras.faults() as faults:
         record = _scored(scene, model, folder, how, name or scene.name, steps)
     return replace(record, faults=tuple(faults))

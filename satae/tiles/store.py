@@ -56,12 +56,12 @@ class Record(pydantic.BaseModel, extra="forbid"):
     dtype: str
     scales: list[float]
     offsets: list[float]
-    size: int
-    overlap: int
+    size: int = pydantic.Field(ge=1)
+    overlap: int = pydantic.Field(ge=0)
     min_valid: float
-    height: int
-    width: int
-    transform: list[float]
+    height: int = pydantic.Field(ge=1)
+    width: int = pydantic.Field(ge=1)
+    transform: list[float] = pydantic.Field(min_length=6, max_length=6)
     crs: str | None
     aoi: str | None
     mask: str | None
@@ -77,6 +77,14 @@ class Record(pydantic.BaseModel, extra="forbid"):
     product: ProductRecord | None = None
     wavelengths: list[float | None] | None = None  # nanometres, a number a band where it is known
     widths: list[float | None] | None = None
+
+    @pydantic.model_validator(mode="after")
+    def _tiles_go_on(self) -> Record:
+        if self.overlap >= self.size or not self.bands:
+            raise ValueError(
+                f"an overlap of {self.overlap} in tiles of {self.size} pixels, {len(self.bands)} bands"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -179,17 +187,36 @@ def load(path: Path) -> TileSet:
         raise TilesError(f"{path} is not a tile set (no tileset.json); make one with `satae tile SCENE`")
     try:
         record = Record.model_validate_json(record_path.read_bytes())
-        # memory maps: a set may be larger than memory, and several processes share the pages
-        images = np.load(path / "tiles.npy", mmap_mode="r", allow_pickle=False)
-        valid = np.load(path / "valid.npy", mmap_mode="r", allow_pickle=False)
-        index = np.load(path / "index.npy", allow_pickle=False)
-    except (OSError, ValueError, RecursionError) as error:
+        # memory maps: a set may be larger than memory, and several processes share the pages. A header may claim any
+        # size, and a map is no longer than its file
+        with np.errstate(over="raise"):
+            images, valid, index = (
+                np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+                for name in ("tiles", "valid", "index")
+            )
+    except (OSError, ValueError, RecursionError, ArithmeticError) as error:
         raise TilesError(f"{path} is damaged ({_short(error)}); cut it again with `satae tile`") from error
     # a folder that was copied half opens all the same
     expected = (record.tiles, len(record.bands), record.size, record.size)
     if images.shape != expected or valid.shape != (record.tiles, *expected[2:]) or len(index) != record.tiles:
         raise TilesError(f"{path} holds arrays of other sizes than tileset.json says; cut it again")
-    return TileSet(path, record, images, valid, index)
+    tiles = TileSet(path, record, images, valid, np.array(index))
+    _check_places(tiles)
+    return tiles
+
+
+def _check_places(tiles: TileSet) -> None:
+    """TilesError where types are other ones than the record says, or a tile lies where none was cut."""
+    r, index = tiles.record, tiles.index
+    kinds = str(tiles.images.dtype) == r.dtype and tiles.valid.dtype == bool and index.dtype == np.int64
+    if not kinds or index.shape != (r.tiles, 2):
+        raise TilesError(f"{tiles.path} holds arrays of other types than tileset.json says; cut it again")
+    step = r.size - r.overlap
+    if len(index) and (
+        index.min() < 0 or (index >= (r.height, r.width)).any() or (index % step).any()
+        or len(np.unique(index, axis=0)) < len(index)
+    ):  # fmt: skip
+        raise TilesError(f"{tiles.path} has a tile where none was cut from its scene; cut it again")
 
 
 def _short(error: Exception) -> str:

@@ -12,7 +12,7 @@ import onnx
 import torch
 import yaml
 
-from satae import config
+from satae import config, heap
 from satae import heads as scores
 from satae.config import Recipe
 from satae.console import SILENT, Steps
@@ -25,7 +25,7 @@ from satae.nn.checkpoint import CHECKPOINT, HISTORY, Epoch
 from satae.objectives import Objective
 from satae.publish import check_target, lock, publish, staging, sweep, write_bytes
 from satae.tiles.store import TileSet
-from satae.training import calibration, cards, diagnosis, documents, export, heap, presets
+from satae.training import calibration, cards, diagnosis, documents, export, presets
 from satae.training.calibration import Block
 from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
 

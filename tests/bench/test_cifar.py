@@ -182,6 +182,24 @@ def test_headers_one_behind_the_other_without_end_are_refused(tmp_path: Path) ->
         cifar.read(tmp_path / "a.tar")
 
 
+@pytest.mark.parametrize("above", ["../../", "/", "a/../../../", "..\\..\\"])
+def test_members_that_climb_are_read_by_their_last_name_and_written_nowhere(
+    tmp_path: Path, above: str
+) -> None:
+    inner = tmp_path / "deep" / "er"
+    write_binary(tmp_path / "made", made := batches(10))
+    inner.mkdir(parents=True)
+    with tarfile.open(inner / "c.tar", "w") as archive:
+        for path in (tmp_path / "made").iterdir():
+            archive.add(path, arcname=f"{above}{path.name}")
+    before = sorted(tmp_path.rglob("*"))
+    try:
+        assert np.array_equal(cifar.read(inner / "c.tar").test, made["test_batch"][0])
+    except DataError as error:  # a name that is no path here
+        assert "holds no CIFAR-10 batches" in str(error)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_links_in_an_archive_are_not_followed(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     with tarfile.open(path, "w") as archive:

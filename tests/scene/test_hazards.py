@@ -17,6 +17,8 @@ from scenes import spoil
 from typer.testing import CliRunner
 
 from satae.cli.app import app
+from satae.errors import SceneError
+from satae.scene import raster, readers
 
 NOISE = np.random.default_rng(0).integers(1, 200, (2, 150, 190)).astype("uint16")
 BLOCKS = {"tiled": True, "blockxsize": 32, "blockysize": 32, "compress": "deflate"}
@@ -246,3 +248,24 @@ def test_the_environment_cannot_bring_side_files_back(place: Path, make_scene) -
     command = [sys.executable, "-m", "satae", "tile", str(path)]
     subprocess.run(command, env=env, check=True, capture_output=True, timeout=60)
     assert sorted(place.iterdir()) == before
+
+
+@pytest.mark.parametrize("compress", ["deflate", "lzw", None])
+def test_one_compressed_strip_counts_by_what_it_decodes_to(
+    compress: str | None, make_scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GDAL shows its lines as blocks, and decodes the strip from its beginning for each that it has not just passed."""
+    image = np.ones((1, 2_500, 300), "uint8")
+    path = make_scene(image, blockysize=2_500, **({"compress": compress} if compress else {}))
+    with rasterio.open(path) as dataset:
+        assert compress is None or dataset.block_shapes == [(1, 300)]
+    monkeypatch.setattr(raster, "MAX_BLOCK_BYTES", 2**18)
+    if compress is None:  # any line can be read by itself
+        assert readers.source(path).grid.height == 2_500
+    else:
+        with pytest.raises(
+            SceneError, match=r"in blocks of 2500 x 300 pixels .* rewrite it with `gdal_translate"
+        ):
+            readers.source(path)
+    lines = make_scene(image, blockysize=1, compress="deflate", name="lines.tif")
+    assert readers.source(lines).grid.height == 2_500

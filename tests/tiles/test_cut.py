@@ -282,6 +282,47 @@ def test_a_tile_set_that_is_not_whole_is_refused(make_scene, tmp_path, spoil: st
         store.load(folder)
 
 
+def tamper(folder: Path, **claims: object) -> None:
+    record = json.loads((folder / "tileset.json").read_text())
+    (folder / "tileset.json").write_text(json.dumps(record | claims))
+
+
+def claim(path: Path, shape: tuple[int, ...], kind: str) -> None:
+    """A .npy file whose header says more than there is."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": kind, "fortran_order": False, "shape": shape})
+
+
+TAMPERED = {
+    "an index far outside": lambda f: np.save(f / "index.npy", np.load(f / "index.npy") + 64_000),
+    "one below 0": lambda f: np.save(f / "index.npy", np.load(f / "index.npy") - 64),
+    "one off the lattice": lambda f: np.save(f / "index.npy", np.load(f / "index.npy") + 1),
+    "one place twice": lambda f: np.save(f / "index.npy", np.load(f / "index.npy") * 0),
+    "an index of fractions": lambda f: np.save(f / "index.npy", np.load(f / "index.npy") + 0.5),
+    "an index of three columns": lambda f: np.save(f / "index.npy", np.zeros((6, 3), np.int64)),
+    "objects": lambda f: np.save(f / "index.npy", np.array([{}] * 6, object), allow_pickle=True),
+    "an index of a terabyte": lambda f: claim(f / "index.npy", (2**36, 2), "<i8"),
+    "tiles of a terabyte": lambda f: claim(f / "tiles.npy", (2**30, 2, 64, 64), "<u2"),
+    "a size beyond all": lambda f: claim(f / "tiles.npy", (2**62, 2**62, 64, 64), "<u2"),
+    "masks that are numbers": lambda f: np.save(f / "valid.npy", np.load(f / "valid.npy").astype("uint8")),
+    "pixels of another type": lambda f: np.save(f / "tiles.npy", np.load(f / "tiles.npy").astype("float64")),
+    "no size": lambda f: tamper(f, size=0),
+    "an overlap of all": lambda f: tamper(f, overlap=64),
+    "a negative overlap": lambda f: tamper(f, overlap=-8),
+    "a transform cut short": lambda f: tamper(f, transform=[1.0, 0.0]),
+    "a scene of no pixels": lambda f: tamper(f, height=0),
+    "a number of tiles beyond all": lambda f: tamper(f, tiles=10**18),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_tile_set_that_was_tampered_with_is_refused(make_scene, tmp_path, how: str) -> None:
+    folder = cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(64)).path
+    TAMPERED[how](folder)
+    with pytest.raises(store.TilesError, match="again"):
+        store.load(folder)
+
+
 def test_a_tile_set_of_a_busy_folder_is_refused(make_scene, tmp_path) -> None:
     with publish.lock(tmp_path / "out"), pytest.raises(OutputError, match="another satae is writing"):
         cut(describe([make_scene(NOISE)]), tmp_path / "out", Cut(64))

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from satae.training import heap
+from satae import heap
 
 
 def resident() -> int:
