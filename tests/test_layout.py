@@ -49,6 +49,7 @@ GROUND = [
     "console",
     "extras",
     "interrupts",
+    "later",
     "heap",
     "config",
     "choices",

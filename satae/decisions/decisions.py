@@ -11,13 +11,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyogrio
 import shapely
 
 from satae.errors import ConfigError
@@ -27,7 +24,17 @@ from satae.gis.geopackage import BEFORE, REGIONS
 from satae.gis.layers import SceneLayer, polygons_of
 from satae.gis.matching import same_regions
 from satae.grid import Grid
+from satae.later import Later
 from satae.scene.links import check_links
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+    import pyogrio
+else:
+    geopandas = Later("geopandas")
+    pd = Later("pandas")
+    pyogrio = Later("pyogrio")
 
 UNREVIEWED, ACCEPTED, REJECTED = REVIEW_STATUSES
 GPKG = ".gpkg"

@@ -13,10 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
-
-import geopandas
-import pyogrio
+from typing import TYPE_CHECKING, Any
 
 from satae.decisions import decisions
 from satae.decisions.decisions import CarriedDecisions, Decisions, beside, carry
@@ -26,7 +23,15 @@ from satae.gis import geopackage
 from satae.gis.columns import kinds
 from satae.gis.geopackage import BEFORE, OWN, REGIONS
 from satae.gis.layers import SceneLayer, store
+from satae.later import Later
 from satae.publish import check_target, remove_cold_journal
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyogrio
+else:
+    geopandas = Later("geopandas")
+    pyogrio = Later("pyogrio")
 
 GPKG = decisions.GPKG
 PATIENCE = 30.0  # seconds to wait for a program that is writing, when hours of work are at stake

@@ -6,15 +6,21 @@ import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
-import pyogrio
 import pyproj
 
 from satae.errors import ConfigError
 from satae.gis import layers
 from satae.gis.layers import SceneLayer
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import geopandas
+    import pyogrio
+else:
+    geopandas = Later("geopandas")
+    pyogrio = Later("pyogrio")
 
 # Nine decimals are 0.1 mm: the usual seven would bend the corners of small pixels.
 STANDARD = {

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-
-import geopandas
+from typing import TYPE_CHECKING
 
 from satae.errors import ConfigError, OutputError
 from satae.gis import layers
 from satae.gis.layers import SceneLayer
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import geopandas
+else:
+    geopandas = Later("geopandas")
 
 
 def check(crs: str | None) -> None:

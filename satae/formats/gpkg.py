@@ -7,16 +7,22 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-import pyogrio
 import pyproj
 
 from satae.errors import OutputError
 from satae.extras import Extra
 from satae.gis import layers, qgis
 from satae.gis.layers import SceneLayer
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyogrio
+else:
+    pd = Later("pandas")
+    pyogrio = Later("pyogrio")
 
 
 def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:

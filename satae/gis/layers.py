@@ -6,19 +6,26 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import geopandas
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyogrio
 import pyproj
 import shapely
 
 from satae.errors import ConfigError, OutputError
 from satae.gis.columns import Footprint, Region, Tiles, by_rank, kinds, values
 from satae.grid import Grid
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+    import pyogrio
+else:
+    geopandas = Later("geopandas")
+    pd = Later("pandas")
+    pyogrio = Later("pyogrio")
 
 CHUNK = 50_000  # tile rows held at once
 

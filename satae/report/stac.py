@@ -9,11 +9,10 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
-import pandas as pd
 import pyproj
 import shapely
 
@@ -25,6 +24,12 @@ from satae.gis.columns import values
 from satae.gis.layers import SceneLayer
 from satae.inference.card import Card
 from satae.inference.runtime import Model
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")
 
 VERSION = "1.1.0"
 EXTENSIONS = "https://stac-extensions.github.io"
