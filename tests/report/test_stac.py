@@ -246,7 +246,10 @@ def test_items_follow_overwriting(
     first.write_text('{"type": "Feature", "properties": {}}')
     with pytest.raises(OutputError, match=r"out_stac\.json exists; pass --overwrite"):
         scoring.score([scene], model, out, Options(workers=1, chips=0, stac=model_path))
+    with pytest.raises(OutputError, match=r"out_stac\.json is a file that satae did not write"):
+        scoring.score([scene], model, out, Options(workers=1, chips=0, stac=model_path, overwrite=True))
     assert [p.name for p in tmp_path.iterdir()] == [first.name]
+    first.unlink()
     scoring.score([scene], model, out, Options(workers=1, chips=0, stac=model_path, overwrite=True))
     assert checked(json.loads(first.read_text())).assets["anomalies"].media_type == "application/geo+json"
     scoring.score([scene], model, out, Options(workers=1, chips=0, overwrite=True))
