@@ -84,7 +84,7 @@ class Framed:
 def test_the_stitched_map_is_that_of_plain_loops_over_the_scene(height: int, width: int, device: str):
     image, valid = holed(height, width)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("satae.scene.stream.STRIP_BYTES", 9000)
+        patch.setattr("satae.inference.scan.STRIP_BYTES", 9000)
         out = stitched(Memory(image, valid), Framed(device))
     assert np.allclose(out, reference(image, valid), rtol=1e-5, equal_nan=True)
     assert np.array_equal(np.isnan(out), ~valid)
@@ -205,7 +205,7 @@ def test_one_and_four_workers_and_any_strips_give_equal_bytes(
     one, four = (list(scan(scene, dense, n)) for n in (1, 4))
     assert [m.tobytes() for _, m in one] == [m.tobytes() for _, m in four]
     whole = stitched(scene, dense)
-    monkeypatch.setattr("satae.scene.stream.STRIP_BYTES", 400_000)
+    monkeypatch.setattr("satae.inference.scan.STRIP_BYTES", 400_000)
     assert len(list(scan(scene, dense, 1))) > len(one)
     assert stitched(scene, dense).tobytes() == whole.tobytes()
 

@@ -56,7 +56,7 @@ sides = st.integers(1, 70)
 def test_any_plane_survives_stitching_on_any_grid(height: int, width: int, a: int, b: int, halo: int) -> None:
     image = plane(height, width, a, b)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("satae.scene.stream.STRIP_BYTES", 9000)
+        patch.setattr("satae.inference.scan.STRIP_BYTES", 9000)
         out = stitched(Memory(image, np.ones((height, width), bool)), Box(0, halo))
     assert np.array_equal(out, image[0])
 
@@ -69,7 +69,7 @@ def test_any_filter_within_the_halo_survives_stitching(
     rng = np.random.default_rng(seed)
     image, valid = rng.random((1, height, width), np.float32), rng.random((height, width)) > 0.2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("satae.scene.stream.STRIP_BYTES", 9000)
+        patch.setattr("satae.inference.scan.STRIP_BYTES", 9000)
         out = stitched(Memory(image, valid), Box(reach, -(-reach // 4) * 4))
     assert np.allclose(out, np.where(valid, boxed(image[0] * valid, reach), np.nan), 1e-5, equal_nan=True)
 

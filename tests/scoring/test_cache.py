@@ -44,9 +44,10 @@ def test_pixels_are_those_that_the_scene_gives(
 
 @pytest.mark.parametrize("window", WINDOWS[:3], ids=str)
 def test_scores_errors_and_expectations_are_those_of_the_scan(
-    window: Window, tmp_path: Path, scene: Scene, model: runtime.Model
+    window: Window, tmp_path: Path, scene: Scene, model: runtime.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept = kept_of(scene, model, tmp_path)
+    monkeypatch.setattr("satae.inference.scan.STRIP_BYTES", 8 << 20)  # the scene in one window
     inside = window.clip(scene.grid.window)
     (seen,) = look(scene, model, 1)
     there, here = inside.slices(seen.window), inside.slices(window)
@@ -82,6 +83,9 @@ class Counting:
         self.pixels += number * (height - 2 * self.halo) * (width - 2 * self.halo)
         return list(self.session.run(outputs, feed))
 
+    def rest(self) -> None:
+        self.session.rest()
+
 
 @contextmanager
 def counted_reads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Window]]:
@@ -99,7 +103,7 @@ def counted_reads(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Iterator[lis
 
 def small_of(model: runtime.Model, monkeypatch: pytest.MonkeyPatch) -> runtime.Model:
     """The model in small cores, so that a scene has many, read in many strips; it counts what it infers."""
-    monkeypatch.setattr("satae.scene.stream.STRIP_BYTES", 200_000)
+    monkeypatch.setattr("satae.inference.scan.STRIP_BYTES", 200_000)
     card = model.card.model_copy(update={"core": CORE})
     return replace(model, card=card, session=Counting(model.session, card.halo))
 
