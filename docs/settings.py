@@ -28,13 +28,13 @@ a finished run, with every setting as it was used, is `runs/model/config.yaml`.
 
 | scene | recipe |
 |---|---|
-| embeddings: AlphaEarth, Tessera (`--sensor`) | [embeddings](../configs/embeddings.yaml): directions that are far from all others |
+| embeddings: AlphaEarth, Tessera | [embeddings](../configs/embeddings.yaml): directions far from all others |
 | 17 bands or more | [hyperspectral](../configs/hyperspectral.yaml): small objects, by their spectrum |
 | fewer bands, pixels of 15 m or more, no `target` size | [areas](../configs/areas.yaml): areas such as burn scars |
 | all others | [sentinel2](../configs/sentinel2.yaml): objects of some pixels, such as ships |
 
-What bands are, their number and the pixel size alone decide (`satae/training/presets.py`), never the content of a scene. How
-these recipes were chosen stands in the [log](log.md).
+What bands are, their number and the pixel size alone decide (`satae/training/presets.py`), never the content of a
+scene. How these recipes were chosen stands in the [log](log.md).
 """
 LINE = re.compile(r"( *)(\w+):(?: ([^#\s].*?))?(?: # (.*))?")  # indent, name, value, comment
 TABLE = ["| setting | default | meaning |", "|---|---|---|"]
