@@ -70,8 +70,7 @@ def holds(result: Any, before: dict[str, bytes], after: dict[str, bytes], codes:
 
 @pytest.mark.parametrize(
     ("command", "way"),
-    [(c, w) for c in ("tile", "score", "export") for w in ("sync", "rename", "create")]
-    + [("train", "rename"), ("tile", "read"), ("score", "read")],
+    [(c, w) for c in WORDS for w in ("sync", "rename", "create")] + [("tile", "read"), ("score", "read")],
 )
 def test_whatever_call_fails_nothing_is_lost(
     here: Path, shared: Shared, make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, command: str, way: str
