@@ -29,9 +29,8 @@ RETIRED = "retired"  # in a staging folder, what stood where outputs are being p
 LAST = "last"  # what was moved last, by which the next run knows whether all was
 REPLACED = "replaced"  # its name once all of them are in place, when nothing of it is wanted back
 SIDE_FILES = ("-journal", "-wal", "-shm")
-LONGEST = 255 - len(
-    "..plain.lock"
-)  # bytes of a name: what file systems take, less what locks and drafts add to it
+# bytes of a name: what file systems take, less what locks and drafts add to it
+LONGEST = 255 - len("..plain.lock")
 SPARE = 256  # files that a run may have open besides its locks
 MOMENT = 1.0  # seconds after which a journal is not that of a decision just being stored
 

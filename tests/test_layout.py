@@ -74,6 +74,7 @@ DOORS = {
 SPARED = {
     "satae.cli.app": ["numpy", "pydantic", "rasterio", "torch"],
     "satae.scoring.run, satae.cli.options": ["torch", "albumentations", "onnx", "matplotlib"],
+    "satae.scoring.run": ["pandas", "geopandas", "pyarrow", "pyogrio"],  # not held through a long scan
     "satae.cli.options, satae.tiles.cut, satae.cli.info": [
         "pandas",
         "geopandas",

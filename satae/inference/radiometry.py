@@ -28,10 +28,8 @@ DARKER = 3.2  # factor of the dark end, likewise, in the band in which that is b
 SHIFT = 0.1  # of the range of each band, from which on its dark end is shifted
 AGREE = 0.5  # of the shift, by which bands may differ in it
 SIGNED = 0.2  # of the bands, that may lie on both sides of zero
-FAINT, CONTRAST = (
-    0.05,
-    0.25,
-)  # of the ranges of bands in training: what is asked to judge a shift, and the order
+# of the ranges of bands in training: what is asked to judge a shift, and the order
+FAINT, CONTRAST = 0.05, 0.25
 MARGIN = 0.2  # in the logarithm of the distance, by which another order must be nearer than the one given
 RIDGE, FINE_RIDGE = 1e-3, 1e-2  # shrinkage of covariances over pixels, and of those over steps
 Floats = npt.NDArray[np.float64]

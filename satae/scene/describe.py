@@ -63,7 +63,7 @@ def describe(
             offered = sensors.seen_by(limits.sensor, offered)
         used = _chosen(offered, bands)
     else:
-        shared, owns, offered = product.name, {}, list(product.bands)
+        shared, owns, offered = _file_name(product.name), {}, list(product.bands)
         if limits.sensor not in ("", sensors.NONE):
             sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands)
@@ -228,8 +228,9 @@ def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
             )
 
 
-def _cut(name: str) -> str:
-    """A name that others can be made of: one too long ends in a hash of itself."""
+def _file_name(text: str) -> str:
+    """A name that those of files can be made of: one too long ends in a hash of itself."""
+    name = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "scene"
     content = name.encode()
     if len(content) <= NAME_BYTES:
         return name
@@ -244,5 +245,4 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     words = [re.split(r"[^A-Za-z0-9]+", path.stem) for path in paths]
     common = set(words[0]).intersection(*words[1:])
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
-    name = re.sub(r"[^\w.-]+", "_", shared).strip("._-") or "scene"
-    return _cut(name), ["_".join(w for w in own if w not in common) for own in words]
+    return _file_name(shared), ["_".join(w for w in own if w not in common) for own in words]

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 from satae.choices import Choices
 from satae.errors import SceneError
+from satae.scene import wavelengths
 from satae.scene.source import Band, Exclusion, Source
 
 MAX_METADATA = 16 << 20  # bytes
@@ -40,6 +41,20 @@ class Product:
     clouds: tuple[Exclusion, ...] = ()
     baseline: str = ""
     remarks: tuple[str, ...] = ()
+
+
+def cube(path: Path, kind: str, source: Source, day: str, baseline: str) -> Product:
+    """The product that is one file of narrow bands, of which those that the provider calls good are usual."""
+    return Product(
+        path=path,
+        name=path.stem,
+        kind=kind,
+        day=day,
+        bands=tuple((source, band) for band in source.bands),
+        usual=tuple(band.name for band in source.bands if band.good),
+        baseline=baseline,
+        remarks=wavelengths.left_out(source.bands, f"{path} marks", "as bad"),
+    )
 
 
 class Provider(Protocol):

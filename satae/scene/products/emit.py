@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from satae.scene import hdf, wavelengths
-from satae.scene.products import Product
+from satae.scene import hdf
+from satae.scene.products import Product, cube
 from satae.scene.readers import emit
 
 
@@ -20,13 +20,4 @@ def product(path: Path) -> Product:
     # the cube is described without being read; so are the attributes
     with hdf.open_file(path) as file:
         day, version = hdf.text(file, "time_coverage_start")[:10], hdf.text(file, "product_version")
-    return Product(
-        path=path,
-        name=path.stem,
-        kind="EMIT L2A",
-        day=day,
-        bands=tuple((source, band) for band in source.bands),
-        usual=tuple(band.name for band in source.bands if band.good),
-        baseline=version,
-        remarks=wavelengths.left_out(source.bands, f"{path} marks", "as bad"),
-    )
+    return cube(path, "EMIT L2A", source, day, version)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from satae.scene import hdf, wavelengths
-from satae.scene.products import Product
+from satae.scene import hdf
+from satae.scene.products import Product, cube
 from satae.scene.readers import prisma
 
 
@@ -19,13 +19,4 @@ def product(path: Path) -> Product:
     source = prisma.describe(path)
     with hdf.open_file(path) as file:
         day, version = hdf.text(file, "Product_StartTime")[:10], hdf.text(file, "Processor_Version")
-    return Product(
-        path=path,
-        name=path.stem,
-        kind="PRISMA L2D",
-        day=day,
-        bands=tuple((source, band) for band in source.bands),
-        usual=tuple(band.name for band in source.bands if band.good),
-        baseline=version,
-        remarks=wavelengths.left_out(source.bands, f"{path} marks", "as bad"),
-    )
+    return cube(path, "PRISMA L2D", source, day, version)
