@@ -31,6 +31,7 @@ SIGNED = 0.2  # of the bands, that may lie on both sides of zero
 # of the ranges of bands in training: what is asked to judge a shift, and the order
 FAINT, CONTRAST = 0.05, 0.25
 MARGIN = 0.2  # in the logarithm of the distance, by which another order must be nearer than the one given
+ALIKE = 0.05  # of the distance of training from itself in another order, up to which no order can be told
 RIDGE, FINE_RIDGE = 1e-3, 1e-2  # shrinkage of covariances over pixels, and of those over steps
 Floats = npt.NDArray[np.float64]
 
@@ -175,7 +176,7 @@ def _swapped(scene: Domain, learned: Domain) -> Change | None:
     width = (at(learned, 0.99) - at(learned, DARK))[of]
     unit = np.outer(width, width)
     orders = np.array(list(_orders(len(of))))
-    far = np.zeros(len(orders))
+    far, told = np.zeros(len(orders)), np.zeros(len(orders))
     for mine, theirs, ridge, weight in (
         (scene.texture, learned.texture, FINE_RIDGE, 1.0),
         (scene.covariance, learned.covariance, RIDGE, 0.5),
@@ -186,8 +187,11 @@ def _swapped(scene: Domain, learned: Domain) -> Change | None:
         far += weight * np.log(
             _distance(_shrunk(turned, ridge), _shrunk(np.array(theirs) / unit, ridge)) + 1e-3
         )
+        own = np.array(theirs)[orders[:, :, None], orders[:, None, :]] / unit
+        told += weight * _distance(_shrunk(own, ridge), _shrunk(np.array(theirs) / unit, ridge))
     best = int(far.argmin())
-    if far[0] - far[best] <= MARGIN:
+    # bands that are alike in training, such as noise, may stand in any order
+    if far[0] - far[best] <= MARGIN or told[best] <= ALIKE:
         return None
     whole = len(of) == len(learned.quantiles)
     return Change("swapped", order=tuple(orders[best].tolist()) if whole else ())
