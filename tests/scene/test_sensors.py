@@ -162,6 +162,7 @@ def test_what_was_tiled_with_a_sensor_is_scored_with_it(make_scene: MakeScene, h
     assert typed("score", "--chips", 0).exit_code == 0
     assert typed("score", path, *chosen, "--chips", 0, "--out", "b.gpkg").exit_code == 0
     # without it the same DN mean nothing in particular
-    assert "declares scale 1 and offset 0 in B08" in refused(
-        2, "score", path, "--bands", "8,2", "--out", "c.gpkg"
+    assert (
+        "declares no scale for B08, and the model was trained on 0.0001 and 0; say which product it is with --sensor"
+        in refused(2, "score", path, "--bands", "8,2", "--out", "c.gpkg")
     )
