@@ -208,8 +208,8 @@ def check_bands(
         trained = f"the model was trained on {band.scale:g} and {band.offset:g}"
         if (scale, offset) == (1, 0):
             raise ModelError(
-                f"{scene} declares no scale for {band.name}, and {trained}; say which product it is with --sensor where "
-                "its DN are those of one, or train a model on it"
+                f"{scene} declares no scale for {band.name}, and {trained}; say which product it is with --sensor "
+                "where its DN are those of one, or train a model on it"
             )
         raise ModelError(
             f"{scene} declares scale {scale:g} and offset {offset:g} in {band.name} and {trained}; its DN mean "
