@@ -130,12 +130,27 @@ def test_a_product_says_what_it_is(tmp_path: Path) -> None:
     path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, classes=CLASSES)
     said = told("info", path)
     assert (said["product"], said["day"], said["baseline"]) == ("Sentinel-2 L2A", "2023-01-01", "05.11")
-    assert [(b["name"], b["pixel"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
-        ("B08", 10, -1000),
-        ("B11", 20, -1000),
+    assert (said["sensor"], said["level"]) == ("Sentinel-2", "L2A")
+    assert [(b["name"], b["gsd_m"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
+        ("B08", pytest.approx(10, rel=0.01), -1000),
+        ("B11", pytest.approx(20, rel=0.01), -1000),
     ]
+    assert all((path / of["file"]).is_file() for of in (*said["bands"], *said["masks"]))
+    assert said["masks"][0]["values"] == [0, 1, 3, 8, 9, 10]
+    assert (said["grid"]["height"], said["grid"]["width"]) == (96, 120)
     product = products.at(path)
     assert product is not None and pickle.loads(pickle.dumps(product)) == product
+
+
+def test_what_a_product_is_stands_in_tables(tmp_path: Path) -> None:
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    lines = typed("info", landsat(tmp_path, images, np.zeros((60, 70), int))).stdout.splitlines()
+    rows = [line.split() for line in lines]
+    name = "LC08_L2SP_192027_20230615_20230622_02_T1"
+    assert ["B2", "482", "30", "2.75e-05", "-0.2", "0", "0", "1", f"{name}_SR_B2.TIF"] in rows
+    assert ["clouds", "bits", "1,", "2,", "3,", "4", "set", "1"] in rows
+    assert ["day", "2023-06-15"] in rows and ["level", "L2SP"] in rows
+    assert not any(sign in line for line in lines for sign in ("{", "[", "None"))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ name outside of the product is refused.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -41,6 +42,17 @@ class Product:
     clouds: tuple[Exclusion, ...] = ()
     baseline: str = ""
     remarks: tuple[str, ...] = ()
+
+    @property
+    def level(self) -> str:
+        """How far the provider has processed it, such as L2A; empty where the kind does not say."""
+        found = re.search(r"\bL\d\w*$", self.kind)
+        return found[0] if found else ""
+
+    @property
+    def sensor(self) -> str:
+        """What took it, as its kind says."""
+        return self.kind.removesuffix(self.level).strip()
 
 
 def cube(path: Path, kind: str, source: Source, day: str, baseline: str) -> Product:
