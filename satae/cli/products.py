@@ -105,7 +105,10 @@ def lines(said: dict[str, Any]) -> list[str]:
     found = [f"{key:<{width}}  {value}" for key, value in top.items()]
     for columns, rows in ((BANDS, said["bands"]), (MASKS, said["masks"])):
         if rows:
-            found += ["", *_table(list(columns), [[_cell(key, row[key]) for key in columns.values()] for row in rows])]
+            found += [
+                "",
+                *_table(list(columns), [[_cell(key, row[key]) for key in columns.values()] for row in rows]),
+            ]
     return found + [f"note: {remark}" for remark in said["remarks"]]
 
 
@@ -136,7 +139,9 @@ def _file(source: Source, root: Path) -> str:
     if source.member:
         return source.member
     folder = root if root.is_dir() else root.parent
-    return source.path.relative_to(folder).as_posix() if source.path.is_relative_to(folder) else str(source.path)
+    return (
+        source.path.relative_to(folder).as_posix() if source.path.is_relative_to(folder) else str(source.path)
+    )
 
 
 def _bits(exclusion: Exclusion) -> Sequence[int]:
