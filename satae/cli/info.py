@@ -25,7 +25,7 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
         return _tile_set(path, check)
     if (
         path.is_dir()
-        or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
+        or path.suffix.lower() in (".zip", ".tar", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
         or "#" in path.name
     ):
         from satae.scene import products

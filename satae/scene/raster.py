@@ -87,8 +87,12 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
+def open_raster(
+    path: Path, driver: str, member: str = "", span: tuple[int, int] | None = None
+) -> Iterator[Raster]:
     """A file that the GDAL driver of that name reads, checked before any pixel is; of a .zip, the `member`.
+
+    With `span`, (first byte, bytes), it is that part of the file.
 
     Raises SceneError for what cannot be read, or would need more memory than its size warrants.
     """
@@ -99,13 +103,15 @@ def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
         with quietly(), beside:
             # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
             name = f"/vsizip/{{{path.absolute()}}}/{member}" if member else path
+            if span:
+                name = f"/vsisubfile/{span[0]}_{span[1]},{path.absolute()}"
             dataset = rasterio.open(name, driver=driver, sharing=False)
     except FAILURES as error:
         kind = KINDS.get(driver, driver)
         raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
-        yield Raster(path, driver, dataset, member)
+        yield Raster(path, driver, dataset, member, span)
 
 
 @contextmanager
@@ -191,8 +197,10 @@ class Raster:
     One belongs to one thread. After an error it must not be used again: GDAL may answer the next read with zeros.
     """
 
-    def __init__(self, path: Path, driver: str, dataset: Any, member: str = "") -> None:
-        self.path, self.driver, self.member = path, driver, member
+    def __init__(
+        self, path: Path, driver: str, dataset: Any, member: str = "", span: tuple[int, int] | None = None
+    ) -> None:
+        self.path, self.driver, self.member, self.span = path, driver, member, span
         self._dataset = dataset  # rasterio.io.DatasetReader carries no types
 
     def grid(self) -> Grid:
@@ -292,7 +300,7 @@ class Raster:
             resampling=Resampling.average if mean else Resampling.nearest,
             **({"src_nodata": fill, "nodata": fill} if mean and fill is not None else {}),
         ) as warped:
-            yield Raster(self.path, self.driver, warped, self.member)
+            yield Raster(self.path, self.driver, warped, self.member, self.span)
 
     def _decoded(self, window: Window, get: Callable[[Any, Window], Any]) -> npt.NDArray[Any]:
         try:
@@ -309,7 +317,7 @@ class Raster:
 
     def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
         """The first block in a window that a fresh handle cannot decode, and why."""
-        with open_raster(self.path, self.driver, self.member) as fresh:
+        with open_raster(self.path, self.driver, self.member, self.span) as fresh:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:

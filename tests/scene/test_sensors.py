@@ -68,7 +68,8 @@ def test_a_plain_stack_gets_the_names_and_light_of_its_sensor(
     ("sensor", "edges"),
     [
         # RapidEye Imagery Product Specifications 6.1, and the Leica ADS100 data sheet
-        ("rapideye", {"blue": (440, 510), "green": (520, 590), "red": (630, 685), "rededge": (690, 730), "nir": (760, 850)}),
+        ("rapideye", {"blue": (440, 510), "green": (520, 590), "red": (630, 685), "rededge": (690, 730),
+                      "nir": (760, 850)}),
         ("naip", {"red": (619, 651), "green": (525, 585), "blue": (435, 495), "nir": (808, 882)}),
     ],
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -87,6 +88,14 @@ def sentinel2(
 def zipped(folder: Path) -> Path:
     """The folder as it is downloaded, beside it."""
     return Path(shutil.make_archive(str(folder.with_suffix("")), "zip", folder.parent, folder.name))
+
+
+def tarred(folder: Path) -> Path:
+    """The files of a folder in a .tar as they are downloaded, beside it."""
+    with tarfile.open(folder.with_name(f"{folder.name}.tar"), "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+    return Path(archive.name)  # type: ignore[arg-type]
 
 
 def landsat(folder: Path, images: Mapping[int, np.ndarray], quality: np.ndarray, *, level: int = 2) -> Path:
