@@ -48,7 +48,7 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
-from satae.errors import DamageError, SceneError
+from satae.errors import DamageError, SceneError, UnplacedError
 from satae.grid import Grid, Window
 from satae.scene.source import Band, Source
 from satae.scene.wavelengths import of_tags
@@ -220,11 +220,12 @@ class Raster:
         if t.is_identity and dataset.crs is None:
             fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
             if dataset.gcps[0]:
-                raise SceneError(
-                    f"{path} is located by {len(dataset.gcps[0])} ground control points only; {fix}"
+                how = fix.replace("gdalwarp", f"gdalwarp {_utm(*dataset.gcps)}-tps")
+                raise UnplacedError(
+                    f"{path} is located by {len(dataset.gcps[0])} ground control points only; {how}"
                 )
             if dataset.rpcs is not None:
-                raise SceneError(
+                raise UnplacedError(
                     f"{path} is located by RPCs only; {fix.replace('gdalwarp', 'gdalwarp -rpc')}"
                 )
         crs = dataset.crs.to_wkt() if dataset.crs and not t.is_identity else None
@@ -242,6 +243,11 @@ class Raster:
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
             for nanometres in [of_tags(d.tags(i), d.tags(i, ns="IMAGERY"))]
         )
+
+    @property
+    def title(self) -> str:
+        """What the file itself calls its image, empty where it does not."""
+        return str(self._dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""))
 
     @property
     def block(self) -> tuple[int, int]:
@@ -327,6 +333,14 @@ class Raster:
                     whole = Window(0, 0, dataset.height, dataset.width)
                     return part.cell(fresh.block).clip(whole), cause(error)
         return None
+
+
+def _utm(points: Sequence[Any], crs: Any) -> str:
+    """How `gdalwarp` is told the UTM zone in the middle of control points in degrees; nothing of others."""
+    if not crs or not crs.is_geographic:
+        return ""
+    lon, lat = (float(np.mean([getattr(p, axis) for p in points])) for axis in ("x", "y"))
+    return f"-t_srs EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) % 360 // 6) + 1} "
 
 
 def _has_mask(flags: Sequence[MaskFlags]) -> bool:

@@ -16,8 +16,8 @@ from affine import Affine
 
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
-from satae.scene import wavelengths
-from satae.scene.products import Product, landsat, planet, sentinel2
+from satae.scene import msi, wavelengths
+from satae.scene.products import Product, landsat, planet
 from satae.scene.source import Band, Source
 
 TOLERANCE = 1.25  # ratio by which a sampling distance may lie outside of what the sensor has
@@ -69,9 +69,7 @@ def _only(light: Light, *names: str) -> Light:
     return {name: light[name] for name in names}
 
 
-_S2: Light = {
-    n: (nm, float(w)) for n, nm, w in zip(sentinel2.IDS, sentinel2.NANOMETRES, sentinel2.WIDTHS, strict=True)
-}
+_S2: Light = {n: (nm, float(w)) for n, nm, w in zip(msi.IDS, msi.NANOMETRES, msi.WIDTHS, strict=True)}
 _TEN, _LAND = (
     _only(_S2, "B02", "B03", "B04", "B08"),
     _only(_S2, "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused, told, typed
-from deliveries import enmap, landsat, planet, raster, sentinel2, zipped
+from deliveries import enmap, landsat, outlines, planet, raster, sentinel2, zipped
 
 from satae.errors import SceneError
 from satae.scene import products
@@ -87,6 +87,46 @@ def test_clouds_of_the_provider_do_not_count_unless_they_are_kept(tmp_path: Path
     path = sentinel2(tmp_path, FINE, level="1C", classes=masks)
     wanted = ~(masks[:2] == 1).any(axis=0).repeat(6, axis=0).repeat(6, axis=1)
     assert np.array_equal(pixels(describe([path]))[1], wanted)
+
+
+def test_clouds_before_baseline_04_are_outlines(tmp_path: Path) -> None:
+    def corners(row: int, col: int, height: int, width: int) -> list[tuple[float, float]]:
+        left, top = 600_000 + 10 * col, 5_200_000 - 10 * row
+        right, bottom = left + 10 * width, top - 10 * height
+        return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+
+    path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, level="1C", baseline="02.14")
+    outlines(path, [[corners(10, 20, 30, 40), corners(20, 30, 10, 10)], [corners(80, 100, 50, 50)]])
+    clear = np.ones((96, 120), bool)
+    clear[10:40, 20:60], clear[20:30, 30:40], clear[80:, 100:] = False, True, False
+    for of in (path, zipped(path)):
+        assert np.array_equal(pixels(describe([of]))[1], clear)
+        # on the grid that is used, not on that of the mask
+        assert np.array_equal(pixels(describe([of], bands=["B11"]))[1], clear[::2, ::2])
+    assert pixels(describe([path], limits=Limits(clouds=True)))[1].all()
+    product = products.at(path)
+    assert product is not None and pickle.loads(pickle.dumps(product)) == product
+    assert told("info", path)["masks"][0]["file"].endswith("/MSK_CLOUDS_B00.gml")
+    outlines(path, [])  # as of a day without a cloud
+    assert pixels(describe([path]))[1].all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told_of"),
+    [
+        (lambda text: text.replace("600000", "6e5e5"), "holds an outline that is none"),
+        (lambda text: text.replace(" 5.2e+06 ", " "), "holds an outline that is none"),
+        (lambda text: text.replace(":32632", ":32633"), "another CRS than its bands"),
+        (lambda text: "<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///etc/passwd'>]>" + text, "declares entities"),
+    ],
+)
+def test_outlines_that_mislead_are_refused(here: Path, spoil, told_of: str) -> None:
+    path = sentinel2(here, FINE, level="1C", baseline="02.14")
+    ring = [(600_000, 5_200_000), (600_100, 5_200_000), (600_100, 5_199_900), (600_000, 5_200_000)]
+    mask = outlines(path, [[ring]])
+    mask.write_text(spoil(mask.read_text()))
+    assert told_of in refused(2, "tile", path)
+    assert "holds outlines and no image" in refused(2, "tile", mask)
 
 
 def test_saturated_pixels_do_not_count(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def _spans(path: Path) -> dict[str, tuple[int, int]]:
     found, end = {}, path.stat().st_size
     with _Headers(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:
         while (member := archive.next()) is not None:
-            archive.members.clear()  # which it would keep, whatever their number
+            archive.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
             if not member.isreg() or member.issparse():
                 continue
             if member.offset_data + member.size > end:

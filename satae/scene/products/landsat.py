@@ -1,4 +1,4 @@
-"""Landsat Collection 2, Level 1 and 2: a folder of GeoTIFF files with their MTL.txt, that file, or the .tar as downloaded.
+"""Landsat Collection 2, Level 1 and 2: a folder of GeoTIFF files with MTL.txt, that file, or the .tar as downloaded.
 
 Level 2 is surface reflectance, DN * 0.0000275 - 0.2; Level 1 reflectance at the top of the atmosphere without the
 correction for the sun. Bits of QA_PIXEL: 0 fill, 1 dilated cloud, 2 cirrus, 3 cloud, 4 shadow of a cloud, 5 snow, which

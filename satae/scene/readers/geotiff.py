@@ -13,7 +13,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import grd, raster
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import GDAL_METADATA, GDAL_NODATA, MAX_TEXT, layout, text_tags
 
@@ -35,6 +35,7 @@ def describe(path: Path, span: tuple[int, int] | None = None) -> Source:
     tags = _harmless(path, span)
     with raster.open_raster(path, DRIVER, span=span) as file:
         found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
+        title = file.title
     if span:
         found = replace(found, span=span, reader="geotiff")
     # the text itself, for GDAL gives a number in any case
@@ -48,7 +49,8 @@ def describe(path: Path, span: tuple[int, int] | None = None) -> Source:
     kind = np.dtype(raster.numpy_dtype(found.bands[0].dtype))
     if value is not None and kind.kind in "iu" and not _fits(value, kind):
         remarks.append(f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it")
-    return replace(found, remarks=tuple(remarks))
+    found = replace(found, remarks=tuple(remarks))
+    return grd.told(found) if grd.is_one(path, title) else found
 
 
 def _passed_over(path: Path, source: Source) -> list[str]:
