@@ -18,7 +18,7 @@ def is_one(path: Path, title: str) -> bool:
     return bool(FILE.match(path.name) or PRODUCT.match(path.name) or TITLE.match(title))
 
 
-def told(source: Source) -> Source:
+def with_facts(source: Source) -> Source:
     """The source of such an image, its band named by the polarisation: 0 is what was not imaged."""
     found = FILE.match(source.path.name)
     named = found[1].lower() if found and len(source.bands) == 1 else ""

@@ -36,7 +36,7 @@ def band_of(file: str) -> str:
     return found[1] if found else ""
 
 
-def told(band: Band, name: str) -> Band:
+def with_facts(band: Band, name: str) -> Band:
     """A band of a file with what is known of it by its name."""
     number = IDS.index(name)
     return replace(

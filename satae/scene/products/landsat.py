@@ -35,20 +35,9 @@ def matches(path: Path) -> bool:
 
 def product(path: Path) -> Product:
     """The reflective bands, with scale and offset as the metadata state them."""
-    # the metadata themselves may be named, of several beside each other
-    one = path.name if METADATA.match(path.name) else ""
-    files = Files(path.parent if one else path)
-    # archives may hold the folder, a folder may hold others
-    inner = path.suffix.lower() == ".tar"
-    named = [
-        n
-        for n in files.ending("_MTL.txt")
-        if METADATA.match(n.rpartition("/")[2] if inner else n) and one in ("", n)
-    ]
-    if len(named) != 1:
-        raise SceneError(f"{path} holds {len(named)} files of metadata (MTL.txt); name the one that is meant")
-    folder = named[0].removesuffix(named[0].rpartition("/")[2])
-    said = _groups(files.text(named[0]))
+    files, metadata = _metadata(path)
+    folder = metadata.removesuffix(metadata.rpartition("/")[2])
+    said = _groups(files.text(metadata))
     every = {key: value for group in said.values() for key, value in group.items()}
     level = every.get("PROCESSING_LEVEL", "")
     # a product of Level 2 states those of Level 1 too, under the same names in another group
@@ -68,7 +57,7 @@ def product(path: Path) -> Product:
             scale, offset = float(rescaling[key]), float(rescaling[f"REFLECTANCE_ADD_BAND_{number}"])
         except (KeyError, ValueError) as error:
             raise SceneError(
-                f"{named[0]} states no scale and offset of band {number} that are numbers"
+                f"{metadata} states no scale and offset of band {number} that are numbers"
             ) from error
         band = replace(
             source.bands[0],
@@ -80,7 +69,7 @@ def product(path: Path) -> Product:
         )
         bands.append((replace(source, bands=(band,)), band))
     if not bands:
-        raise SceneError(f"{path} holds none of the bands that {named[0]} names; download the product again")
+        raise SceneError(f"{path} holds none of the bands that {metadata} names; download the product again")
     fill, clouds = [], []
     if quality := contents.get("FILE_NAME_QUALITY_L1_PIXEL"):
         flags = readers.source(*files.place(folder + quality))
@@ -88,7 +77,7 @@ def product(path: Path) -> Product:
     have = {band.name for _, band in bands}
     return Product(
         path=path,
-        name=named[0].rpartition("/")[2].removesuffix("_MTL.txt"),
+        name=metadata.rpartition("/")[2].removesuffix("_MTL.txt"),
         kind=f"{every.get('SPACECRAFT_ID', 'Landsat').replace('_', ' ').title()} {level}",
         day=every.get("DATE_ACQUIRED", ""),
         bands=tuple(bands),
@@ -97,6 +86,23 @@ def product(path: Path) -> Product:
         clouds=tuple(clouds),
         baseline=f"Collection {every.get('COLLECTION_NUMBER', '?')}",
     )
+
+
+def _metadata(path: Path) -> tuple[Files, str]:
+    """The files of a product, and the name of its metadata."""
+    # the metadata themselves may be named, of several beside each other
+    one = path.name if METADATA.match(path.name) else ""
+    files = Files(path.parent if one else path)
+    # archives may hold the folder, a folder may hold others
+    inner = path.suffix.lower() == ".tar"
+    named = [
+        n
+        for n in files.ending("_MTL.txt")
+        if METADATA.match(n.rpartition("/")[2] if inner else n) and one in ("", n)
+    ]
+    if len(named) != 1:
+        raise SceneError(f"{path} holds {len(named)} files of metadata (MTL.txt); name the one that is meant")
+    return files, named[0]
 
 
 def _groups(text: str) -> dict[str, dict[str, str]]:

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from satae.errors import SceneError
 from satae.grid import Grid
 from satae.scene import readers
-from satae.scene.msi import BAND, FINEST, IDS, NODATA, SATURATED, told
+from satae.scene.msi import BAND, FINEST, IDS, NODATA, SATURATED, with_facts
 from satae.scene.products import Files, Product
 from satae.scene.readers import gml
 from satae.scene.source import Band, Exclusion, Source
@@ -54,7 +54,7 @@ def product(path: Path) -> Product:
         _images(files, folder, said, path).items(), key=lambda of: IDS.index(of[0])
     ):
         made = replace(
-            told(band, name), scale=1 / quantum, nodata=float(values.get("NODATA") or NODATA),
+            with_facts(band, name), scale=1 / quantum, nodata=float(values.get("NODATA") or NODATA),
             saturated=float(values.get("SATURATED") or SATURATED), shift=offsets.get(IDS.index(name), 0),
         )  # fmt: skip
         bands.append((replace(source, bands=(made,)), made))

@@ -50,7 +50,7 @@ def describe(path: Path, span: tuple[int, int] | None = None) -> Source:
     if value is not None and kind.kind in "iu" and not _fits(value, kind):
         remarks.append(f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it")
     found = replace(found, remarks=tuple(remarks))
-    return grd.told(found) if grd.is_one(path, title) else found
+    return grd.with_facts(found) if grd.is_one(path, title) else found
 
 
 def _passed_over(path: Path, source: Source) -> list[str]:

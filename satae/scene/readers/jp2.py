@@ -28,7 +28,7 @@ def describe(path: Path, member: str = "") -> Source:
         bands = file.bands()
         # of a product of Sentinel-2 the metadata say more
         if len(bands) == 1 and (name := msi.band_of(path.name)):
-            bands = (msi.told(bands[0], name),)
+            bands = (msi.with_facts(bands[0], name),)
         return Source(path, file.grid(), bands, file.block, file.overviews, member=member, slow=True)
 
 
