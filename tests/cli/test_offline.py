@@ -1,4 +1,4 @@
-"""Without --allow-network no product makes a command connect: Python is watched by an audit hook, GDAL by a listener."""
+"""Without --allow-network no product makes a command connect: Python is watched by a hook, GDAL by a listener."""
 
 from __future__ import annotations
 
