@@ -15,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import alike, products, readers, sensors
+from satae.scene import alike, dark_end, products, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -87,6 +87,8 @@ def describe(
     remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
+    if product is None and not limits.offset and (said := dark_end.doubt(used)):
+        log.warning("%s", said)
     # of the DN as they are stored: so are nodata
     for doubt in doubts(replace(scene, limits=replace(limits, offset=0.0)), declared=len(offered)):
         log.warning("%s", doubt)

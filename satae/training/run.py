@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,11 +28,15 @@ from satae.publish import check_target, lock, publish, staging, sweep, write_byt
 from satae.tiles.store import TileSet
 from satae.training import calibration, cards, diagnosis, documents, export, presets
 from satae.training.calibration import Block
+from satae.training.domain import conventions
 from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
 TRIED = 16  # pixels a side of what a recipe is tried on
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def train(
                 "--resume out to train anew"
             )
         with steps.stage("look at the tiles"):
+            for doubt in conventions(sets):
+                log.warning("%s", doubt)
             planned = plan(sets, recipe)
             heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
             detector = graph.Detector(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import refused, told, typed
-from deliveries import enmap, landsat, planet, raster, sentinel2, zipped
+from deliveries import enmap, landsat, outlines, planet, raster, sentinel2, zipped
 
 from satae.errors import SceneError
 from satae.scene import products
@@ -89,6 +89,46 @@ def test_clouds_of_the_provider_do_not_count_unless_they_are_kept(tmp_path: Path
     assert np.array_equal(pixels(describe([path]))[1], wanted)
 
 
+def test_clouds_before_baseline_04_are_outlines(tmp_path: Path) -> None:
+    def corners(row: int, col: int, height: int, width: int) -> list[tuple[float, float]]:
+        left, top = 600_000 + 10 * col, 5_200_000 - 10 * row
+        right, bottom = left + 10 * width, top - 10 * height
+        return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+
+    path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, level="1C", baseline="02.14")
+    outlines(path, [[corners(10, 20, 30, 40), corners(20, 30, 10, 10)], [corners(80, 100, 50, 50)]])
+    clear = np.ones((96, 120), bool)
+    clear[10:40, 20:60], clear[20:30, 30:40], clear[80:, 100:] = False, True, False
+    for of in (path, zipped(path)):
+        assert np.array_equal(pixels(describe([of]))[1], clear)
+        # on the grid that is used, not on that of the mask
+        assert np.array_equal(pixels(describe([of], bands=["B11"]))[1], clear[::2, ::2])
+    assert pixels(describe([path], limits=Limits(clouds=True)))[1].all()
+    product = products.at(path)
+    assert product is not None and pickle.loads(pickle.dumps(product)) == product
+    assert told("info", path)["masks"][0]["file"].endswith("/MSK_CLOUDS_B00.gml")
+    outlines(path, [])  # as of a day without a cloud
+    assert pixels(describe([path]))[1].all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told_of"),
+    [
+        (lambda text: text.replace("600000", "6e5e5"), "holds an outline that is none"),
+        (lambda text: text.replace(" 5.2e+06 ", " "), "holds an outline that is none"),
+        (lambda text: text.replace(":32632", ":32633"), "another CRS than its bands"),
+        (lambda text: "<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///etc/passwd'>]>" + text, "declares entities"),
+    ],
+)
+def test_outlines_that_mislead_are_refused(here: Path, spoil, told_of: str) -> None:
+    path = sentinel2(here, FINE, level="1C", baseline="02.14")
+    ring = [(600_000, 5_200_000), (600_100, 5_200_000), (600_100, 5_199_900), (600_000, 5_200_000)]
+    mask = outlines(path, [[ring]])
+    mask.write_text(spoil(mask.read_text()))
+    assert told_of in refused(2, "tile", path)
+    assert "holds outlines and no image" in refused(2, "tile", mask)
+
+
 def test_saturated_pixels_do_not_count(tmp_path: Path) -> None:
     image = np.full((48, 48), 500)
     image[7, 9] = 65535 - 1000
@@ -130,12 +170,27 @@ def test_a_product_says_what_it_is(tmp_path: Path) -> None:
     path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, classes=CLASSES)
     said = told("info", path)
     assert (said["product"], said["day"], said["baseline"]) == ("Sentinel-2 L2A", "2023-01-01", "05.11")
-    assert [(b["name"], b["pixel"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
-        ("B08", 10, -1000),
-        ("B11", 20, -1000),
+    assert (said["sensor"], said["level"]) == ("Sentinel-2", "L2A")
+    assert [(b["name"], b["gsd_m"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
+        ("B08", pytest.approx(10, rel=0.01), -1000),
+        ("B11", pytest.approx(20, rel=0.01), -1000),
     ]
+    assert all((path / of["file"]).is_file() for of in (*said["bands"], *said["masks"]))
+    assert said["masks"][0]["values"] == [0, 1, 3, 8, 9, 10]
+    assert (said["grid"]["height"], said["grid"]["width"]) == (96, 120)
     product = products.at(path)
     assert product is not None and pickle.loads(pickle.dumps(product)) == product
+
+
+def test_what_a_product_is_stands_in_tables(tmp_path: Path) -> None:
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    lines = typed("info", landsat(tmp_path, images, np.zeros((60, 70), int))).stdout.splitlines()
+    rows = [line.split() for line in lines]
+    name = "LC08_L2SP_192027_20230615_20230622_02_T1"
+    assert ["B2", "482", "30", "2.75e-05", "-0.2", "0", "0", "1", f"{name}_SR_B2.TIF"] in rows
+    assert ["clouds", "bits", "1,", "2,", "3,", "4", "set", "1"] in rows
+    assert ["day", "2023-06-15"] in rows and ["level", "L2SP"] in rows
+    assert not any(sign in line for line in lines for sign in ("{", "[", "None"))
 
 
 @pytest.mark.parametrize(

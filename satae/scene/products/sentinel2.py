@@ -12,31 +12,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from satae.errors import SceneError
+from satae.grid import Grid
 from satae.scene import readers
+from satae.scene.msi import BAND, FINEST, IDS, NODATA, SATURATED, with_facts
 from satae.scene.products import Files, Product
+from satae.scene.readers import gml
 from satae.scene.source import Band, Exclusion, Source
 
 METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml$")
 ARCHIVE = re.compile(r"S2[A-Z]_MSIL(1C|2A)_.*\.zip$")
-BAND = re.compile(r"_(B(?:0[1-9]|8A|1[0-2]))(?:_(\d\d)m)?(?:\.jp2)?$")
-IDS = (
-    "B01",
-    "B02",
-    "B03",
-    "B04",
-    "B05",
-    "B06",
-    "B07",
-    "B08",
-    "B8A",
-    "B09",
-    "B10",
-    "B11",
-    "B12",
-)  # by band_id
-FINEST = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)  # metres
-NANOMETRES = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
-WIDTHS = (20, 65, 35, 30, 14, 14, 19, 105, 21, 19, 29, 90, 174)
 USUAL = ("B02", "B03", "B04", "B08")  # those of 10 m
 # Scene classification: no data, saturated or defective, shadow of a cloud, cloud of medium and high probability, cirrus
 CLOUDED = (0, 1, 3, 8, 9, 10)
@@ -69,13 +53,12 @@ def product(path: Path) -> Product:
     for name, (source, band) in sorted(
         _images(files, folder, said, path).items(), key=lambda of: IDS.index(of[0])
     ):
-        number = IDS.index(name)
         made = replace(
-            band, name=name, scale=1 / quantum, nodata=float(values.get("NODATA") or 0),
-            saturated=float(values.get("SATURATED") or 65535), wavelength=NANOMETRES[number], width=WIDTHS[number],
-            shift=offsets.get(number, 0),
+            with_facts(band, name), scale=1 / quantum, nodata=float(values.get("NODATA") or NODATA),
+            saturated=float(values.get("SATURATED") or SATURATED), shift=offsets.get(IDS.index(name), 0),
         )  # fmt: skip
         bands.append((replace(source, bands=(made,)), made))
+    finest = min((source.grid for source, _ in bands), key=lambda g: abs(g.transform.determinant))
     have = {band.name for _, band in bands}
     usual = tuple(name for name in USUAL if name in have) or tuple(band.name for _, band in bands)
     return Product(
@@ -85,7 +68,7 @@ def product(path: Path) -> Product:
         day=(_first(said, ("PRODUCT_START_TIME",)) or "")[:10],
         bands=tuple(bands),
         usual=usual,
-        clouds=tuple(_clouds(files, level)),
+        clouds=tuple(_clouds(files, level, finest)),
         baseline=_first(said, ("PROCESSING_BASELINE",)) or "",
     )
 
@@ -128,13 +111,20 @@ def _offsets(said: Element, path: Path) -> dict[int, int]:
     return found
 
 
-def _clouds(files: Files, level: str) -> list[Exclusion]:
-    """What the provider takes for cloud: the scene classification, or the masks of Level-1C."""
+def _clouds(files: Files, level: str, grid: Grid) -> list[Exclusion]:
+    """What the provider takes for cloud: the scene classification, or the masks of Level-1C.
+
+    Those that are outlines are burned on `grid`, that of the finest band.
+    """
     if level == "L2A" and (named := files.ending("_SCL_20m.jp2") or files.ending("_SCL_60m.jp2")):
         return [Exclusion(readers.source(*files.place(named[0])), 1, CLOUDED)]
     if named := files.ending("MSK_CLASSI_B00.jp2"):
         source = readers.source(*files.place(named[0]))
         return [Exclusion(source, band, (1,)) for band in (1, 2)]  # opaque clouds, cirrus
+    # until baseline 04.00
+    if named := files.ending("MSK_CLOUDS_B00.gml"):
+        place = files.place(named[0])[0]
+        return [Exclusion(gml.outlines(files.xml(named[0]), place, named[0], grid), 1, (1,))]
     return []
 
 
