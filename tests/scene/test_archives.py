@@ -64,7 +64,7 @@ def test_metadata_that_name_a_file_elsewhere_are_refused(here: Path) -> None:
     metadata = folder / f"{NAME}_MTL.txt"
     metadata.write_text(metadata.read_text().replace(f"{NAME}_SR_B3.TIF", "../secret.TIF"))
     (here / "secret.TIF").write_bytes((folder / f"{NAME}_SR_B4.TIF").read_bytes())
-    assert "lacks ../secret.TIF" in refused(2, "tile", tarred(folder))
+    assert "name ../secret.TIF, which lies outside of it" in refused(2, "tile", tarred(folder))
 
 
 def test_a_tar_that_ended_early_is_refused(here: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from commands import refused, told, typed
 from deliveries import enmap, landsat, outlines, planet, raster, sentinel2, zipped
 
@@ -196,8 +197,8 @@ def test_what_a_product_is_stands_in_tables(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "told_of"),
     [
-        (lambda text: text.replace("<IMAGE_FILE>GRANULE", "<IMAGE_FILE>../GRANULE"), "lacks ../GRANULE"),
-        (lambda text: text.replace("_B04_10m", "_B05_10m"), "_B05_10m.jp2, which its metadata name"),
+        (lambda text: text.replace("<IMAGE_FILE>GRANULE", "<IMAGE_FILE>../GRANULE"), "outside of it"),
+        (lambda text: text.replace("GRANULE", "GRAIN"), "holds none of the "),
         (lambda text: text.replace("<n1:Level", "<!DOCTYPE x [<!ENTITY y 'z'>]><n1:Level", 1), "declares entities"),
         (lambda text: text[:-40], "is damaged"),
         (lambda text: text.replace("IMAGE_FILE", "IMAGE"), "names no images"),
@@ -211,6 +212,45 @@ def test_metadata_that_mislead_are_refused(here: Path, spoil, told_of: str) -> N
     metadata.write_text(spoil(metadata.read_text()))
     assert told_of in refused(2, "tile", path)
     assert not (here / "tiles").exists()
+
+
+def test_a_product_of_which_only_some_images_were_kept_is_read_without_the_others(tmp_path: Path) -> None:
+    path = sentinel2(tmp_path, FINE)
+    next(path.rglob("*_B04_10m.jp2")).unlink()
+    product = products.at(path)
+    assert product is not None and "B04" not in product.usual and len(product.usual) == 3
+    assert product.remarks == (
+        f"{path} lacks 1 of the {len(FINE)} images that its metadata name "
+        "(T32TQM_20230101T101401_B04_10m); the others are used",
+    )
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    other = landsat(tmp_path, images, np.zeros((60, 70), int))
+    next(other.glob("*_SR_B2.TIF")).unlink()
+    assert "lacks 1 of the 2 images" in typed("tile", other, "--size", 16, "--out", tmp_path / "t").stderr
+
+
+def test_what_others_processed_again_has_tiff_images_and_another_case_in_a_name(tmp_path: Path) -> None:
+    first, again = (sentinel2(tmp_path / name, FINE) for name in ("first", "again"))
+    for path in again.rglob("*.jp2"):
+        with rasterio.open(path) as file:
+            raster(path.with_suffix(".tif"), file.read(), 10, nodata=None)
+        path.unlink()
+    (again / "MTD_MSIL2A.xml").rename(again / "MTD_MSIL2a.xml")
+    one, two = (describe([path]) for path in (first, again))
+    assert np.array_equal(pixels(one)[0], pixels(two)[0]) and one.names == two.names
+
+
+@pytest.mark.parametrize(("first", "centres"), [(1, (550, 650)), (4, (550, 650))])
+def test_mss_has_wavelengths_of_its_own_on_early_and_on_later_satellites(
+    tmp_path: Path, first: int, centres: tuple[int, int]
+) -> None:
+    images = {n: RNG.integers(1, 250, (60, 70)) for n in range(first, first + 4)}
+    path = landsat(tmp_path, images, np.zeros((60, 70), int), level=1)
+    metadata = next(path.glob("*_MTL.txt"))
+    metadata.write_text(metadata.read_text().replace("OLI_TIRS", "MSS"))
+    found = describe([path])
+    assert found.names == tuple(f"B{n}" for n in images)
+    assert found.wavelengths == (*centres, 750, 950)
 
 
 def test_archives_that_ended_early_are_refused(here: Path) -> None:

@@ -11,7 +11,7 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol, cast
@@ -73,6 +73,16 @@ def cube(path: Path, kind: str, source: Source, day: str, baseline: str) -> Prod
     )
 
 
+def without(path: Path, lacking: Sequence[str], count: int) -> tuple[str, ...]:
+    """A remark that a product lacks some of the `count` images that its metadata name, where it does."""
+    if not lacking:
+        return ()
+    some = f"{', '.join(lacking[:3])}{' and others' if len(lacking) > 3 else ''}"
+    return (
+        f"{path} lacks {len(lacking)} of the {count} images that its metadata name ({some}); the others are used",
+    )
+
+
 class Provider(Protocol):
     """The functions of each file of this folder; see above."""
 
@@ -130,6 +140,14 @@ class Files:
         """The names that end so, shortest first."""
         return sorted((n for n in self.names if n.endswith(end)), key=lambda n: (len(n), n))
 
+    def holds(self, name: str) -> bool:
+        """Whether there is such a file; SceneError for a name that leads out of the product."""
+        if ".." in PurePosixPath(name).parts:
+            raise SceneError(
+                f"the metadata of {self.path} name {name}, which lies outside of it; do not trust it"
+            )
+        return name in self.names
+
     def text(self, name: str) -> str:
         """A file of metadata."""
         try:
@@ -172,7 +190,7 @@ class Files:
 
     def place(self, name: str) -> tuple[Path, str, tuple[int, int] | None]:
         """What `readers.source` takes for a name; SceneError where the product does not hold it."""
-        if ".." in PurePosixPath(name).parts or name not in self.names:
+        if not self.holds(name):
             raise SceneError(f"{self.path} lacks {name}, which its metadata name; download the product again")
         if self._spans:
             return self.path, "", self._spans[name]

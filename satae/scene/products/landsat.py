@@ -8,12 +8,13 @@ is ground (Landsat 8-9 Collection 2 Level 2 Science Product Guide, USGS).
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from satae.errors import SceneError
 from satae.scene import readers
-from satae.scene.products import Files, Product
+from satae.scene.products import Files, Product, without
 from satae.scene.source import Exclusion
 
 ARCHIVE = re.compile(r"L[COTEM]\d\d_L[12]\w{2}_\d{6}_.*\.tar$")
@@ -22,8 +23,18 @@ FILL, CLOUDED = 1 << 0, 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4
 CENTRES: dict[str, dict[int, float]] = {  # nanometres, by band, of reflective bands
     "OLI": {1: 443, 2: 482, 3: 561.5, 4: 654.5, 5: 865, 6: 1608.5, 7: 2200.5, 8: 589.5, 9: 1373.5},
     "TM": {1: 485, 2: 560, 3: 660, 4: 830, 5: 1650, 7: 2215, 8: 710},
+    "MSS": {1: 550, 2: 650, 3: 750, 4: 950},
+    "early MSS": {
+        4: 550,
+        5: 650,
+        6: 750,
+        7: 950,
+    },  # on Landsat 1 to 3, where another camera has the first numbers
 }
-USUAL = {"OLI": (1, 2, 3, 4, 5, 6, 7), "TM": (1, 2, 3, 4, 5, 7)}  # of 30 m
+# of 30 m, or 60 m
+USUAL = {
+    "OLI": (1, 2, 3, 4, 5, 6, 7), "TM": (1, 2, 3, 4, 5, 7), "MSS": (1, 2, 3, 4), "early MSS": (4, 5, 6, 7),
+}  # fmt: skip
 
 
 def matches(path: Path) -> bool:
@@ -45,14 +56,18 @@ def product(path: Path) -> Product:
     rescaling = said.get(
         "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS" if surface else "LEVEL1_RADIOMETRIC_RESCALING", {}
     )
-    kind = "OLI" if every.get("SENSOR_ID", "").startswith("OLI") else "TM"
     contents = said.get("PRODUCT_CONTENTS", {})
-    bands = []
+    kind = _instrument(every.get("SENSOR_ID", ""), contents)
+    bands, lacking = [], []
     for number, centre in CENTRES[kind].items():
         key = f"REFLECTANCE_MULT_BAND_{number}"
         if f"FILE_NAME_BAND_{number}" not in contents or key not in rescaling:
             continue
-        source = readers.source(*files.place(folder + contents[f"FILE_NAME_BAND_{number}"]))
+        file = contents[f"FILE_NAME_BAND_{number}"]
+        if not files.holds(folder + file):
+            lacking.append(file)
+            continue
+        source = readers.source(*files.place(folder + file))
         try:
             scale, offset = float(rescaling[key]), float(rescaling[f"REFLECTANCE_ADD_BAND_{number}"])
         except (KeyError, ValueError) as error:
@@ -85,6 +100,7 @@ def product(path: Path) -> Product:
         fill=tuple(fill),
         clouds=tuple(clouds),
         baseline=f"Collection {every.get('COLLECTION_NUMBER', '?')}",
+        remarks=without(path, lacking, len(bands) + len(lacking)),
     )
 
 
@@ -103,6 +119,13 @@ def _metadata(path: Path) -> tuple[Files, str]:
     if len(named) != 1:
         raise SceneError(f"{path} holds {len(named)} files of metadata (MTL.txt); name the one that is meant")
     return files, named[0]
+
+
+def _instrument(sensor: str, contents: Mapping[str, str]) -> str:
+    """The key of the instrument in the tables above."""
+    if sensor.startswith("MSS"):
+        return "early MSS" if "FILE_NAME_BAND_7" in contents else "MSS"
+    return "OLI" if sensor.startswith("OLI") else "TM"
 
 
 def _groups(text: str) -> dict[str, dict[str, str]]:
