@@ -240,6 +240,16 @@ def test_what_others_processed_again_has_tiff_images_and_another_case_in_a_name(
     assert np.array_equal(pixels(one)[0], pixels(two)[0]) and one.names == two.names
 
 
+def test_the_first_l2a_products_name_their_images_by_other_tags(tmp_path: Path) -> None:
+    path = sentinel2(tmp_path, FINE, baseline="02.05")
+    metadata = path / "MTD_MSIL2A.xml"
+    before = describe([path])
+    said = metadata.read_text().replace("IMAGE_FILE", "IMAGE_ID_2A").replace("BOA_QUANT", "L2A_BOA_QUANT")
+    metadata.write_text(said.replace(">10000<", ">1000<"))
+    found = describe([path])
+    assert found.names == before.names and found.scales == (1e-3,) * 4
+
+
 @pytest.mark.parametrize(("first", "centres"), [(1, (550, 650)), (4, (550, 650))])
 def test_mss_has_wavelengths_of_its_own_on_early_and_on_later_satellites(
     tmp_path: Path, first: int, centres: tuple[int, int]
