@@ -312,7 +312,7 @@ class Raster:
         try:
             return np.asarray(get(self._dataset, window))
         except FAILURES as error:
-            place, reason = window, cause(error)
+            place, reason = window, _fault(cause(error))
             # which block it is can be asked of the file itself alone
             if not isinstance(self._dataset, WarpedVRT):
                 place, reason = self._first_damage(window, get) or (place, reason)
@@ -331,7 +331,7 @@ class Raster:
                     get(dataset, part)
                 except FAILURES as error:
                     whole = Window(0, 0, dataset.height, dataset.width)
-                    return part.cell(fresh.block).clip(whole), cause(error)
+                    return part.cell(fresh.block).clip(whole), _fault(cause(error))
         return None
 
 
@@ -341,6 +341,15 @@ def _utm(points: Sequence[Any], crs: Any) -> str:
         return ""
     lon, lat = (float(np.mean([getattr(p, axis) for p in points])) for axis in ("x", "y"))
     return f"-t_srs EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) % 360 // 6) + 1} "
+
+
+def _fault(text: str) -> str:
+    """What GDAL found wrong with a block, without the inner numbers of libtiff, which name no place in the image."""
+    if re.search(r"got \d+ bytes|[Rr]ead error|SeekError|Seek error|beyond the end|truncated", text):
+        return "the file ends before what is stored there"
+    if re.search(r"scanline|TIFF|IReadBlock|Decod|decod|deflate|LZW", text):
+        return "what is stored there cannot be decoded"
+    return text
 
 
 def _has_mask(flags: Sequence[MaskFlags]) -> bool:

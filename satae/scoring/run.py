@@ -84,14 +84,8 @@ def score(
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
-    calibration_of(model)
     scenes = [by_wavelength(scene, model) for scene in scenes]
-    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
-    formats.format_of(out, crs)
-    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
-    outputs.check_targets(scenes, out, heatmaps, options)
-    with Earlier(out) as found:
-        found.check(crs)
+    names, heatmaps = check(scenes, model, out, options)
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
         for scene in scenes:
             check_fit(scene, model, force=options.force_domain)
@@ -107,6 +101,21 @@ def score(
             records.append(score_scene(scene, model, place, how, name=name, steps=steps))
         with steps.stage("write layers, chips and report"):
             return assemble(records, model, out, options)
+
+
+def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) -> tuple[list[str], list[Path]]:
+    """Names of the scenes and their heatmaps, where nothing is in the way of what is to be written; raises as `score`.
+
+    Quick, so that it can come before anything that takes long, such as the fit of a baseline.
+    """
+    calibration_of(model)
+    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
+    formats.format_of(out, crs)
+    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
+    outputs.check_targets(scenes, out, heatmaps, options)
+    with Earlier(out) as found:
+        found.check(crs)
+    return names, heatmaps
 
 
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
