@@ -2,14 +2,14 @@
 
     python benchmarks/products.py FOLDER [--side 10980] [--kinds sentinel2,emit,prisma,landsat] [--workers 2]
 
-Each product is made up, as its provider delivers it, and kept in FOLDER for the next run. A Sentinel-2 Level-2A .SAFE has
-four bands of 10 m in JPEG 2000 without loss, in tiles of 1024 pixels, and its scene classification; an EMIT netCDF 285
-bands in chunks with deflate; PRISMA 239 bands; Landsat seven bands. The landscape is that of the demo, mirrored, with
-noise of its own in every pixel. `--side` are the rows and columns, those of the real ones where nothing is said.
+Each product is made up, as its provider delivers it, and kept in FOLDER for the next run. A Sentinel-2 Level-2A .SAFE
+has four bands of 10 m in JPEG 2000 without loss, in tiles of 1024 pixels, and its scene classification; an EMIT netCDF
+285 bands in chunks with deflate; PRISMA 239 bands; Landsat seven bands. The landscape is that of the demo, mirrored,
+with noise of its own in every pixel. `--side` are the rows and columns, those of the real ones where nothing is said.
 
-Every line is a process of its own: wall and CPU seconds, peak in MB. `decode` reads with rasterio or h5py each block that
-`satae tile` uses, once, with as many threads, and keeps nothing. `score` is of the product that was tiled, `score alone`
-of one that was not. The walls say little on a machine that does other work; the CPU seconds are user's and system's.
+Every line is a process of its own: wall and CPU seconds, peak in MB. `decode` reads with rasterio or h5py each block
+that `satae tile` uses, once, with as many threads, and keeps nothing. `score` is of the product that was tiled, `score
+alone` of one that was not. Walls say little on a machine that does other work; CPU seconds are user's and system's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "support"))  # what writes small products for the tests writes large ones
+sys.path.insert(
+    0, str(ROOT / "tests" / "support")
+)  # what writes small products for the tests writes large ones
 
 SIDES = {"sentinel2": 10980, "emit": 1280, "prisma": 1000, "landsat": 7680}
 CHUNKS = (160, 156, 36)  # rows, columns, bands of EMIT that netCDF stores together
@@ -87,7 +89,9 @@ def emit(folder: Path, side: int) -> Path:
     row, col = 0.966 * rows - 0.259 * cols + side * 0.15, 0.259 * rows + 0.966 * cols - side * 0.3
     inside = (row >= 0) & (row < side) & (col >= 0) & (col < wide)
     table = np.where(inside, [col.astype(int) + 1, row.astype(int) + 1], 0)
-    path = cubes.emit(folder / "EMIT_L2A_RFL_001_20230316T045133_2307503_005.nc", np.zeros((1, 1, bands)), table)
+    path = cubes.emit(
+        folder / "EMIT_L2A_RFL_001_20230316T045133_2307503_005.nc", np.zeros((1, 1, bands)), table
+    )
     patch = next(land(side, 1))[:, :wide].astype(np.float32) / 1e4
     rng, slope = np.random.default_rng(1), np.linspace(0.5, 2, bands, dtype=np.float32)
     with h5py.File(path, "a") as file:
@@ -114,7 +118,9 @@ def prisma(folder: Path, side: int) -> Path:
         noise = 20 * rng.standard_normal((side, count, side), np.float32)
         halves.append((patch * scale + noise).clip(1, 65535).astype(np.uint16))
     centres = np.linspace(407, 977, 66), np.linspace(943, 2497, 173)
-    return cubes.prisma(folder / "PRS_L2D_STD_20230407100729_20230407100733_0001.he5", *halves, centres=centres)
+    return cubes.prisma(
+        folder / "PRS_L2D_STD_20230407100729_20230407100733_0001.he5", *halves, centres=centres
+    )
 
 
 MAKERS = {"sentinel2": sentinel2, "emit": emit, "prisma": prisma, "landsat": landsat}
