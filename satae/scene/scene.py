@@ -27,6 +27,7 @@ from satae.scene.values import directions, is_fill, meaningful, sums
 
 if TYPE_CHECKING:
     from satae.scene.area import Area
+    from satae.scene.once import Blocks
     from satae.scene.products import Product
 
 SMALLEST = 8  # pixels a side; below that there is no neighbourhood to speak of
@@ -87,6 +88,7 @@ class Scene:
     area: Area | None  # what the AOI covers
     mask: File | None = None  # the mask raster, of which the first band counts
     product: Product | None = None  # what it was delivered as, where that is more than files
+    blocks: Blocks | None = field(default=None, compare=False, repr=False)  # where decoded ones are kept
 
     @property
     def path(self) -> Path:
@@ -139,6 +141,10 @@ class Scene:
     @contextmanager
     def open(self, damage: set[Window] | None = None) -> Iterator[Reader]:
         """Handles of the caller's own on every file; what is masked for damage is added to `damage`."""
+        if self.blocks is not None:
+            with self.blocks.open(set() if damage is None else damage) as reader:
+                yield reader
+            return
         # handles are opened anew at every read: see `Salvager`
         if self.limits.salvage:
             yield Salvager(self, set() if damage is None else damage)

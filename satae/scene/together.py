@@ -6,12 +6,14 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from satae.errors import SceneError
 from satae.grid import Window
 from satae.scene import output
 from satae.scene.describe import describe
+from satae.scene.once import Blocks
 from satae.scene.scene import File, Scene, Survey
 from satae.scene.source import Source
 from satae.scene.stream import ahead, strips
@@ -44,6 +46,11 @@ def together(
     product = None if scene.product is None else replace(scene.product, fill=(), clouds=())
     limits = replace(scene.limits, nodata=None, offset=0.0, sensor="")
     return replace(describe([path], limits=limits), name=scene.name, product=product), survey.damage
+
+
+def once(scene: Scene, folder: Path) -> Scene:
+    """The scene, of which a block is decoded when it is first asked for, and kept in a folder while that is there."""
+    return replace(scene, blocks=Blocks(scene, folder, partial(_unpacked, scene, folder)))
 
 
 def _unpacked(scene: Scene, folder: Path) -> Scene:

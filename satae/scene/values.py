@@ -15,10 +15,15 @@ def sums(image: npt.NDArray[Any], shifts: tuple[float, ...]) -> npt.NDArray[Any]
     # floats have room on both sides
     if image.dtype.kind == "f":
         return np.asarray(image + np.array(shifts, image.dtype)[:, None, None])
-    # wider for the sum: DN below the offset would wrap around
     limits = np.iinfo(image.dtype)
-    moved = image + np.array(shifts, np.int64)[:, None, None]
-    return np.clip(moved, limits.min, limits.max).astype(image.dtype)
+    span, moved = int(limits.max) - int(limits.min), np.empty_like(image)
+    for plane, out, shift in zip(image, moved, shifts, strict=True):
+        by = max(-span, min(span, int(shift)))
+        # held before the sum where that would wrap around: no wider copy is made
+        np.clip(plane, max(limits.min, limits.min - by), min(limits.max, limits.max - by), out=out)
+        bits = out.view(out.dtype.str.replace("i", "u"))
+        bits += bits.dtype.type(by % (span + 1))
+    return moved
 
 
 def directions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from satae.publish import locks, staging, sync
 from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
+from satae.scene.together import once
 from satae.scoring import outputs
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
@@ -86,21 +88,36 @@ def score(
     """
     scenes = [by_wavelength(scene, model) for scene in scenes]
     names, heatmaps = check(scenes, model, out, options)
+    how, records = options.how(report.cells(len(scenes))), []
+    with locks(outputs.names(out, heatmaps)), staging(out) as folder:
+        outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
+        kept = [_once(scene, folder / f"{i}.decoded") for i, scene in enumerate(scenes)]
+        _check_fits(kept, model, options, steps)
+        for number, (scene, name) in enumerate(zip(kept, names, strict=True)):
+            place = folder / str(number)
+            place.mkdir()
+            records.append(score_scene(scene, model, place, how, name=name, steps=steps))
+            shutil.rmtree(folder / f"{number}.decoded", ignore_errors=True)
+        with steps.stage("write layers, chips and report"):
+            return assemble(records, model, out, options)
+
+
+def _once(scene: Scene, folder: Path) -> Scene:
+    """The scene, of which no block is decoded twice where that takes long; it is kept in a new folder meanwhile."""
+    if scene.is_plain:
+        return scene
+    folder.mkdir()
+    return once(scene, folder)
+
+
+def _check_fits(scenes: Sequence[Scene], model: Model, options: Options, steps: Steps) -> None:
+    """ModelError where a scene is not of the kind that the model, or the baseline's, was trained on."""
     with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
         for scene in scenes:
             check_fit(scene, model, force=options.force_domain)
             if options.baseline is not None:
                 check_fit(scene, options.baseline.model, force=options.force_domain)
             bar.add(1)
-    how, records = options.how(report.cells(len(scenes))), []
-    with locks(outputs.names(out, heatmaps)), staging(out) as folder:
-        outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
-        for number, (scene, name) in enumerate(zip(scenes, names, strict=True)):
-            place = folder / str(number)
-            place.mkdir()
-            records.append(score_scene(scene, model, place, how, name=name, steps=steps))
-        with steps.stage("write layers, chips and report"):
-            return assemble(records, model, out, options)
 
 
 def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) -> tuple[list[str], list[Path]]:
