@@ -52,7 +52,7 @@ def bytes_of(text: str) -> int:
 class Budget:
     """How many of `jobs` may run: fewer where `memory` (bytes) does not hold them.
 
-    What a scene takes is learned from those that are done: `seen` is told the peak of each.
+    What a scene takes is learned from those that are done: `note` is told the peak of each.
     """
 
     def __init__(self, jobs: int, memory: int | None) -> None:
@@ -60,7 +60,7 @@ class Budget:
         self.jobs, self.need = jobs, NEED
         self.memory = memory if memory is not None else None if free is None else int(SHARE * free)
 
-    def seen(self, peak: int) -> None:
+    def note(self, peak: int) -> None:
         """Take in the peak of a scene, in bytes."""
         self.need = max(self.need, peak)
 

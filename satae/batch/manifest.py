@@ -64,7 +64,9 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
             log.warning("%s is named twice, and scored once", ";".join(entry.paths))
             continue
         taken[hash(name)] = what
-        yield Entry(entry.paths, name, entry.options)
+        # whoever scores it may work in another folder
+        paths = tuple(p if items.is_link(p) else os.path.join(os.getcwd(), p) for p in entry.paths)
+        yield Entry(paths, name, entry.options)
     if not taken:
         raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
 
@@ -171,7 +173,9 @@ def _rows(rows: Iterator[Options], table: Path, known: Sequence[str]) -> Iterato
     for number, row in enumerate(rows, 1):
         given = {k.lower().replace("-", "_"): v for k, v in row.items() if v != ""}
         if "path" not in given:
-            what = f"row {number} has none" if "path" in map(str.lower, row) else f"there are {', '.join(row)}"
+            what = (
+                f"row {number} has none" if "path" in map(str.lower, row) else f"there are {', '.join(row)}"
+            )
             raise ConfigError(f"{table} needs a column path with the file of each scene; {what}")
         others = given.keys() - {"path", "name", *known, *NOTES} - told
         if others:
@@ -194,4 +198,3 @@ def _beside(table: Path, text: str) -> str:
 
 def _unreadable(path: Path, error: Exception) -> ConfigError:
     return ConfigError(f"{path} cannot be read as a list of scenes: {' '.join(str(error).split())}")
-

@@ -122,6 +122,12 @@ def sweep(out: Path, *, dead: int | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def tidy(out: Path) -> None:
+    """Remove the folder of parts where nobody writes one; whoever begins one makes it again."""
+    with contextlib.suppress(OSError):
+        (out / PARTS).rmdir()
+
+
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())

@@ -127,7 +127,9 @@ def make(
             publish(draft, target)
         else:
             target.touch()  # the newest says which plans belong together
-    return Plan(target, identity(target), counts["total"], counts["done"], counts["refused"], fresh, sizes, offsets)
+    return Plan(
+        target, identity(target), counts["total"], counts["done"], counts["refused"], fresh, sizes, offsets
+    )
 
 
 def path_of(out: Path, shard: Shard) -> Path:

@@ -7,26 +7,27 @@ import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import index, journal, manifest, places, plan
+from satae.batch import index, journal, manifest, places, plan, sample
 from satae.batch.budget import Budget, cores
 from satae.batch.journal import Journal
 from satae.batch.key import file_hash
 from satae.batch.plan import Line, Plan
 from satae.batch.pool import Pool
 from satae.batch.shard import Shard
-from satae.batch.task import Asked, Means, Task
+from satae.batch.task import Means, Request, Task
 from satae.batch.worker import Outcome
+from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
-from satae.errors import ConfigError, ModelError, ResultError
+from satae.errors import ConfigError, ModelError, ResultError, TrainError
 from satae.inference.card import now
 from satae.publish import write_bytes
 
-SCORE = "satae.batch.work:score"
+SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
 ABOUT = "run.json"
 ALONE, SHARED = 1000, 250  # cells of an overview, of a scene that is the only one, and of one among many
 NAMED = 20  # failures that are named at the end
@@ -60,14 +61,16 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run. `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
+    """How to run; without a `model` one is trained by `recipe`.
+
+    `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
 
     `threads` of None shares the cores out. `retry` tries again what was refused before.
     """
 
     out: Path
-    model: Path
-    asked_of: Callable[[Row], Asked]
+    model: Path | None
+    asked_of: Callable[[Row], Request]
     known: Sequence[str] = ()
     stack: bool = False
     jobs: int = 1
@@ -77,6 +80,7 @@ class Options:
     shard: Shard = field(default_factory=Shard)
     allowance: Allowance = field(default_factory=Allowance)
     retry: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
 
 
 @dataclass(frozen=True)
@@ -114,20 +118,24 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     written. What a scene fails of is no error but part of the result.
     """
     out = options.out
-    sha256 = model_hash(options.model)
+    if options.model is not None:
+        model_hash(options.model)
     places.make(out)
     places.sweep(out)
+    model = options.model or _learn(names, options, steps)
+    options, sha256 = replace(options, model=model), model_hash(model)
     failed = journal.failures(out)
     refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
-    about = {"model": str(options.model.absolute()), "sha256": sha256, "rule": str(first.rule)}
+    about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
     about |= {"chips": first.chips}
     if not (out / ABOUT).exists() or json.loads((out / ABOUT).read_bytes()) != about:
         write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())
     tally = _Tally(planned, options)
     if len(planned.sizes):
-        _score(planned, options, sha256, tally, steps)
+        _score(planned, options, model, sha256, tally, steps)
+    places.tidy(out)
     target = index.path_of(out, options.shard)
     changed = bool(planned.fresh or tally.tried or not target.exists())
     if changed:
@@ -151,9 +159,35 @@ def model_hash(path: Path) -> str:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _plan(
-    names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps
-) -> Plan:
+def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
+    """A model of a sample of the scenes, made in a process of its own."""
+    if options.shard.count > 1:
+        raise ConfigError(
+            "--shard needs --model: train one first, with `satae train` or `satae run` on a sample"
+        )
+    entries = manifest.entries(names, options.known, stack=options.stack)
+    with steps.stage("choose scenes to learn from"):
+        lesson = sample.lesson(
+            entries, options.out.absolute(), options.asked_of, options.recipe, device=options.device,
+            workers=options.threads or cores(), quiet=steps.quiet,
+        )  # fmt: skip
+    if sample.is_done(lesson):
+        return options.out / sample.MODEL
+    outcomes: list[Outcome] = []
+
+    def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        outcomes.append(outcome)
+        return True
+
+    Pool(LEARN, lambda: 1, tries=1).run(iter([lesson]), tell)
+    for text in outcomes[0].notes:
+        log.warning("%s", text)
+    if outcomes[0].code:
+        raise TrainError(outcomes[0].reason)
+    return options.out / sample.MODEL
+
+
+def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     asked(())  # what is wrong with options is told before a list is read
     entries = manifest.entries(names, options.known, stack=options.stack)
@@ -195,16 +229,18 @@ class _Tally:
         return done + (f"; slowest {self.name} {clock(self.slowest)}" if self.name else "")
 
 
-def _score(planned: Plan, options: Options, sha256: str, tally: _Tally, steps: Steps) -> None:
+def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
     jobs = max(1, min(options.jobs, len(planned.sizes)))
     threads = options.threads or max(1, cores() // jobs)
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
     side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
-    means = Means(
-        options.out.absolute(), options.model.absolute(), sha256, options.device, threads, side, now()
-    )
-    environment = {"GDAL_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+    means = Means(options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now())
+    environment = {
+        "GDAL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     with steps.stage("score", planned.size, "B", brief=0) as bar:
         tell = _Telling(tally, diary, budget, bar)
         pool = Pool(
@@ -239,7 +275,7 @@ class _Telling:
         said |= {"reason": outcome.reason} if outcome.code else dict(outcome.value or {})
         said |= {"notes": outcome.notes} if outcome.notes else {}
         self.diary.add(state, key=task.key, name=task.name, path=";".join(map(str, task.paths)), **said)
-        self.budget.seen(outcome.peak)
+        self.budget.note(outcome.peak)
         if last:
             tally.add(task, outcome)
             self.bar.update(self.bar.done + task.size, tally.note)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,18 +80,29 @@ def summary(folder: Path) -> Summary:
     """What is known of a finished scene without its rows; ResultError where the folder is none."""
     about = _load(folder / ABOUT)
     if not isinstance(about, dict) or about.get("version") != VERSION:
-        raise ResultError(f"{folder} is of another version of satae; move it away, so that it is scored again")
+        raise ResultError(
+            f"{folder} is of another version of satae; move it away, so that it is scored again"
+        )
     return Summary(folder, about)
+
+
+def bare(found: Summary) -> SceneLayer:
+    """What a finished scene puts into the layers, without its regions and tiles."""
+    about = found.about
+    height, width = about["grid"]["shape"]
+    grid = Grid(height, width, Affine(*about["grid"]["transform"]), found.crs)
+    row = Footprint(**{k: _number(v, "scenes", k) for k, v in found.row.items()})
+    none = {k: np.empty(0, c.kind if c.kind != "str" else object) for k, c in LAYERS["tiles"].items()}
+    return SceneLayer(
+        grid, [], Tiles(**none, corners=np.empty((0, 4, 2))), row, HEATMAP, _real(about["maximum"])
+    )
 
 
 def read(found: Summary) -> SceneRecord:
     """The record of a finished scene; ResultError where its folder is damaged."""
-    about, folder = found.about, found.folder
-    height, width = about["grid"]["shape"]
-    grid = Grid(height, width, Affine(*about["grid"]["transform"]), found.crs)
-    row = Footprint(**{k: _number(v, "scenes", k) for k, v in found.row.items()})
+    about, folder, layer = found.about, found.folder, bare(found)
     regions = [_read_region(r) for r in _load(folder / REGIONS)]
-    layer = SceneLayer(grid, regions, _read_tiles(folder, row.scene), row, HEATMAP, _real(about["maximum"]))
+    layer = replace(layer, regions=regions, tiles=_read_tiles(folder, layer.scene.scene))
     view = about["view"]
     return SceneRecord(
         folder,
@@ -110,7 +121,10 @@ def read(found: Summary) -> SceneRecord:
 
 def _region(region: Region) -> dict[str, Any]:
     said = {k: _plain(v) for k, v in values(region).items()}
-    shapes = {"polygon": shapely.to_wkb(region.polygon, True), "outline": shapely.to_wkb(region.outline, True)}
+    shapes = {
+        "polygon": shapely.to_wkb(region.polygon, True),
+        "outline": shapely.to_wkb(region.outline, True),
+    }
     return said | shapes | {"at": [region.row, region.col]}
 
 

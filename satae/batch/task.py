@@ -12,7 +12,7 @@ from satae.scoring.rule import Far, Rule
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is asked of a scene, as far as it changes what comes out; `satae score` has options of the same names."""
 
     bands: tuple[int | str, ...] | None = None
@@ -55,7 +55,7 @@ class Task:
     name: str
     key: str
     paths: tuple[Path, ...]
-    asked: Asked
+    asked: Request
     means: Means
     size: int = 0  # bytes of its files
 
