@@ -244,7 +244,10 @@ def test_a_server_that_ended_is_told(enter: Open, gpkg: Path, browser: Any) -> N
         server.stop()
         page.wait_for_timeout(1000)
         press(page, "a")
-        said(page, "satae review cannot be reached; start it again and open its new link; saving 1, keep this page open")
+        said(
+            page,
+            "satae review cannot be reached; start it again and open its new link; saving 1, keep this page open",
+        )
         expected(page, "#row-1").to_have_attribute("data-waits", "true")
         assert page.inner_text("#count") == "0 of 6 reviewed" and opinions(gpkg)[0][0] == "unreviewed"
         context.close()

@@ -134,7 +134,12 @@ def test_at_the_end_no_key_overturns_the_last_decision(enter: Open, gpkg: Path, 
     assert opinions(gpkg) == before and not page.is_visible("#actions") and not page.is_visible("#rank")
     assert page.inner_text("#closing-stored") == "All that was decided is stored in anomalies.gpkg."
     counts = page.locator("#closing-counts div").all_inner_texts()
-    assert [text.split() for text in counts] == [["accepted", "5"], ["rejected", "1"], ["ship", "1"], ["roof", "1"]]
+    assert [text.split() for text in counts] == [
+        ["accepted", "5"],
+        ["rejected", "1"],
+        ["ship", "1"],
+        ["roof", "1"],
+    ]
     press(page, "u")  # but undo goes back to it
     eventually(lambda: opinions(gpkg)[5][0], "unreviewed")
     assert rank(page) == "Rank 6" and page.is_visible("#actions")
@@ -169,7 +174,9 @@ def test_an_empty_result_has_no_buttons_and_names_the_remedy(enter: Open, tmp_pa
     assert page.inner_text("#closing-title") == "No regions to review"
     assert "none from a heat of 3.50 on (far 10)" in page.inner_text("#closing-stored")
     assert "satae score --top 20" in page.inner_text("#closing-next")
-    buttons = [b.get_attribute("id") for b in page.locator("#detail button, #side button").all() if b.is_visible()]
+    buttons = [
+        b.get_attribute("id") for b in page.locator("#detail button, #side button").all() if b.is_visible()
+    ]
     assert buttons == []
     press(page, "a r u j k 1 n f")
 

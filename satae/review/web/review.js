@@ -35,7 +35,6 @@ async function start() {
   listen();
   filter();
   count();
-  if (!page.regions.length && page.scenes.length) page.ground.open(0);
   select(open() ?? null);
   document.documentElement.dataset.ready = "";
   $("list").focus({ preventScroll: true });
@@ -90,7 +89,10 @@ function select(fid) {
   if (!region) {
     page.facts.leave();
     page.closing.show();
-    return describe(page.ground.number ?? 0);
+    if (!page.scenes.length) return;
+    page.ground.open(page.ground.number ?? 0);
+    page.ground.zoom(); // the whole scene with all that was decided
+    return describe(page.ground.number);
   }
   page.closing.hide();
   page.facts.show(region, opinion(fid));
