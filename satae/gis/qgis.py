@@ -115,9 +115,17 @@ def project(
     return _archive(f"{name}.qgs", document(root))
 
 
-def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
+def embed(
+    gpkg: str | PathLike[str],
+    *,
+    name: str,
+    archive: bytes,
+    updated: datetime,
+    styles: Mapping[str, tuple[str, str]] | None = None,
+) -> None:
     """Put the styles and a `project` archive into a GeoPackage written by GDAL, as QGIS itself would.
 
+    `styles` are (description, QML) by layer, those of a result of `satae score` by default.
     `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote, and nothing
     that somebody else stored under the same name.
     The project opens as geopackage:FILE?projectName=NAME.
@@ -126,7 +134,9 @@ def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: date
     with closing(sqlite3.connect(gpkg, isolation_level=None)) as database, database:
         database.execute("BEGIN IMMEDIATE")  # else CREATE TABLE would stay after a failure
         _make_tables(database, stamp)
-        _put_styles(database, stamp)
+        if styles is None:
+            styles = {layer: (about, layer_style(layer)) for layer, (about, _) in LAYERS.items()}
+        _put_styles(database, stamp, styles)
         metadata = json.dumps({"last_modified_time": stamp[:19], "last_modified_user": "satae"})
         # QgsGeoPackageProjectStorage reads hexadecimal text, though the column says BLOB.
         stored = database.execute("SELECT metadata FROM qgis_projects WHERE name = ?", (name,)).fetchone()
@@ -178,7 +188,7 @@ def project_is_ours(metadata: Any) -> bool:
         return False
 
 
-def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
+def _put_styles(database: sqlite3.Connection, stamp: str, styles: Mapping[str, tuple[str, str]]) -> None:
     """Put in the styles, each as the default of its layer but where somebody has stored another as that.
 
     A table that another program made may lack columns; what satae has for those is left out.
@@ -186,7 +196,7 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
     there = {row[1] for row in database.execute("PRAGMA table_info(layer_styles)")}
     if not {"f_table_name", "styleName", "styleQML", "useAsDefault", "description"} <= there:
         return
-    for layer, (description, _) in LAYERS.items():
+    for layer, (description, style) in styles.items():
         database.execute(
             "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ? AND description = ?",
             (layer, layer, description),
@@ -200,7 +210,7 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
             "f_table_name": layer,
             "f_geometry_column": "geom",
         }
-        row |= {"styleName": layer, "styleQML": layer_style(layer), "styleSLD": "", "useAsDefault": first}
+        row |= {"styleName": layer, "styleQML": style, "styleSLD": "", "useAsDefault": first}
         row |= {"description": description, "owner": "", "update_time": stamp}
         names = [name for name in row if name in there]
         places = ", ".join(f":{name}" for name in names)
