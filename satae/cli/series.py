@@ -22,7 +22,9 @@ def series(
     context: typer.Context,
     scenes: Annotated[
         list[str],
-        typer.Argument(metavar="SCENE", help="A folder of scenes or products, or scenes, products, STAC items."),
+        typer.Argument(
+            metavar="SCENE", help="A folder of scenes or products, or scenes, products, STAC items."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Layers to write (.gpkg); rasters lie beside them.")] = Path(
         "changes.gpkg"
@@ -31,7 +33,8 @@ def series(
         str | None, typer.Option(metavar="A..B", help="Days to learn from, such as ..2019-12-31.")
     ] = None,
     monitor: Annotated[
-        str | None, typer.Option(metavar="A..B", help="Days to score, such as 2020-01-01.. [default: what follows]")
+        str | None,
+        typer.Option(metavar="A..B", help="Days to score, such as 2020-01-01.. [default: what follows]"),
     ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Go on from this state (*_state.tif) with the new dates alone.")
@@ -70,7 +73,9 @@ def series(
     paths = options.local_paths([str(p) for name in scenes for p in _inside(name)], counted, steps)
     chosen = options.chosen_bands(counted.bands)
     if counted.stack:
-        raise ConfigError("--stack makes one scene of all files, and a series has a scene a date; leave it out")
+        raise ConfigError(
+            "--stack makes one scene of all files, and a series has a scene a date; leave it out"
+        )
     found = []
     with steps.stage("describe scenes", len(paths), "scene") as bar:
         for path in paths:
@@ -79,7 +84,9 @@ def series(
     days = [dates.day_of(scene, date_pattern) for scene in found]
     if state is not None and history is not None:
         raise ConfigError("--history is in the state already; leave out one of --history and --state")
-    result = score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
+    result = (
+        score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
+    )
     note([] if steps.quiet else result.remarks)
     content = _content(result)
     say(as_json, content, _lines(content))

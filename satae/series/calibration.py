@@ -105,7 +105,12 @@ def held_out(
 
 
 def promise(
-    rules: Rules, x: npt.NDArray[np.floating], valid: Bools, block: npt.NDArray[np.int64], km2: float, least: int
+    rules: Rules,
+    x: npt.NDArray[np.floating],
+    valid: Bools,
+    block: npt.NDArray[np.int64],
+    km2: float,
+    least: int,
 ) -> Promise:
     """What the history promises of a sample: x (date, B, pixel), `valid` (date, pixel), the `block` of each pixel.
 
@@ -145,7 +150,7 @@ def of_scored(
 def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:
     """The `least`-th largest number of each block; of two dates that never agree it may be under 0."""
     order = np.lexsort((-highest, block))
-    numbers, first = np.unique(block[order], return_index=True)
+    _, first = np.unique(block[order], return_index=True)
     size = np.diff(np.append(first, len(order)))
     taken = highest[order][first + np.minimum(least, size) - 1]
     known = taken[np.isfinite(taken) & (size >= least)]

@@ -1,8 +1,8 @@
 """The day on which a scene was taken: by its product, its file's name, or what the file notes of itself.
 
-In this order the first that says counts: a pattern of the user's, the product's metadata or the datetime of a STAC item,
-ACQUISITIONDATETIME, the name of the file and then of its folder, and at last TIFFTAG_DATETIME, which is often the day on
-which a file was written. Days are whole, counted from 1970-01-01.
+In this order the first that says counts: a pattern of the user's, the product's metadata or the datetime of a STAC
+item, ACQUISITIONDATETIME, the name of the file and then of its folder, and at last TIFFTAG_DATETIME, which is often the
+day on which a file was written. Days are whole, counted from 1970-01-01.
 """
 
 from __future__ import annotations
@@ -43,7 +43,9 @@ PATTERNS = (
         "LC81820302018184LGN00 (Landsat before collections)",
         re.compile(rf"L[COTEM]\d\d{{6}}{YEAR}(?P<j>[0-3]\d\d)"),
     ),
-    Pattern("20180703100031 (with the time of day)", re.compile(rf"(?<!\d){YEAR}{MONTH}{DAY}[0-2]\d[0-5]\d{{3}}")),
+    Pattern(
+        "20180703100031 (with the time of day)", re.compile(rf"(?<!\d){YEAR}{MONTH}{DAY}[0-2]\d[0-5]\d{{3}}")
+    ),
     Pattern("2018-07, 2018_07 (the middle of the month)", re.compile(rf"(?<!\d){YEAR}[-_.]{MONTH}(?!\d)")),
     Pattern("2018 (the middle of the year)", re.compile(rf"(?<!\d){YEAR}(?!\d)")),
 )
@@ -137,7 +139,7 @@ def _in_names(path: Path, regexes: list[re.Pattern[str]]) -> int | None:
 
 def _meant(found: dict[str, str | None]) -> int | None:
     """The day of the parts of a date; the middle of what is not said."""
-    year = int(found["y"]) if found.get("y") else 2000 + int(found["s"] or 0)
+    year = int(found.get("y") or 2000 + int(found.get("s") or 0))
     if (ordinal := found.get("j")) is not None:
         first = _day(year, 1, 1)
         return first + int(ordinal) - 1 if first is not None and 1 <= int(ordinal) <= 366 else None

@@ -32,9 +32,9 @@ SEASONAL, MEDIAN = "seasonal", "median"
 class Rules:
     """What all pixels share. B bands.
 
-    `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what is
-    left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep` (k, n),
-    k of the last n valid dates, agree by `threshold` or more.
+    `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
+    is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
+    (k, n), k of the last n valid dates, agree by `threshold` or more.
     """
 
     model: str
@@ -82,7 +82,9 @@ def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
-def rules_of(model: str, days: Floats, x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]) -> Rules:
+def rules_of(
+    model: str, days: Floats, x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]
+) -> Rules:
     """Centre and whitening from a sample of pixels: x (date, B, pixel) over the history."""
     marked = x.transpose(1, 0, 2)[:, valid]
     centre = np.median(marked, axis=1).astype(np.float64)
@@ -196,7 +198,7 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
     out = np.zeros((dates, pixels))
     for row in whitening:
         out += np.einsum("b,tbp->tp", row, left) ** 2
-    return out / bands
+    return np.asarray(out / bands)
 
 
 def _scale(square: Floats, valid: Bools, middle: float) -> Floats:

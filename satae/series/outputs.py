@@ -1,4 +1,4 @@
-"""The files of `satae series`: heat a date, first days, magnitudes and persistence as COGs, the state, and the layers."""
+"""The files of `satae series`: heat a date, first days, magnitudes, persistence as COGs; the state; the layers."""
 
 from __future__ import annotations
 
@@ -95,7 +95,12 @@ def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -
         for kind, (bands, dtype, nodata) in kinds.items():
             rasters[kind] = stack.enter_context(
                 output.writing(
-                    folder / f"{kind}.plain.tif", new.grid, bands=len(bands), dtype=dtype, nodata=nodata, name=kind
+                    folder / f"{kind}.plain.tif",
+                    new.grid,
+                    bands=len(bands),
+                    dtype=dtype,
+                    nodata=nodata,
+                    name=kind,
                 )
             )
             rasters[kind].name(bands)
@@ -219,7 +224,7 @@ def _calendar(days: Array) -> npt.NDArray[np.int64]:
 def _spread(header: Header) -> npt.NDArray[np.float64]:
     """The standard deviation of what is left of each band."""
     inverse = np.linalg.inv(np.array(header.whitening))
-    return np.sqrt((inverse**2).sum(axis=1))
+    return np.asarray(np.sqrt((inverse**2).sum(axis=1)))
 
 
 def _crs(grid: Grid) -> qgis.Crs | None:

@@ -21,16 +21,20 @@ PASSED, HIGH, AGREED = 0.0, 1.0, 2.0  # what became of a date that is still reme
 def sizes(bands: int, n: int) -> dict[str, int]:
     """The numbers that are kept of each pixel.
 
-    `recent` whitened residuals of the last n - 1 valid dates, NaN where there was none, their days and marks; then of the
-    alarm: `first` day on which the change showed, `confirmed`, the day of the alarm, `last` that agreed, `peak` and its
-    day, `magnitude` in DN a band at the peak, dates `seen` since and those that `held`; `spikes`, dates that stood alone.
+    `recent` whitened residuals of the last n - 1 valid dates, NaN where there was none, their days and marks; then of
+    the alarm: `first` day on which the change showed, `confirmed`, the day of the alarm, `last` that agreed, `peak` and
+    its day, `magnitude` in DN a band at the peak, dates `seen` since and those that `held`; `spikes`, dates that stood
+    alone.
     """
     kept = n - 1
     alarm = ("first", "confirmed", "last", "peak", "peak_day")
     return {
-        **{"recent": kept * bands, "recent_day": kept, "recent_mark": kept},
+        "recent": kept * bands,
+        "recent_day": kept,
+        "recent_mark": kept,
         **dict.fromkeys(alarm, 1),
-        **{"magnitude": bands, "seen": 1, "held": 1, "spikes": 1},
+        "magnitude": bands,
+        **dict.fromkeys(("seen", "held", "spikes"), 1),
     }
 
 
@@ -56,7 +60,9 @@ def agreement(
     for chosen in combinations(range(len(recent)), k - 1):
         least = np.min([with_new[i] for i in chosen], axis=0)
         for i, j in combinations(chosen, 2):
-            between = np.einsum("bp,bp->p", recent[i].astype(np.float64), recent[j].astype(np.float64)) / bands
+            between = (
+                np.einsum("bp,bp->p", recent[i].astype(np.float64), recent[j].astype(np.float64)) / bands
+            )
             least = np.minimum(least, between)
         least = np.where(np.isnan(least), -np.inf, least)
         better = least > best
@@ -76,7 +82,11 @@ def step(
 ) -> tuple[dict[str, Array], Floats]:
     """(memory with a date more, agreement (pixel), NaN where invalid)."""
     (k, n), (bands, pixels) = keep, white.shape
-    recent, days, marks = memory["recent"].reshape(n - 1, bands, pixels), memory["recent_day"], memory["recent_mark"]
+    recent, days, marks = (
+        memory["recent"].reshape(n - 1, bands, pixels),
+        memory["recent_day"],
+        memory["recent_mark"],
+    )
     best, first = agreement(recent, days, white, k, day)
     alarm = valid & (best >= threshold)
     high = (white**2).mean(axis=0) >= threshold

@@ -73,7 +73,11 @@ def _heat(bands: int) -> list[Element]:
     ramp = add(add(add(pipe, "rasterrenderer", shown), "rastershader"), "colorrampshader", shader)
     steps = np.linspace(qgis.CLEAR_BELOW, qgis.TOPS[1], len(qgis.HEAT))
     for value, colour, opacity in zip(steps, qgis.HEAT, qgis.OPACITY, strict=True):
-        add(ramp, "item", {"value": f"{value}", "label": f"{value:.1f}", "color": colour, "alpha": str(opacity)})
+        add(
+            ramp,
+            "item",
+            {"value": f"{value}", "label": f"{value:.1f}", "color": colour, "alpha": str(opacity)},
+        )
     add(holder, "blendMode", text="0")
     return list(holder)
 

@@ -29,6 +29,10 @@ RECENT = 365.0  # days that are monitored where nothing is said, if the history 
 SHARE = 0.6  # of the dates that are history otherwise
 CHUNK = 16_384  # pixels that are worked on at once
 YEAR = 365.25
+UNPROMISED = (
+    "the history is too short to hold a date out, so scores rank the places of these dates and promise nothing; one "
+    "date is all that an alarm needs"
+)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -38,8 +42,8 @@ Bools = npt.NDArray[np.bool_]
 class Options:
     """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
 
-    `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a region
-    has at least `least` pixels.
+    `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
+    region has at least `least` pixels.
     """
 
     history: tuple[float, float] | None = None
@@ -80,12 +84,17 @@ def series(
     history = past[past | new]
     with _writing(out, options) as folder:
         header, sampled, remarks = _learned(place, history, rules_name, options, steps)
-        unrest = _unrest(header, sampled, place, ~history)
+        unrest = _unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
 
 
 def resume(
-    scenes: Sequence[Scene], days: Sequence[int], path: Path, out: Path, options: Options, steps: Steps = SILENT
+    scenes: Sequence[Scene],
+    days: Sequence[int],
+    path: Path,
+    out: Path,
+    options: Options,
+    steps: Steps = SILENT,
 ) -> Result:
     """Go on from the state in a file with new dates; those that it has scored are left out.
 
@@ -102,26 +111,27 @@ def resume(
         if (d, s.name) not in done and low <= d <= high and d > max(header.history)
     ]
     if not left:
-        raise ConfigError(f"{path} has scored all of these dates; name a scene of a day after {dates.text_of(last)}")
+        raise ConfigError(
+            f"{path} has scored all of these dates; name a scene of a day after {dates.text_of(last)}"
+        )
     if min(d for _, d in left) < last:
         early = min(left, key=lambda of: of[1])
         raise ConfigError(
-            f"{early[0].path} is of {dates.text_of(early[1])} and the state has gone on to {dates.text_of(last)}; make it "
-            "again from all dates"
+            f"{early[0].path} is of {dates.text_of(early[1])} and the state has gone on to {dates.text_of(last)}; make "
+            "it again from all dates"
         )
     place = aligned(source.grid, [s for s, _ in left], [d for _, d in left])
     if place.bands != header.bands:
         raise SceneError(
-            f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state {', '.join(header.bands)}"
+            f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
+            f"{', '.join(header.bands)}; choose those with --bands"
         )
     past = np.zeros(len(place.dates), bool)
-    with _writing(out, options) as folder, state.reading(source, header) as reader, place.open() as opened:
-        sampled = [
-            (reader.memory(w), *_flat(opened, w, reader.clear(w.with_margin(header.buffer + 1)), header.buffer))
-            for w in header.windows
-        ]
-        joined = _joined(sampled)
-        unrest = _unrest(header, joined, place, ~past)
+    with _writing(out, options) as folder, state.reading(source, header) as reader:
+        parts = [reader.memory(w) for w in header.windows]
+        memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
+        clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
+        unrest = _unrest(header, Sample(header.windows, memory, clear), place, np.arange(len(past)))
         return _scored(place, past, header, unrest, out, folder, options, steps, (), reader)
 
 
@@ -166,70 +176,99 @@ def _model(asked: str, days: Floats) -> str:
         raise ConfigError(f"--model {asked}: there are {', '.join(MODELS)}")
     enough = len(days) >= ENOUGH and np.ptp(days) >= A_YEAR
     if asked == SEASONAL and len(days) < 3:
-        raise ConfigError(f"--model seasonal needs three dates of history, and there are {len(days)}; take median")
+        raise ConfigError(
+            f"--model seasonal needs three dates of history, and there are {len(days)}; take median"
+        )
     return asked if asked != "auto" else SEASONAL if enough else MEDIAN
 
 
-Sampled = tuple[Memory, npt.NDArray[np.float32], Bools]
-"""Memory, x (date, B, pixel) and `valid` (date, pixel) of the sample."""
+@dataclass(frozen=True)
+class Sample:
+    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin."""
+
+    windows: list[Window]
+    memory: Memory
+    clear: list[Bools]
+
+    def read(
+        self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[np.float32], Bools]:
+        """x (date, B, pixel) and `valid` (date, pixel) of dates."""
+        pairs = zip(self.windows, self.clear, strict=True)
+        parts = [_flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
+        x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
+        return x, valid
 
 
 def _learned(
     place: Stack, history: Bools, model: str, options: Options, steps: Steps
-) -> tuple[Header, Sampled, tuple[str, ...]]:
+) -> tuple[Header, Sample, tuple[str, ...]]:
     """The header, and the sample with its memory."""
-    days, buffer = place.days, place.buffer
-    windows = calibration.sample(place.grid, len(place.dates), len(place.bands))
-    parts = []
+    days, buffer = place.days[history], place.buffer
+    windows = calibration.sample(place.grid, len(days), len(place.bands))
     with steps.stage("read a sample", len(windows), "window") as bar, place.open() as reader:
+        clear = []
         for window in windows:
-            clear = _clear(reader, window, history, buffer)
-            parts.append(_flat(reader, window, clear, buffer))
+            clear.append(_clear(reader, window, history, buffer))
             bar.add(1)
-    x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
-    if not valid[history].any() or not valid[~history].any():
-        raise SceneError("no pixel of the sample is valid on a date of the history and on one that is monitored")
-    with steps.stage("learn the history"):
-        rules = detector.rules_of(model, days[history], x[history], valid[history], options.keep)
-        a_year = max(_density(days[history]), _density(days[~history]))
-        side = calibration.block_side(place.grid, options.far, int(history.sum()), a_year)
-        block = calibration.blocks(windows, side)
-        km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
-        remarks: tuple[str, ...] = ()
-        if history.sum() > 2:
-            promise = calibration.promise(rules, x[history], valid[history], block, km2, options.least)
-        else:
-            rules = replace(rules, keep=(1, 1))
-            promise = _of_itself(rules, x, valid, history, days, block, km2, options.least)
-            remarks = (
-                "the history is too short to hold a date out, so scores rank the places of these dates and promise "
-                "nothing; and one date is all that an alarm needs",
-            )
-        rules = replace(rules, threshold=promise.threshold(options.far, a_year))
-        memory = detector.learn(rules, x[history], valid[history])
+        draft = Sample(windows, {}, clear)
+        x, valid = draft.read(reader, buffer, np.flatnonzero(history))
+        if not valid.any():
+            raise SceneError("no pixel of the sample is valid on any date of the history")
+        with steps.stage("learn the history"):
+            rules = detector.rules_of(model, days, x, valid, options.keep)
+            a_year = _density(days)
+            side = calibration.block_side(place.grid, options.far, len(days), a_year)
+            block = calibration.blocks(windows, side)
+            km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
+            remarks: tuple[str, ...] = ()
+            if len(days) > 2:
+                promise = calibration.promise(rules, x, valid, block, km2, options.least)
+            else:
+                rules = replace(rules, keep=(1, 1))
+                memory = detector.learn(rules, x, valid)
+                new = np.flatnonzero(~history)
+                promise = _of_itself(
+                    rules,
+                    memory,
+                    *draft.read(reader, buffer, new),
+                    place.days[new],
+                    block,
+                    km2,
+                    options.least,
+                )
+                remarks = (UNPROMISED,)
+            rules = replace(rules, threshold=promise.threshold(options.far, a_year))
+            memory = detector.learn(rules, x, valid)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.scaled,
         buffer=buffer, version=satae.__version__,
     )  # fmt: skip
-    return header, (memory, x[~history], valid[~history]), remarks
+    return header, replace(draft, memory=memory), remarks
 
 
 def _of_itself(
-    rules: Rules, x: npt.NDArray[np.float32], valid: Bools, history: Bools, days: Floats,
+    rules: Rules, memory: Memory, x: npt.NDArray[np.float32], valid: Bools, days: Floats,
     block: npt.NDArray[np.int64], km2: float, least: int,
 ) -> calibration.Promise:  # fmt: skip
     """What the dates to be scored say of themselves, where the history cannot."""
-    memory = detector.learn(rules, x[history], valid[history])
-    judged = [detector.judge(rules, memory, x[i], float(days[i])) for i in np.flatnonzero(~history)]
-    known = valid[~history] & np.isfinite([j.square for j in judged])
-    calm = max(float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9)
-    of = replace(rules, days=tuple(days[~history]))
+    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
+    known = valid & np.isfinite([j.square for j in judged])
+    if not known.any():
+        raise SceneError(
+            "no pixel of the sample is valid on a date of the history and on one that is monitored"
+        )
+    calm = max(
+        float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
+    )
+    of = replace(rules, days=tuple(map(float, days)))
     return calibration.of_scored(of, dict(enumerate(judged)), known, block, km2, least, calm)
 
 
 def _density(days: Floats) -> float:
-    """Dates a year."""
-    return float((len(days) - 1) / (np.ptp(days) / YEAR)) if np.ptp(days) > 30 else float(len(days))
+    """Dates a year at the end of a history, which those to come are taken to have too."""
+    last = days[days > days[-1] - YEAR]
+    return max(float(len(last)), float(len(days) / max(np.ptp(days) / YEAR, 1.0)))
 
 
 def _clear(reader: StackReader, window: Window, history: Bools, buffer: int) -> Bools:
@@ -239,30 +278,32 @@ def _clear(reader: StackReader, window: Window, history: Bools, buffer: int) -> 
 
 
 def _flat(
-    reader: StackReader, window: Window, clear: Bools, buffer: int
+    reader: StackReader,
+    window: Window,
+    clear: Bools,
+    buffer: int,
+    numbers: npt.NDArray[np.intp] | None = None,
 ) -> tuple[npt.NDArray[np.float32], Bools]:
-    """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered."""
-    cube, valid = reader.read(window, buffer + 1)
+    """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered; all dates by default."""
+    cube, valid = reader.read(window, buffer + 1, None if numbers is None else numbers.tolist())
     good = buffered(valid, clear, buffer)
     return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
 
 
-def _joined(parts: Sequence[Sampled]) -> Sampled:
-    memory = {name: np.concatenate([p[0][name] for p in parts], axis=1) for name in parts[0][0]}
-    return memory, *(np.concatenate([p[i] for p in parts], axis=-1) for i in (1, 2))
-
-
-def _unrest(header: Header, sampled: Sampled, place: Stack, new: Bools) -> list[Scored]:
+def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[Scored]:
     """The dates to be scored, each with its unrest in the sample."""
-    memory, x, valid = sampled
-    rules, found = header.rules, []
-    scored = [d for d, n in zip(place.dates, new, strict=True) if n]
-    for date, now, good in zip(scored, x, valid, strict=True):
-        judged = detector.judge(rules, memory, now, float(date.day))
-        known = good & np.isfinite(judged.square)
-        unrest = calibration.unrest(judged.square, known, header.calm)
-        memory = detector.absorb(rules, memory, detector.eased(judged, unrest), known)
-        found.append(Scored(day=date.day, scene=date.name, unrest=unrest))
+    rules, memory, found = header.rules, sample.memory, []
+    with place.open() as reader:
+        # as many dates at once as the history has, for so many fit into memory
+        for numbers in np.array_split(new, -(-len(new) // max(8, len(header.history)))):
+            x, valid = sample.read(reader, header.buffer, numbers)
+            for number, now, good in zip(numbers, x, valid, strict=True):
+                date = place.dates[number]
+                judged = detector.judge(rules, memory, now, float(date.day))
+                known = good & np.isfinite(judged.square)
+                unrest = calibration.unrest(judged.square, known, header.calm)
+                memory = detector.absorb(rules, memory, detector.eased(judged, unrest), known)
+                found.append(Scored(day=date.day, scene=date.name, unrest=unrest))
     return found
 
 
@@ -333,4 +374,6 @@ def _alarms(window: Window, memory: Memory, bands: int) -> Alarms:
     found = state.alarmed(memory)
     row, col = np.divmod(found, window.width)
     numbers = {name: memory[name][0, found].astype(np.float64) for name in FIELDS}
-    return Alarms(row + window.row, col + window.col, numbers, memory["magnitude"][:, found].astype(np.float64))
+    return Alarms(
+        row + window.row, col + window.col, numbers, memory["magnitude"][:, found].astype(np.float64)
+    )

@@ -56,7 +56,7 @@ def fit(x: Floats, weight: Floats, terms: Floats, penalty: Floats) -> tuple[Floa
     normal = (products.T @ weight).reshape(size, size, pixels).transpose(2, 0, 1).copy()
     normal[:, np.arange(size), np.arange(size)] += penalty.T
     right = (terms.T @ (x * weight[:, None]).reshape(dates, bands * pixels)).reshape(size, bands, pixels)
-    inverse = np.linalg.inv(normal)
+    inverse: Floats = np.asarray(np.linalg.inv(normal), np.float64)
     found = inverse @ right.transpose(2, 0, 1)
     return found.transpose(1, 2, 0).copy(), inverse.transpose(1, 2, 0).copy()
 
@@ -80,7 +80,9 @@ def robust_weights(square: Floats, valid: Bools) -> Floats:
     whole = float(np.median(square[valid])) if valid.any() else 1.0
     # a floor, for a pixel that fits by chance would reject the rest of its dates
     scale = np.maximum(np.where(np.isfinite(own), own, whole), 0.3 * whole) / 0.8
-    return np.asarray(valid * np.minimum(1.0, HUBER**2 / np.maximum(square / np.maximum(scale, 1e-12), 1e-12)))
+    return np.asarray(
+        valid * np.minimum(1.0, HUBER**2 / np.maximum(square / np.maximum(scale, 1e-12), 1e-12))
+    )
 
 
 def update(

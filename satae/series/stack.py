@@ -1,8 +1,8 @@
 """Scenes of one place on one grid, by date: cubes (date, band, row, col) are read window by window, never whole.
 
-The grid is the finest of the scenes' and covers all of them. A scene lies on it where its pixels are whole pixels of the
-grid, or whole multiples of them, which are repeated; others are refused. The order in which scenes are named is of no
-account.
+The grid is the finest of the scenes' and covers all of them. A scene lies on it where its pixels are whole pixels of
+the grid, or whole multiples of them, which are repeated; others are refused. The order in which scenes are named is of
+no account.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -168,14 +169,17 @@ def buffered(valid: Bools, clear: Bools, pixels: int) -> Bools:
     """
     margin = pixels + 1
     inner = (slice(margin, -margin), slice(margin, -margin))
-    speck, around = np.ones((2, 2), np.uint8), np.ones((2 * pixels + 1,) * 2, np.uint8)
+    around = np.ones((2 * pixels + 1,) * 2, np.uint8)
     out = valid.copy()
     for i, now in enumerate(valid):
-        cloud = (clear & ~now).astype(np.uint8)
-        # zero beyond the edge: what is not seen is no cloud
-        core = cv2.morphologyEx(cloud, cv2.MORPH_OPEN, speck, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-        if core.any():
-            out[i] &= cv2.dilate(core, around) == 0
+        cloud = clear & ~now
+        # squares of 2 x 2 pixels of it, by their first pixel, and then all of their pixels
+        whole = cloud[:-1, :-1] & cloud[1:, :-1] & cloud[:-1, 1:] & cloud[1:, 1:]
+        if whole.any():
+            core = np.zeros(cloud.shape, np.uint8)
+            for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                core[row : row + whole.shape[0], col : col + whole.shape[1]] |= whole
+            out[i] &= cv2.dilate(core, around, borderType=cv2.BORDER_CONSTANT, borderValue=0) == 0
     return out[(slice(None), *inner)]
 
 
@@ -187,7 +191,7 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     """
     order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
     first = order[0][1]
-    for (_, one), (_, two) in zip(order, order[1:], strict=False):
+    for (_, one), (_, two) in pairwise(order):
         if one.path == two.path:
             raise SceneError(f"{one.path} is named twice")
     for _, scene in order[1:]:
@@ -223,8 +227,8 @@ def aligned(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
 def _check_bands(first: Scene, scene: Scene) -> None:
     if scene.names != first.names:
         raise SceneError(
-            f"{first.path} has the bands {', '.join(first.names)} and {scene.path} has {', '.join(scene.names)}; choose "
-            "those that all have with --bands"
+            f"{first.path} has the bands {', '.join(first.names)} and {scene.path} has {', '.join(scene.names)}; "
+            "choose those that all have with --bands"
         )
 
 
@@ -242,10 +246,14 @@ def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, i
     size = max(other.height, other.width)
     straight = max(abs(move.a - factor), abs(move.e - factor), abs(move.b), abs(move.d)) * size
     row, col = round(move.f), round(move.c)
-    if factor < 1 or straight > max(APART, RESIZED * factor) or max(abs(move.f - row), abs(move.c - col)) > APART:
+    if (
+        factor < 1
+        or straight > max(APART, RESIZED * factor)
+        or max(abs(move.f - row), abs(move.c - col)) > APART
+    ):
         raise SceneError(
-            f"the pixels of {both} do not nest: they must lie a whole number of pixels apart and have one size, or whole "
-            "multiples of it; bring one to the grid of the other with `gdalwarp -tr -tap`"
+            f"the pixels of {both} do not nest: they must lie a whole number of pixels apart and have one size, or "
+            "whole multiples of it; bring one to the grid of the other with `gdalwarp -tr -tap`"
         )
     return row, col, factor
 

@@ -1,4 +1,4 @@
-"""The state of a place: all that its next date needs, as one GeoTIFF with the numbers of each pixel and what all share."""
+"""The state of a place: all that its next date needs, as one GeoTIFF of numbers a pixel and what all share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from satae.inference.calibrate import Tail
 from satae.scene import output, readers
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import noted
-
 from satae.series.calibration import Promise
 from satae.series.detector import Memory, Rules
 
@@ -186,5 +185,3 @@ def reading(source: Source, header: Header) -> Iterator[Reader]:
 def alarmed(memory: Memory) -> npt.NDArray[np.intp]:
     """The pixels in alarm."""
     return np.flatnonzero(memory["confirmed"][0] > 0)
-
-

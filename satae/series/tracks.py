@@ -23,8 +23,8 @@ Floats = npt.NDArray[np.float64]
 class Change:
     """A region in alarm: where it is, and days on which it was first seen, confirmed, last seen and at its peak.
 
-    `magnitude` (B) is the mean change in DN at each pixel's peak, `persistence` the share of valid dates since the alarm
-    that held it, over its pixels.
+    `magnitude` (B) is the mean change in DN at each pixel's peak, `persistence` the share of valid dates since the
+    alarm that held it, over its pixels.
     """
 
     region: Anomaly
@@ -64,9 +64,7 @@ def changes(alarms: Alarms, width: int, least: int) -> list[Change]:
     label = _labels(alarms, width)
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
-    found = [
-        _change(alarms, pixels) for pixels in np.split(order, starts[1:]) if len(pixels) >= least
-    ]
+    found = [_change(alarms, pixels) for pixels in np.split(order, starts[1:]) if len(pixels) >= least]
     return sorted(found, key=lambda c: (-c.region.peak, c.region.row, c.region.col))
 
 
@@ -90,9 +88,7 @@ def _labels(alarms: Alarms, width: int) -> npt.NDArray[np.int64]:
 def _change(alarms: Alarms, pixels: npt.NDArray[np.intp]) -> Change:
     row, col = alarms.row[pixels], alarms.col[pixels]
     numbers = {name: values[pixels] for name, values in alarms.numbers.items()}
-    window = Window(
-        int(row.min()), int(col.min()), int(np.ptp(row)) + 1, int(np.ptp(col)) + 1
-    )
+    window = Window(int(row.min()), int(col.min()), int(np.ptp(row)) + 1, int(np.ptp(col)) + 1)
     mask = np.zeros((window.height, window.width), bool)
     mask[row - window.row, col - window.col] = True
     top = int(numbers["peak"].argmax())
