@@ -68,9 +68,17 @@ def heatmap_style(maximum: float) -> str:
     return document(root)
 
 
-def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
+def embed(
+    gpkg: str | PathLike[str],
+    *,
+    name: str,
+    archive: bytes,
+    updated: datetime,
+    styles: Mapping[str, tuple[str, str, str]] | None = None,
+) -> None:
     """Put the styles and a `project` archive into a GeoPackage written by GDAL, as QGIS itself would.
 
+    `styles` are (layer, description, QML) by name, those of a result of `satae score` by default.
     `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote, and nothing
     that somebody else stored under the same name.
     The project opens as geopackage:FILE?projectName=NAME.
@@ -79,7 +87,11 @@ def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: date
     with closing(sqlite3.connect(gpkg, isolation_level=None)) as database, database:
         database.execute("BEGIN IMMEDIATE")  # else CREATE TABLE would stay after a failure
         _make_tables(database, stamp)
-        _put_styles(database, stamp)
+        if styles is None:
+            styles = {
+                style: (layer, about, layer_style(style)) for style, (layer, about, _) in STYLES.items()
+            }
+        _put_styles(database, stamp, styles)
         metadata = json.dumps({"last_modified_time": stamp[:19], "last_modified_user": "satae"})
         # QgsGeoPackageProjectStorage reads hexadecimal text, though the column says BLOB.
         stored = database.execute("SELECT metadata FROM qgis_projects WHERE name = ?", (name,)).fetchone()
@@ -131,7 +143,7 @@ def project_is_ours(metadata: Any) -> bool:
         return False
 
 
-def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
+def _put_styles(database: sqlite3.Connection, stamp: str, styles: Mapping[str, tuple[str, str, str]]) -> None:
     """Put in the styles, each as the default of its layer but where somebody has stored another as that.
 
     A table that another program made may lack columns; what satae has for those is left out.
@@ -139,7 +151,7 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
     there = {row[1] for row in database.execute("PRAGMA table_info(layer_styles)")}
     if not {"f_table_name", "styleName", "styleQML", "useAsDefault", "description"} <= there:
         return
-    for style, (layer, description, _) in STYLES.items():
+    for style, (layer, description, content) in styles.items():
         database.execute(
             "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ? AND description = ?",
             (layer, style, description),
@@ -153,7 +165,7 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
             "f_table_name": layer,
             "f_geometry_column": "geom",
         }
-        row |= {"styleName": style, "styleQML": layer_style(style), "styleSLD": "", "useAsDefault": first}
+        row |= {"styleName": style, "styleQML": content, "styleSLD": "", "useAsDefault": first}
         row |= {"description": description, "owner": "", "update_time": stamp}
         names = [name for name in row if name in there]
         places = ", ".join(f":{name}" for name in names)
