@@ -37,9 +37,7 @@ def _lines(content: dict[str, Any]) -> list[str]:
     lines = [f"{key:<{width}}  {_shown(value)}" for key, value in known.items()]
     bands = content.get("band_table", ())
     # of bands that have names alone these stand above
-    if any(
-        b["wavelength_nm"] or b["nodata"] is not None or (b["scale"], b["offset"]) != (1, 0) for b in bands
-    ):
+    if any(b["wavelength_nm"] or (b["scale"], b["offset"]) != (1, 0) for b in bands):
         lines += ["", *products.table(bands)]
     return lines
 
