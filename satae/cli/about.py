@@ -22,15 +22,24 @@ def info(
     steps: Steps = context.obj
     with steps.stage(f"read {printable(path.name)}"):
         content = about(path, check=check)
-    if content["kind"] == "product":
-        from satae.cli.products import lines
+    say(as_json, content, _lines(content) + ["every block was read"] * (check and "scene" in content))
 
-        say(as_json, content, lines(content) + ["every block was read"] * check)
-        return
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    """What is known, a line each, and tables of bands."""
+    from satae.cli import products
+
+    if content["kind"] == "product":
+        return products.lines(content)
     # what is not known is null in JSON, and no line
-    known = {key: value for key, value in content.items() if value is not None}
+    known = {key: value for key, value in content.items() if value is not None and key != "band_table"}
     width = max(len(key) for key in known)
-    say(as_json, content, [f"{key:<{width}}  {_shown(value)}" for key, value in known.items()])
+    lines = [f"{key:<{width}}  {_shown(value)}" for key, value in known.items()]
+    bands = content.get("band_table", ())
+    # of bands that have names alone these stand above
+    if any(b["wavelength_nm"] or (b["scale"], b["offset"]) != (1, 0) for b in bands):
+        lines += ["", *products.table(bands)]
+    return lines
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,13 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
 
 
 def _scene(path: Path, check: bool) -> dict[str, Any]:
+    from satae.cli.products import band_facts
     from satae.geodesy import crs_name
     from satae.scene.describe import describe
     from satae.scene.stream import ahead, strips
 
     scene = describe([path])
-    grid = scene.grid
+    grid, sources = scene.grid, [f.source for f in scene.files for _ in f.bands]
     facts: dict[str, Any] = {
         "kind": "heatmap" if path.stem.endswith("_heatmap") and scene.dtype == "float32" else "scene",
         "path": str(scene.path),
@@ -64,6 +66,10 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
         "transform": list(grid.transform)[:6],
         "block": list(scene.block),
         "alpha_band": scene.alpha,
+        "band_table": [
+            band_facts(source, replace(band, name=name), path)
+            for source, band, name in zip(sources, scene.bands, scene.names, strict=True)
+        ],
     }
     if check:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))

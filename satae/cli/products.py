@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from satae.scene.products import Product
-    from satae.scene.source import Exclusion, Source
+    from satae.scene.source import Band, Exclusion, Source
 
 BANDS = {  # headings of the table, and the keys of what stands below
     "band": "name",
@@ -51,21 +51,7 @@ def facts(product: Product) -> dict[str, Any]:
             "transform": list(grid.transform)[:6],
         },
         "bands": [
-            {
-                "name": band.name,
-                "used": band.name in product.usual,
-                "file": _file(source, product.path),
-                "sub_band": band.index,
-                "dtype": band.dtype,
-                "wavelength_nm": band.wavelength,
-                "width_nm": band.width,
-                "gsd_m": source.grid.gsd_m,
-                "scale": band.scale,
-                "offset": band.offset,
-                "added_to_dn": band.shift,
-                "nodata": band.nodata,
-                "saturated": band.saturated,
-            }
+            {"used": band.name in product.usual} | band_facts(source, band, product.path)
             for source, band in product.bands
         ],
         "masks": [
@@ -76,6 +62,30 @@ def facts(product: Product) -> dict[str, Any]:
         ],
         "remarks": list(product.remarks),
     }
+
+
+def band_facts(source: Source, band: Band, root: Path) -> dict[str, Any]:
+    """What is known of a band of something at `root`, ready for JSON."""
+    return {
+        "name": band.name,
+        "file": _file(source, root),
+        "sub_band": band.index,
+        "dtype": band.dtype,
+        "wavelength_nm": band.wavelength,
+        "width_nm": band.width,
+        "gsd_m": source.grid.gsd_m,
+        "scale": band.scale,
+        "offset": band.offset,
+        "added_to_dn": band.shift,
+        "nodata": band.nodata,
+        "saturated": band.saturated,
+    }
+
+
+def table(bands: Sequence[dict[str, Any]]) -> list[str]:
+    """Facts of bands, a row each."""
+    rows = [[_cell(key, band[key]) for key in BANDS.values()] for band in bands]
+    return list(_table(list(BANDS), rows))
 
 
 def rule(exclusion: Exclusion) -> str:
@@ -103,12 +113,10 @@ def lines(said: dict[str, Any]) -> list[str]:
     }
     width = max(map(len, top))
     found = [f"{key:<{width}}  {value}" for key, value in top.items()]
-    for columns, rows in ((BANDS, said["bands"]), (MASKS, said["masks"])):
-        if rows:
-            found += [
-                "",
-                *_table(list(columns), [[_cell(key, row[key]) for key in columns.values()] for row in rows]),
-            ]
+    found += ["", *table(said["bands"])]
+    if masks := said["masks"]:
+        rows = [[_cell(key, mask[key]) for key in MASKS.values()] for mask in masks]
+        found += ["", *_table(list(MASKS), rows)]
     return found + [f"note: {remark}" for remark in said["remarks"]]
 
 

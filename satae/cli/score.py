@@ -79,19 +79,19 @@ def score(
     from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
-    check_target(out, overwrite=overwrite)  # before scenes are fetched
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
-    if scenes:
-        paths = options.local_paths(scenes, counted, steps)
-        found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
-        found = options.tiled_copies(found, Path("tiles"))
-    elif counted != PIXELS:
+    if not scenes and counted != PIXELS:
         raise ConfigError(
             "--bands, --stack, --aoi, --aoi-layer, --mask, --nodata, --offset, --sensor, --gsd, --clouds and "
             "--allow-network need scenes to be named"
         )
+    check_target(out, overwrite=overwrite)  # before scenes are fetched, and before a baseline is fitted
+    if scenes:
+        paths = options.local_paths(scenes, counted, steps)
+        found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
+        found = options.tiled_copies(found, Path("tiles"))
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
     found = [by_wavelength(scene, opened) for scene in found]

@@ -20,7 +20,7 @@ OFFSET = 1000  # DN
 BELOW, ABOVE = 800, 1300  # DN between which the dark end of pixels with the offset lies
 DARKEST = 1.0  # percent of the pixels that are the dark end
 ENOUGH = 500  # pixels
-DARK, SEEN = ("B04", "B03", "B08", "B02"), 2  # bands that reach down, darkest first; how many are looked at
+DARK, SEEN = ("B04", "B03", "B08", "B02"), 1  # bands that reach down, darkest first; how many are looked at
 SPOTS, SIDE = 4, 64  # windows along each side of the scene, and their pixels
 
 

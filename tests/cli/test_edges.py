@@ -82,7 +82,7 @@ def test_a_truncated_scene_is_told_in_rows_and_plain_words(
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     line = refused(2, "tile", path, "--size", 32)
     assert (
-        "is damaged between rows 128 and 192" in line and "the file ends before what is stored there" in line
+        "is damaged between rows 192 and 256" in line and "the file ends before what is stored there" in line
     )
     assert "scanline" not in line and "4294967295" not in line and "TIFF" not in line
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import told, typed
 from deliveries import envi, raster
 
 from satae.errors import SceneError
@@ -76,3 +77,16 @@ def test_a_header_beside_a_geotiff_does_not_make_it_raw(tmp_path: Path) -> None:
     envi(tmp_path / "scene.img", CUBE.astype("<i2"))
     raster(tmp_path / "scene.tif", np.full((1, 20, 30), 7, np.uint16), 10)
     assert describe([tmp_path / "scene.tif"]).dtype == "uint16"
+
+
+def test_what_the_header_says_of_bands_stands_in_a_table(tmp_path: Path) -> None:
+    image = np.arange(4 * 32 * 32).reshape(4, 32, 32).astype("i2")
+    header = "wavelength = {400, 500, 600, 700}\nwavelength units = Nanometers\nbbl = {1, 1, 0, 1}\n"
+    header += "reflectance scale factor = 10000\ndata ignore value = -9999\n"
+    path = envi(tmp_path / "cube.bsq", image, header=header).with_suffix(".hdr")
+    rows = [line.split() for line in typed("info", path).stdout.splitlines()]
+    assert ["700", "nm", "700", "30", "0.0001", "0", "0", "-9999", "4"] in rows
+    table = told("info", path)["band_table"]
+    assert [b["wavelength_nm"] for b in table] == [400, 500, 700] and {b["file"] for b in table} == {
+        "cube.bsq"
+    }

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
+from catalogues import earth_search
 from commands import refused, told, typed
-from deliveries import enmap, landsat, outlines, planet, raster, sentinel2, zipped
+from deliveries import enmap, landsat, outlines, planet, raster, sentinel1, sentinel2, tarred, zipped
 
 from satae.errors import SceneError
 from satae.scene import products
@@ -192,6 +194,27 @@ def test_what_a_product_is_stands_in_tables(tmp_path: Path) -> None:
     assert ["clouds", "bits", "1,", "2,", "3,", "4", "set", "1"] in rows
     assert ["day", "2023-06-15"] in rows and ["level", "L2SP"] in rows
     assert not any(sign in line for line in lines for sign in ("{", "[", "None"))
+
+
+def test_every_description_pickles(tmp_path: Path) -> None:
+    image, none = RNG.integers(200, 3000, (4, 60, 70)), np.zeros((60, 70), int)
+    where = {"crs": "EPSG:32632", "transform": Affine(10, 0, 600_000, 0, -10, 5_200_000)}
+    delivered = [
+        zipped(sentinel2(tmp_path, FINE, classes=CLASSES)),
+        tarred(landsat(tmp_path, {2: image[0]}, none)),
+        planet(tmp_path, image, np.ones((8, 60, 70))),
+        enmap(tmp_path, image, [400, 500, 600, 700], none),
+        sentinel1(tmp_path, {"vv": image[0]}, **where),
+        earth_search(tmp_path, {"red": FINE["B04_10"]}),
+    ]
+    for path in delivered:
+        found = products.at(path)
+        assert found is not None and pickle.loads(pickle.dumps(found)) == found
+        scene = describe([path])
+        again = pickle.loads(pickle.dumps(scene))
+        assert again == scene and np.array_equal(pixels(again)[0], pixels(scene)[0])
+        said = told("info", path)
+        assert {"bands", "masks", "day", "sensor", "level", "baseline", "grid"} <= set(said)
 
 
 @pytest.mark.parametrize(

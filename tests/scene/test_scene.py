@@ -132,7 +132,7 @@ def test_declared_nodata_masks_what_gdal_masks(make_scene, dtype: str, nodata: f
         assert (valid(path) == (dataset.read_masks(1) > 0)).all()
 
 
-@pytest.mark.parametrize("nodata", [7.0, -1.0, 0.5, float("nan")])
+@pytest.mark.parametrize("nodata", [7.0, 0.0, 200.0])
 def test_nodata_of_the_user_counts_in_any_band(make_scene, nodata: float) -> None:
     pixels = image()
     pixels[1, 2, 2] = 7
