@@ -2,7 +2,8 @@
 #   docker build -t satae-score --target score .     what production needs: neither torch nor albumentations
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/data" satae tile scene.tif
 #
-# The score image runs on the CPU. For CUDA without torch add to it: pip install 'onnxruntime-gpu[cuda,cudnn]'.
+# The score image runs on the CPU, with ONNX Runtime for it. For CUDA without torch exchange that for
+# 'onnxruntime-gpu[cuda,cudnn]'.
 
 FROM python:3.12-slim AS base
 # HOME and LOGNAME: the container may run under any --user, and libraries ask both where to keep their caches.
@@ -22,15 +23,19 @@ RUN apt-get update \
     && install -d -o 10001 -g 10001 /data
 WORKDIR /src
 COPY constraints.txt requirements-score.txt ./
+# Both flavours of ONNX Runtime hold the same module: each stage installs its own.
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt -r requirements-score.txt
+    sed '/^onnxruntime/d' requirements-score.txt > /tmp/base.txt \
+    && pip install -c constraints.txt -r /tmp/base.txt
 
 FROM base AS score
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY satae satae
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps .
+    sed -n 's/^onnxruntime-gpu==/onnxruntime==/p' constraints.txt > /tmp/runtime.txt \
+    && pip install -r /tmp/runtime.txt \
+    && pip install --no-deps .
 WORKDIR /data
 USER 10001:10001
 ENTRYPOINT ["satae"]

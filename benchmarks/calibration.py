@@ -157,7 +157,7 @@ def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, devi
     fitted = loop.fit(sets, planned, work / "run", device=loop.device_of(device))
     heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
     detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping(recipe.map, len(heads)))
-    stride = int(fitted.model.stride)
+    stride = int(cast(int, fitted.model.stride))
     halo = -(-graph.reach(detector, len(sets[0].record.bands), stride) // stride) * stride
     inputs = graph.Input(fitted.normalizer)
     detector.settle(Feed(sets, inputs, recipe, planned.split, torch.device("cpu"), halo).sample)
@@ -215,7 +215,7 @@ def split_folds(sets: list[TileSet], recipe: Recipe, count: int) -> list[Split]:
 
 def of(where: np.ndarray, number: int) -> np.ndarray:
     """The tiles of one set among (set, tile) pairs."""
-    return where[where[:, 0] == number, 1]
+    return np.asarray(where[where[:, 0] == number, 1])
 
 
 def runs(kind: str, options: argparse.Namespace, recipe: Recipe) -> Iterator[tuple[str, dict[str, Tally]]]:

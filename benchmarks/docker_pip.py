@@ -5,8 +5,8 @@ Not a build of the image: the base image, apt and USER are left to Docker. Needs
     python benchmarks/docker_pip.py [score] [train]
 """
 
+import os
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -32,13 +32,12 @@ def stages(dockerfile: str) -> dict[str, tuple[str, list[str]]]:
     return found
 
 
-def pip_lines(dockerfile: str, target: str) -> list[list[str]]:
-    """The arguments of each pip command that builds `target`, those of the stages below it first."""
+def pip_lines(dockerfile: str, target: str) -> list[str]:
+    """The shell lines with pip that build `target`, those of the stages below it first."""
     known = stages(dockerfile)
     base, runs = known[target]
     below = pip_lines(dockerfile, base) if base in known else []
-    commands = [shlex.split(command) for run in runs for command in run.split("&&")]
-    return below + [command[1:] for command in commands if command[0] == "pip"]
+    return below + [run for run in runs if "pip install" in run]
 
 
 def importable(python: Path, module: str) -> bool:
@@ -51,9 +50,10 @@ def check(target: str) -> None:
         venv.create(folder, with_pip=True)
         python = Path(folder, "bin", "python")
         start = time.perf_counter()
-        for arguments in pip_lines((ROOT / "Dockerfile").read_text(), target):
-            print(f"{target}: pip {shlex.join(arguments)}", flush=True)
-            subprocess.run([python, "-m", "pip", "-q", *arguments], cwd=ROOT, check=True)
+        first = {**os.environ, "PATH": f"{python.parent}:{os.environ['PATH']}", "PIP_QUIET": "1"}
+        for line in pip_lines((ROOT / "Dockerfile").read_text(), target):
+            print(f"{target}: {line}", flush=True)
+            subprocess.run(["bash", "-euc", line], cwd=ROOT, env=first, check=True)
         seconds = time.perf_counter() - start
         size = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
         subprocess.run([python.parent / "satae", "--help"], cwd=folder, check=True, stdout=subprocess.DEVNULL)

@@ -14,13 +14,17 @@ import argparse
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from satae.detector.graph import Detector
 
 RECIPES = {"conv": (5, ["model.name=conv"]), "sentinel2": (5, []), "directional": (205, [])}
 
 
-def detector(bands: int, overrides: list[str]):
+def detector(bands: int, overrides: list[str]) -> Detector:
     """The detector of a recipe, fitted to noise where it has closed forms, otherwise untrained."""
     import torch
 
@@ -47,7 +51,7 @@ def detector(bands: int, overrides: list[str]):
     valid = torch.ones(1, 1, 96, 96)
     dn = torch.from_numpy(tiles(1, bands, 96))
     sample = [(Input(made)(dn, valid), valid, valid)]
-    if hasattr(model, "fit"):
+    if isinstance(model, models.ClosedForm):
         model.fit(lambda: iter(sample))
     out.settle(lambda: iter(sample))
     return out
@@ -56,9 +60,8 @@ def detector(bands: int, overrides: list[str]):
 def pixels(count: int, bands: int) -> np.ndarray:
     """Positive and correlated DN (count, bands)."""
     rng = np.random.default_rng(0)
-    return 500 * np.exp(
-        0.3 * rng.normal(size=(count, bands)) @ rng.normal(size=(bands, bands)) / np.sqrt(bands)
-    )
+    mixed = rng.normal(size=(count, bands)) @ rng.normal(size=(bands, bands))
+    return np.asarray(500 * np.exp(0.3 * mixed / np.sqrt(bands)))
 
 
 def tiles(count: int, bands: int, side: int) -> np.ndarray:

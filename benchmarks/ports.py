@@ -41,7 +41,7 @@ def water_zone(image: np.ndarray, ships: np.ndarray) -> np.ndarray:
     water = (green - nir) / np.maximum(green + nir, 1) > 0
     closed = cv2.morphologyEx(water.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((21, 21), np.uint8))
     near = cv2.dilate(ships.astype(np.uint8), np.ones((11, 11), np.uint8))
-    return (closed | near) > 0
+    return np.logical_or(closed > 0, near > 0)
 
 
 def make_zones(ships: Path, folder: Path) -> None:

@@ -179,7 +179,8 @@ def refusal(scene: Scene, model: Model) -> str:
 
 def measured(group: str, data: Path, folder: Path, tell: Callable[[str], None]) -> dict[str, list[int]]:
     """Of a group, by what was done: [scenes held against a model, refused, refused for the true reason]."""
-    found, scenes = {}, members(group, data)
+    found: dict[str, list[int]] = {}
+    scenes = members(group, data)
     models = {
         s.name: model_of(cut(write(s.image, s, folder), folder / f"{s.name}_tiles", Cut(64))) for s in scenes
     }

@@ -35,7 +35,7 @@ from satae.demo import synthetic
 from satae.grid import Grid
 from satae.inference import runtime
 from satae.inference.part import part
-from satae.scene import raster
+from satae.scene import output, raster
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 
@@ -60,7 +60,7 @@ def many_bands(path: Path) -> Scene:
         0, 8, (MANY, SIDE, SIDE)
     )
     grid = Grid(SIDE, SIDE, demo.ORIGIN, raster.wkt(demo.CRS))
-    with raster.writing(path, grid, bands=MANY, dtype="uint16", nodata=0) as out:
+    with output.writing(path, grid, bands=MANY, dtype="uint16", nodata=0) as out:
         out.write(image.clip(1, 60_000).astype(np.uint16), grid.window)
     return describe([path])
 
@@ -138,6 +138,7 @@ def nodes(model: runtime.Model, bands: int, work: Path, runs: int = 5) -> dict[s
     options.enable_mem_pattern = options.enable_mem_reuse = False
     options.profile_file_prefix = str(work / "profile")
     side = model.card.core + 2 * model.card.halo
+    assert model.origin is not None  # it was loaded from a file
     content = part(model.origin.path.read_bytes(), "anomaly_map")
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     image = np.random.default_rng(0).normal(1000, 200, (1, bands, side, side)).astype(np.float32)

@@ -27,7 +27,7 @@ Every command and every option but `-h`, `--help`, which all have and which says
 | 2 | input or options that cannot be used; the sentence on stderr says what to change |
 | 3 | an output exists, is locked or could not be written; nothing was replaced |
 | 4 | done, less what stderr names: damaged blocks (`--on-bad-tile mask`), or a report, picture, STAC Item or style |
-| 130 | interrupted; nothing was replaced |
+| 130, 143, 129 | ended by Ctrl-C, SIGTERM or SIGHUP; nothing was replaced |
 
 Paths and tables go to stdout; progress, notes and errors to stderr. Nothing is replaced without `--overwrite`, and no
 input ever. `SOURCE_DATE_EPOCH` fixes the time that outputs record, so that equal inputs give equal bytes.

@@ -19,7 +19,7 @@ BEGIN, END = "<!-- map, written by python docs/map.py -->\n", "<!-- end of map -
 ROOMS = [
     *("models", "heads", "objectives", "formats"),
     *("scene", "tiles", "nn", "detector", "training", "inference", "scoring", "gis", "report", "decisions"),
-    *("fetch", "convert", "review", "bench", "demo", "cli"),
+    *("batch", "fetch", "convert", "review", "bench", "demo", "cli"),
 ]
 
 # What lies beside the package, and what in the package is no Python.

@@ -3,7 +3,8 @@
     SataeError            exit code 2
     ├── ConfigError       a recipe or an option: unknown key, value out of range
     ├── SceneError        a raster, mask or AOI: missing, unsupported, not georeferenced as needed
-    │   └── DamageError   a block of it cannot be decoded
+    │   ├── DamageError   a block of it cannot be decoded
+    │   └── UnplacedError control points or RPCs locate it, and nothing else
     ├── DataError         a set of images: missing, damaged, or more than data
     ├── TilesError        a tile set: missing, incomplete, unsuited to the training that was asked for
     ├── TrainError        the training itself: nothing to learn from, a damaged checkpoint
@@ -34,6 +35,10 @@ class SceneError(SataeError):
 
 class DamageError(SceneError):
     """Pixels of a scene cannot be decoded."""
+
+
+class UnplacedError(SceneError):
+    """Pixels of a scene have no map coordinates yet."""
 
 
 class DataError(SataeError):

@@ -1,4 +1,4 @@
-"""What Ctrl-C and a termination request do: from the first line on they end the run, and nothing is half done.
+"""What Ctrl-C, a termination request and a closed terminal do: they end the run at once, and nothing is half done.
 
 Where nothing needs tidying up the process ends on the spot, for an exception may be lost in an import or become
 another one. Else KeyboardInterrupt goes its way. A signal that comes while a module is imported, or whose exception is
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-EXIT = 130
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+BASE = 128  # to which the number of the signal is added, as shells have it: 130 after Ctrl-C
 SAID = "interrupted; nothing was replaced"
 PLACED = "interrupted; what was finished is in place"
 AGAIN = 2.0  # seconds in which a second signal is the first one again, such as that of a shell and of its terminal
@@ -26,6 +27,7 @@ class _State:
 
     def __init__(self) -> None:
         self.asked: float | None = None  # when it was last asked to end
+        self.number = int(signal.SIGINT)  # by which signal at first
         self.untidy = 0  # blocks that would leave something behind
         self.closed = 0  # blocks that nothing may interrupt
         self.placed = False  # an output is in its place, and the next `check` has not been reached
@@ -35,21 +37,26 @@ _state = _State()
 
 
 def listen() -> None:
-    """Heed SIGINT and SIGTERM, where they were not switched off for this process as `nohup` and shells do."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    """Heed SIGINT, SIGTERM and SIGHUP, where they were not switched off for this process as `nohup` and shells do."""
+    for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _hear)
 
 
 def dismiss() -> None:
     """Heed no signal any more: the command is over, and how it ended is settled."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 def is_pending() -> bool:
     """Whether this process was asked to end."""
     return _state.asked is not None
+
+
+def exit_code() -> int:
+    """What a process ends with that was asked to end: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    return BASE + _state.number
 
 
 def check() -> None:
@@ -95,6 +102,8 @@ def _hear(number: int, frame: FrameType | None) -> None:
     now, before = time.monotonic(), _state.asked
     again = before is not None and now - before < AGAIN
     _state.asked = now
+    if before is None:
+        _state.number = number
     if _state.closed or (_state.placed and before is None):
         return
     if not _state.untidy:
@@ -102,7 +111,7 @@ def _hear(number: int, frame: FrameType | None) -> None:
         # where Python's stderr is, for 2 is kept from libraries (`console.keep_stderr`)
         with suppress(OSError, ValueError, AttributeError):  # where there is no stderr, or no longer
             os.write(sys.stderr.fileno(), f"{PLACED if _state.placed else SAID}\n".encode())
-        os._exit(EXIT)
+        os._exit(exit_code())
     # while it tidies up after the first, or in the middle of an import, which would fail for another reason then
     if again or _imports(frame):
         return

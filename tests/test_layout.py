@@ -33,11 +33,12 @@ ARROWS = {
     "decisions": "formats gis inference tiles scene",
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
+    "batch": "scoring training report decisions formats gis nn inference tiles scene",
     "convert": "training inference tiles",
     "review": "gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
-    "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
+    "cli": "batch bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
     "fetch tiles scene",
 }
 GROUND = [
@@ -64,7 +65,7 @@ DOORS = {
     "matplotlib": "training.figures",
     "filelock": "publish",
     "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.score cli.tile cli.train",
+    "cli.run cli.score cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",

@@ -22,6 +22,11 @@ def info(
     steps: Steps = context.obj
     with steps.stage(f"read {printable(path.name)}"):
         content = about(path, check=check)
+    if content["kind"] == "product":
+        from satae.cli.products import lines
+
+        say(as_json, content, lines(content) + ["every block was read"] * check)
+        return
     # what is not known is null in JSON, and no line
     known = {key: value for key, value in content.items() if value is not None}
     width = max(len(key) for key in known)

@@ -21,6 +21,7 @@ from satae.cli.flags import spell_out
 from satae.cli.manual import MANUAL
 from satae.cli.models import models
 from satae.cli.review import review
+from satae.cli.run import run
 from satae.cli.score import score
 from satae.cli.tile import tile
 from satae.cli.train import train
@@ -35,6 +36,7 @@ LIGHT = {
     "info",
     "score",
     "review",
+    "run",
 }  # commands without a matrix product in numpy that is worth a thread
 bench = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
 
@@ -72,7 +74,7 @@ def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
         group.command(help=MANUAL[above + command.__name__])(explain_failures(spell_out(command)))
 
 
-_register(app, tile, train, score, info, models, demo, export, review)
+_register(app, tile, train, score, run, info, models, demo, export, review)
 _register(bench, had, ships, masks, inject, cifar10, above="bench ")
 app.add_typer(bench, name="bench")
 

@@ -48,4 +48,4 @@ def _interrupted(command: Command) -> typer.Exit:
     said = interrupts.PLACED if command.__name__ in SEVERAL else interrupts.SAID
     hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
     typer.echo(f"{said}{hint}", err=True)
-    return typer.Exit(interrupts.EXIT)
+    return typer.Exit(interrupts.exit_code())

@@ -38,12 +38,12 @@ AoiLayer = Annotated[
 Mask = Annotated[Path | None, typer.Option(help="Raster; only pixels where it is not 0 count.")]
 Nodata = Annotated[float | None, typer.Option(help="DN that marks fill, beside what the file declares.")]
 Offset = Annotated[
-    float, typer.Option(help="Add this to the DN of every band, such as -1000.", show_default="nothing")
+    float, typer.Option(help="Add this to the DN of every band, such as -1000.", show_default=False)
 ]
 SensorName = Annotated[
     str,
     typer.Option(
-        "--sensor", help="What files hold that do not say it, such as sentinel2-l2a.", show_default=""
+        "--sensor", help="What files hold that do not say it, such as sentinel2-l2a.", show_default=False
     ),
 ]
 BadTiles = Annotated[str, typer.Option("--on-bad-tile", help="Damaged blocks: 'stop', or 'mask' and exit 4.")]

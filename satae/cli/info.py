@@ -12,7 +12,6 @@ from satae.errors import SceneError, TilesError
 
 if TYPE_CHECKING:
     from satae.scene.products import Product
-    from satae.scene.source import Band, Source
 
 LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
@@ -26,7 +25,7 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
         return _tile_set(path, check)
     if (
         path.is_dir()
-        or path.suffix.lower() in (".zip", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
+        or path.suffix.lower() in (".zip", ".tar", ".txt", ".xml", ".nc", ".he5", ".h5", ".json", ".geojson")
         or "#" in path.name
     ):
         from satae.scene import products
@@ -82,29 +81,9 @@ def _folder(path: Path, check: bool) -> dict[str, Any]:
 
 def _product(product: Product, check: bool) -> dict[str, Any]:
     """What a provider says of an acquisition; the scene that it makes by default where its pixels are checked."""
-    facts: dict[str, Any] = {
-        "kind": "product",
-        "path": str(product.path),
-        "product": product.kind,
-        "day": product.day,
-        "baseline": product.baseline,
-        "bands": [_band(source, band) for source, band in product.bands],
-        "used_unless_asked": list(product.usual),
-        "clouds": [str(e.source.member or e.source.path) for e in product.clouds],
-    }
-    return facts | ({"scene": _scene(product.path, True)} if check else {})
+    from satae.cli.products import facts
 
-
-def _band(source: Source, band: Band) -> dict[str, Any]:
-    return {
-        "name": band.name,
-        "pixel": source.grid.transform.a,
-        "wavelength_nm": band.wavelength,
-        "scale": band.scale,
-        "offset": band.offset,
-        "added_to_dn": band.shift,
-        "file": source.member or str(source.path),
-    }
+    return facts(product) | ({"scene": _scene(product.path, True)} if check else {})
 
 
 def _tile_set(path: Path, check: bool) -> dict[str, Any]:

@@ -48,6 +48,20 @@ Examples:
   satae score new.tif --far 2 --min-area 500 --baseline rx_shrunk
   satae score --out anomalies.parquet --stac
 """,
+    "run": """Score many scenes: a coast, a season, an archive.
+
+Takes scenes, and what lists scenes: a text file with one a line, a folder, a glob, a CSV or Parquet table with the
+columns path, name and options of its row, an ItemCollection of STAC or a stac-geoparquet table. A scene becomes a
+finished folder scenes/NAME-KEY below --out, all or nothing; the key is a hash of the scene, the model and the options.
+Typed again, the command does what is missing or failed. journal.jsonl has a line for each attempt, index.parquet a row
+for each scene. What is refused (exit code 2) is not tried again, what fails otherwise up to twice on another process.
+
+\b
+Examples:
+  satae run scenes.txt --model coast.onnx --out coast --jobs 4
+  satae run archive --model coast.onnx --out coast --shard 0/8
+  satae run table.csv --model coast.onnx --out coast --max-failures 5%
+""",
     "review": """Look through the regions in a browser and decide, by keys.
 
 RESULT is a GeoPackage that satae score wrote. The link that is printed holds for this run and this machine; every

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from satae.grid import Window
 
 DAMAGED = 4  # exit code where a result is there and lacks something: damaged blocks, or what goes with it
-NAMED = 20  # damaged blocks, at the most
+NAMED = 20  # damaged places, at the most
 
 
 def say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
@@ -33,14 +33,24 @@ def note(remarks: Iterable[str]) -> None:
 
 
 def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:
-    """End with DAMAGED, having named the scenes' blocks, where some could not be decoded."""
-    places = [(path, window) for path, windows in damage for window in windows]
-    note(
-        f"{path}: rows {w.row} to {w.stop[0]}, columns {w.col} to {w.stop[1]} could not be decoded and were masked"
-        for path, w in places[:NAMED]
-    )
+    """End with DAMAGED, having named the blocks of all scenes in one note, where some could not be decoded."""
+    places = [f"{path}: {place}" for path, windows in damage for place in _places(windows)]
     if places:
+        more = f" and {len(places) - NAMED} more places" if len(places) > NAMED else ""
+        note([f"{'; '.join(places[:NAMED])}{more} could not be decoded and were masked"])
         raise typer.Exit(DAMAGED)
+
+
+def _places(windows: Sequence[Window]) -> Iterator[str]:
+    """Rows and columns of blocks from the top down, those that continue each other as one."""
+    runs: list[list[int]] = []
+    for w in sorted(windows, key=lambda w: (w.col, w.width, w.row)):
+        if runs and runs[-1][2:] == [w.col, w.stop[1]] and runs[-1][1] >= w.row:
+            runs[-1][1] = max(runs[-1][1], w.stop[0])
+        else:
+            runs.append([w.row, w.stop[0], w.col, w.stop[1]])
+    for top, bottom, left, right in sorted(runs):
+        yield f"rows {top} to {bottom}, columns {left} to {right}"
 
 
 def exit_if_bare(faults: Sequence[str]) -> None:

@@ -1,5 +1,6 @@
 """The command `satae score`: scenes and a model into layers, heatmaps, chips and a report."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,6 +79,7 @@ def score(
     from satae.scoring.outputs import Options
 
     steps: Steps = context.obj
+    check_target(out, overwrite=overwrite)  # before scenes are fetched
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
@@ -92,13 +94,14 @@ def score(
         )
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
-    check_target(out, overwrite=overwrite)  # before a baseline is fitted
     found = [by_wavelength(scene, opened) for scene in found]
-    other = _baseline(baseline, found, opened.card.tile, device, workers, steps) if baseline else None
     how = Options(
-        rule, min_area, heatmap, workers, overwrite, now(), chips=chips, baseline=other,
-        force_domain=force_domain, stac=model if stac else None, feedback=decided,
+        rule, min_area, heatmap, workers, overwrite, now(), chips=chips, force_domain=force_domain,
+        stac=model if stac else None, feedback=decided,
     )  # fmt: skip
+    if baseline:
+        scoring.check(found, opened, out, how)  # before it is fitted
+        how = replace(how, baseline=_baseline(baseline, found, opened.card.tile, device, workers, steps))
     result = scoring.score(found, opened, out, how, steps)
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))

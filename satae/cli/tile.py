@@ -24,7 +24,10 @@ def tile(
     size: Annotated[int, typer.Option(help="Side of a tile in pixels.")] = 64,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 0,
     counted: PixelOptions = PIXELS,
-    min_valid: Annotated[float, typer.Option(help="Leave out tiles with a smaller valid share.")] = 0.5,
+    min_valid: Annotated[
+        float,
+        typer.Option(help="Leave out tiles of which a smaller share counts; at an edge, of the part inside."),
+    ] = 0.5,
     patches: Annotated[bool, typer.Option("--patches", help="Write a GeoTIFF a tile too.")] = False,
     on_bad_tile: BadTiles = "stop",
     workers: Workers = CORES,

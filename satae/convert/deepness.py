@@ -66,15 +66,22 @@ def tiling(card: Card) -> Tiling:
     )
 
 
+def check(model: Model) -> None:
+    """ModelError where the plugin could not run a model; quick, so that it can come before all else."""
+    tiling(model.card)
+    if model.card.calibration is None:
+        raise ModelError(f"{model.name} is not calibrated; train it again")
+
+
 def plugin_model(proto: onnx.ModelProto, model: Model, nodata: float | None) -> bytes:
     """The file for the plugin; `proto` is the graph of `model`.
 
     A pixel is not scored, and its map is 0, where a band is NaN or `nodata`. Raises ModelError where the model is not
     calibrated or the map is not that of `model`, and as `tiling`.
     """
+    check(model)
     card, how = model.card, tiling(model.card)
-    if card.calibration is None:
-        raise ModelError(f"{model.name} is not calibrated; train it again")
+    assert card.calibration is not None
     out = onnx.ModelProto()
     out.CopyFrom(proto)
     steps = _Steps()

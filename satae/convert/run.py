@@ -87,6 +87,8 @@ def convert(source: Path, out: Path | None, options: Options, steps: Steps = SIL
             f"--out {target} is the model itself, which is not overwritten; choose another name"
         )
     check_target(target, overwrite=options.overwrite)
+    if options.flavor == "deepness":
+        deepness.check(model)  # before it is brought to fewer bits
     content = path.read_bytes()
     with lock(target):
         proto, made = onnx.load_from_string(content), model

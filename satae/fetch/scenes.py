@@ -21,7 +21,7 @@ from satae.scene import items
 from satae.scene.items import Item
 from satae.scene.products import stac
 
-FILES = (".tif", ".tiff", ".jp2", ".zip")  # what is no item
+FILES = (".tif", ".tiff", ".jp2", ".zip", ".tar")  # what is no item
 TABLE = ".parquet"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,41 +24,55 @@ else:
     pd = Later("pandas")
     pyogrio = Later("pyogrio")
 
+KINDS = {"anomalies": "MultiPolygon", "tiles": "Polygon", "scenes": "Polygon"}
+
+
+class Draft:
+    """A GeoPackage that grows by frames, layer by layer or all at once; `name` is what it will be called.
+
+    Raises OutputError where GDAL fails, and where what can be read back is not what was written.
+    """
+
+    def __init__(self, path: Path, name: str, created: str) -> None:
+        self.path, self.name, self.moment = path, name, datetime.fromisoformat(created)
+        self.counts: dict[str, int] = {}
+
+    def add(self, layer: str, frame: Any) -> None:
+        """Append a frame to a layer, which is there with its columns even where that is empty."""
+        first, known = not self.path.exists(), layer in self.counts
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": self.moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
+        try:
+            layers.store(
+                frame, self.path, name=self.name, driver="GPKG", layer=layer, kind=KINDS[layer], append=known,
+                layer_options={} if known else {"GEOMETRY_NAME": "geom", "FID": "fid"},
+                dataset_options={"VERSION": "1.3"} if first else {},
+            )  # fmt: skip
+        finally:
+            pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        self.counts[layer] = self.counts.get(layer, 0) + len(frame)
+
+    def finish(self, project: Callable[[], bytes]) -> None:
+        """Put styles and a project for QGIS in, and read back."""
+        try:
+            with Extra(f"styles and project for QGIS in {self.name}"):
+                _embed(self.path, self.name, project(), self.moment.astimezone(UTC))
+            _check(self.path, self.name, self.counts)
+        except sqlite3.Error as error:
+            raise OutputError(f"{self.name} could not be written: {error}") from error
+
 
 def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> None:
     """The layers anomalies, tiles and scenes; `name` is the final file's name, to which the project refers.
 
     Raises OutputError where what can be read back is not what was written.
     """
-    moment = datetime.fromisoformat(created)
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
-    try:
-        counts = {
-            "anomalies": _append(path, name, "anomalies", "MultiPolygon", [layers.anomalies(scenes)]),
-            "tiles": _append(path, name, "tiles", "Polygon", layers.tiles(scenes)),
-            "scenes": _append(path, name, "scenes", "Polygon", layers.footprints(scenes)),
-        }
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
-    try:
-        with Extra(f"styles and project for QGIS in {name}"):
-            _embed(path, name, _project(name, scenes), moment.astimezone(UTC))
-        _check(path, name, counts)
-    except sqlite3.Error as error:
-        raise OutputError(f"{name} could not be written: {error}") from error
-
-
-def _append(path: Path, name: str, layer: str, kind: str, frames: Iterable[Any]) -> int:
-    """Write frames to one layer, which exists with its columns even where they are empty; gives the rows."""
-    count, first = 0, not path.exists()
-    for number, frame in enumerate(frames):
-        layers.store(
-            frame, path, name=name, driver="GPKG", layer=layer, kind=kind, append=number > 0,
-            layer_options={} if number else {"GEOMETRY_NAME": "geom", "FID": "fid"},
-            dataset_options={"VERSION": "1.3"} if first and number == 0 else {},
-        )  # fmt: skip
-        count += len(frame)
-    return count
+    draft = Draft(path, name, created)
+    draft.add("anomalies", layers.anomalies(scenes))
+    for frame in layers.tiles(scenes):
+        draft.add("tiles", frame)
+    for frame in layers.footprints(scenes):
+        draft.add("scenes", frame)
+    draft.finish(lambda: project(name, scenes))
 
 
 def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
@@ -68,7 +82,8 @@ def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
         raise OutputError(f"{name} could not be written: {error}") from error
 
 
-def _project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
+def project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
+    """A project for QGIS that opens the layers, and the heatmaps of these scenes."""
     left, bottom, right, top = pd.concat([f.geometry for f in layers.footprints(scenes)]).total_bounds
     heatmaps = [qgis.Heatmap(s.heatmap, s.maximum, _qgis_crs(s.grid.crs)) for s in scenes]
     crs = _qgis_crs(layers.common_crs([s.grid for s in scenes]))

@@ -203,9 +203,15 @@ def check_bands(
             "reorder them with --bands"
         )
     for band, scale, offset in zip(card.bands, *calibration, strict=True):
-        if (scale, offset) != (band.scale, band.offset):
+        if (scale, offset) == (band.scale, band.offset):
+            continue
+        trained = f"the model was trained on {band.scale:g} and {band.offset:g}"
+        if (scale, offset) == (1, 0):
             raise ModelError(
-                f"{scene} declares scale {scale:g} and offset {offset:g} in {band.name} and the model was "
-                f"trained on {band.scale:g} and {band.offset:g}; its DN mean something else: rescale them, or "
-                "train a model on it"
+                f"{scene} declares no scale for {band.name}, and {trained}; say which product it is with --sensor "
+                "where its DN are those of one, or train a model on it"
             )
+        raise ModelError(
+            f"{scene} declares scale {scale:g} and offset {offset:g} in {band.name} and {trained}; its DN mean "
+            "something else: rescale them, or train a model on it"
+        )

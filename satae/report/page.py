@@ -90,11 +90,29 @@ def is_ours(target: Path) -> bool:
         return b'<meta name="generator" content="satae' in file.read(1024)
 
 
-def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, asked: str, chips: Path) -> None:
+@dataclass(frozen=True)
+class Whole:
+    """What a report is a part of: how many regions and scenes there are in all."""
+
+    regions: int
+    scenes: int
+
+
+def write(
+    path: Path,
+    out: Path,
+    chapters: Sequence[Chapter],
+    model: Model,
+    asked: str,
+    chips: Path,
+    whole: Whole | None = None,
+) -> None:
     """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
 
-    `asked` is a sentence on the rule that selected the regions.
+    `asked` is a sentence on the rule that selected the regions. Of a result of very many scenes the chapters are
+    those with the first regions, and `whole` says of how many.
     """
+    whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
     style = _style()
     page, head = Element("html", {"lang": "en"}), Element("head")
     page.append(head)
@@ -108,12 +126,12 @@ def write(path: Path, out: Path, chapters: Sequence[Chapter], model: Model, aske
     _add(head, "title", f"{out.name}: anomalies")
     _add(head, "style").text = style
     body = _add(page, "body")
-    _opening(body, out, chapters)
+    _opening(body, out, chapters, whole)
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter)
-    _regions(body, chapters, out, chips)
+    _regions(body, chapters, out, chips, whole)
     _thresholds(body, chapters, model.card, asked)
-    _provenance(body, chapters, model)
+    _provenance(body, chapters, model, whole)
     text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
     path.write_text(text, encoding="utf-8")
 
@@ -135,10 +153,9 @@ def _data(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def _opening(body: Element, out: Path, chapters: Sequence[Chapter]) -> None:
-    total = sum(len(c.layer.regions) for c in chapters)
+def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole) -> None:
     _add(body, "h1", out.name)
-    where = f"{quantity(total, 'region')} in {quantity(len(chapters), 'scene')}"
+    where = f"{quantity(whole.regions, 'region')} in {quantity(whole.scenes, 'scene')}"
     scene = chapters[0].layer.scene
     _add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
     _add(body, "p", ABOUT)
@@ -231,7 +248,7 @@ def _outline(holder: Element, region: Region, grid: Grid, step: int, label: str)
 # --- the regions
 
 
-def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path) -> None:
+def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path, whole: Whole) -> None:
     _add(body, "h2", "Regions")
     every = [(region, chapter.layer.grid) for chapter in chapters for region in chapter.layer.regions]
     if not every:
@@ -239,7 +256,9 @@ def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path)
         return
     first = sorted(every, key=lambda found: found[0].rank)[:LISTED]
     shown = (
-        f"The first {len(first)} of {len(every):,}; all are" if len(every) > len(first) else "All are also"
+        f"The first {len(first)} of {whole.regions:,}; all are"
+        if whole.regions > len(first)
+        else "All are also"
     )
     _add(
         body,
@@ -250,7 +269,7 @@ def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path)
     listed = _add(body, "ol", kind="regions-list")
     for region, grid in first:
         item = _add(listed, "li", id=f"rank-{region.rank}")
-        where = f" · {region.scene}" if len(chapters) > 1 else ""
+        where = f" · {region.scene}" if whole.scenes > 1 else ""
         _add(item, "h3", f"{region.rank} · score {region.score:.2f}{where}")
         if region.chip:
             alt = f"rank {region.rank}: scene, expectation and heatmap"
@@ -349,7 +368,7 @@ def _least(calibration: Calibration, chapter: Chapter) -> str:
     return f"rates from {rate:,g} per {what} on are supported"
 
 
-def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> None:
+def _provenance(body: Element, chapters: Sequence[Chapter], model: Model, whole: Whole) -> None:
     row, card = chapters[0].layer.scene, model.card
     _add(body, "h2", "Provenance")
     learned = ", ".join(s.name for s in card.scenes[:NAMED])
@@ -368,8 +387,8 @@ def _provenance(body: Element, chapters: Sequence[Chapter], model: Model) -> Non
         what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene.bands}"
         kind = f"; domain {scene.domain}" if scene.domain else "; too small to tell whether it is foreign"
         facts[f"scene {scene.scene}"] = what + kind
-    if len(chapters) > NAMED:
-        facts["scenes not listed"] = f"{len(chapters) - NAMED:,}"
+    if (more := whole.scenes - min(len(chapters), NAMED)) > 0:
+        facts["scenes not listed"] = f"{more:,}"
     _facts(body, facts)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import alike, products, readers, sensors
+from satae.scene import alike, dark_end, products, raster, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -70,6 +70,7 @@ def describe(
     grid, used = _on_one_grid(used, gsd)
     own = [band for _, band in used]
     _check_usable(used, grid, limits.offset)
+    _check_nodata(used, limits.nodata)
     scene = Scene(
         name=shared,
         files=tuple(_files(used)),
@@ -87,6 +88,8 @@ def describe(
     remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)
+    if product is None and not limits.offset and (said := dark_end.doubt(used)):
+        log.warning("%s", said)
     # of the DN as they are stored: so are nodata
     for doubt in doubts(replace(scene, limits=replace(limits, offset=0.0)), declared=len(offered)):
         log.warning("%s", doubt)
@@ -225,6 +228,21 @@ def _check_usable(used: list[Offer], grid: Grid, offset: float) -> None:
             raise SceneError(
                 f"{path} band {band.index} holds palette indices, not measurements; expand it with "
                 "`gdal_translate -expand rgb`, or choose other bands with --bands"
+            )
+
+
+def _check_nodata(used: list[Offer], nodata: float | None) -> None:
+    """SceneError where no pixel of a band can be what marks fill."""
+    for _, band in used:
+        kind = np.dtype(raster.numpy_dtype(band.dtype))
+        # vectors are decoded from what is stored as whole numbers
+        if nodata is None or kind.kind not in "iu" or band.coded:
+            continue
+        ends = np.iinfo(kind)
+        if not (ends.min <= nodata <= ends.max and nodata == round(nodata)):
+            raise SceneError(
+                f"{used[0][0].path} holds {kind}, of which no pixel is {nodata:g}: --nodata takes a whole number from "
+                f"{ends.min} to {ends.max} here"
             )
 
 

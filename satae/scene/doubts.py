@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from satae.errors import DamageError
 from satae.grid import Window
 from satae.scene import raster
 from satae.scene.scene import File, Scene
@@ -61,7 +63,9 @@ def doubts(scene: Scene, *, declared: int) -> Iterator[str]:
             )
     if any(f.source.slow for f in scene.files):
         return  # the edge of what was decoded is looked at, once it is
-    with scene.open() as reader:
+    fill = False
+    # whoever reads it from the top tells of the first damaged block
+    with suppress(DamageError), scene.open() as reader:
         value, share = _edge(scene, reader)
         usual = value in _usual(scene) or abs(value) > FAR
         # a scene that is the same all over has no edge to speak of

@@ -48,7 +48,7 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
-from satae.errors import DamageError, SceneError
+from satae.errors import DamageError, SceneError, UnplacedError
 from satae.grid import Grid, Window
 from satae.scene.source import Band, Source
 from satae.scene.wavelengths import of_tags
@@ -87,8 +87,12 @@ def cause(error: BaseException) -> str:
 
 
 @contextmanager
-def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
+def open_raster(
+    path: Path, driver: str, member: str = "", span: tuple[int, int] | None = None
+) -> Iterator[Raster]:
     """A file that the GDAL driver of that name reads, checked before any pixel is; of a .zip, the `member`.
+
+    With `span`, (first byte, bytes), it is that part of the file.
 
     Raises SceneError for what cannot be read, or would need more memory than its size warrants.
     """
@@ -99,13 +103,15 @@ def open_raster(path: Path, driver: str, member: str = "") -> Iterator[Raster]:
         with quietly(), beside:
             # one driver by name: a file cannot choose another one by its first bytes; a handle is never shared
             name = f"/vsizip/{{{path.absolute()}}}/{member}" if member else path
+            if span:
+                name = f"/vsisubfile/{span[0]}_{span[1]},{path.absolute()}"
             dataset = rasterio.open(name, driver=driver, sharing=False)
     except FAILURES as error:
         kind = KINDS.get(driver, driver)
         raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
     with dataset:
         _check_bounds(path, dataset)
-        yield Raster(path, driver, dataset, member)
+        yield Raster(path, driver, dataset, member, span)
 
 
 @contextmanager
@@ -191,8 +197,10 @@ class Raster:
     One belongs to one thread. After an error it must not be used again: GDAL may answer the next read with zeros.
     """
 
-    def __init__(self, path: Path, driver: str, dataset: Any, member: str = "") -> None:
-        self.path, self.driver, self.member = path, driver, member
+    def __init__(
+        self, path: Path, driver: str, dataset: Any, member: str = "", span: tuple[int, int] | None = None
+    ) -> None:
+        self.path, self.driver, self.member, self.span = path, driver, member, span
         self._dataset = dataset  # rasterio.io.DatasetReader carries no types
 
     def grid(self) -> Grid:
@@ -212,11 +220,12 @@ class Raster:
         if t.is_identity and dataset.crs is None:
             fix = f"warp it first with `gdalwarp {path.name} warped.tif`"
             if dataset.gcps[0]:
-                raise SceneError(
-                    f"{path} is located by {len(dataset.gcps[0])} ground control points only; {fix}"
+                how = fix.replace("gdalwarp", f"gdalwarp {_utm(*dataset.gcps)}-tps")
+                raise UnplacedError(
+                    f"{path} is located by {len(dataset.gcps[0])} ground control points only; {how}"
                 )
             if dataset.rpcs is not None:
-                raise SceneError(
+                raise UnplacedError(
                     f"{path} is located by RPCs only; {fix.replace('gdalwarp', 'gdalwarp -rpc')}"
                 )
         crs = dataset.crs.to_wkt() if dataset.crs and not t.is_identity else None
@@ -234,6 +243,11 @@ class Raster:
             for i, (name, dtype, scale, offset, nodata, flags, colour) in enumerate(facts, 1)
             for nanometres in [of_tags(d.tags(i), d.tags(i, ns="IMAGERY"))]
         )
+
+    @property
+    def title(self) -> str:
+        """What the file itself calls its image, empty where it does not."""
+        return str(self._dataset.tags().get("TIFFTAG_IMAGEDESCRIPTION", ""))
 
     @property
     def block(self) -> tuple[int, int]:
@@ -292,13 +306,13 @@ class Raster:
             resampling=Resampling.average if mean else Resampling.nearest,
             **({"src_nodata": fill, "nodata": fill} if mean and fill is not None else {}),
         ) as warped:
-            yield Raster(self.path, self.driver, warped, self.member)
+            yield Raster(self.path, self.driver, warped, self.member, self.span)
 
     def _decoded(self, window: Window, get: Callable[[Any, Window], Any]) -> npt.NDArray[Any]:
         try:
             return np.asarray(get(self._dataset, window))
         except FAILURES as error:
-            place, reason = window, cause(error)
+            place, reason = window, _fault(cause(error))
             # which block it is can be asked of the file itself alone
             if not isinstance(self._dataset, WarpedVRT):
                 place, reason = self._first_damage(window, get) or (place, reason)
@@ -309,7 +323,7 @@ class Raster:
 
     def _first_damage(self, window: Window, get: Callable[[Any, Window], Any]) -> tuple[Window, str] | None:
         """The first block in a window that a fresh handle cannot decode, and why."""
-        with open_raster(self.path, self.driver, self.member) as fresh:
+        with open_raster(self.path, self.driver, self.member, self.span) as fresh:
             dataset = fresh._dataset
             for part in window.cells(fresh.block):
                 try:
@@ -317,8 +331,25 @@ class Raster:
                     get(dataset, part)
                 except FAILURES as error:
                     whole = Window(0, 0, dataset.height, dataset.width)
-                    return part.cell(fresh.block).clip(whole), cause(error)
+                    return part.cell(fresh.block).clip(whole), _fault(cause(error))
         return None
+
+
+def _utm(points: Sequence[Any], crs: Any) -> str:
+    """How `gdalwarp` is told the UTM zone in the middle of control points in degrees; nothing of others."""
+    if not crs or not crs.is_geographic:
+        return ""
+    lon, lat = (float(np.mean([getattr(p, axis) for p in points])) for axis in ("x", "y"))
+    return f"-t_srs EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) % 360 // 6) + 1} "
+
+
+def _fault(text: str) -> str:
+    """What GDAL found wrong with a block, without the inner numbers of libtiff, which name no place in the image."""
+    if re.search(r"got \d+ bytes|[Rr]ead error|SeekError|Seek error|beyond the end|truncated", text):
+        return "the file ends before what is stored there"
+    if re.search(r"scanline|TIFF|IReadBlock|Decod|decod|deflate|LZW", text):
+        return "what is stored there cannot be decoded"
+    return text
 
 
 def _has_mask(flags: Sequence[MaskFlags]) -> bool:

@@ -16,8 +16,8 @@ from affine import Affine
 
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
-from satae.scene import wavelengths
-from satae.scene.products import Product, landsat, planet, sentinel2
+from satae.scene import msi, wavelengths
+from satae.scene.products import Product, landsat, planet
 from satae.scene.source import Band, Source
 
 TOLERANCE = 1.25  # ratio by which a sampling distance may lie outside of what the sensor has
@@ -69,9 +69,7 @@ def _only(light: Light, *names: str) -> Light:
     return {name: light[name] for name in names}
 
 
-_S2: Light = {
-    n: (nm, float(w)) for n, nm, w in zip(sentinel2.IDS, sentinel2.NANOMETRES, sentinel2.WIDTHS, strict=True)
-}
+_S2: Light = {n: (nm, float(w)) for n, nm, w in zip(msi.IDS, msi.NANOMETRES, msi.WIDTHS, strict=True)}
 _TEN, _LAND = (
     _only(_S2, "B02", "B03", "B04", "B08"),
     _only(_S2, "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12"),
@@ -80,6 +78,7 @@ _OLI = dict(zip(range(1, 8), (16.0, 60.0, 57.0, 37.0, 28.0, 85.0, 187.0), strict
 _DOVE = dict(
     zip((n for n, _ in planet.BANDS[8]), (20.0, 50.0, 36.0, 36.0, 20.0, 31.0, 15.0, 40.0), strict=True)
 )
+# 440-510, 520-590, 630-685, 690-730 and 760-850 nm (RapidEye Imagery Product Specifications 6.1)
 _EYE: Light = {
     "blue": (475, 70),
     "green": (555, 70),
@@ -87,10 +86,12 @@ _EYE: Light = {
     "rededge": (710, 40),
     "nir": (805, 90),
 }
+# WorldView-2, as the table of bands of the package spyndex has them too
 _VIEW: Light = {
     "coastal": (425, 50), "blue": (480, 60), "green": (545, 70), "yellow": (605, 40), "red": (660, 60),
     "rededge": (725, 40), "nir1": (832.5, 125), "nir2": (950, 180),
 }  # fmt: skip
+# 619-651, 525-585, 435-495 and 808-882 nm (Leica ADS100 data sheet): one of the cameras that have flown for NAIP
 _NAIP: Light = {"red": (635, 32), "green": (555, 60), "blue": (465, 60), "nir": (845, 74)}
 _EMIT = _cube(((1, 381.0), (40, 671.1), (94, 1074.0), (184, 1744.4), (275, 2419.1), (285, 2492.9)))
 _ENMAP = _cube(
@@ -103,11 +104,13 @@ _PRISMA = (
     _cube(((1, 407.0), (63, 977.0)), ((1, 943.0), (171, 2497.0))),
     *(_cube(((1, 402.0), (66, 1010.0)), ((1, 920.0), (n, 2505.0))) for n in (171, 172, 173)),
 )
+# AVIRIS is calibrated each year: headers of several years differ from this by up to 2 nm
 _AVIRIS = (
     _cube(
-        ((1, 365.9), (32, 667.6)), ((1, 654.8), (64, 1262.5)), ((1, 1252.8), (64, 1880.6)), ((1, 1867.3), (64, 2496.2)),
+        ((1, 365.9), (32, 667.6)), ((1, 654.8), (32, 956.4), (64, 1262.5)), ((1, 1252.8), (64, 1880.6)),
+        ((1, 1867.3), (64, 2496.2)),
     ),
-    _cube(((1, 376.9), (425, 2500.6))),  # the next generation
+    _cube(((1, 376.7), (425, 2500.4))),  # the next generation: 376.72 to 2500.40 nm in its headers
 )  # fmt: skip
 _A: Light = {f"A{i:02d}": None for i in range(64)}
 _T: Light = {f"T{i:03d}": None for i in range(128)}

@@ -48,7 +48,9 @@ class Source:
 
     `block` is the (rows, cols) that are stored as one piece, `overviews` by how much each smaller copy is smaller,
     `remarks` what the user should know where the file is used. Of an archive it is the `member` of that name. A `slow`
-    one takes so long to decode that it should be done once. `stamp` tells whether the file is still that one.
+    one takes so long to decode that it should be done once. `stamp` tells whether the file is still that one. `span` is
+    the (first byte, bytes) of what is a part of its file, such as a member of a .tar, and `reader` the name of who
+    reads it where neither name nor first bytes of the file tell.
     """
 
     path: Path
@@ -60,6 +62,8 @@ class Source:
     member: str = ""
     slow: bool = False
     stamp: tuple[int, ...] = field(default=(), compare=False)
+    span: tuple[int, int] | None = None
+    reader: str = ""
 
     def check_stamp(self) -> None:
         """SceneError where the file has been changed, replaced or removed since it was described."""

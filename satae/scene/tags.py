@@ -36,14 +36,33 @@ class Layout:
     missing: int = 0
 
 
-def text_tags(path: Path) -> dict[int, str]:
+class Part:
+    """A part of an open file as a file of its own, which reads no further."""
+
+    def __init__(self, file: BinaryIO, span: tuple[int, int]) -> None:
+        self._file, (self._first, self._size), self._at = file, span, 0
+
+    def seek(self, at: int) -> None:
+        """Go to a byte of the part."""
+        self._at = at
+
+    def read(self, size: int) -> bytes:
+        """So many bytes from there, fewer at the end of the part."""
+        self._file.seek(self._first + self._at)
+        found = self._file.read(max(0, min(size, self._size - self._at)))
+        self._at += len(found)
+        return found
+
+
+def text_tags(path: Path, span: tuple[int, int] | None = None) -> dict[int, str]:
     """Texts of GDAL_METADATA and GDAL_NODATA in the first directory; empty where the structure is broken.
 
     A text of more than MAX_TEXT bytes is cut behind the first byte too many.
     """
     texts: dict[int, str] = {}
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as whole:
+            file = Part(whole, span) if span else whole
             for tag in next(_directories(file)):
                 if tag.number in (GDAL_METADATA, GDAL_NODATA):
                     # libtiff takes a text stored as wider integers too, so zero bytes say nothing
@@ -54,11 +73,12 @@ def text_tags(path: Path) -> dict[int, str]:
     return texts
 
 
-def layout(path: Path) -> Layout:
+def layout(path: Path, span: tuple[int, int] | None = None) -> Layout:
     """Pages and blocks of a file, as far as its structure is whole."""
     pages = blocks = missing = 0
     try:
-        with path.open("rb") as file:
+        with path.open("rb") as whole:
+            file = Part(whole, span) if span else whole
             for directory in _directories(file):
                 tags = {tag.number: tag for tag in directory}
                 kind = tags[KIND].numbers(file) if KIND in tags else np.zeros(1, int)
@@ -81,21 +101,21 @@ class _Tag:
     value: bytes
     order: str
 
-    def content(self, file: BinaryIO, limit: int) -> bytes:
+    def content(self, file: BinaryIO | Part, limit: int) -> bytes:
         """Its bytes, at the most `limit`."""
         if self.length > len(self.value):
             file.seek(struct.unpack(self.order + ("Q" if len(self.value) == 8 else "I"), self.value)[0])
             return file.read(min(self.length, limit))
         return self.value[: self.length]
 
-    def numbers(self, file: BinaryIO) -> npt.NDArray[Any]:
+    def numbers(self, file: BinaryIO | Part) -> npt.NDArray[Any]:
         """Its unsigned integers, as many as MAX_BLOCKS bytes hold."""
         width = WIDTHS.get(self.kind, 1)
         content = self.content(file, MAX_BLOCKS)
         return np.frombuffer(content[: len(content) // width * width], f"{self.order}u{width}")
 
 
-def _directories(file: BinaryIO) -> Iterator[list[_Tag]]:
+def _directories(file: BinaryIO | Part) -> Iterator[list[_Tag]]:
     """The tags of each directory, in the order of the chain; one that leads back to itself ends."""
     head = file.read(16)
     # II little-endian, MM big-endian; 43 is BigTIFF, with offsets of 8 bytes

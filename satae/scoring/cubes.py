@@ -1,7 +1,7 @@
-"""The bands of a hyperspectral scene that stand for those of a model: the nearest ones, where each lies near enough.
+"""The bands of a scene that stand for those of a model by wavelength: the nearest ones, where each lies near enough.
 
-Two sensors, or one after a recalibration, never have the same band centres. Nothing is interpolated: what is scored
-was measured.
+Two hyperspectral sensors, or one after a recalibration, never have the same band centres. Nothing is interpolated: what
+is scored was measured. Of wide bands only the order is settled so, where two providers name them differently.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from satae.inference.runtime import Model
 from satae.scene.scene import File, Scene
 
 NARROW = 30.0  # nanometres: wider bands are not so alike that one stands for its neighbour
+SAME = 40.0  # nanometres by which centres of one band may differ between providers: NIR is 832 or 865
 LISTED = 24  # wavelengths of a list in a sentence
 
 log = logging.getLogger(__name__)
@@ -27,13 +28,15 @@ log = logging.getLogger(__name__)
 def by_wavelength(scene: Scene, model: Model) -> Scene:
     """The scene with one band for each of the model's, in its order, the nearest by wavelength.
 
-    A scene comes back as it is where the model is not of narrow bands, or one of the two does not know its
-    wavelengths. Raises ModelError with both lists where a band of the model has no neighbour within its width.
+    A scene comes back as it is where one of the two does not know its wavelengths, or where wide bands share a name or
+    are not the same ones. Raises ModelError with both lists where a narrow band has no neighbour within its width.
     """
-    wanted, widths = _narrow(model.card.bands)
+    wanted, widths = _known(model.card.bands)
     own = [nm for nm in scene.wavelengths if nm is not None]
     if not wanted or len(own) < len(scene.names):
         return scene
+    if not _narrow(widths):
+        return _in_order(scene, [b.name for b in model.card.bands], wanted)
     # (band of the model, band of the scene)
     apart = np.abs(np.array(wanted)[:, None] - np.array(own))
     order = apart.argmin(axis=1)
@@ -57,10 +60,33 @@ def by_wavelength(scene: Scene, model: Model) -> Scene:
     return _picked(scene, order.tolist())
 
 
-def _narrow(bands: Sequence[Band]) -> tuple[list[float], list[float]]:
+def _in_order(scene: Scene, names: Sequence[str], wanted: Sequence[float]) -> Scene:
+    """The scene with its wide bands in the order of a model's, where they are the same ones under other names."""
+    own = np.array([nm or 0.0 for nm in scene.wavelengths])
+    # who shares a name goes by names, and says with --bands which are meant
+    if len(own) != len(wanted) or set(names) & set(scene.names):
+        return scene
+    apart = np.abs(np.array(wanted)[:, None] - own)
+    order = apart.argmin(axis=1).tolist()
+    if sorted(order) != list(range(len(own))) or order == sorted(order) or apart.min(axis=1).max() > SAME:
+        return scene
+    log.warning(
+        "%s: its bands %s are taken in the order of the model's, %s, by their wavelengths",
+        scene.path,
+        ", ".join(scene.names),
+        ", ".join(names),
+    )
+    return _picked(scene, order)
+
+
+def _narrow(widths: Sequence[float]) -> bool:
+    return max(widths) <= NARROW
+
+
+def _known(bands: Sequence[Band]) -> tuple[list[float], list[float]]:
     """Wavelengths and widths of a model's bands, the distance to the next one for a width that is not known.
 
-    Empty where it is not a model of narrow bands.
+    Empty where it does not know all wavelengths.
     """
     wanted = [band.wavelength for band in bands if band.wavelength is not None]
     if len(wanted) < len(bands):
@@ -68,7 +94,7 @@ def _narrow(bands: Sequence[Band]) -> tuple[list[float], list[float]]:
     apart = np.abs(np.subtract.outer(wanted, wanted))
     np.fill_diagonal(apart, np.inf)
     widths = [band.width or float(near) for band, near in zip(bands, apart.min(axis=1), strict=True)]
-    return (wanted, widths) if max(widths) <= NARROW else ([], [])
+    return wanted, widths
 
 
 def _picked(scene: Scene, order: Sequence[int]) -> Scene:

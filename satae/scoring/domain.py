@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +33,9 @@ RARE_PIXEL = 0.01  # ... of a pixel, among held-out ones
 CROWD = 0.05  # share of rare pixels, five times what is normal, that makes a window with a rare peak strange
 STRANGE = 0.5  # share of strange windows from which on a scene is foreign
 OUTSIDE = 0.5  # share of pixels outside the range of training from which on that is worth a note
+FILL = 0.01  # share of the sampled pixels, from which on one number in every band may be fill
 Floats = npt.NDArray[np.float64]
+Image = npt.NDArray[Any]
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +71,15 @@ def check_fit(scene: Scene, model: Model, *, force: bool = False) -> None:
     few = len(scene.names) > radiometry.MOST or any(f.source.slow for f in scene.files)
     with scene.open() as reader:
         windows = _windows(scene.grid, 64, 1, side=3 if few else SIDE)
-        own = radiometry.measure(reader.read(window) for window in windows)
+        seen = [reader.read(window) for window in windows]
+    own = radiometry.measure(seen)
     if numbered and names != scene.names and not _right(own, scene, model):
         check_bands(card, scene.names, scene.dtype, declared, path)
     if not own.quantiles:
         return
     if card.domain is not None and (found := radiometry.change(own, card.domain, card.dtype)) is not None:
-        doubt = _doubt(found, scene, model, own, card.domain)
+        # fill that nobody declared has an end of its own, darker or brighter than all that was learned
+        doubt = _fill(seen, scene, model) or _doubt(found, scene, model, own, card.domain)
         if not force:
             raise ModelError(f"{doubt}, or --force-domain if the scene is as it should be")
         log.warning("%s; it is scored as it is", doubt)
@@ -87,6 +92,25 @@ def check_fit(scene: Scene, model: Model, *, force: bool = False) -> None:
                 f"{path} has DN from {low[i]:.4g} to {high[i]:.4g} in {band.name} and the model was trained on "
                 f"{floor[i]:.4g} to {ceiling[i]:.4g}; bring both to one scale, or train a model on the scene"
             )
+
+
+def _fill(seen: Sequence[tuple[Image, npt.NDArray[np.bool_]]], scene: Scene, model: Model) -> str:
+    """What to say where one number in every band covers much, and all is well without it; empty where not so."""
+    learned = model.card.domain
+    found = np.concatenate([image[:, valid].T for image, valid in seen])
+    values, counts = np.unique(found[(found == found[:, :1]).all(axis=1), 0], return_counts=True)
+    if learned is None or not len(values) or counts.max() < FILL * len(found):
+        return ""
+    value = values[counts.argmax()]
+    rest = radiometry.measure((image, valid & ~(image == value).all(axis=0)) for image, valid in seen)
+    if rest.quantiles and radiometry.change(rest, learned, model.card.dtype) is not None:
+        return ""
+    # as it is stored, for nodata are looked for before anything is added
+    stored = _dn(float(value) - scene.shifts[0])
+    return (
+        f"{scene.path}: {counts.max() / len(found):.0%} of the sampled pixels are {stored} in every band, which looks "
+        f"like fill that nobody declared; pass --nodata {stored}"
+    )
 
 
 def _right(own: Domain, scene: Scene, model: Model) -> bool:

@@ -23,7 +23,7 @@ from satae.gis import qgis
 from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
 from satae.grid import Window
-from satae.inference.calibrate import Calibration
+from satae.inference.calibrate import CARRIED, Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
@@ -316,10 +316,15 @@ def _doubt(calibration: Calibration, regions: Sequence[Region]) -> str:
     beyond = sum(region.score > tail.reach for region in regions)
     if not beyond or not tail.is_short:
         return ""
+    if tail.n < CARRIED:
+        why = f"training held out only {quantity(tail.n, 'background region')} to compare with"
+        cure = f"about {math.ceil(CARRIED / tail.n)} times as much ground"
+    else:
+        why = f"the {quantity(tail.n, 'background region')} that training held out are nearly all alike"
+        cure = "ground of more kinds"
     return (
-        f"{quantity(beyond, 'score')} over {tail.reach:.2g}, more than {quantity(tail.n, 'held-out region')} of "
-        f"{quantity(len(tail.scores), 'level')} can tell: they rank, and none is over {tail.limit:.2g}; add scenes to "
-        "be surer"
+        f"{quantity(beyond, 'score')} above {tail.reach:.2g} cannot be checked, for {why}: the order of the regions "
+        f"holds, but how high these scores are says nothing (none gets over {tail.limit:.2g}); train on {cure}"
     )
 
 

@@ -50,7 +50,7 @@ class Far:
     foreign: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check(self.rate > 0 and math.isfinite(self.rate), "far", self.rate)
+        _check(self.rate > 0 and math.isfinite(self.rate), "far", self.rate, "a number above 0")
 
     def __str__(self) -> str:
         return f"far {self.rate:g}"
@@ -89,9 +89,10 @@ class Far:
         if share < alarms.tail.smallest_p:
             least = alarms.tail.smallest_p * alarms.per_pixel * unit
             return (
-                f"{self.rate:g} false alarms per {what} is extrapolated: the {alarms.tail.n} regions in "
-                f"{calibration.blocks} held-out blocks{alarms.tail.worth} support {least:.3g} or more; add scenes "
-                "to be surer"
+                f"{self.rate:g} false alarms per {what} are fewer than training can check: the {alarms.tail.n} "
+                f"background regions in its {calibration.blocks} held-out blocks{alarms.tail.worth} are enough for "
+                f"{least:.3g} or more. The order of regions holds, their number may not: train on about "
+                f"{_times(least / self.rate)} times as much ground, or ask with --far {least:.3g} or --top"
             )
         return ""
 
@@ -104,7 +105,7 @@ class Fdr:
     foreign: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check(0 < self.share < 1, "fdr", self.share)
+        _check(0 < self.share < 1, "fdr", self.share, "a share above 0 and below 1")
 
     def __str__(self) -> str:
         return f"fdr {self.share:g}"
@@ -141,10 +142,12 @@ class Fdr:
         """
         remark, m = "", len(peaks)
         if calibration.region.independent < m / self.share:
+            needed, there = m / self.share, calibration.region.independent
             remark = (
-                f"--fdr {self.share:g} over {m} candidates needs about {m / self.share:.0f} independent held-out "
-                f"regions and there are {calibration.region.n}{calibration.region.worth}: p-values are "
-                "extrapolated, so the rate is not guaranteed"
+                f"--fdr {self.share:g} over {m} candidates needs about {needed:.0f} independent background regions, "
+                f"and training held out {calibration.region.n}{calibration.region.worth}: which share is false is not "
+                "guaranteed. The order of regions holds, their number may not: train on about "
+                f"{_times(needed / there)} times as much ground, or ask with --top"
             )
         if not m:
             return math.inf, remark
@@ -162,7 +165,7 @@ class Top:
     foreign: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        _check(self.count >= 1, "top", self.count)
+        _check(self.count >= 1, "top", self.count, "a whole number from 1 on")
 
     def __str__(self) -> str:
         return f"top {self.count}"
@@ -192,7 +195,7 @@ class Threshold:
     foreign: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        _check(self.level > 0 and math.isfinite(self.level), "threshold", self.level)
+        _check(self.level > 0 and math.isfinite(self.level), "threshold", self.level, "a number above 0")
 
     def __str__(self) -> str:
         return f"threshold {self.level:g}"
@@ -211,8 +214,9 @@ class Threshold:
         limit, remark = field.calibration.pixel.limit, ""
         if self.level >= limit:
             remark = (
-                f"a heat of {self.level:g} is more than {field.calibration.pixels:,} held-out pixels can tell, so no "
-                f"pixel has it; ask for less than {math.floor(10 * limit) / 10:g}, or with --top"
+                f"no pixel has a heat of {self.level:g}: with the {field.calibration.pixels:,} pixels that training "
+                f"held out to compare with, heat stays under {limit:.2g}; ask for less than "
+                f"{math.floor(10 * limit) / 10:g}, or with --top"
             )
         return Selection(field.regions(self.level), self.level, remark)
 
@@ -242,6 +246,12 @@ def _down_to_the_last(field: Field, kept: list[Anomaly], remark: str) -> Selecti
     return Selection(kept, threshold, remark)
 
 
-def _check(good: bool, option: str, number: float) -> None:
+def _times(factor: float) -> str:
+    """A factor to plan with, never less than is needed: two digits, rounded up."""
+    step = 10.0 ** max(0, math.floor(math.log10(max(factor, 1))) - 1)
+    return f"{math.ceil(factor / step) * step:.0f}"
+
+
+def _check(good: bool, option: str, number: float, allowed: str) -> None:
     if not good:
-        raise ConfigError(f"--{option} {number} is out of range")
+        raise ConfigError(f"--{option} {number} is out of range: it takes {allowed}")

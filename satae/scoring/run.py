@@ -86,14 +86,8 @@ def score(
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
-    calibration_of(model)
     scenes = [by_wavelength(scene, model) for scene in scenes]
-    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
-    formats.format_of(out, crs)
-    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
-    outputs.check_targets(scenes, out, heatmaps, options)
-    with Earlier(out) as found:
-        found.check(crs)
+    names, heatmaps = check(scenes, model, out, options)
     how, records = options.how(report.cells(len(scenes))), []
     with locks(outputs.names(out, heatmaps)), staging(out) as folder:
         outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
@@ -124,6 +118,21 @@ def _check_fits(scenes: Sequence[Scene], model: Model, options: Options, steps: 
             if options.baseline is not None:
                 check_fit(scene, options.baseline.model, force=options.force_domain)
             bar.add(1)
+
+
+def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) -> tuple[list[str], list[Path]]:
+    """Names of the scenes and their heatmaps, where nothing is in the way of what is to be written; raises as `score`.
+
+    Quick, so that it can come before anything that takes long, such as the fit of a baseline.
+    """
+    calibration_of(model)
+    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
+    formats.format_of(out, crs)
+    heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
+    outputs.check_targets(scenes, out, heatmaps, options)
+    with Earlier(out) as found:
+        found.check(crs)
+    return names, heatmaps
 
 
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +28,15 @@ from satae.publish import check_target, lock, publish, staging, sweep, write_byt
 from satae.tiles.store import TileSet
 from satae.training import calibration, cards, diagnosis, documents, export, presets
 from satae.training.calibration import Block
+from satae.training.domain import conventions
 from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
 TRIED = 16  # pixels a side of what a recipe is tried on
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ def train(
     `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
     and evidence.json, the numbers behind it.
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, or `resume` alone and
-    the run came to its end, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
+    the run is finished, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
     anything is replaced.
     """
     place = device_of(device)
@@ -71,10 +76,12 @@ def train(
         recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
         if resume and not overwrite and out.exists() and (run / documents.EVIDENCE).exists():
             raise OutputError(
-                f"{run} came to its end and {out} exists; pass --overwrite too to export the run again, or leave "
-                "--resume out to train anew"
+                f"{run} is finished and {out} exists, so there is nothing to resume; pass --overwrite too to export "
+                "the run again, or leave --resume out to train anew"
             )
         with steps.stage("look at the tiles"):
+            for doubt in conventions(sets):
+                log.warning("%s", doubt)
             planned = plan(sets, recipe)
             heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
             detector = graph.Detector(
@@ -82,9 +89,13 @@ def train(
             )
             _try(sets, planned, detector)
         with _held(run):
-            if not resume:
-                _begin(run, recipe)
-            trained = _fitted(sets, planned, run, place, report, steps)
+            try:
+                if not resume:
+                    _begin(run, recipe)
+                trained = _fitted(sets, planned, run, place, report, steps)
+            except OutputError:
+                _withdraw(run)
+                raise
             proto, card = _exported(sets, recipe, trained, detector, place.type, steps)
             blocks = _scored(sets, trained, export.with_card(proto, card), out.name, steps)
             card = card.model_copy(update={"calibration": calibration.tails(blocks)})
@@ -157,13 +168,17 @@ def _held(run: Path) -> Iterator[None]:
         run.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{run} cannot be made: {error.strerror}") from error
-    with lock(run):
-        _sweep(run)
-        try:
-            yield
-        finally:
-            # an interrupt may come between the making of a staging folder and the block that removes it
+    try:
+        with lock(run):
             _sweep(run)
+            try:
+                yield
+            finally:
+                # an interrupt may come between the making of a staging folder and the block that removes it
+                _sweep(run)
+    finally:
+        with suppress(OSError):  # others' runs are in it
+            run.parent.rmdir()
 
 
 def _sweep(run: Path) -> None:
@@ -181,6 +196,16 @@ def _begin(run: Path, recipe: Recipe) -> None:
     except OSError as error:
         raise OutputError(f"{run} cannot be written: {error.strerror}") from error
     write_bytes(run / CONFIG, yaml.safe_dump(recipe.model_dump(), sort_keys=False).encode())
+
+
+def _withdraw(run: Path) -> None:
+    """Remove a run that could not be written before it had anything to go on from, as on a full disk."""
+    if (run / CHECKPOINT).exists():
+        return
+    with suppress(OSError):
+        for name in (CONFIG, HISTORY):
+            (run / name).unlink(missing_ok=True)
+        run.rmdir()
 
 
 def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:

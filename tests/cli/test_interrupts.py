@@ -10,11 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import SATAE, hear_interrupts
+from scenes import MakeScene
 
 INSTANTS = 20
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # A module that swallows what comes while it is imported, and one that takes it for a fault of its own.
 SWALLOW = (
     "import pathlib, time\npathlib.Path('ready').touch()\ntry: time.sleep(60)\nexcept BaseException: pass\n"
@@ -70,7 +72,7 @@ def test_a_signal_at_any_instant_ends_a_run_and_replaces_nothing(
             while not listens(process):
                 time.sleep(0.001)
             time.sleep(whole * number / INSTANTS)
-            process.send_signal(SIGNALS[number % 2])
+            process.send_signal(SIGNALS[number % len(SIGNALS)])
             out, error = process.communicate(timeout=60)
         ended.append(process.returncode)
         assert "Traceback" not in error and "Error" not in error, (number, error)
@@ -80,9 +82,29 @@ def test_a_signal_at_any_instant_ends_a_run_and_replaces_nothing(
             )  # it was over, or its outputs were being put in place: all of them are
             assert "anomal" in out
         else:
-            assert process.returncode == 130 and "interrupted; nothing was replaced" in error, (number, error)
+            code = 128 + SIGNALS[number % len(SIGNALS)]
+            assert process.returncode == code and "interrupted; nothing was replaced" in error, (
+                number,
+                error,
+            )
         assert contents(tmp_path) == before, number
-    assert ended.count(130) > INSTANTS / 2
+    assert sum(code > 128 for code in ended) > INSTANTS / 2
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_every_way_to_be_ended_tidies_up_and_has_its_code(
+    number: signal.Signals, make_scene: MakeScene, tmp_path: Path
+) -> None:
+    image = np.random.default_rng(0).integers(1, 3000, (3, 1024, 1024)).astype("uint16")
+    scene = make_scene(image, folder=tmp_path)
+    with begun(tmp_path, "tile", scene, "--size", 16, "--patches") as process:
+        while not [*(tmp_path / "tiles").glob(".satae-*")]:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        process.send_signal(number)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + number and "Traceback" not in error, error
+    assert [p.name for p in tmp_path.iterdir()] == [scene.name]
 
 
 @pytest.mark.parametrize("module", [SWALLOW, CONVERT], ids=["swallows", "converts"])
@@ -96,7 +118,7 @@ def test_a_signal_in_an_import_that_handles_it_ends_the_run(module: str, number:
             time.sleep(0.01)
         process.send_signal(number)
         _, error = process.communicate(timeout=60)
-    assert (process.returncode, error) == (130, "interrupted; nothing was replaced\n")
+    assert (process.returncode, error) == (128 + number, "interrupted; nothing was replaced\n")
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from commands import refused, told, typed
-from deliveries import enmap, landsat, planet, raster, sentinel2, zipped
+from deliveries import enmap, landsat, outlines, planet, raster, sentinel2, zipped
 
 from satae.errors import SceneError
 from satae.scene import products
@@ -89,6 +90,46 @@ def test_clouds_of_the_provider_do_not_count_unless_they_are_kept(tmp_path: Path
     assert np.array_equal(pixels(describe([path]))[1], wanted)
 
 
+def test_clouds_before_baseline_04_are_outlines(tmp_path: Path) -> None:
+    def corners(row: int, col: int, height: int, width: int) -> list[tuple[float, float]]:
+        left, top = 600_000 + 10 * col, 5_200_000 - 10 * row
+        right, bottom = left + 10 * width, top - 10 * height
+        return [(left, top), (right, top), (right, bottom), (left, bottom), (left, top)]
+
+    path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, level="1C", baseline="02.14")
+    outlines(path, [[corners(10, 20, 30, 40), corners(20, 30, 10, 10)], [corners(80, 100, 50, 50)]])
+    clear = np.ones((96, 120), bool)
+    clear[10:40, 20:60], clear[20:30, 30:40], clear[80:, 100:] = False, True, False
+    for of in (path, zipped(path)):
+        assert np.array_equal(pixels(describe([of]))[1], clear)
+        # on the grid that is used, not on that of the mask
+        assert np.array_equal(pixels(describe([of], bands=["B11"]))[1], clear[::2, ::2])
+    assert pixels(describe([path], limits=Limits(clouds=True)))[1].all()
+    product = products.at(path)
+    assert product is not None and pickle.loads(pickle.dumps(product)) == product
+    assert told("info", path)["masks"][0]["file"].endswith("/MSK_CLOUDS_B00.gml")
+    outlines(path, [])  # as of a day without a cloud
+    assert pixels(describe([path]))[1].all()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told_of"),
+    [
+        (lambda text: text.replace("600000", "6e5e5"), "holds an outline that is none"),
+        (lambda text: text.replace(" 5.2e+06 ", " "), "holds an outline that is none"),
+        (lambda text: text.replace(":32632", ":32633"), "another CRS than its bands"),
+        (lambda text: "<!DOCTYPE x [<!ENTITY y SYSTEM 'file:///etc/passwd'>]>" + text, "declares entities"),
+    ],
+)
+def test_outlines_that_mislead_are_refused(here: Path, spoil, told_of: str) -> None:
+    path = sentinel2(here, FINE, level="1C", baseline="02.14")
+    ring = [(600_000, 5_200_000), (600_100, 5_200_000), (600_100, 5_199_900), (600_000, 5_200_000)]
+    mask = outlines(path, [[ring]])
+    mask.write_text(spoil(mask.read_text()))
+    assert told_of in refused(2, "tile", path)
+    assert "holds outlines and no image" in refused(2, "tile", mask)
+
+
 def test_saturated_pixels_do_not_count(tmp_path: Path) -> None:
     image = np.full((48, 48), 500)
     image[7, 9] = 65535 - 1000
@@ -130,19 +171,34 @@ def test_a_product_says_what_it_is(tmp_path: Path) -> None:
     path = sentinel2(tmp_path, {**FINE, "B11_20": COARSE}, classes=CLASSES)
     said = told("info", path)
     assert (said["product"], said["day"], said["baseline"]) == ("Sentinel-2 L2A", "2023-01-01", "05.11")
-    assert [(b["name"], b["pixel"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
-        ("B08", 10, -1000),
-        ("B11", 20, -1000),
+    assert (said["sensor"], said["level"]) == ("Sentinel-2", "L2A")
+    assert [(b["name"], b["gsd_m"], b["added_to_dn"]) for b in said["bands"]][-2:] == [
+        ("B08", pytest.approx(10, rel=0.01), -1000),
+        ("B11", pytest.approx(20, rel=0.01), -1000),
     ]
+    assert all((path / of["file"]).is_file() for of in (*said["bands"], *said["masks"]))
+    assert said["masks"][0]["values"] == [0, 1, 3, 8, 9, 10]
+    assert (said["grid"]["height"], said["grid"]["width"]) == (96, 120)
     product = products.at(path)
     assert product is not None and pickle.loads(pickle.dumps(product)) == product
+
+
+def test_what_a_product_is_stands_in_tables(tmp_path: Path) -> None:
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    lines = typed("info", landsat(tmp_path, images, np.zeros((60, 70), int))).stdout.splitlines()
+    rows = [line.split() for line in lines]
+    name = "LC08_L2SP_192027_20230615_20230622_02_T1"
+    assert ["B2", "482", "30", "2.75e-05", "-0.2", "0", "0", "1", f"{name}_SR_B2.TIF"] in rows
+    assert ["clouds", "bits", "1,", "2,", "3,", "4", "set", "1"] in rows
+    assert ["day", "2023-06-15"] in rows and ["level", "L2SP"] in rows
+    assert not any(sign in line for line in lines for sign in ("{", "[", "None"))
 
 
 @pytest.mark.parametrize(
     ("spoil", "told_of"),
     [
-        (lambda text: text.replace("<IMAGE_FILE>GRANULE", "<IMAGE_FILE>../GRANULE"), "lacks ../GRANULE"),
-        (lambda text: text.replace("_B04_10m", "_B05_10m"), "_B05_10m.jp2, which its metadata name"),
+        (lambda text: text.replace("<IMAGE_FILE>GRANULE", "<IMAGE_FILE>../GRANULE"), "outside of it"),
+        (lambda text: text.replace("GRANULE", "GRAIN"), "holds none of the "),
         (lambda text: text.replace("<n1:Level", "<!DOCTYPE x [<!ENTITY y 'z'>]><n1:Level", 1), "declares entities"),
         (lambda text: text[:-40], "is damaged"),
         (lambda text: text.replace("IMAGE_FILE", "IMAGE"), "names no images"),
@@ -156,6 +212,55 @@ def test_metadata_that_mislead_are_refused(here: Path, spoil, told_of: str) -> N
     metadata.write_text(spoil(metadata.read_text()))
     assert told_of in refused(2, "tile", path)
     assert not (here / "tiles").exists()
+
+
+def test_a_product_of_which_only_some_images_were_kept_is_read_without_the_others(tmp_path: Path) -> None:
+    path = sentinel2(tmp_path, FINE)
+    next(path.rglob("*_B04_10m.jp2")).unlink()
+    product = products.at(path)
+    assert product is not None and "B04" not in product.usual and len(product.usual) == 3
+    assert product.remarks == (
+        f"{path} lacks 1 of the {len(FINE)} images that its metadata name "
+        "(T32TQM_20230101T101401_B04_10m); the others are used",
+    )
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    other = landsat(tmp_path, images, np.zeros((60, 70), int))
+    next(other.glob("*_SR_B2.TIF")).unlink()
+    assert "lacks 1 of the 2 images" in typed("tile", other, "--size", 16, "--out", tmp_path / "t").stderr
+
+
+def test_what_others_processed_again_has_tiff_images_and_another_case_in_a_name(tmp_path: Path) -> None:
+    first, again = (sentinel2(tmp_path / name, FINE) for name in ("first", "again"))
+    for path in again.rglob("*.jp2"):
+        with rasterio.open(path) as file:
+            raster(path.with_suffix(".tif"), file.read(), 10, nodata=None)
+        path.unlink()
+    (again / "MTD_MSIL2A.xml").rename(again / "MTD_MSIL2a.xml")
+    one, two = (describe([path]) for path in (first, again))
+    assert np.array_equal(pixels(one)[0], pixels(two)[0]) and one.names == two.names
+
+
+def test_the_first_l2a_products_name_their_images_by_other_tags(tmp_path: Path) -> None:
+    path = sentinel2(tmp_path, FINE, baseline="02.05")
+    metadata = path / "MTD_MSIL2A.xml"
+    before = describe([path])
+    said = metadata.read_text().replace("IMAGE_FILE", "IMAGE_ID_2A").replace("BOA_QUANT", "L2A_BOA_QUANT")
+    metadata.write_text(said.replace(">10000<", ">1000<"))
+    found = describe([path])
+    assert found.names == before.names and found.scales == (1e-3,) * 4
+
+
+@pytest.mark.parametrize(("first", "centres"), [(1, (550, 650)), (4, (550, 650))])
+def test_mss_has_wavelengths_of_its_own_on_early_and_on_later_satellites(
+    tmp_path: Path, first: int, centres: tuple[int, int]
+) -> None:
+    images = {n: RNG.integers(1, 250, (60, 70)) for n in range(first, first + 4)}
+    path = landsat(tmp_path, images, np.zeros((60, 70), int), level=1)
+    metadata = next(path.glob("*_MTL.txt"))
+    metadata.write_text(metadata.read_text().replace("OLI_TIRS", "MSS"))
+    found = describe([path])
+    assert found.names == tuple(f"B{n}" for n in images)
+    assert found.wavelengths == (*centres, 750, 950)
 
 
 def test_archives_that_ended_early_are_refused(here: Path) -> None:

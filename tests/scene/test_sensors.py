@@ -50,7 +50,7 @@ def scene(path: Path, sensor: str, **how: object) -> Scene:
         ("prisma", 234, "uint16", 30, "407 nm", "2497 nm", (407.0, 2497.0)),
         ("enmap", 224, "int16", 30, "418.4 nm", "2445.3 nm", (418.4, 2445.3)),
         ("aviris", 224, "int16", 17, "365.9 nm", "2496.2 nm", (365.9, 2496.2)),
-        ("aviris", 425, "float32", 5, "376.9 nm", "2500.6 nm", (376.9, 2500.6)),
+        ("aviris", 425, "float32", 5, "376.7 nm", "2500.4 nm", (376.7, 2500.4)),
     ],
 )
 def test_a_plain_stack_gets_the_names_and_light_of_its_sensor(
@@ -62,6 +62,36 @@ def test_a_plain_stack_gets_the_names_and_light_of_its_sensor(
     assert len(set(seen.names)) == bands
     assert (seen.bands[0].wavelength, seen.bands[-1].wavelength) == nm
     assert all(b.width and 1 <= b.width <= 200 for b in seen.bands) and seen.is_plain
+
+
+@pytest.mark.parametrize(
+    ("sensor", "edges"),
+    [
+        # RapidEye Imagery Product Specifications 6.1, and the Leica ADS100 data sheet
+        ("rapideye", {"blue": (440, 510), "green": (520, 590), "red": (630, 685), "rededge": (690, 730),
+                      "nir": (760, 850)}),
+        ("naip", {"red": (619, 651), "green": (525, 585), "blue": (435, 495), "nir": (808, 882)}),
+    ],
+)  # fmt: skip
+def test_bands_lie_where_their_makers_say(sensor: str, edges: dict[str, tuple[float, float]]) -> None:
+    found = {name: (nm - w / 2, nm + w / 2) for name, (nm, w) in sensors.SENSORS[sensor].bands.items()}
+    assert found == edges
+
+
+def test_aviris_lies_within_a_nanometre_of_the_header_of_a_flight() -> None:
+    light = list(sensors.SENSORS["aviris"].layouts[0].values())
+    header = {
+        0: 365.93,
+        16: 521.08,
+        31: 667.56,
+        32: 654.79,
+        48: 811.08,
+        64: 966.04,
+        80: 1119.66,
+        95: 1262.46,
+        96: 1252.77,
+    }
+    assert {i for i, nm in header.items() if abs(light[i][0] - nm) > 1} == set()
 
 
 def test_scale_and_fill_are_those_of_a_product_so_that_one_model_serves_both(
@@ -162,6 +192,7 @@ def test_what_was_tiled_with_a_sensor_is_scored_with_it(make_scene: MakeScene, h
     assert typed("score", "--chips", 0).exit_code == 0
     assert typed("score", path, *chosen, "--chips", 0, "--out", "b.gpkg").exit_code == 0
     # without it the same DN mean nothing in particular
-    assert "declares scale 1 and offset 0 in B08" in refused(
-        2, "score", path, "--bands", "8,2", "--out", "c.gpkg"
+    assert (
+        "declares no scale for B08, and the model was trained on 0.0001 and 0; say which product it is with --sensor"
+        in refused(2, "score", path, "--bands", "8,2", "--out", "c.gpkg")
     )

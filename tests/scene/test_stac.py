@@ -114,6 +114,16 @@ def test_of_a_bright_scene_the_item_decides(tmp_path: Path, offset: float, shift
     assert np.array_equal(pixels(scene)[0], [image + shift for image in bright.values()])
 
 
+def test_sentinel_2_has_the_unit_of_a_folder_where_the_item_states_none(tmp_path: Path) -> None:
+    path = earth_search(tmp_path, WITH_OFFSET)
+    content = json.loads(path.read_text())
+    for asset in content["assets"].values():
+        asset.pop("raster:bands", None)  # as in the catalogue of the Planetary Computer
+    scene = describe([written(path, content)])
+    assert scene.scales == (1e-4,) * 4 and scene.offsets == (0.0,) * 4
+    assert np.array_equal(pixels(scene)[0], list(GROUND.values()))
+
+
 def test_bands_of_stac_1_1_and_flags_of_landsat(tmp_path: Path) -> None:
     image, flags = RNG.integers(7000, 20000, (2, 40, 50)), np.zeros((40, 50), int)
     flags[3, 4], flags[5, 6], flags[7, 8] = 1 << 3, 1 << 0, 1 << 5

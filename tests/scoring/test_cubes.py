@@ -61,7 +61,8 @@ def heat(path: Path) -> NDArray[np.float32]:
 
 def taken(path: Path, centres: Sequence[float], widths: Sequence[float | None]) -> tuple[str, ...]:
     """The bands of a cube that stand for those of a model."""
-    bands = [Band(name="", wavelength=nm, width=width) for nm, width in zip(centres, widths, strict=True)]
+    known = enumerate(zip(centres, widths, strict=True))
+    bands = [Band(name=f"B{i}", wavelength=nm, width=width) for i, (nm, width) in known]
     card = SimpleNamespace(bands=bands)
     return by_wavelength(describe([path]), cast(Any, SimpleNamespace(card=card))).names
 
@@ -114,10 +115,27 @@ def test_one_band_within_the_width_of_two_stands_for_both_and_that_is_said(
     assert "1 of the model's bands share one with another" in caplog.text
 
 
-def test_wide_bands_and_unknown_ones_are_left_to_their_names(tmp_path: Path) -> None:
-    path = cube(tmp_path / "cube.img", CUBE[:2], np.array([404.0, 420]))
-    for centres, widths in (([420, 400], [100, 20]), ([420, 400], [None, 31])):
-        assert taken(path, centres, widths) == ("404 nm", "420 nm")
+def test_wide_bands_are_put_in_order_where_they_are_the_same_under_other_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Landsat 8 in the order of a catalogue, and a model of Sentinel-2: NIR is 33 nm apart
+    path = cube(tmp_path / "cube.img", CUBE[:4], np.array([655.0, 482, 562, 865]), 60)
+    sentinel = ([493, 560, 665, 833], [65, 35, 30, 105])
+    assert taken(path, *sentinel) == ("482 nm", "562 nm", "655 nm", "865 nm")
+    assert (
+        "655 nm, 482 nm, 562 nm, 865 nm are taken in the order of the model's, B0, B1, B2, B3" in caplog.text
+    )
+    given = ("655 nm", "482 nm", "562 nm", "865 nm")
+    # other bands (one of 705, one twice as far), or not one for each
+    for centres in ([705, 480, 560, 865], [493, 560, 740, 833], [493, 560, 665]):
+        assert taken(path, centres, [60] * len(centres)) == given
+    # and nothing to say of an order that is right
+    caplog.clear()
+    right = cube(tmp_path / "right.img", CUBE[:4], np.array([482.0, 562, 655, 865]), 60)
+    assert taken(right, *sentinel) == describe([right]).names and not caplog.text
+
+
+def test_unknown_wavelengths_are_left_to_their_names(tmp_path: Path) -> None:
     plain = raster(tmp_path / "plain.tif", CUBE[:2], 30)
     assert taken(plain, [420, 400], [10, 10]) == ("band1", "band2")
 

@@ -26,7 +26,7 @@ PARTS: dict[str, tuple[Any, str, str]] = {
     "the overview while it is scored": (overview.Maxima, "add", ""),
     "the overview when it is drawn": (overview, "_png", ""),
     "the style of the heatmap": (qgis, "heatmap_style", "out_heatmap.qml"),
-    "the project": (gpkg, "_project", ""),
+    "the project": (gpkg, "project", ""),
 }
 
 

@@ -95,6 +95,24 @@ def test_who_insists_gets_a_warning_and_a_result(
     assert "were added to every DN" in caplog.text and caplog.text.count("it is scored as it is") == 1
 
 
+@pytest.mark.parametrize("fill", [65535, 9999])
+def test_fill_that_nobody_declared_is_named_before_anything_else(
+    fill: int, make_scene: MakeScene, landscape: synthetic.Synthetic, model_path: Path, here: Path
+) -> None:
+    image = np.where(landscape.valid, landscape.image, landscape.image[:, landscape.valid][:, :1, None])
+    rows, cols = image.shape[1:]
+    # in the middle, where no look at the edge finds it
+    image[:, rows // 8 : rows - rows // 8, cols // 4 : cols - cols // 4] = fill
+    path = make_scene(image.astype("uint16"))
+    line = refused(2, "score", path, "--model", model_path)
+    assert (
+        f"are {fill} in every band, which looks like fill that nobody declared; pass --nodata {fill}" in line
+    )
+    assert "factor" not in line and list(here.iterdir()) == []
+    cured = typed("score", path, "--model", model_path, "--nodata", fill, "--chips", 0, "--out", "a.gpkg")
+    assert cured.exit_code == 0 and "nobody declared" not in cured.stderr
+
+
 def test_an_offset_is_kept_with_the_tiles_and_heard_of_again(
     make_scene: MakeScene, landscape: synthetic.Synthetic, here: Path
 ) -> None:

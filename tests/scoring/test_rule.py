@@ -62,8 +62,9 @@ def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     assert far_level(found, 1.01 * least, 100.0, 1)[1] == ""
     remark = far_level(found, 0.99 * least, 100.0, 1)[1]
     assert (
-        "extrapolated" in remark
-        and "2000 regions in 9 held-out blocks" in remark
+        "fewer than training can check" in remark
+        and "2000 background regions in its 9 held-out blocks" in remark
+        and "about 2 times as much ground" in remark
         and f"{least:.3g}" in remark
     )
     assert "10 megapixels" in far_level(found, 1e-3, None, 1)[1]
@@ -73,14 +74,15 @@ def test_the_remark_on_the_rate_counts_independent_regions():
     found = calibration(effective=200)
     assert far_level(found, 60, 100.0, 1)[1] == ""
     remark = far_level(found, 40, 100.0, 1)[1]
-    assert "2000 regions in 9 held-out blocks (worth 200 independent ones) support 50 or more" in remark
+    assert "9 held-out blocks (worth 200 independent ones) are enough for 50 or more" in remark
+    assert remark.endswith("train on about 2 times as much ground, or ask with --far 50 or --top")
 
 
 def test_a_remark_says_when_no_pixel_can_have_the_heat_that_is_pending_for():
     found = calibration()
     field = SimpleNamespace(calibration=found, regions=lambda level: [])
     assert Threshold(0.9 * found.pixel.limit).select(field).remark == ""  # type: ignore[arg-type]
-    assert "so no pixel has it; ask for less than" in Threshold(99.0).select(field).remark  # type: ignore[arg-type]
+    assert "no pixel has a heat of 99" in Threshold(99.0).select(field).remark  # type: ignore[arg-type]
 
 
 def benjamini_hochberg(p: np.ndarray, q: float) -> np.ndarray:
@@ -115,7 +117,7 @@ def test_nothing_significant_is_an_infinite_threshold():
 
 def test_a_remark_says_when_the_sample_is_too_small_for_the_share():
     assert Fdr(0.1).lowest(calibration(2_000), np.ones(100))[1] == ""
-    assert "extrapolated" in Fdr(0.1).lowest(calibration(900), np.ones(100))[1]
+    assert "is not guaranteed" in Fdr(0.1).lowest(calibration(900), np.ones(100))[1]
     remark = Fdr(0.1).lowest(calibration(2_000, effective=500), np.ones(100))[1]
     assert "1000 independent" in remark and "2000 (worth 500 independent ones)" in remark
 

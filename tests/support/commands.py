@@ -55,8 +55,9 @@ def refused(code: int, *words: object) -> str:
 
 
 def hear_interrupts() -> None:
-    """For a process to be: what a shell starts in the background is deaf to SIGINT, and so are its children."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """For a process to be: what a shell or `nohup` starts is deaf to SIGINT or SIGHUP, and so are its children."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def started(folder: Path, *words: object, ready: Callable[[], bool]) -> subprocess.Popen[str]:

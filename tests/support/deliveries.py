@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -84,9 +85,64 @@ def sentinel2(
     return root
 
 
+def outlines(
+    root: Path, polygons: Sequence[Sequence[Sequence[tuple[float, float]]]], crs: int = 32632
+) -> Path:
+    """The cloud mask of a .SAFE folder before baseline 04.00: polygons, each its outer ring and then its holes."""
+
+    def side(kind: str, ring: Sequence[tuple[float, float]]) -> str:
+        places = " ".join(f"{x:g} {y:g}" for x, y in ring)
+        where = f'<gml:posList srsDimension="2">{places}</gml:posList>'
+        return f"<gml:{kind}><gml:LinearRing>{where}</gml:LinearRing></gml:{kind}>"
+
+    features = "".join(
+        '<eop:MaskFeature><eop:maskType codeSpace="urn:gs2:S2PDGS:maskType">OPAQUE</eop:maskType><eop:extentOf>'
+        f"<gml:Polygon>{''.join(side('interior' if i else 'exterior', ring) for i, ring in enumerate(rings))}"
+        "</gml:Polygon></eop:extentOf></eop:MaskFeature>"
+        for rings in polygons
+    )
+    folder = next(root.glob("GRANULE/*")) / "QI_DATA"
+    folder.mkdir(exist_ok=True)
+    path = folder / "MSK_CLOUDS_B00.gml"
+    members = f"<eop:maskMembers>{features}</eop:maskMembers>" if polygons else "<eop:maskMembers/>"
+    path.write_text(
+        '<?xml version="1.0" encoding="UTF-8"?>\n<eop:Mask xmlns:eop="http://www.opengis.net/eop/2.0" '
+        'xmlns:gml="http://www.opengis.net/gml/3.2"><gml:boundedBy><gml:Envelope '
+        f'srsName="urn:ogc:def:crs:EPSG:8.8.1:{crs}"/></gml:boundedBy>{members}</eop:Mask>'
+    )
+    return path
+
+
+def sentinel1(folder: Path, images: Mapping[str, np.ndarray], **where: object) -> Path:
+    """A .SAFE folder of Sentinel-1 GRD: `images` by polarisation, placed by `where` as rasterio has it."""
+    root = folder / "S1A_IW_GRDH_1SDV_20230615T054201_20230615T054226_048990_05E43F_ABCD.SAFE"
+    (root / "measurement").mkdir(parents=True)
+    for number, (name, image) in enumerate(images.items(), 1):
+        height, width = image.shape
+        file = f"s1a-iw-grd-{name}-20230615t054201-20230615t054226-048990-05e43f-00{number}.tiff"
+        shape = {"driver": "GTiff", "count": 1, "height": height, "width": width, "dtype": "uint16"}
+        with rasterio.open(root / "measurement" / file, "w", **shape, **where) as out:
+            out.write(image.astype(np.uint16), 1)
+            out.update_tags(TIFFTAG_IMAGEDESCRIPTION="Sentinel-1A IW GRD HR L1")
+    (root / "manifest.safe").write_text(
+        '<xfdu:XFDU xmlns:xfdu="urn:ccsds:schema:xfdu:1" xmlns:safe="http://www.esa.int/safe/sentinel-1.0">'
+        '<safe:software name="Sentinel-1 IPF" version="003.61"/>'
+        "<safe:startTime>2023-06-15T05:42:01.123</safe:startTime></xfdu:XFDU>"
+    )
+    return root
+
+
 def zipped(folder: Path) -> Path:
     """The folder as it is downloaded, beside it."""
     return Path(shutil.make_archive(str(folder.with_suffix("")), "zip", folder.parent, folder.name))
+
+
+def tarred(folder: Path) -> Path:
+    """The files of a folder in a .tar as they are downloaded, beside it."""
+    with tarfile.open(folder.with_name(f"{folder.name}.tar"), "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+    return Path(archive.name)  # type: ignore[arg-type]
 
 
 def landsat(folder: Path, images: Mapping[int, np.ndarray], quality: np.ndarray, *, level: int = 2) -> Path:

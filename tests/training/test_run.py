@@ -118,7 +118,7 @@ def test_a_finished_run_that_is_resumed_replaces_no_model_unasked(tile_set, mode
     trained = finished(model_path, tmp_path)
     before = (trained / "model.onnx").read_bytes()
     with pytest.raises(
-        OutputError, match=r"runs/model came to its end and .*model.onnx exists; pass --overwrite too"
+        OutputError, match=r"runs/model is finished and .*model.onnx exists, so .*; pass --overwrite too"
     ):
         train(trained, tile_set, resume=True)
     assert (trained / "model.onnx").read_bytes() == before

@@ -40,11 +40,11 @@ def product(path: Path) -> Product:
         )
     stem = named[0].removesuffix("-METADATA.XML")
     image = next((stem + end for end in IMAGES if stem + end in files.names), stem + IMAGES[0])
-    source = readers.source(files.place(image)[0])
+    source = readers.source(*files.place(image))
     said = files.xml(named[0])
     bands = _bands(said, source.bands, path)
     source = replace(source, bands=bands)
-    clouds = [readers.source(files.place(stem + end)[0]) for end in MASKS if stem + end in files.names]
+    clouds = [readers.source(*files.place(stem + end)) for end in MASKS if stem + end in files.names]
     level, version = LEVEL.match(stem), re.search(r"_V(\d{6})", stem)
     return Product(
         path=path,

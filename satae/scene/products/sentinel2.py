@@ -12,31 +12,18 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from satae.errors import SceneError
+from satae.grid import Grid
 from satae.scene import readers
-from satae.scene.products import Files, Product
+from satae.scene.msi import BAND, FINEST, IDS, NODATA, SATURATED, with_facts
+from satae.scene.products import Files, Product, without
+from satae.scene.readers import gml
 from satae.scene.source import Band, Exclusion, Source
 
-METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml$")
+METADATA = re.compile(r"MTD_MSIL(1C|2A)\.xml$", re.I)  # MTD_MSIL2a.xml where others processed it again
 ARCHIVE = re.compile(r"S2[A-Z]_MSIL(1C|2A)_.*\.zip$")
-BAND = re.compile(r"_(B(?:0[1-9]|8A|1[0-2]))(?:_(\d\d)m)?(?:\.jp2)?$")
-IDS = (
-    "B01",
-    "B02",
-    "B03",
-    "B04",
-    "B05",
-    "B06",
-    "B07",
-    "B08",
-    "B8A",
-    "B09",
-    "B10",
-    "B11",
-    "B12",
-)  # by band_id
-FINEST = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)  # metres
-NANOMETRES = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
-WIDTHS = (20, 65, 35, 30, 14, 14, 19, 105, 21, 19, 29, 90, 174)
+LISTS = ("IMAGE_FILE", "IMAGE_ID", "IMAGE_FILE_2A", "IMAGE_ID_2A")  # the latter until baseline 02.06
+SUFFIXES = (".jp2", ".tif")  # TIFF where others processed it again
+QUANTUM = ("BOA_QUANTIFICATION_VALUE", "L2A_BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")
 USUAL = ("B02", "B03", "B04", "B08")  # those of 10 m
 # Scene classification: no data, saturated or defective, shadow of a cloud, cloud of medium and high probability, cirrus
 CLOUDED = (0, 1, 3, 8, 9, 10)
@@ -45,7 +32,7 @@ CLOUDED = (0, 1, 3, 8, 9, 10)
 def matches(path: Path) -> bool:
     """Whether it is such a folder, an archive named as the provider names them, or the metadata of one."""
     if path.is_dir():
-        return any((path / f"MTD_MSIL{level}.xml").is_file() for level in ("1C", "2A"))
+        return any(METADATA.match(p.name) for p in path.glob("MTD_MSIL*.xml"))
     return path.is_file() and bool(METADATA.match(path.name) or ARCHIVE.match(path.name))
 
 
@@ -53,29 +40,26 @@ def product(path: Path) -> Product:
     """The bands, each from its finest file, with the offset that its baseline asks for."""
     root = path.parent if METADATA.match(path.name) else path
     files = Files(root)
-    named = [n for level in ("2A", "1C") for n in files.ending(f"MTD_MSIL{level}.xml")]
+    named = sorted((n for n in files.ending(".xml") if METADATA.match(n.rpartition("/")[2])), key=len)
     if not named:
         raise SceneError(
             f"{path} holds no MTD_MSIL1C.xml or MTD_MSIL2A.xml; the download may have ended early"
         )
     said, folder = files.xml(named[0]), named[0].rpartition("/")[0]
-    level = "L2A" if named[0].endswith("2A.xml") else "L1C"
+    level = "L2A" if named[0].upper().endswith("2A.XML") else "L1C"
     offsets = _offsets(said, path)
     values = {
         _text(v, "SPECIAL_VALUE_TEXT"): _text(v, "SPECIAL_VALUE_INDEX") for v in said.iter("Special_Values")
     }
-    quantum = float(_first(said, ("BOA_QUANTIFICATION_VALUE", "QUANTIFICATION_VALUE")) or 10000)
-    bands = []
-    for name, (source, band) in sorted(
-        _images(files, folder, said, path).items(), key=lambda of: IDS.index(of[0])
-    ):
-        number = IDS.index(name)
+    quantum = float(_first(said, QUANTUM) or 10000)
+    bands, (images, remarks) = [], _images(files, folder, said, path)
+    for name, (source, band) in sorted(images.items(), key=lambda of: IDS.index(of[0])):
         made = replace(
-            band, name=name, scale=1 / quantum, nodata=float(values.get("NODATA") or 0),
-            saturated=float(values.get("SATURATED") or 65535), wavelength=NANOMETRES[number], width=WIDTHS[number],
-            shift=offsets.get(number, 0),
+            with_facts(band, name), scale=1 / quantum, nodata=float(values.get("NODATA") or NODATA),
+            saturated=float(values.get("SATURATED") or SATURATED), shift=offsets.get(IDS.index(name), 0),
         )  # fmt: skip
         bands.append((replace(source, bands=(made,)), made))
+    finest = min((source.grid for source, _ in bands), key=lambda g: abs(g.transform.determinant))
     have = {band.name for _, band in bands}
     usual = tuple(name for name in USUAL if name in have) or tuple(band.name for _, band in bands)
     return Product(
@@ -85,32 +69,42 @@ def product(path: Path) -> Product:
         day=(_first(said, ("PRODUCT_START_TIME",)) or "")[:10],
         bands=tuple(bands),
         usual=usual,
-        clouds=tuple(_clouds(files, level)),
+        clouds=tuple(_clouds(files, level, finest)),
         baseline=_first(said, ("PROCESSING_BASELINE",)) or "",
+        remarks=remarks,
     )
 
 
-def _images(files: Files, folder: str, said: Element, path: Path) -> dict[str, tuple[Source, Band]]:
-    """The finest image of each band, as the metadata list them."""
-    # products before baseline 02.04 name images IMAGE_ID
-    listed = [e.text.strip() for tag in ("IMAGE_FILE", "IMAGE_ID") for e in said.iter(tag) if e.text]
+def _images(
+    files: Files, folder: str, said: Element, path: Path
+) -> tuple[dict[str, tuple[Source, Band]], tuple[str, ...]]:
+    """The finest image of each band that the metadata list and the product holds; a remark about what it lacks."""
+    listed = [e.text.strip() for tag in LISTS for e in said.iter(tag) if e.text]
     best: dict[str, tuple[int, str]] = {}
+    lacking = dict[str, None]()
     for name in listed:
         found = BAND.search(name)
         if not found:  # SCL, AOT, TCI and the like
             continue
         # Level-1C has each band once, at its own distance, which its names do not state
         own = int(found[2] or FINEST[IDS.index(found[1])])
-        file = f"{folder}/{name}.jp2".lstrip("/")
-        if found[1] not in best or own < best[found[1]][0]:
+        places = (f"{folder}/{name}{suffix}".lstrip("/") for suffix in SUFFIXES)
+        file = next((place for place in places if files.holds(place)), None)
+        if file is None:
+            lacking[name.rpartition("/")[2]] = None
+        elif found[1] not in best or own < best[found[1]][0]:
             best[found[1]] = own, file
-    if not best:
+    if not best and not lacking:
         raise SceneError(f"{path} names no images in its metadata; download the product again")
+    if not best:
+        raise SceneError(
+            f"{path} holds none of the {len(lacking)} images that its metadata name; download it again"
+        )
     images = {}
     for name, (_, file) in best.items():
         source = readers.source(*files.place(file))
         images[name] = source, source.bands[0]
-    return images
+    return images, without(path, list(lacking), len(listed))
 
 
 def _offsets(said: Element, path: Path) -> dict[int, int]:
@@ -128,13 +122,21 @@ def _offsets(said: Element, path: Path) -> dict[int, int]:
     return found
 
 
-def _clouds(files: Files, level: str) -> list[Exclusion]:
-    """What the provider takes for cloud: the scene classification, or the masks of Level-1C."""
-    if level == "L2A" and (named := files.ending("_SCL_20m.jp2") or files.ending("_SCL_60m.jp2")):
+def _clouds(files: Files, level: str, grid: Grid) -> list[Exclusion]:
+    """What the provider takes for cloud: the scene classification, or the masks of Level-1C.
+
+    Those that are outlines are burned on `grid`, that of the finest band.
+    """
+    classes = [n for metres in (20, 60) for end in SUFFIXES for n in files.ending(f"_SCL_{metres}m{end}")]
+    if level == "L2A" and (named := classes):
         return [Exclusion(readers.source(*files.place(named[0])), 1, CLOUDED)]
     if named := files.ending("MSK_CLASSI_B00.jp2"):
         source = readers.source(*files.place(named[0]))
         return [Exclusion(source, band, (1,)) for band in (1, 2)]  # opaque clouds, cirrus
+    # until baseline 04.00
+    if named := files.ending("MSK_CLOUDS_B00.gml"):
+        place = files.place(named[0])[0]
+        return [Exclusion(gml.outlines(files.xml(named[0]), place, named[0], grid), 1, (1,))]
     return []
 
 

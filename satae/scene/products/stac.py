@@ -22,6 +22,7 @@ from satae.scene.products import Product, landsat, sentinel2
 from satae.scene.source import Band, Exclusion, Source
 
 HLS_CLOUDED = 1 << 1 | 1 << 2 | 1 << 3  # of Fmask: cloud, adjacent to cloud, shadow
+UNIT = 1e-4  # reflectance of a DN of Sentinel-2
 TELLING = (
     "red",
     "green",
@@ -156,10 +157,12 @@ def _without_offset(item: Item, opened: dict[Asset, Source], remarks: list[str])
         remarks.append(
             f"{item.path} states {said} offset of {OFFSET} DN, but by their dark end its pixels {found}"
         )
-    # as of a SAFE folder: an offset that was taken off is none to declare
+    # as of a SAFE folder: an offset that was taken off is none to declare, and the unit is known where none is stated
     for asset, source in opened.items():
         made = tuple(
-            replace(b, offset=0.0, shift=-OFFSET if holds else 0) if (source, b) in bands else b
+            replace(b, scale=UNIT if b.scale == 1 else b.scale, offset=0.0, shift=-OFFSET if holds else 0)
+            if (source, b) in bands
+            else b
             for b in source.bands
         )
         opened[asset] = replace(source, bands=made)

@@ -18,7 +18,7 @@ from typing import Protocol, cast
 from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene.readers import jp2
+from satae.scene.readers import geotiff, jp2
 from satae.scene.source import Pixels, Source, stamp
 
 HEAD = 64  # bytes of a file by which it is known
@@ -59,14 +59,17 @@ class FileReader(Protocol):
 READERS = Choices.of(__name__, __path__, "reader", "reader")
 
 
-def source(path: Path, member: str = "") -> Source:
-    """What a file, or a JPEG 2000 file in an archive, says of itself.
+def source(path: Path, member: str = "", span: tuple[int, int] | None = None) -> Source:
+    """What a file, a JPEG 2000 file in an archive, or a GeoTIFF that is the `span` of a file, says of itself.
 
     SceneError where it is no file on this machine, or none that can be used.
     """
     # before it is read: a change meanwhile must be noticed
     now = stamp(path)
-    found = jp2.describe(path, member) if member else _of(path).describe(path)
+    if span:
+        found = geotiff.describe(path, span)
+    else:
+        found = jp2.describe(path, member) if member else _of(path).describe(path)
     # a header may be named, and the pixels lie beside it
     return replace(found, stamp=now if found.path == path else stamp(found.path))
 
@@ -75,7 +78,10 @@ def open_pixels(
     source: Source, grid: Grid | None = None, *, mean: bool = False
 ) -> AbstractContextManager[Pixels]:
     """The pixels of a source for one thread, on its own grid or on another by nearest neighbour or mean."""
-    reader = cast(FileReader, jp2) if source.member else _of(source.path)
+    if source.reader:
+        reader = cast(FileReader, READERS.module(source.reader))
+    else:
+        reader = cast(FileReader, jp2) if source.member else _of(source.path)
     source.check_stamp()
     return reader.open(source, grid, mean=mean)
 

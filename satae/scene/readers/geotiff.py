@@ -13,7 +13,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import grd, raster
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import GDAL_METADATA, GDAL_NODATA, MAX_TEXT, layout, text_tags
 
@@ -26,12 +26,18 @@ def matches(path: Path, head: bytes) -> bool:
     return head.startswith(MAGIC)
 
 
-def describe(path: Path) -> Source:
-    """Grid, bands and masks as the file states them; a nodata tag that is no number is left out, with a remark."""
+def describe(path: Path, span: tuple[int, int] | None = None) -> Source:
+    """Grid, bands and masks as the file states them; a nodata tag that is no number is left out, with a remark.
+
+    With `span` the file is that part of another, such as an archive.
+    """
     # before GDAL sees the file
-    tags = _harmless(path)
-    with raster.open_raster(path, DRIVER) as file:
+    tags = _harmless(path, span)
+    with raster.open_raster(path, DRIVER, span=span) as file:
         found = Source(path, file.grid(), file.bands(), file.block, file.overviews)
+        title = file.title
+    if span:
+        found = replace(found, span=span, reader="geotiff")
     # the text itself, for GDAL gives a number in any case
     text, remarks = tags.get(GDAL_NODATA), _passed_over(path, found)
     try:
@@ -43,12 +49,13 @@ def describe(path: Path) -> Source:
     kind = np.dtype(raster.numpy_dtype(found.bands[0].dtype))
     if value is not None and kind.kind in "iu" and not _fits(value, kind):
         remarks.append(f"{path} declares nodata {text}, which {kind} cannot hold; nothing is masked by it")
-    return replace(found, remarks=tuple(remarks))
+    found = replace(found, remarks=tuple(remarks))
+    return grd.with_facts(found) if grd.is_one(path, title) else found
 
 
 def _passed_over(path: Path, source: Source) -> list[str]:
     """What GDAL reads without a word: one page of several, and blocks that are not there."""
-    found, remarks = layout(path), []
+    found, remarks = layout(path, source.span), []
     if found.pages > 1:
         remarks.append(
             f"{path} holds {found.pages} pages (TIFF directories), of which only the first is read; where they are "
@@ -66,14 +73,17 @@ def _passed_over(path: Path, source: Source) -> list[str]:
 @contextmanager
 def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Iterator[Pixels]:
     """A handle of the caller's own."""
-    _harmless(source.path)
-    with raster.open_raster(source.path, DRIVER) as file, file.seen_on(grid, source, mean=mean) as pixels:
+    _harmless(source.path, source.span)
+    with (
+        raster.open_raster(source.path, DRIVER, span=source.span) as file,
+        file.seen_on(grid, source, mean=mean) as pixels,
+    ):
         yield pixels
 
 
-def _harmless(path: Path) -> dict[int, str]:
+def _harmless(path: Path, span: tuple[int, int] | None) -> dict[int, str]:
     """The text tags of a file; SceneError where they would cost much, or lead GDAL elsewhere."""
-    tags = text_tags(path)
+    tags = text_tags(path, span)
     metadata = tags.get(GDAL_METADATA, "")
     if len(metadata) > MAX_TEXT:
         raise SceneError(

@@ -1,4 +1,7 @@
-"""JPEG 2000: one file of one band or more, in an archive too; what a product says beyond it is read with that."""
+"""JPEG 2000: one file of one band or more, in an archive too; what a product says beyond it is read with that.
+
+A file named as Sentinel-2 names them is the band that it says.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from satae.grid import Grid
-from satae.scene import raster
+from satae.scene import msi, raster
 from satae.scene.source import Pixels, Source
 
 DRIVER = "JP2OpenJPEG"
@@ -22,7 +25,11 @@ def matches(path: Path, head: bytes) -> bool:
 def describe(path: Path, member: str = "") -> Source:
     """Grid and bands as the file, or a member of an archive, states them; it has no means to declare nodata."""
     with raster.open_raster(path, DRIVER, member) as file:
-        return Source(path, file.grid(), file.bands(), file.block, file.overviews, member=member, slow=True)
+        bands = file.bands()
+        # of a product of Sentinel-2 the metadata say more
+        if len(bands) == 1 and (name := msi.band_of(path.name)):
+            bands = (msi.with_facts(bands[0], name),)
+        return Source(path, file.grid(), bands, file.block, file.overviews, member=member, slow=True)
 
 
 @contextmanager

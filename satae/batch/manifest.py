@@ -1,0 +1,200 @@
+"""What is named on the command line as entries: the files of a scene, its name, and options of its own.
+
+A name is a scene, or something that lists scenes: a folder, a glob, a text list, a table (CSV or Parquet), STAC items.
+Entries stream by; only their names are remembered, as numbers, for no two may have one.
+"""
+
+from __future__ import annotations
+
+import csv
+import glob
+import logging
+import os
+import re
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from satae.errors import ConfigError
+from satae.later import Later
+from satae.scene import items, products
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as parquet
+else:
+    parquet = Later("pyarrow.parquet")
+
+LISTS, TABLES = (".txt", ".lst", ".list"), (".csv", ".parquet")
+IMAGES = (".tif", ".tiff", ".jp2", ".zip", ".til", ".vrt")
+FOLDERS = (".safe",)  # of products, known by name alone
+LONGEST = 100  # bytes of a name, to which a hash is added
+ROWS = 10_000  # of a Parquet table at once
+NOTES = ("date", "datetime", "id", "geometry", "bbox")  # columns that tables often have, of no effect
+
+Options = Mapping[str, str]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A scene to be scored: its files, several being its bands; a name; options of its row in a table."""
+
+    paths: tuple[str, ...]
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) -> Iterator[Entry]:
+    """The scenes that are named, each with a name of its own, in the order of the lists.
+
+    `known` are the columns of a table that are options. With `stack` the names are the bands of one scene. Raises
+    ConfigError where a list cannot be read, and where one names no scene.
+    """
+    taken: dict[int, int] = {}  # (hash of a name: what goes by it)
+    found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
+    for entry in found:
+        name = file_name(entry.name or Path(_bare(entry.paths[0])).stem)
+        what = zlib.crc32("\n".join([*map(os.path.abspath, entry.paths), str(entry.options)]).encode())
+        if taken.get(hash(name), what) != what:
+            # a hash and not a count: others may come before it in a longer list, and its results stay its own
+            name = f"{name}-{what:08x}"
+        if hash(name) in taken:
+            log.warning("%s is named twice, and scored once", ";".join(entry.paths))
+            continue
+        taken[hash(name)] = what
+        # whoever scores it may work in another folder
+        paths = tuple(p if items.is_link(p) else os.path.join(os.getcwd(), p) for p in entry.paths)
+        yield Entry(paths, name, entry.options)
+    if not taken:
+        raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
+
+
+def file_name(text: str) -> str:
+    """A name that files and folders can be called by; one too long ends in a hash of itself."""
+    name = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "scene"
+    content = name.encode()
+    if len(content) <= LONGEST:
+        return name
+    return f"{content[: LONGEST - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
+
+
+def _bare(path: str) -> str:
+    """A path or address without its query; an item of several goes by its id."""
+    found = items.ONE_OF_SEVERAL.match(path)
+    return found[2] if found else path.partition("?")[0].rstrip("/")
+
+
+def _of(name: str, known: Sequence[str]) -> Iterator[Entry]:
+    """The entries that one name stands for."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if items.is_link(name) or items.ONE_OF_SEVERAL.match(name):
+        yield Entry((name,), "")
+    elif path.is_dir():
+        yield from _in_folder(path)
+    elif not path.exists() and glob.has_magic(name):
+        yield from (Entry((found,), "") for found in sorted(glob.iglob(name, recursive=True)))
+    elif suffix in LISTS:
+        yield from _listed(path)
+    elif items.holds_items(path):
+        yield from _items(path)
+    elif suffix == ".csv":
+        yield from _rows(_csv(path), path, known)
+    elif suffix == ".parquet":
+        yield from _rows(_parquet(path), path, known)
+    else:
+        yield Entry((name,), "")
+
+
+def _in_folder(folder: Path) -> Iterator[Entry]:
+    """A product, or the scenes below a folder by name: files of images, and folders of products as one."""
+    if products.at(folder) is not None:
+        yield Entry((str(folder),), "")
+        return
+    for found in sorted(folder.iterdir()):
+        if found.name.startswith("."):
+            continue
+        if found.is_dir():
+            if found.suffix.lower() in FOLDERS:
+                yield Entry((str(found),), "")
+            else:
+                yield from _in_folder(found)
+        elif found.suffix.lower() in IMAGES:
+            yield Entry((str(found),), "")
+
+
+def _listed(path: Path) -> Iterator[Entry]:
+    """A scene a line; empty lines and those that begin with # are none."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            for line in file:
+                if (text := line.strip()) and not text.startswith("#"):
+                    yield Entry((_beside(path, text),), "")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _items(path: Path) -> Iterator[Entry]:
+    """An entry an item, by its id; a file of one is that item."""
+    for found in items.expand(path):
+        yield Entry((str(found),), "")
+
+
+def _csv(path: Path) -> Iterator[Options]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            for row in csv.DictReader(file):
+                yield {str(k).strip(): v.strip() for k, v in row.items() if isinstance(v, str)}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _parquet(path: Path) -> Iterator[Options]:
+    try:
+        with parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS):
+                for row in batch.to_pylist():
+                    yield {k: _text(v) for k, v in row.items() if v is not None}
+    except ModuleNotFoundError as error:
+        raise ConfigError("to read a list from Parquet: pip install 'satae[parquet]'") from error
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _rows(rows: Iterator[Options], table: Path, known: Sequence[str]) -> Iterator[Entry]:
+    """Rows of a table with a column `path`; several files of one scene are separated by ;"""
+    told: set[str] = set()
+    for number, row in enumerate(rows, 1):
+        given = {k.lower().replace("-", "_"): v for k, v in row.items() if v != ""}
+        if "path" not in given:
+            what = (
+                f"row {number} has none" if "path" in map(str.lower, row) else f"there are {', '.join(row)}"
+            )
+            raise ConfigError(f"{table} needs a column path with the file of each scene; {what}")
+        others = given.keys() - {"path", "name", *known, *NOTES} - told
+        if others:
+            told |= others
+            log.warning(
+                "%s: columns that are no options have no effect: %s", table, ", ".join(sorted(others))
+            )
+        paths = tuple(_beside(table, p.strip()) for p in given["path"].split(";") if p.strip())
+        options = tuple((k, given[k]) for k in known if k in given)
+        yield Entry(paths, given.get("name", ""), options)
+
+
+def _beside(table: Path, text: str) -> str:
+    """A path of a list: from the folder of the list on, else from the folder that is worked in."""
+    if items.is_link(text) or os.path.isabs(text):
+        return text
+    found = str(table.parent / text)
+    return found if os.path.exists(found.partition("#")[0]) or not os.path.exists(text) else text
+
+
+def _unreadable(path: Path, error: Exception) -> ConfigError:
+    return ConfigError(f"{path} cannot be read as a list of scenes: {' '.join(str(error).split())}")

@@ -1,0 +1,164 @@
+"""Where things lie in the folder of a run, and folders that take their place by a rename or vanish.
+
+Nothing here locks: several machines may work in one folder on a network file system.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from satae import interrupts
+from satae.errors import OutputError
+from satae.publish import sync
+
+SCENES, PARTS = "scenes", ".parts"
+STALE = 600.0  # seconds without a sign of life after which a part is nobody's, wherever it was begun
+TOUCH = 10.0  # seconds between signs of life
+
+# the part that this process is writing, for whoever must remove it when the process cannot
+_current: list[Path] = []
+
+
+def host() -> str:
+    """This machine's name, as part of a file name."""
+    return socket.gethostname().replace("/", "_").replace(".", "_") or "host"
+
+
+def make(out: Path) -> None:
+    """Make the folder of a run and those in it; OutputError where that cannot be."""
+    try:
+        for folder in (out, out / SCENES, out / PARTS):
+            folder.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        raise OutputError(f"{out} cannot be made: there is no folder {out.parent}; make it first") from None
+    except OSError as error:
+        raise OutputError(f"{out} cannot be written: {error.strerror}; choose another --out") from error
+
+
+def folder_of(out: Path, name: str, key: str) -> Path:
+    """Where the finished folder of a scene lies."""
+    return out / SCENES / f"{name}-{key}"
+
+
+@contextmanager
+def part(out: Path, key: str) -> Iterator[Path]:
+    """A fresh folder in which a scene is scored; gone at the end, unless `settle` gave it its place."""
+    folder = out / PARTS / f"{key}.{host()}.{os.getpid()}"
+    with interrupts.tidying():
+        try:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            _current.append(folder)
+            yield folder
+        except OSError as error:
+            if error.filename is not None and not str(error.filename).startswith(str(folder)):
+                raise
+            raise OutputError(f"{folder} could not be written: {error.strerror or error}") from error
+        finally:
+            with interrupts.shield():
+                shutil.rmtree(folder, ignore_errors=True)
+                _current.clear()
+
+
+def settle(folder: Path, place: Path) -> None:
+    """Give a finished folder its place; where another process was first its folder stays, for it holds the same."""
+    sync(folder)
+    interrupts.check()
+    with interrupts.shield():
+        try:
+            os.rename(folder, place)
+        except OSError:
+            if not place.is_dir():
+                raise
+        else:
+            with contextlib.suppress(OSError):
+                sync_name(place.parent)
+
+
+def sync_name(folder: Path) -> None:
+    """Put the names in a folder on disk; Windows cannot open a folder."""
+    if os.name != "nt":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def give_sign() -> None:
+    """Show that the part of this process is somebody's."""
+    for folder in list(_current):
+        with contextlib.suppress(OSError):
+            os.utime(folder)
+
+
+def drop() -> None:
+    """Remove the part of this process, which is about to end without tidying up."""
+    for folder in list(_current):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(out: Path, *, dead: int | None = None) -> None:
+    """Remove parts that nobody writes any more: of the process `dead`, or of all that are known to be gone.
+
+    A process of this machine is asked for; one of another gave no sign for so long, by the clock of the file system.
+    """
+    there = out / PARTS
+    ours = [p for p in _entries(there) if p.name.split(".")[1:2] == [host()]]
+    if dead is not None:
+        gone = [p for p in ours if p.name.endswith(f".{dead}")]
+    else:
+        now = _now(there)
+        gone = [p for p in ours if not _alive(p)]
+        gone += [p for p in _entries(there) if p not in gone and now - _changed(p, now) > STALE]
+    for folder in gone:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def tidy(out: Path) -> None:
+    """Remove the folder of parts where nobody writes one; whoever begins one makes it again."""
+    with contextlib.suppress(OSError):
+        (out / PARTS).rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _alive(folder: Path) -> bool:
+    try:
+        os.kill(int(folder.name.rpartition(".")[2]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except OSError:  # of somebody else
+        return True
+    return True
+
+
+def _changed(folder: Path, now: float) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return now
+
+
+def _now(folder: Path) -> float:
+    """The time as the file system has it, for clocks of machines differ."""
+    probe = folder / f".clock.{host()}.{os.getpid()}"
+    try:
+        probe.touch()
+        moment = probe.stat().st_mtime
+        probe.unlink()
+    except OSError:
+        return time.time()
+    return moment

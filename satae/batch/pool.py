@@ -1,0 +1,169 @@
+"""Spawned processes that do tasks, each one at a time: one that dies takes nothing with it but its own attempt.
+
+A pool of the standard library is broken as a whole when one process dies. This one starts another, and gives the task
+to that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from satae import interrupts
+from satae.batch import guard, places, worker
+from satae.batch.worker import Outcome
+
+TRIES = 3  # of a task that failed for no reason of its own: the first one and two on other processes
+REFUSED = 2  # exit code of input that no other process would take
+BEAT = 1.0  # seconds between two looks at what was asked of this process
+SIGNALS = {9: "SIGKILL, as where memory is used up", 15: "SIGTERM", 11: "SIGSEGV", 6: "SIGABRT", 7: "SIGBUS"}
+
+Tell = Callable[[Any, Outcome, int, bool], bool]
+
+
+@dataclass
+class _Worker:
+    """A process and the line to it, with what it is at."""
+
+    process: BaseProcess
+    line: Connection
+    task: Any = None
+    attempt: int = 0
+    since: float = 0.0
+
+
+class Pool:
+    """Processes that call `function` (`module:name`) on tasks, `slots()` of them at once at the most.
+
+    `environment` is set for them before they load anything. `gone` is told the number of a process that died, and
+    `dropped` each task that was not brought to an end because this process was interrupted.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        slots: Callable[[], int],
+        *,
+        environment: Mapping[str, str] | None = None,
+        gone: Callable[[int], None] = lambda number: None,
+        dropped: Callable[[Any], None] = lambda task: None,
+        tries: int = TRIES,
+    ) -> None:
+        self.function, self.slots, self.tries = function, slots, tries
+        self.environment, self.gone, self.dropped = dict(environment or {}), gone, dropped
+        self.idle: list[_Worker] = []
+        self.busy: list[_Worker] = []
+
+    def run(self, tasks: Iterator[Any], tell: Tell) -> None:
+        """Do the tasks in their order; `tell(task, outcome, attempt, last)` after each attempt.
+
+        No more are begun once it gives False; what is at work then comes to its end. After a failure that may be of
+        the process (all but bad input) the task goes to another one, up to `tries` attempts.
+        """
+        again: deque[tuple[Any, int]] = deque()
+        going = True
+        with interrupts.tidying():
+            try:
+                while True:
+                    while going and len(self.busy) < self.slots():
+                        task, attempt = again.popleft() if again else (next(tasks, None), 1)
+                        if task is None:
+                            break
+                        self._begin(task, attempt)
+                    if not self.busy:
+                        return
+                    for done, outcome in self._outcomes():
+                        last = outcome.code in (0, REFUSED) or done.attempt >= self.tries
+                        going = tell(done.task, outcome, done.attempt, last) and going
+                        if not last:
+                            again.append((done.task, done.attempt + 1))
+            finally:
+                with interrupts.shield():
+                    self._close()
+
+    def _begin(self, task: Any, attempt: int) -> None:
+        own = self.idle.pop() if self.idle else self._started()
+        own.task, own.attempt, own.since = task, attempt, time.monotonic()
+        self.busy.append(own)
+        with contextlib.suppress(OSError):  # it died meanwhile: its line ends, which is noticed where all is
+            own.line.send(task)
+
+    def _started(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        line, other = context.Pipe()
+        process = context.Process(
+            target=worker.serve, args=(self.function, other, os.getpid()), name="satae worker"
+        )
+        before = {name: os.environ.get(name) for name in self.environment}
+        os.environ.update(self.environment)
+        try:
+            process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        other.close()
+        return _Worker(process, line)
+
+    def _outcomes(self) -> Iterator[tuple[_Worker, Outcome]]:
+        """Those that have come to the end of an attempt; of those that died, that."""
+        lines = {own.line: own for own in self.busy}
+        ready = wait(list(lines), timeout=BEAT)
+        interrupts.check()
+        for line in ready:
+            own = lines[line]  # type: ignore[index]
+            self.busy.remove(own)
+            try:
+                outcome: Outcome = own.line.recv()
+            except (EOFError, OSError):
+                yield own, self._died(own)
+                continue
+            # one that failed may be the reason, and is not used again
+            if outcome.code in (0, REFUSED):
+                self.idle.append(own)
+            else:
+                self._end([own])
+            yield own, outcome
+
+    def _died(self, own: _Worker) -> Outcome:
+        own.process.join(guard.GRACE)
+        number, code = own.process.pid or 0, own.process.exitcode or 0
+        self._end([own])
+        how = SIGNALS.get(-code, f"signal {-code}") if code < 0 else f"exit code {code}"
+        seconds = time.monotonic() - own.since
+        return Outcome(
+            128 - code if code < 0 else worker.BUG, f"the process was ended by {how}", seconds=seconds,
+            host=places.host(), process=number,
+        )  # fmt: skip
+
+    def _close(self) -> None:
+        """End all processes: those at work are asked to drop what they do, and killed where they do not."""
+        at_work, self.busy = self.busy, []
+        idle, self.idle = self.idle, []
+        for own in at_work:
+            own.process.terminate()
+        for own in idle:
+            with contextlib.suppress(OSError):
+                own.line.send(None)
+        self._end(at_work + idle)
+        for own in at_work:
+            self.dropped(own.task)
+
+    def _end(self, workers: list[_Worker]) -> None:
+        for own in workers:
+            own.line.close()
+        end = time.monotonic() + guard.GRACE
+        for own in workers:
+            own.process.join(max(0.0, end - time.monotonic()))
+            if own.process.exitcode is None:
+                own.process.kill()
+                own.process.join()
+            self.gone(own.process.pid or 0)
+            own.process.close()

@@ -1,0 +1,303 @@
+"""The tool inside `satae run`: what is missing is scored, what fails is tried again elsewhere, the rest is told."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from satae.batch import index, journal, manifest, places, plan, sample
+from satae.batch.budget import Budget, cores
+from satae.batch.journal import Journal
+from satae.batch.key import file_hash
+from satae.batch.plan import Line, Plan
+from satae.batch.pool import Pool
+from satae.batch.shard import Shard
+from satae.batch.task import Means, Request, Task
+from satae.batch.worker import Outcome
+from satae.config import Recipe
+from satae.console import SILENT, Bar, Steps, clock, quantity
+from satae.errors import ConfigError, ModelError, ResultError, TrainError
+from satae.inference.card import now
+from satae.publish import write_bytes
+
+SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
+ABOUT = "run.json"
+ALONE, SHARED = 1000, 250  # cells of an overview, of a scene that is the only one, and of one among many
+NAMED = 20  # failures that are named at the end
+
+log = logging.getLogger(__name__)
+Row = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many scenes may fail before no more are begun: a number, or a share of those to be done."""
+
+    number: int | None = None
+    share: float | None = None
+
+    @classmethod
+    def of(cls, text: str | None) -> Allowance:
+        """What `N` or `P%` means; ConfigError where it means nothing."""
+        if text is None:
+            return cls()
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text.strip())
+        if not found or (not found[2] and "." in found[1]) or (found[2] and float(found[1]) > 100):
+            raise ConfigError(f"--max-failures {text} is neither a number nor a percentage such as 5%")
+        return cls(share=float(found[1]) / 100) if found[2] else cls(int(found[1]))
+
+    def is_over(self, failed: int, total: int) -> bool:
+        """Whether so many failures of so many scenes are too many."""
+        most = self.number if self.share is None else math.floor(self.share * total)
+        return most is not None and failed > most
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; without a `model` one is trained by `recipe`.
+
+    `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
+
+    `threads` of None shares the cores out. `retry` tries again what was refused before.
+    """
+
+    out: Path
+    model: Path | None
+    asked_of: Callable[[Row], Request]
+    known: Sequence[str] = ()
+    stack: bool = False
+    jobs: int = 1
+    memory: int | None = None
+    threads: int | None = None
+    device: str = "auto"
+    shard: Shard = field(default_factory=Shard)
+    allowance: Allowance = field(default_factory=Allowance)
+    retry: bool = False
+    recipe: Recipe = field(default_factory=Recipe)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A scene that was not scored, and why."""
+
+    name: str
+    path: str
+    code: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run came to: of `total` scenes `before` were there and `scored` are new; `failures` names the rest.
+
+    `dropped` were not begun, because too many had failed. `changed` tells whether anything is other than before.
+    """
+
+    out: Path
+    index: Path
+    total: int
+    before: int
+    scored: int
+    failures: tuple[Failure, ...]
+    damaged: int = 0
+    dropped: int = 0
+    changed: bool = True
+
+
+def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result:
+    """Score the scenes that are named into the folder of a run, as far as that was not done before.
+
+    Raises ConfigError for lists, ModelError for a model that cannot be used, OutputError where the folder cannot be
+    written. What a scene fails of is no error but part of the result.
+    """
+    out = options.out
+    if options.model is not None:
+        model_hash(options.model)
+    places.make(out)
+    places.sweep(out)
+    model = options.model or _learn(names, options, steps)
+    options, sha256 = replace(options, model=model), model_hash(model)
+    failed = journal.failures(out)
+    refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
+    planned = _plan(names, options, sha256, refused, steps)
+    first = options.asked_of(())
+    about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
+    about |= {"chips": first.chips}
+    if not (out / ABOUT).exists() or json.loads((out / ABOUT).read_bytes()) != about:
+        write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())
+    tally = _Tally(planned, options)
+    if len(planned.sizes):
+        _score(planned, options, model, sha256, tally, steps)
+    places.tidy(out)
+    target = index.path_of(out, options.shard)
+    changed = bool(planned.fresh or tally.tried or not target.exists())
+    if changed:
+        with steps.stage("write the index"):
+            index.write(out, options.shard, [planned.path])
+    own = _known(planned, refused) if planned.refused else ()
+    return Result(
+        out, target, planned.total, planned.done, tally.scored, (*own, *tally.failures), tally.damaged,
+        len(planned.sizes) - tally.scored - len(tally.failures), changed,
+    )  # fmt: skip
+
+
+def model_hash(path: Path) -> str:
+    """The hash of a model's file; ModelError where there is none."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ModelError(f"{path} {what}; make a model with `satae train`, or leave --model out")
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
+    """A model of a sample of the scenes, made in a process of its own."""
+    if options.shard.count > 1:
+        raise ConfigError(
+            "--shard needs --model: train one first, with `satae train` or `satae run` on a sample"
+        )
+    entries = manifest.entries(names, options.known, stack=options.stack)
+    with steps.stage("choose scenes to learn from"):
+        lesson = sample.lesson(
+            entries, options.out.absolute(), options.asked_of, options.recipe, device=options.device,
+            workers=options.threads or cores(), quiet=steps.quiet,
+        )  # fmt: skip
+    if sample.is_done(lesson):
+        return options.out / sample.MODEL
+    outcomes: list[Outcome] = []
+
+    def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        outcomes.append(outcome)
+        return True
+
+    Pool(LEARN, lambda: 1, tries=1).run(iter([lesson]), tell)
+    for text in outcomes[0].notes:
+        log.warning("%s", text)
+    if outcomes[0].code:
+        raise TrainError(outcomes[0].reason)
+    return options.out / sample.MODEL
+
+
+def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
+    asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
+    asked(())  # what is wrong with options is told before a list is read
+    entries = manifest.entries(names, options.known, stack=options.stack)
+    with steps.stage("look at the scenes", 0, "scene") as bar:
+        return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
+
+
+class _Tally:
+    """What has become of the tasks so far, and the line that says so."""
+
+    def __init__(self, planned: Plan, options: Options) -> None:
+        self.planned, self.options = planned, options
+        self.scored = self.tried = self.damaged = 0
+        self.failures: list[Failure] = []
+        self.slowest, self.name = 0.0, ""
+        self.fatal = ""
+
+    def add(self, task: Any, outcome: Outcome) -> None:
+        """Take in the last attempt at a task."""
+        if outcome.seconds > self.slowest:
+            self.slowest, self.name = outcome.seconds, task.name
+        if outcome.code:
+            paths = ";".join(map(str, task.paths))
+            self.failures.append(Failure(task.name, paths, outcome.code, outcome.reason))
+            return
+        self.scored += 1
+        self.damaged += bool(outcome.value["damaged"])
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more are to be begun."""
+        return self.options.allowance.is_over(len(self.failures), len(self.planned.sizes))
+
+    @property
+    def note(self) -> str:
+        """How many are done, and which took longest."""
+        failed = f", {len(self.failures)} failed" if self.failures else ""
+        done = f"{self.scored + len(self.failures):,} of {quantity(len(self.planned.sizes), 'scene')}{failed}"
+        return done + (f"; slowest {self.name} {clock(self.slowest)}" if self.name else "")
+
+
+def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
+    """Do what is to be done."""
+    jobs = max(1, min(options.jobs, len(planned.sizes)))
+    threads = options.threads or max(1, cores() // jobs)
+    budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
+    side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
+    means = Means(options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now())
+    environment = {
+        "GDAL_NUM_THREADS": str(threads),
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    with steps.stage("score", planned.size, "B", brief=0) as bar:
+        tell = _Telling(tally, diary, budget, bar)
+        pool = Pool(
+            SCORE, lambda: budget.slots, environment=environment,
+            gone=lambda number: places.sweep(options.out, dead=number),
+            dropped=lambda task: diary.add(journal.DROPPED, key=task.key, name=task.name),
+        )  # fmt: skip
+        try:
+            pool.run((_task(line, options, means) for line in planned.to_do()), tell)
+        finally:
+            diary.close()
+    if tally.fatal:
+        raise ModelError(tally.fatal)
+
+
+class _Telling:
+    """Writes the journal and the line of progress as attempts end, and says whether to go on."""
+
+    def __init__(self, tally: _Tally, diary: Journal, budget: Budget, bar: Bar) -> None:
+        self.tally, self.diary, self.budget, self.bar = tally, diary, budget, bar
+
+    def __call__(self, task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        tally = self.tally
+        tally.tried += 1
+        if outcome.fatal:
+            tally.fatal = tally.fatal or outcome.reason
+            return False
+        state = journal.DONE if outcome.code == 0 else journal.FAILED if last else journal.AGAIN
+        said = {"code": outcome.code, "attempt": attempt, "host": outcome.host, "process": outcome.process}
+        said |= {"seconds": round(outcome.seconds, 3), "cpu": round(outcome.cpu, 3)}
+        said |= {"peak_mb": round(outcome.peak / 2**20, 1)}
+        said |= {"reason": outcome.reason} if outcome.code else dict(outcome.value or {})
+        said |= {"notes": outcome.notes} if outcome.notes else {}
+        self.diary.add(state, key=task.key, name=task.name, path=";".join(map(str, task.paths)), **said)
+        self.budget.note(outcome.peak)
+        if last:
+            tally.add(task, outcome)
+            self.bar.update(self.bar.done + task.size, tally.note)
+        return not tally.is_over
+
+
+def _task(line: Line, options: Options, means: Means) -> Task:
+    paths = tuple(Path(p) for p in line.paths)
+    return Task(line.name, line.key, paths, options.asked_of(line.options), means, line.size)
+
+
+def _known(planned: Plan, refused: dict[str, Any]) -> Iterator[Failure]:
+    """Of what was refused before, that which is asked for again."""
+    for line in plan.lines([planned.path]):
+        if said := refused.get(line.key):
+            yield Failure(line.name, ";".join(line.paths), said["code"], said["reason"])
+
+
+def about(out: Path) -> dict[str, Any]:
+    """What the run in a folder was asked for; ResultError where there was none."""
+    try:
+        found: dict[str, Any] = json.loads((out / ABOUT).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ResultError(f"{out} is no folder of `satae run`; name one with --out") from error
+    return found

@@ -1,0 +1,65 @@
+"""A scene to be scored, as plain values that pickle: what is asked of it, and what it is scored with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from satae.batch import places
+from satae.batch.key import content, file_hash
+from satae.scene.scene import Limits
+from satae.scoring.rule import Far, Rule
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a scene, as far as it changes what comes out; `satae score` has options of the same names."""
+
+    bands: tuple[int | str, ...] | None = None
+    limits: Limits = field(default_factory=Limits)
+    gsd: float | None = None
+    rule: Rule = field(default_factory=Far)
+    min_area_m2: float | None = None
+    chips: int = 100
+    force_domain: bool = False
+    baseline: Path | None = None
+
+    def hash(self) -> str:
+        """All of it as text, with what the files hold that it names."""
+        named = [p for p in (self.limits.aoi, self.limits.mask) if p is not None]
+        held = content(named).digest if named else ""
+        judge = "" if self.baseline is None else file_hash(self.baseline)
+        return f"{self!r} {held} {judge}"
+
+
+@dataclass(frozen=True)
+class Means:
+    """What scenes are scored with, which changes nothing of what comes out: the model's file, device and threads.
+
+    `side` is the longer side of an overview, in cells; `created` the time to record.
+    """
+
+    out: Path
+    model: Path
+    sha256: str
+    device: str = "cpu"
+    threads: int = 1
+    side: int = 250
+    created: str = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A scene to be scored: plain values that pickle."""
+
+    name: str
+    key: str
+    paths: tuple[Path, ...]
+    asked: Request
+    means: Means
+    size: int = 0  # bytes of its files
+
+    @property
+    def place(self) -> Path:
+        """Where its finished folder is to lie."""
+        return places.folder_of(self.means.out, self.name, self.key)

@@ -1,0 +1,75 @@
+"""One scene scored in whatever process it falls to: the same function in a spawned one and on a cluster."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from satae.batch import places, store
+from satae.batch.key import content, key_of
+from satae.batch.task import Means, Task
+from satae.batch.worker import MeansError
+from satae.errors import ModelError, SataeError, SceneError
+from satae.inference import runtime
+from satae.inference.runtime import Model
+from satae.scene.describe import describe
+from satae.scoring.baseline import Baseline, open_baseline
+from satae.scoring.cubes import by_wavelength
+from satae.scoring.domain import check_fit
+from satae.scoring.record import How, calibration_of, score_scene
+
+
+def score(task: Task) -> dict[str, Any]:
+    """Score a scene and give its finished folder its place; what is there already stays.
+
+    Gives what the journal says of it. Raises what `describe`, `check_fit` and `score_scene` do, and SceneError where
+    the files are not those that were planned with.
+    """
+    asked, means = task.asked, task.means
+    if not task.place.is_dir():
+        model, judge = _opened(means, asked.baseline)
+        check_key(task)
+        scene = describe(task.paths, bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
+        scene = by_wavelength(scene, model)
+        check_fit(scene, model, force=asked.force_domain)
+        if judge is not None:
+            check_fit(scene, judge.model, force=asked.force_domain)
+        how = How(
+            asked.rule, asked.min_area_m2, means.threads, means.created, asked.chips, baseline=judge,
+            force_domain=asked.force_domain, side=means.side,
+        )  # fmt: skip
+        with places.part(means.out, task.key) as folder:
+            store.write(score_scene(scene, model, folder, how, name=task.name))
+            places.settle(folder, task.place)
+    row = store.summary(task.place)
+    return {"anomalies": row.row["anomalies"], "damaged": len(row.about["damage"])}
+
+
+def check_key(task: Task) -> None:
+    """SceneError where the files hold something else than when they were planned with."""
+    own = key_of(task.name, content(task.paths), task.means.sha256, task.asked.hash())
+    if own != task.key:
+        raise SceneError(f"{task.paths[0]} changed since the run began; run again when it is complete")
+
+
+def _opened(means: Means, baseline: Path | None) -> tuple[Model, Baseline | None]:
+    """The model, and what gives a second opinion; MeansError where one cannot be used."""
+    try:
+        model = _model(means.model, means.sha256, means.device, means.threads)
+        calibration_of(model)
+        return model, None if baseline is None else _judge(baseline, means.device, means.threads)
+    except SataeError as error:
+        raise MeansError(str(error)) from error
+
+
+# a process scores one scene after the other with one model, which is opened once
+@lru_cache(maxsize=1)
+def _model(path: Path, sha256: str, device: str, threads: int) -> Model:
+    model = runtime.load(path, device, threads)
+    if model.sha256 != sha256:
+        raise ModelError(f"{path} was replaced since the run began; start again")
+    return model
+
+
+_judge = lru_cache(maxsize=1)(open_baseline)

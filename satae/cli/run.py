@@ -1,0 +1,237 @@
+"""The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
+
+from dataclasses import replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satae.cli.flags import PIXELS, RECIPE, BadTiles, Device, Json, PixelOptions, RecipeOptions, check_device
+from satae.cli.output import DAMAGED, note, say
+from satae.console import Steps, quantity
+from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.batch.result import RunOutput
+    from satae.batch.run import Result
+    from satae.batch.task import Request
+
+# columns of a table that are options of its row, with what their text means
+NUMBERS = {"nodata": float, "offset": float, "gsd": float, "far": float, "fdr": float, "top": int, "threshold": float,
+           "min_area": float}  # fmt: skip
+TEXTS = ("bands", "aoi", "aoi_layer", "mask", "sensor", "clouds")
+RULES = ("far", "fdr", "top", "threshold")
+
+
+def run(
+    context: typer.Context,
+    scenes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MANIFEST|SCENE", help="Lists, folders, globs, tables, STAC items, scenes."),
+    ] = None,
+    model: Annotated[Path | None, typer.Option(help="The model file. [default: one is trained]")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("."),
+    jobs: Annotated[int, typer.Option(min=1, help="Score so many scenes at once.")] = 1,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Budget that lowers --jobs, such as 8G.")
+    ] = None,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N|auto", help="Do one of N parts, counted from 0.")
+    ] = None,
+    max_failures: Annotated[
+        str | None, typer.Option(metavar="N|P%", help="Begin no more scenes once more than these failed.")
+    ] = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Make one result of all; alone, of what is there.")
+    ] = False,
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try scenes again that were refused before.")
+    ] = False,
+    settings: RecipeOptions = RECIPE,
+    counted: PixelOptions = PIXELS,
+    fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
+    far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
+    top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Heat, -log10 p of a pixel, to report from.")
+    ] = None,
+    min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
+    chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A second opinion: a model file.")
+    ] = None,
+    force_domain: Annotated[
+        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
+    ] = False,
+    device: Device = "auto",
+    on_bad_tile: BadTiles = "stop",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each scene.", show_default="cores over --jobs")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Score many scenes."""
+    check_device(device)
+    from satae import config as recipes
+    from satae.batch import run as batch
+    from satae.batch.budget import bytes_of
+    from satae.batch.shard import shard_of
+
+    steps: Steps = context.obj
+    rules = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
+    asked = partial(
+        _asked, counted, rules, min_area=min_area, chips=chips, force_domain=force_domain, baseline=baseline,
+        on_bad_tile=on_bad_tile,
+    )  # fmt: skip
+    part = shard_of(shard)
+    collects = collect or (model is None and part.count == 1)
+    if not scenes:
+        if not collect:
+            raise ConfigError("name scenes, or what lists them; or pass --collect and the --out of a run")
+        _tell(None, _collected(out, steps), as_json)
+        return
+    if collect and part.count > 1:
+        raise ConfigError(
+            "--collect goes over all parts: pass it alone when all of them are done, without --shard"
+        )
+    options = batch.Options(
+        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *TEXTS), counted.stack, jobs,
+        bytes_of(memory) if memory else None, workers, device, part, batch.Allowance.of(max_failures),
+        retry, recipe=recipes.load(settings.config, settings.all_changes),
+    )  # fmt: skip
+    result = batch.run(scenes, options, steps)
+    made = (
+        _collected(out, steps) if collects and result.total > len(result.failures) + result.dropped else None
+    )
+    _tell(result, made, as_json)
+
+
+def _collected(out: Path, steps: Steps) -> "RunOutput | None":
+    """The result of all, None where there is one already."""
+    from satae.batch.folders import SceneFolders, is_current
+
+    found = SceneFolders(out)
+    if is_current(out, found):
+        return None
+    from satae.batch.result import make  # with it come the libraries that write
+
+    return make(found, steps)
+
+
+def _asked(
+    counted: PixelOptions,
+    rules: dict[str, Any],
+    row: tuple[tuple[str, str], ...],
+    *,
+    min_area: float | None,
+    chips: int,
+    force_domain: bool,
+    baseline: Path | None,
+    on_bad_tile: str,
+) -> "Request":
+    """What is asked of a scene: the options of the command, and before them those of its row in a table."""
+    from satae.batch.task import Request
+    from satae.cli import options
+    from satae.scoring.rule import rule_of
+
+    given = {name: _value(name, text) for name, text in row}
+    changes = {k: v for k, v in given.items() if hasattr(counted, k)}
+    changes |= {k: Path(str(changes[k])) for k in ("aoi", "mask") if k in changes}
+    counted = replace(counted, **changes)
+    own = {k: given.get(k) for k in RULES}
+    rule = rule_of(**(own if any(v is not None for v in own.values()) else rules))
+    least = given.get("min_area", min_area)
+    if least is not None and not least >= 0:
+        raise ConfigError(f"--min-area {least} is not an area")
+    bands = options.chosen_bands(counted.bands)
+    limits = options.limits_of(counted, on_bad_tile)
+    return Request(
+        None if bands is None else tuple(bands),
+        limits,
+        counted.gsd,
+        rule,
+        least,
+        chips,
+        force_domain,
+        baseline,
+    )
+
+
+def _value(name: str, text: str) -> Any:
+    if name not in NUMBERS:
+        return text
+    try:
+        return NUMBERS[name](text)
+    except ValueError:
+        raise ConfigError(f"a table has {text!r} in its column {name}, which is no number") from None
+
+
+def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:
+    """Print what a run came to; exit code 4 where some scenes were not scored, or something of the result lacks."""
+    content, lines = dict[str, Any](), list[str]()
+    if result is not None:
+        content |= _content(result)
+        lines += _lines(result)
+    if made is not None:
+        content |= {"result": _made(made)}
+        lines += _made_lines(made)
+    elif result is None:
+        lines.append("the result holds all finished scenes already")
+    say(as_json, content, lines)
+    bare = made is not None and any(m.faults for m in (made.alone, made.collection) if m is not None)
+    if bare or (result is not None and (result.failures or result.dropped or result.damaged)):
+        raise typer.Exit(DAMAGED)
+
+
+def _content(result: "Result") -> dict[str, Any]:
+    return {
+        "out": str(result.out), "index": str(result.index), "scenes": result.total, "before": result.before,
+        "scored": result.scored, "damaged": result.damaged, "not_begun": result.dropped,
+        "failures": [{"name": f.name, "path": f.path, "code": f.code, "reason": f.reason} for f in result.failures],
+    }  # fmt: skip
+
+
+def _lines(result: "Result") -> list[str]:
+    """What is in the folder, after notes on what is not."""
+    from satae.batch.run import NAMED
+
+    failures = result.failures
+    note(f.reason if f.path in f.reason else f"{f.path}: {f.reason}" for f in failures[:NAMED])
+    if len(failures) > NAMED:
+        note([f"{quantity(len(failures) - NAMED, 'more scene')} failed; all are in {result.index}"])
+    if result.dropped:
+        note([f"{quantity(result.dropped, 'scene')} not begun, for too many had failed (--max-failures)"])
+    said = f"{result.out}: {quantity(result.scored, 'scene')} scored, {result.before:,} before"
+    said += f", {len(failures):,} failed" if failures else ""
+    return [said, f"{result.index}: {quantity(result.total, 'row')}"]
+
+
+def _made(made: "RunOutput") -> dict[str, Any] | None:
+    if made.collection is None:
+        return None if made.alone is None else {"out": str(made.alone.out)}
+    of = made.collection
+    return {
+        "out": str(of.out), "scenes": of.scenes, "anomalies": of.anomalies, "missing": of.missing, "tiles": of.tiles,
+        "report": str(of.report) if of.report else None, "catalogue": str(of.catalogue), "carried": of.carried,
+    }  # fmt: skip
+
+
+def _made_lines(made: "RunOutput") -> list[str]:
+    from satae.scoring import summary
+
+    if made.alone is not None:
+        note(summary.remarks(made.alone))
+        return summary.lines(made.alone, made.rule)
+    of = made.collection
+    assert of is not None
+    if of.missing:
+        note([f"{quantity(of.missing, 'scene')} not finished, and not in the result"])
+    if not of.tiles:
+        note(["the layer tiles lacks rows, for there are too many; heatmaps and scenes have them all"])
+    said = [f"{of.out}: {quantity(of.anomalies, 'anomaly')} in {quantity(of.scenes, 'scene')} ({made.rule})"]
+    said += [f"{of.report}: report, opens in any browser"] if of.report else []
+    said += [f"{of.catalogue}: STAC catalogue"]
+    return said + (
+        [f"{of.out}: {quantity(of.carried, 'reviewed region')} carried over"] if of.carried else []
+    )

@@ -1,0 +1,136 @@
+"""Several small scenes, runs over them, and what is in their folder; scoring that fails as it is told to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import pandas as pd
+from affine import Affine
+from scenes import MakeScene
+
+from satae.batch import work
+from satae.batch.run import Options, Result, run
+from satae.batch.task import Request, Task
+from satae.demo import synthetic
+from satae.scoring.rule import Top
+
+SIDE = 96
+REQUEST = Request(rule=Top(3), chips=2)
+# how many times a scene of that name fails, and how; in the folder of the scenes
+ORDERS = "orders.json"
+
+
+def crowd(folder: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, number: int = 6) -> Path:
+    """Parts of the landscape as scenes s0.tif, s1.tif, ... in a folder `in`, each in a place of its own."""
+    inside = folder / "in"
+    inside.mkdir(parents=True)
+    for i in range(number):
+        row, col = 40 * (i % 4), 60 * (i % 3)
+        place = Affine(10, 0, 500_000 + 2000 * i, 0, -10, 5_200_000)
+        part = landscape.image[:, row : row + SIDE, col : col + SIDE + i]
+        make_scene(part, name=f"s{i}.tif", folder=inside, transform=place, nodata=0)
+    return inside
+
+
+def asked(row: tuple[tuple[str, str], ...] = ()) -> Request:
+    return REQUEST
+
+
+def options(out: Path, model: Path, **others: Any) -> Options:
+    given: dict[str, Any] = {"asked_of": asked, "threads": 1, "device": "cpu"}
+    return Options(out, model, **(given | others))
+
+
+def ran(names: Path | str, out: Path, model: Path, **others: Any) -> Result:
+    return run([str(names)], options(out, model, **others))
+
+
+def heatmaps(out: Path) -> dict[str, str]:
+    """The SHA-256 of the heatmap of each scene by name."""
+    found = {p.parent.name.rpartition("-")[0]: p for p in out.glob("scenes/*/heatmap.tif")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
+
+
+def everything(out: Path) -> dict[str, str]:
+    """The SHA-256 of every file in finished folders but for the time of scoring."""
+    files = {p for p in out.glob("scenes/*/*") if p.name != "scene.json"}
+    return {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+
+
+def rows(path: Path, layer: str = "anomalies") -> pd.DataFrame:
+    """A layer in one order, without what says when it was made and which files belong to it."""
+    frame = geopandas.read_file(path, layer=layer).drop(columns=["created", "chip"], errors="ignore")
+    keys = ["rank"] if layer == "anomalies" else [c for c in ("scene", "row", "col") if c in frame]
+    return frame.sort_values(keys).reset_index(drop=True)
+
+
+def diary(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in sorted(out.glob("journal*.jsonl")) for line in path.read_text().splitlines()]
+
+
+def leftovers(out: Path) -> list[str]:
+    """What no finished run has: parts, staging folders, locks."""
+    return [p.name for p in out.rglob(".*")]
+
+
+def alive(process: int) -> bool:
+    """Whether a process is there and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def children(process: int) -> list[int]:
+    """The processes that one has started, and those that these have."""
+    try:
+        own = [int(n) for n in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+    return own + [n for child in own for n in children(child)]
+
+
+def order(folder: Path, **orders: list[str]) -> None:
+    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
+    (folder / ORDERS).write_text(json.dumps(orders))
+
+
+def score(task: Task) -> Any:
+    """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
+    inside = task.paths[0].parent
+    tried = inside / f"{task.name}.tried"
+    with tried.open("a") as file:
+        file.write("x")
+    told = json.loads((inside / ORDERS).read_text()).get(task.name, [])
+    attempt = len(tried.read_text())
+    what = told[attempt - 1] if attempt <= len(told) else ""
+    if what:
+        work.score_scene = lambda *given, **more: _happen(what, *given, **more)
+    try:
+        return work.score(task)
+    finally:
+        work.score_scene = _score_scene
+
+
+_score_scene = work.score_scene
+
+
+def _happen(what: str, *given: Any, **more: Any) -> Any:
+    record = _score_scene(*given, **more)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "slow":
+        (given[2].parent / "begun").touch()
+        time.sleep(60)
+    if what == "full":
+        raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
+    if what == "bug":
+        raise ValueError("a bug")
+    return record
