@@ -117,7 +117,7 @@ def prisma(folder: Path, side: int) -> Path:
         scale = np.linspace(1, 8, count, dtype=np.float32)[:, None]
         noise = 20 * rng.standard_normal((side, count, side), np.float32)
         halves.append((patch * scale + noise).clip(1, 65535).astype(np.uint16))
-    centres = np.linspace(407, 977, 66), np.linspace(943, 2497, 173)
+    centres = np.linspace(407, 977, 66).tolist(), np.linspace(943, 2497, 173).tolist()
     return cubes.prisma(
         folder / "PRS_L2D_STD_20230407100729_20230407100733_0001.he5", *halves, centres=centres
     )

@@ -50,3 +50,29 @@ def test_contrast_is_taken_band_by_band_and_leaves_extremes_out() -> None:
     sample = np.stack([np.arange(1001), 10 * np.arange(1001)])
     low, high = composite.contrast(sample)
     assert np.allclose([low, high], [[5, 50], [995, 9950]])
+
+
+@pytest.mark.parametrize(
+    ("names", "wavelengths", "declared", "expected"),
+    [
+        (("red", "green", "blue", "nir"), (), (), [2, 1, 0]),
+        (("B02", "B03", "B04", "B08"), (492.0, 560.0, 665.0, 833.0), (), [0, 1, 2]),
+        (("nir", "Red band", "SR green", "blue_b1"), (), (), [3, 2, 1]),
+        (("b1", "b2", "b3"), (), ("red", "green", "blue"), [2, 1, 0]),
+        (
+            ("red", "green", "blue"),
+            (),
+            ("blue", "green", "red"),
+            [2, 1, 0],
+        ),  # a name says more than GDAL's default
+        (("red edge", "blue", "green", "red"), (), (), [1, 2, 3]),
+        (tuple("abcde"), (2200.0, 660.0, 555.0, 470.0, 480.0), (), [4, 2, 1]),  # nearest, not first
+        (("red", "red", "green", "blue"), (), (), [0, 1, 2]),  # which one is not said: by place
+        (("red", "nir"), (), (), [0]),
+        (("x",) * 5, (1600.0,) * 5, (), [0, 1, 2]),
+    ],
+)
+def test_natural_bands_are_found_by_name_wavelength_or_what_is_declared(
+    names: tuple[str, ...], wavelengths: tuple[float, ...], declared: tuple[str, ...], expected: list[int]
+) -> None:
+    assert composite.natural(names, wavelengths, declared) == expected

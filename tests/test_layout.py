@@ -34,12 +34,13 @@ ARROWS = {
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference tiles scene",
+    "series": "scoring formats gis inference scene",
     "convert": "training inference tiles",
     "review": "gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
-    "cli": "batch bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
-    "fetch tiles scene",
+    "cli": "batch series bench demo review convert training scoring decisions formats detector objectives heads models "
+    "nn inference fetch tiles scene",
 }
 GROUND = [
     "errors",

@@ -65,7 +65,7 @@ def serve(function: str, line: Connection, parent: int) -> None:
             if task is None:
                 return
             line.send(attempt(function_of(function), task, notes))
-    os._exit(interrupts.EXIT)
+    os._exit(interrupts.exit_code())
 
 
 def function_of(name: str) -> Callable[[Any], Any]:

@@ -23,6 +23,7 @@ from satae.cli.models import models
 from satae.cli.review import review
 from satae.cli.run import run
 from satae.cli.score import score
+from satae.cli.series import series
 from satae.cli.tile import tile
 from satae.cli.train import train
 from satae.console import Steps, keep_stderr, set_up
@@ -74,7 +75,7 @@ def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
         group.command(help=MANUAL[above + command.__name__])(explain_failures(spell_out(command)))
 
 
-_register(app, tile, train, score, run, info, models, demo, export, review)
+_register(app, tile, train, score, run, series, info, models, demo, export, review)
 _register(bench, had, ships, masks, inject, cifar10, above="bench ")
 app.add_typer(bench, name="bench")
 

@@ -62,6 +62,20 @@ Examples:
   satae run archive --model coast.onnx --out coast --shard 0/8
   satae run table.csv --model coast.onnx --out coast --max-failures 5%
 """,
+    "series": """Find what changed in many dates of one place, and when.
+
+Learns what each pixel shows through the year from the history, and scores the dates after it one by one. An alarm
+is where 2 of 3 valid dates differ in the same way (--persistence); a cloud that the masks missed stands alone. Dates
+come from metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole multiples of
+one. Beside the layers (--out) lie heat a date, first days, magnitudes and persistence as COGs, and a state:
+--state goes on from it, so that a new date costs one date.
+
+\b
+Examples:
+  satae series FOLDER
+  satae series FOLDER --history ..2019-12-31 --monitor 2020-01-01.. --far 0.1
+  satae series new.tif --state changes_state.tif --out may.gpkg
+""",
     "review": """Look through the regions in a browser and decide, by keys.
 
 RESULT is a GeoPackage that satae score wrote. The link that is printed holds for this run and this machine; every

@@ -13,8 +13,9 @@ import pyproj
 
 from satae.errors import OutputError
 from satae.extras import Extra
-from satae.gis import layers, qgis
+from satae.gis import layers, qgis, qgisproject
 from satae.gis.layers import SceneLayer
+from satae.gis.qgisproject import Crs, Rasters
 from satae.later import Later
 
 if TYPE_CHECKING:
@@ -85,17 +86,19 @@ def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
 def project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
     """A project for QGIS that opens the layers, and the heatmaps of these scenes."""
     left, bottom, right, top = pd.concat([f.geometry for f in layers.footprints(scenes)]).total_bounds
-    heatmaps = [qgis.Heatmap(s.heatmap, s.maximum, _qgis_crs(s.grid.crs)) for s in scenes]
+    rasters = [
+        Rasters(s.scene.scene, s.heatmap, s.maximum, _qgis_crs(s.grid.crs), s.backdrop) for s in scenes
+    ]
     crs = _qgis_crs(layers.common_crs([s.grid for s in scenes]))
     extent = float(left), float(bottom), float(right), float(top)
-    return qgis.project(Path(name).stem, gpkg=name, heatmaps=heatmaps, crs=crs, extent=extent)
+    return qgisproject.project(Path(name).stem, gpkg=name, scenes=rasters, crs=crs, extent=extent)
 
 
-def _qgis_crs(wkt: str | None) -> qgis.Crs | None:
+def _qgis_crs(wkt: str | None) -> Crs | None:
     if wkt is None:
         return None
     authority = pyproj.CRS.from_wkt(wkt).to_authority(min_confidence=100)
-    return qgis.Crs(wkt, ":".join(authority) if authority else "")
+    return Crs(wkt, ":".join(authority) if authority else "")
 
 
 def _check(path: Path, name: str, counts: dict[str, int]) -> None:

@@ -16,10 +16,25 @@ import numpy.typing as npt
 REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
 WORDS = {"str": "text", "int32": "integer", "int64": "integer", "float64": "real"}
 ALIASES = {
-    "area_m2": "area, m²",
-    "p_value": "p-value",
-    "baseline_p": "baseline p-value",
     "anomaly_id": "name",
+    "score": "score, −log10 p",
+    "p_value": "p-value",
+    "peak": "peak, raw score",
+    "mean": "mean, raw score",
+    "area_m2": "area, m²",
+    "band_shares": "shares of bands, 0 to 1",
+    "spectral_share": "spectral share, 0 to 1",
+    "baseline_score": "baseline score, −log10 p",
+    "baseline_p": "baseline p-value",
+    "feedback": "feedback, log10 of odds",
+    "row": "row, in tiles",
+    "col": "column, in tiles",
+    "valid_fraction": "valid, 0 to 1",
+    "crs": "CRS",
+    "gsd_m": "GSD, m",
+    "threshold": "threshold, heat",
+    "model_sha256": "model, SHA-256",
+    "satae_version": "version of satae",
 }
 PYTHON: dict[str, type] = {"text": str, "integer": int, "real": float}
 

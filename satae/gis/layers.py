@@ -15,6 +15,7 @@ import shapely
 
 from satae.errors import ConfigError, OutputError
 from satae.gis.columns import Footprint, Region, Tiles, by_rank, kinds, values
+from satae.gis.qgisproject import Backdrop
 from satae.grid import Grid
 from satae.later import Later
 
@@ -32,7 +33,10 @@ CHUNK = 50_000  # tile rows held at once
 
 @dataclass(frozen=True)
 class SceneLayer:
-    """What one scene puts into the layers; `heatmap` is the file beside the result, `maximum` its largest value."""
+    """What one scene puts into the layers; `heatmap` is the file beside the result, `maximum` its largest value.
+
+    `backdrop` says how QGIS draws the scene itself, None where it cannot.
+    """
 
     grid: Grid
     regions: Sequence[Region]
@@ -40,6 +44,7 @@ class SceneLayer:
     scene: Footprint
     heatmap: str
     maximum: float
+    backdrop: Backdrop | None = None
 
 
 def common_crs(grids: Sequence[Grid]) -> str | None:

@@ -1,23 +1,17 @@
-"""How the results look in QGIS: layer styles, and a project that opens the lot.
+"""How the layers of a result look in QGIS.
 
 It writes QGIS's own XML (3.22 and later) and fills two tables of a finished GeoPackage. It makes no layer and
 no raster, and needs no QGIS.
 """
 
-import io
 import json
 import math
-import re
 import sqlite3
-import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from os import PathLike
-from pathlib import PurePath
 from typing import Any
-from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -38,6 +32,7 @@ CLASSES = (
     (6, 1e99, "255,45,150", 0.65, "above 6, p ≤ 1 in 1 000 000"),
 )
 CASING = "12,12,20,190"
+REVIEWED = {"unreviewed": "255,214,51", "accepted": "53,224,141", "rejected": "201,209,216"}
 
 # matplotlib's inferno from 0.15 up (its start is black and would only dirty the scene), and opacities.
 HEAT = ("#2b0b57", "#59106e", "#84206b", "#b0315b", "#d54a41", "#f06f20", "#fc9f07", "#f7d340", "#fcffa4")
@@ -46,27 +41,10 @@ CLEAR_BELOW = 1.5  # one pixel in thirty of an ordinary scene is above it
 TOPS = (4.0, 10.0)  # least and greatest end of the ramp
 
 
-@dataclass(frozen=True)
-class Crs:
-    """A coordinate reference system; `authid` such as "EPSG:3857", empty where it has no code."""
-
-    wkt: str
-    authid: str = ""
-
-
-@dataclass(frozen=True)
-class Heatmap:
-    """A raster of heat: its file name beside the GeoPackage, its largest value, and its own CRS."""
-
-    file: str
-    maximum: float
-    crs: Crs | None = None
-
-
-def layer_style(layer: str) -> str:
-    """QML of "anomalies", "tiles" or "scenes"."""
+def layer_style(style: str) -> str:
+    """QML of one of STYLES."""
     root = Element("qgis", {"version": VERSION})
-    _fill_layer(root, layer)
+    fill_layer(root, STYLES[style][0], style)
     return document(root)
 
 
@@ -86,38 +64,21 @@ def heat_colours(heat: npt.NDArray[Any], top: float) -> npt.NDArray[np.uint8]:
 def heatmap_style(maximum: float) -> str:
     """QML of a heatmap, clear below 1.5 and where NaN; scores over `ramp_top` keep the last colour."""
     root = Element("qgis", {"version": VERSION})
-    _fill_raster(root, maximum)
+    fill_heatmap(root, maximum)
     return document(root)
 
 
-def project(
-    name: str,
+def embed(
+    gpkg: str | PathLike[str],
     *,
-    gpkg: str,
-    heatmaps: Sequence[Heatmap],
-    crs: Crs | None,
-    extent: tuple[float, float, float, float],
-) -> bytes:
-    """A .qgz archive that opens the GeoPackage's layers and the heatmaps, all found beside it.
-
-    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers. The same
-    arguments give the same bytes.
-    """
-    root = Element("qgis", {"version": VERSION, "projectname": name})
-    add(root, "homePath", {"path": ""})
-    add(root, "title", text=name)
-    _crs(add(root, "projectCrs"), crs)
-    _layers(root, gpkg, heatmaps, crs)
-    properties = add(root, "properties")
-    add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
-    add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
-    _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
-    return _archive(f"{name}.qgs", document(root))
-
-
-def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: datetime) -> None:
+    name: str,
+    archive: bytes,
+    updated: datetime,
+    styles: Mapping[str, tuple[str, str, str]] | None = None,
+) -> None:
     """Put the styles and a `project` archive into a GeoPackage written by GDAL, as QGIS itself would.
 
+    `styles` are (layer, description, QML) by name, those of a result of `satae score` by default.
     `updated` (with a time zone) is the only clock used. A repeated call replaces what the first one wrote, and nothing
     that somebody else stored under the same name.
     The project opens as geopackage:FILE?projectName=NAME.
@@ -126,7 +87,11 @@ def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: date
     with closing(sqlite3.connect(gpkg, isolation_level=None)) as database, database:
         database.execute("BEGIN IMMEDIATE")  # else CREATE TABLE would stay after a failure
         _make_tables(database, stamp)
-        _put_styles(database, stamp)
+        if styles is None:
+            styles = {
+                style: (layer, about, layer_style(style)) for style, (layer, about, _) in STYLES.items()
+            }
+        _put_styles(database, stamp, styles)
         metadata = json.dumps({"last_modified_time": stamp[:19], "last_modified_user": "satae"})
         # QgsGeoPackageProjectStorage reads hexadecimal text, though the column says BLOB.
         stored = database.execute("SELECT metadata FROM qgis_projects WHERE name = ?", (name,)).fetchone()
@@ -138,7 +103,7 @@ def embed(gpkg: str | PathLike[str], *, name: str, archive: bytes, updated: date
 # --- the GeoPackage's two tables, as GDAL and QGIS create them
 
 PROJECTS = "CREATE TABLE IF NOT EXISTS qgis_projects(name TEXT PRIMARY KEY, metadata BLOB, content BLOB)"
-STYLES = """CREATE TABLE "layer_styles" ( "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
+TABLE = """CREATE TABLE "layer_styles" ( "id" INTEGER PRIMARY KEY AUTOINCREMENT NOT NULL,
 "f_table_catalog" TEXT(256), "f_table_schema" TEXT(256), "f_table_name" TEXT(256),
 "f_geometry_column" TEXT(256), "styleName" TEXT(30), "styleQML" TEXT, "styleSLD" TEXT, "useAsDefault" BOOLEAN,
 "description" TEXT, "owner" TEXT(30), "ui" TEXT(30),
@@ -152,7 +117,7 @@ def _make_tables(database: sqlite3.Connection, stamp: str) -> None:
     database.execute(PROJECTS)
     if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'layer_styles'").fetchone():
         return
-    database.execute(STYLES)
+    database.execute(TABLE)
     database.execute(
         "INSERT INTO gpkg_contents (table_name, data_type, identifier, description, last_change, srs_id)"
         " VALUES ('layer_styles', 'attributes', 'layer_styles', '', ?, 0)",
@@ -167,7 +132,7 @@ def _make_tables(database: sqlite3.Connection, stamp: str) -> None:
 
 def is_ours(layer: object, style: object, description: object) -> bool:
     """Whether satae wrote a row of `layer_styles`; who saves a style in QGIS describes it anew, or not."""
-    return layer in LAYERS and style == layer and description == LAYERS[str(layer)][0]
+    return style in STYLES and (layer, description) == STYLES[str(style)][:2]
 
 
 def project_is_ours(metadata: Any) -> bool:
@@ -178,7 +143,7 @@ def project_is_ours(metadata: Any) -> bool:
         return False
 
 
-def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
+def _put_styles(database: sqlite3.Connection, stamp: str, styles: Mapping[str, tuple[str, str, str]]) -> None:
     """Put in the styles, each as the default of its layer but where somebody has stored another as that.
 
     A table that another program made may lack columns; what satae has for those is left out.
@@ -186,10 +151,10 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
     there = {row[1] for row in database.execute("PRAGMA table_info(layer_styles)")}
     if not {"f_table_name", "styleName", "styleQML", "useAsDefault", "description"} <= there:
         return
-    for layer, (description, _) in LAYERS.items():
+    for style, (layer, description, content) in styles.items():
         database.execute(
             "DELETE FROM layer_styles WHERE f_table_name = ? AND styleName = ? AND description = ?",
-            (layer, layer, description),
+            (layer, style, description),
         )
         others = "SELECT 1 FROM layer_styles WHERE f_table_name = ? AND useAsDefault"
         first = database.execute(others, (layer,)).fetchone() is None
@@ -200,90 +165,45 @@ def _put_styles(database: sqlite3.Connection, stamp: str) -> None:
             "f_table_name": layer,
             "f_geometry_column": "geom",
         }
-        row |= {"styleName": layer, "styleQML": layer_style(layer), "styleSLD": "", "useAsDefault": first}
+        row |= {"styleName": style, "styleQML": content, "styleSLD": "", "useAsDefault": first}
         row |= {"description": description, "owner": "", "update_time": stamp}
         names = [name for name in row if name in there]
         places = ", ".join(f":{name}" for name in names)
         database.execute(f"INSERT INTO layer_styles ({', '.join(names)}) VALUES ({places})", row)
 
 
-# --- the project
-
-
-def _layers(root: Element, gpkg: str, heatmaps: Sequence[Heatmap], crs: Crs | None) -> None:
-    """Layer tree and layers; the tree's order is the drawing order, first on top."""
-    tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
-    for layer in LAYERS:
-        source = f"./{gpkg}|layername={layer}"
-        _leaf(tree, layer, source, "ogr", shown=layer == "anomalies")
-        _fill_layer(_map_layer(layers, layer, source, "ogr", crs), layer)
-    if heatmaps:
-        group = add(tree, "layer-tree-group", {"name": "heatmap", "checked": "Qt::Checked", "expanded": "1"})
-        for heatmap in heatmaps:
-            title, source = PurePath(heatmap.file).stem, f"./{heatmap.file}"
-            _leaf(group, title, source, "gdal", shown=True)
-            _fill_raster(_map_layer(layers, title, source, "gdal", heatmap.crs), heatmap.maximum)
-
-
-def _leaf(tree: Element, title: str, source: str, provider: str, *, shown: bool) -> None:
-    attributes = {"id": _identifier(title, source), "name": title, "source": source, "providerKey": provider}
-    add(tree, "layer-tree-layer", attributes | {"checked": "Qt::Checked" if shown else "Qt::Unchecked"})
-
-
-def _map_layer(layers: Element, title: str, source: str, provider: str, crs: Crs | None) -> Element:
-    layer = add(layers, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
-    add(layer, "id", text=_identifier(title, source))
-    add(layer, "datasource", text=source)
-    add(layer, "layername", text=title)
-    _crs(add(layer, "srs"), crs)
-    add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
-    return layer
-
-
-def _identifier(title: str, source: str) -> str:
-    """A layer id of QGIS's own shape, title_uuid: some of its code cuts the last 37 characters off."""
-    return re.sub(r"\W", "_", f"{title}_{uuid5(NAMESPACE_URL, source)}", flags=re.ASCII)
-
-
-def _crs(parent: Element, crs: Crs | None) -> None:
-    reference = add(parent, "spatialrefsys")
-    add(reference, "wkt", text=crs.wkt if crs else "")
-    add(reference, "authid", text=crs.authid if crs else "")
-
-
-def _padded(extent: tuple[float, float, float, float]) -> dict[str, str]:
-    xmin, ymin, xmax, ymax = extent
-    margin = 0.04 * max(xmax - xmin, ymax - ymin)
-    sides = {"xmin": xmin - margin, "ymin": ymin - margin, "xmax": xmax + margin, "ymax": ymax + margin}
-    return {side: str(value) for side, value in sides.items()}
-
-
-def _archive(member: str, text: str) -> bytes:
-    buffer = io.BytesIO()
-    entry = zipfile.ZipInfo(member)  # dated 1980, so that the bytes repeat
-    entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(entry, text.encode())
-    return buffer.getvalue()
-
-
 # --- layers, each a function that fills <qgis> (a style) or <maplayer> (a layer of a project)
 
 
-def _fill_layer(parent: Element, layer: str) -> None:
+def fill_layer(parent: Element, layer: str, style: str = "") -> None:
+    """One of the layer's STYLES, the first of them where none is named, with its form and its table."""
     parent.attrib.update({"labelsEnabled": "0", "simplifyDrawingHints": "1", "simplifyLocal": "1"})
-    LAYERS[layer][1](parent)
+    STYLES[style or layer][2](parent)
+    qgisform.fill(parent, layer)
     add(parent, "layerOpacity", text="1")
 
 
-def _fill_anomalies(parent: Element) -> None:
+def _fill_by_score(parent: Element) -> None:
     symbols = [[_outline(CASING, width + 0.7), _outline(colour, width)] for _, _, colour, width, _ in CLASSES]
-    renderer = _graduated(parent, symbols, alpha="if(\"review_status\" = 'rejected', 30, 100)")
+    _fill_ranked(parent, _graduated(parent, symbols, alpha="if(\"review_status\" = 'rejected', 30, 100)"))
+
+
+def _fill_by_review(parent: Element) -> None:
+    renderer = add(parent, "renderer-v2", {"type": "categorizedSymbol", "attr": "review_status"})
+    categories, bodies = add(renderer, "categories"), add(renderer, "symbols")
+    for index, (status, colour) in enumerate(REVIEWED.items()):
+        category = {"value": status, "label": status, "symbol": str(index), "render": "true"}
+        add(categories, "category", category)
+        _symbol(bodies, str(index), [_outline(CASING, 1.2), _outline(colour, 0.5)], {})
+    _fill_ranked(parent, renderer)
+
+
+def _fill_ranked(parent: Element, renderer: Element) -> None:
+    """Regions with their ranks, the first of which are drawn over the others."""
     renderer.set("enableorderby", "1")  # the first rank last, so on top
     add(add(renderer, "orderby"), "orderByClause", {"asc": "0", "nullsFirst": "1"}, '"rank"')
     beside = {"placement": "8", "dist": "0.6", "distUnits": "MM", "polygonPlacementFlags": "3"}
     _label(parent, "rank", beside, {"Priority": 'scale_linear("rank", 1, 100, 10, 0)'})
-    qgisform.fill(parent)
 
 
 def _fill_scenes(parent: Element) -> None:
@@ -302,17 +222,32 @@ def _fill_tiles(parent: Element) -> None:
     _graduated(parent, [[_simple_fill({"color": colour} | edge)] for colour in colours])
 
 
-LAYERS: Mapping[str, tuple[str, Callable[[Element], None]]] = {
-    "anomalies": ("outlines coloured by score, with their rank", _fill_anomalies),
-    "scenes": ("footprints with the scene's name", _fill_scenes),
-    "tiles": ("faint fill by score", _fill_tiles),
+# by name: layer, description, what fills it; the first of a layer is its default
+STYLES: Mapping[str, tuple[str, str, Callable[[Element], None]]] = {
+    "anomalies": ("anomalies", "outlines coloured by score, with their rank", _fill_by_score),
+    "by review": ("anomalies", "outlines coloured by review status, with their rank", _fill_by_review),
+    "scenes": ("scenes", "footprints with the scene's name", _fill_scenes),
+    "tiles": ("tiles", "faint fill by score", _fill_tiles),
+}
+LAYERS = tuple(dict.fromkeys(layer for layer, _, _ in STYLES.values()))
+ABSTRACTS = {
+    "anomalies": "Regions that are out of place, by rank. Score: -log10 of how often a region of normal ground has a "
+    "peak as high. What you decide in the form is read by satae --feedback. The style 'by review' colours decisions.",
+    "scenes": "What was scored: the outline of each scene, with the rule and the threshold of its regions.",
+    "tiles": "The squares that the model looked at, each by its highest pixel.",
+    "heatmap": "Heat: -log10 of how often a pixel of normal ground is as odd; 4 is one in 10 000. Clear below "
+    f"{CLEAR_BELOW}.",
+    "scene": "The scene that was scored, each band from its 0.5 % to its 99.5 % quantile.",
 }
 
 
-def _fill_raster(parent: Element, maximum: float) -> None:
+def fill_heatmap(parent: Element, maximum: float, opacity: float = 1.0) -> None:
+    """The ramp of a heatmap, whose own opacities are multiplied by one."""
     top = ramp_top(maximum)
     pipe = add(parent, "pipe")
-    renderer = add(pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": "1"})
+    renderer = add(
+        pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": str(opacity)}
+    )
     renderer.attrib.update({"alphaBand": "-1", "classificationMin": "0", "classificationMax": str(top)})
     shader = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}
     ramp = add(add(renderer, "rastershader"), "colorrampshader", shader)

@@ -1,4 +1,4 @@
-"""What QGIS shows of one anomaly: the edit form for the review, its title, and the map tip with the chip."""
+"""What QGIS says of a row: the edit form for the review, its title, the map tip with the chip, the table's columns."""
 
 from collections.abc import Mapping
 from xml.etree.ElementTree import Element
@@ -11,6 +11,23 @@ FORM = {
     "anomaly": "chip rank scene score feedback p_value area_m2 pixels top_band band_shares spectral_share "
     "baseline baseline_score baseline_p peak mean anomaly_id",
 }
+
+# what sorts the rows of each layer, and the title of one
+TABLES = {
+    "anomalies": ('"rank"', "'#' || \"rank\" || '  ' || \"scene\""),
+    "scenes": ('"scene"', '"scene"'),
+    "tiles": ('-"score"', '"scene" || \'  row \' || "row" || \', column \' || "col"'),
+}
+TECHNICAL = {
+    "fid",
+    "signature",
+    "band_shares",
+    "chip",
+    "model_sha256",
+    "provider",
+    "crs",
+    "domain_note",
+}  # no columns
 
 FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
 
@@ -39,7 +56,24 @@ strongest in [% {_escaped('"top_band"')} %]\
 [% coalesce({CHIP}, '') %]"""
 
 
-def fill(parent: Element) -> None:
+def fill(parent: Element, layer: str) -> None:
+    """Names with units, a table of what people read, and a title for each row; of anomalies the form and the tip."""
+    aliases = add(parent, "aliases")
+    for index, column in enumerate(LAYERS[layer].values()):
+        add(aliases, "alias", {"field": column.name, "index": str(index), "name": column.alias})
+    order, title = TABLES[layer]
+    table = add(parent, "attributetableconfig", {"sortExpression": order, "sortOrder": "0"})
+    columns = add(table, "columns")
+    for name in ("fid", *LAYERS[layer]):
+        hidden = "1" if name in TECHNICAL else "0"
+        add(columns, "column", {"type": "field", "name": name, "hidden": hidden, "width": "-1"})
+    add(columns, "column", {"type": "actions", "hidden": "1", "width": "-1"})
+    add(parent, "previewExpression", text=title)
+    if layer == "anomalies":
+        _form(parent)
+
+
+def _form(parent: Element) -> None:
     """The review's fields first and open to change; what was measured is locked."""
     widgets = add(parent, "fieldConfiguration")
     _widget(widgets, "review_status", "ValueMap", {"map": [{status: status} for status in REVIEW_STATUSES]})
@@ -48,10 +82,7 @@ def fill(parent: Element) -> None:
     _widget(widgets, "chip", "ExternalResource", PICTURE)
     _widget(widgets, "rank", "TextEdit", {"IsMultiline": False, "UseHtml": False})  # not a grey spin box
     _widget(widgets, "band_shares", "TextEdit", {"IsMultiline": True, "UseHtml": False})
-    aliases = add(parent, "aliases")
-    for index, column in enumerate(LAYERS["anomalies"].values()):
-        add(aliases, "alias", {"field": column.name, "index": str(index), "name": column.alias})
-    add(parent, "attributetableconfig", {"sortExpression": '"rank"', "sortOrder": "0"})
+    _widget(widgets, "signature", "Hidden", {})
     add(parent, "editorlayout", text="tablayout")
     form, editable = add(parent, "attributeEditorForm"), add(parent, "editable")
     for group, fields in FORM.items():
@@ -60,7 +91,6 @@ def fill(parent: Element) -> None:
         for field in fields.split():
             add(container, "attributeEditorField", {"name": field, "index": "-1", "showLabel": "1"})
             add(editable, "field", {"name": field, "editable": "1" if group == "review" else "0"})
-    add(parent, "previewExpression", text="'#' || \"rank\" || '  ' || \"scene\"")
     add(parent, "mapTip", text=MAP_TIP)
 
 

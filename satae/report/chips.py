@@ -9,7 +9,7 @@ import json
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,17 +35,25 @@ Picture = composite.Picture
 
 
 def panels(
-    look: Look, heat: npt.NDArray[np.float32], fitted: Normalization, maximum: float
+    look: Look,
+    heat: npt.NDArray[np.float32],
+    fitted: Normalization,
+    maximum: float,
+    bands: Sequence[int] = (),
 ) -> npt.NDArray[np.uint8]:
     """What a chip is drawn from (side, side, 10): scene, expectation and heatmap in colour, and the region.
+
+    `bands` are shown as blue, green and red, or one as grey; if none is named, those of `composite.display_bands`.
 
     `heat` (row, col) is the heatmap in the look's window, in the colours that QGIS draws it with: what is clear there,
     as too low to mean anything, has the first of them. Pixels that do not count are grey.
     """
     hot = qgis.heat_colours(np.nan_to_num(heat), qgis.ramp_top(maximum))[..., :3]
+    chosen = list(bands) or composite.display_bands(len(look.image))
+    low, high = np.array(fitted.low)[chosen], np.array(fitted.high)[chosen]
     shown = [
-        composite.bgr(look.image, fitted.low, fitted.high, look.valid),
-        composite.bgr(look.expected, fitted.low, fitted.high, look.valid),
+        composite.bgr(look.image[chosen], low, high, look.valid),
+        composite.bgr(look.expected[chosen], low, high, look.valid),
         np.where(look.valid[..., None], hot, np.uint8(round(255 * composite.GREY))),
     ]
     return np.concatenate([*shown, look.inside.astype(np.uint8)[..., None]], axis=2)

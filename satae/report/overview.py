@@ -55,9 +55,9 @@ class Overview(OfScene):
             _places(cells, self.step, length)
             for cells, length in zip(self.shape, (grid.height, grid.width), strict=True)
         )
-        bands = min(composite.BANDS, len(scene.names))
+        self.bands = scene.natural
         self.known = np.zeros((len(self.rows), len(self.cols)), bool)
-        self.sample = np.zeros((bands, *self.known.shape), scene.dtype)
+        self.sample = np.zeros((len(self.bands), *self.known.shape), scene.dtype)
         self.fault: Exception | None = None
 
     @contextmanager
@@ -89,7 +89,15 @@ class Overview(OfScene):
         """The scene, in colours as chips have them, grey where no pixel counts."""
         count = self._summed(self.known)
         mean = np.stack([self._summed(band) for band in self.sample]) / np.maximum(count, 1)
-        return _png(composite.bgr(mean, fitted.low, fitted.high, count > 0))
+        low, high = np.array(fitted.low)[self.bands], np.array(fitted.high)[self.bands]
+        return _png(composite.bgr(mean, low, high, count > 0))
+
+    def contrast(self) -> list[tuple[float, float]]:
+        """The DN of each of `bands` that are drawn black and white, of the pixels that were sampled."""
+        sample = self.sample[:, self.known]
+        if not sample.size:
+            return [(0.0, 1.0)] * len(self.bands)
+        return [(float(low), float(high)) for low, high in zip(*composite.contrast(sample), strict=True)]
 
     def _summed(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The sum over each cell's samples."""
@@ -127,8 +135,8 @@ class _Sampling:
         )
         inside = np.ix_(view.rows[rows] - window.row, view.cols[cols] - window.col)
         view.known[rows, cols] = valid[inside]
-        for plane, band in zip(view.sample, image, strict=False):
-            plane[rows, cols] = np.where(valid[inside], band[inside], 0)
+        for plane, band in zip(view.sample, view.bands, strict=True):
+            plane[rows, cols] = np.where(valid[inside], image[band][inside], 0)
 
 
 def _places(cells: int, step: int, length: int) -> Ints:

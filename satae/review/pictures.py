@@ -273,7 +273,9 @@ def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
     """The bands of a scene that are drawn; SceneError where a file is missing."""
     paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     if len(paths) > 1:
-        return [Part(paths[i], [1]) for i in composite.display_bands(len(paths))]
+        names = str(row.get("bands") or "").split(",")
+        known = names if len(names) == len(paths) else [""] * len(paths)
+        return [Part(paths[i], [1]) for i in composite.natural(known)]
     return [Part(paths[0], _shown(readers.source(paths[0])))]
 
 
@@ -294,13 +296,10 @@ def _is_file(path: Path) -> bool:
 
 
 def _shown(source: Source) -> list[int]:
-    """Blue, green and red as the file declares them, else what is shown of bands that do not say what they are."""
-    kinds = [band.colour for band in source.bands]
-    wanted = ["blue", "green", "red"]
-    if all(kind in kinds for kind in wanted):
-        return [kinds.index(kind) + 1 for kind in wanted]
-    others = [band for band, kind in enumerate(kinds, 1) if kind != "alpha"] or [1]
-    return [others[i] for i in composite.display_bands(len(others))]
+    """Blue, green and red as the file says, else what is shown of bands that do not say what they are."""
+    bands = [band for band in source.bands if band.colour != "alpha"] or source.bands[:1]
+    chosen = composite.natural(*zip(*((b.name, b.wavelength, b.colour) for b in bands), strict=True))
+    return [bands[i].index for i in chosen]
 
 
 def _spread(length: int, number: int) -> npt.NDArray[np.int64]:

@@ -57,10 +57,12 @@ PAGE = {
     "review.css": "text/css; charset=utf-8",
     "review.js": SCRIPT,
     "api.js": SCRIPT,
+    "closing.js": SCRIPT,
     "facts.js": SCRIPT,
     "list.js": SCRIPT,
     "map.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "talk.js": SCRIPT,
     "words.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "vendor/ol.js": SCRIPT,
@@ -137,7 +139,9 @@ class Guard:
         if method == "POST":
             if headers.get("origin") != f"http://{headers['host']}":
                 return 403, "this request comes from another page"
-            if not _same(headers.get(TOKEN, ""), self.keys.token):
+            if not headers.get(TOKEN):
+                return 401, "this address has no token; open the whole link that satae review printed"
+            if not _same(headers[TOKEN], self.keys.token):
                 return 401, "the link is of another run; open the one that satae review printed last"
             if not headers.get("content-length", "").isdecimal() or "transfer-encoding" in headers:
                 return 411, "the length of the request is missing"

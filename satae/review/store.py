@@ -281,7 +281,7 @@ class Review:
         """Begin, in the new result where one took the file's place: who replaces a file holds its lock meanwhile."""
         for _ in range(TIMES):
             geopackage.limit(self._database, LONGEST)
-            self._database.execute(f"BEGIN {kind}")
+            geopackage.begin(self._database, kind, PATIENCE)
             now = identity(self.path)
             if now == self._identity:
                 return
@@ -314,7 +314,7 @@ class Review:
 
     def _connected(self) -> sqlite3.Connection:
         try:
-            database = geopackage.connect(self.path, patience=PATIENCE)
+            database = geopackage.connect(self.path, patience=0)
             database.execute("PRAGMA synchronous = FULL")
             return database
         except sqlite3.Error as error:

@@ -79,6 +79,10 @@ class Output:
         for i, text in enumerate(bands, 1):
             self._dataset.set_band_description(i, text)
 
+    def note(self, **texts: str) -> None:
+        """Note texts in the file's metadata, each under its name."""
+        self._dataset.update_tags(**texts)
+
     def declare(self, scales: Sequence[float], offsets: Sequence[float]) -> None:
         """State by what DN become a quantity: DN times scale and offset added, a number a band."""
         self._dataset.scales, self._dataset.offsets = tuple(scales), tuple(offsets)

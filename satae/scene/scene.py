@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from satae import composite
 from satae.errors import DamageError, SceneError
 from satae.grid import Grid, Window
 from satae.scene import readers
@@ -109,6 +110,11 @@ class Scene:
     def wavelengths(self) -> tuple[float | None, ...]:
         """Where each band is centred, in nanometres."""
         return tuple(band.wavelength for band in self.bands)
+
+    @property
+    def natural(self) -> list[int]:
+        """The bands that people are shown, counted from 0: blue, green and red, or one in grey."""
+        return composite.natural(self.names, self.wavelengths, [band.colour for band in self.bands])
 
     @property
     def widths(self) -> tuple[float | None, ...]:

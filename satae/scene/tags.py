@@ -1,4 +1,4 @@
-"""What the directories of a TIFF file hold, read before GDAL sees it: two text tags, and what GDAL passes over.
+"""What the directories of a TIFF file hold, read before GDAL sees it: three text tags, and what GDAL passes over.
 
 GDAL takes a nodata text that is no number for 0, follows a metadata item to files elsewhere, reads the first page of
 several, and gives blocks that are not stored as 0. Not a TIFF reader: a few tags, and bounded reads.
@@ -6,6 +6,8 @@ several, and gives blocks that are not stored as 0. Not a TIFF reader: a few tag
 
 from __future__ import annotations
 
+import html
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+DATE_TIME = 306
 GDAL_METADATA = 42112
 GDAL_NODATA = 42113
 MAX_TEXT = 2**20
@@ -55,7 +58,7 @@ class Part:
 
 
 def text_tags(path: Path, span: tuple[int, int] | None = None) -> dict[int, str]:
-    """Texts of GDAL_METADATA and GDAL_NODATA in the first directory; empty where the structure is broken.
+    """Texts of GDAL_METADATA, GDAL_NODATA and DATE_TIME in the first directory; empty where the structure is broken.
 
     A text of more than MAX_TEXT bytes is cut behind the first byte too many.
     """
@@ -64,13 +67,21 @@ def text_tags(path: Path, span: tuple[int, int] | None = None) -> dict[int, str]
         with path.open("rb") as whole:
             file = Part(whole, span) if span else whole
             for tag in next(_directories(file)):
-                if tag.number in (GDAL_METADATA, GDAL_NODATA):
+                if tag.number in (GDAL_METADATA, GDAL_NODATA, DATE_TIME):
                     # libtiff takes a text stored as wider integers too, so zero bytes say nothing
                     text = tag.content(file, MAX_TEXT + 1).replace(b"\0", b"").decode("latin-1")
                     texts[tag.number] = texts.get(tag.number, "") + text
     except (*BROKEN, StopIteration):
         return {}
     return texts
+
+
+def noted(path: Path, name: str) -> str | None:
+    """The text that a file's metadata note under a name, None where they do not."""
+    metadata = text_tags(path).get(GDAL_METADATA, "")
+    found = re.search(rf'<Item name="{re.escape(name)}">(.*?)</Item>', metadata, re.DOTALL)
+    # GDAL escapes a value, and the XML that it puts it into once more
+    return None if found is None else html.unescape(html.unescape(found[1]))
 
 
 def layout(path: Path, span: tuple[int, int] | None = None) -> Layout:

@@ -6,7 +6,7 @@ model take it from here. The files lie beside the drafts and are gone when a sce
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,17 +68,17 @@ class Scratch:
 class PixelCache(OfScene):
     """The pixels of one scene as a scan saw them: a `Source`, as the scene is, that decodes nothing.
 
-    Of every valid pixel its DN are kept, its raw score, and what was expected of the first `shown` bands; of those
+    Of every valid pixel its DN are kept, its raw score, and what was expected of the `shown` bands; of those
     whose heat is `floor` or more, all that was expected and what each band adds to the error. That is the size of
-    the scene uncompressed and 5 + 4 `shown` bytes a pixel, and up to 8 bytes a band where the floor is low.
+    the scene uncompressed and 5 bytes a pixel and 4 a `shown` band, and up to 8 bytes a band where the floor is low.
     """
 
-    def __init__(self, scene: Scene, folder: Path, floor: float, shown: int) -> None:
+    def __init__(self, scene: Scene, folder: Path, floor: float, shown: Sequence[int]) -> None:
         self.scene, self.floor = scene, np.float32(floor)
-        bands, self.shown = len(scene.names), min(shown, len(scene.names))
+        bands, self.shown = len(scene.names), list(shown)
         of_pixel = [
             ("image", scene.dtype, (bands,)),
-            ("expected", np.float32, (self.shown,)),
+            ("expected", np.float32, (len(self.shown),)),
             ("score", np.float32),
             ("valid", np.bool_),
         ]
@@ -90,7 +90,7 @@ class PixelCache(OfScene):
         """Take in a window of the scan with its heatmap (row, col)."""
         records = np.zeros(seen.valid.shape, self._pixels.dtype)
         records["image"] = np.moveaxis(seen.image, 0, -1)
-        records["expected"] = np.moveaxis(seen.expected[: self.shown], 0, -1)
+        records["expected"] = np.moveaxis(seen.expected[self.shown], 0, -1)
         records["score"], records["valid"] = seen.scores, seen.valid
         self._pixels.write(seen.window, records, seen.valid)
         with np.errstate(invalid="ignore"):
@@ -114,11 +114,11 @@ class PixelCache(OfScene):
     def explanation(self, window: Window) -> tuple[Map, Map]:
         """What each band adds to the error and what was expected (band, row, col).
 
-        Below the floor errors are 0, and only the first `shown` bands of what was expected are known.
+        Below the floor errors are 0, and only what was expected of the `shown` bands is known.
         """
         found = self._errors.read(window)
         error, expected = (np.ascontiguousarray(np.moveaxis(found[n], -1, 0)) for n in ("error", "expected"))
-        expected[: self.shown] = np.moveaxis(self._pixels.read(window)["expected"], -1, 0)
+        expected[self.shown] = np.moveaxis(self._pixels.read(window)["expected"], -1, 0)
         return error, expected
 
     def drop(self) -> None:

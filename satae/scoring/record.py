@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 import satae
-from satae import composite, extras, heap
+from satae import extras, heap
 from satae.console import SILENT, Bar, Steps, quantity
 from satae.decisions import signature
 from satae.errors import ModelError
@@ -22,6 +22,7 @@ from satae.extras import Extra
 from satae.gis import qgis
 from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
+from satae.gis.qgisproject import Backdrop, Channel
 from satae.grid import Window
 from satae.inference.calibrate import CARRIED, Calibration
 from satae.inference.regions import Anomaly
@@ -40,6 +41,7 @@ from satae.scoring.rule import Rule
 from satae.scoring.selection import Field, Selection
 
 HEATMAP, LOOKS = "heatmap.tif", "looks.npz"  # in the folder of a scene; the heatmap's style lies beside it
+UNDRAWN = (".nc", ".h5", ".he5")  # whose bands QGIS finds under names inside alone
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
 
 
@@ -124,7 +126,7 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
     # nothing below this heat is in any region, so its reasons need not be kept
     floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
-    kept = PixelCache(scene, folder, floor, composite.BANDS if how.chips else 0)
+    kept = PixelCache(scene, folder, floor, scene.natural if how.chips else [])
 
     def keep(seen: InferredWindow, heat: npt.NDArray[np.float32]) -> None:
         overview.add(seen.window, heat)
@@ -155,6 +157,7 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
         HEATMAP,
         heat.maximum,
+        _backdrop(scene, overview),
     )
     agrees = None
     if how.baseline is not None:
@@ -175,6 +178,23 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         agrees,
         overview.survey.damage,
     )
+
+
+def _backdrop(scene: Scene, overview: Overview) -> Backdrop | None:
+    """How QGIS draws the scene, where one file that is there as it is holds all bands of the picture."""
+    first = scene.files[0].source
+    if (
+        len(scene.files) > 1
+        or overview.fault is not None
+        or first.member
+        or first.path.suffix.lower() in UNDRAWN
+    ):
+        return None
+    (file,), ends = scene.files, overview.contrast()
+    bands = [(file.bands[i], *end, scene.shifts[i]) for i, end in zip(overview.bands, ends, strict=True)]
+    # QGIS stretches what is stored, which the product or the user may have moved
+    channels = tuple(Channel(band, low - shift, high - shift) for band, low, high, shift in reversed(bands))
+    return Backdrop(str(file.path.absolute()), channels)
 
 
 def calibration_of(model: Model) -> Calibration:
@@ -248,7 +268,7 @@ def _regions(
             if i in wanted:
                 with drawing:
                     values = heatmap.heat_of(calibration, kept.scores(look.window))
-                    keep(i, chips.panels(look, values, fitted, heat.maximum))
+                    keep(i, chips.panels(look, values, fitted, heat.maximum, scene.natural))
             bar.add(1)
     return regions
 

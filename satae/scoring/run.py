@@ -151,7 +151,10 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
     """What `assemble` gives, without the faults of extras."""
     page, pictures = report.path_of(out), chips.folder_of(out)
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
-    layers = [replace(r.layer, heatmap=t.name) for r, t in zip(records, targets, strict=True)]
+    layers = [
+        replace(r.layer, heatmap=t.name, backdrop=outputs.beside(r.layer.backdrop, out))
+        for r, t in zip(records, targets, strict=True)
+    ]
     form = formats.format_of(out, common_crs([s.grid for s in layers]))
     with staging(out) as folder, staging(pictures) as drawn, Earlier(out) as before:
         layers, preferred = _preferred(layers, options.feedback)

@@ -71,7 +71,9 @@ def begun(serial: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:
     """The program, once a scene is in its middle."""
     script = out.parent / "program.py"
     script.write_text(PROGRAM)
-    place = os.pathsep.join([str(Path(crowds.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    place = os.pathsep.join(
+        [str(Path(crowds.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     process = subprocess.Popen(
         [sys.executable, script, serial, out, model], env=os.environ | {"PYTHONPATH": place}
     )
@@ -213,7 +215,20 @@ def test_a_pre_empted_run_drops_its_scenes_within_ten_seconds(
 
 def test_two_shards_at_once_are_one_run(serial: Path, model_path: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    line = [*SATAE, "-q", "run", serial / "in", "--model", model_path, "--out", out, "--top", "3", "--chips", "2"]
+    line = [
+        *SATAE,
+        "-q",
+        "run",
+        serial / "in",
+        "--model",
+        model_path,
+        "--out",
+        out,
+        "--top",
+        "3",
+        "--chips",
+        "2",
+    ]
     environment = {"JOB_COMPLETION_INDEX": "1"}
     both = [
         subprocess.Popen([*line, "--shard", "0/2"], stdout=subprocess.PIPE),
@@ -264,7 +279,13 @@ def test_too_many_failures_end_a_run_early(ordered: Path, model_path: Path, tmp_
         (ordered / f"{name}.tif").write_bytes(b"no image " * 100_000)  # the largest come first
     result = ran(ordered, tmp_path / "out", model_path, allowance=Allowance.of("1"))
     assert len(result.failures) == 2 and result.dropped == 7 and result.scored == 0
-    assert [Allowance.of(t).is_over(3, 40) for t in ("2", "3", "5%", "7.5%", None)] == [True, False, True, False, False]
+    assert [Allowance.of(t).is_over(3, 40) for t in ("2", "3", "5%", "7.5%", None)] == [
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_an_output_that_cannot_be_written_is_tried_on_another_process(

@@ -74,7 +74,7 @@ def test_ranks_run_over_all_scenes(tmp_path: Path) -> None:
 def test_styles_and_project_are_inside(tmp_path: Path) -> None:
     path = written(tmp_path, layer(grid()))
     assert query(path, "SELECT f_table_name FROM layer_styles ORDER BY 1") == [
-        ("anomalies",), ("scenes",), ("tiles",),
+        ("anomalies",), ("anomalies",), ("scenes",), ("tiles",),
     ]  # fmt: skip
     ((name, content),) = query(path, "SELECT name, content FROM qgis_projects")
     assert name == "out" and bytes.fromhex(content).startswith(b"PK")

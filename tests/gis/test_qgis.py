@@ -32,7 +32,9 @@ from inqgis import (
     write_layers,
 )
 
-from satae.gis import qgis
+from satae.gis import qgis, qgisproject
+from satae.gis.columns import LAYERS, REVIEW_STATUSES
+from satae.gis.qgisproject import Backdrop, Channel, Rasters
 
 
 def document(content: bytes) -> ElementTree.Element:
@@ -42,9 +44,9 @@ def document(content: bytes) -> ElementTree.Element:
         return ElementTree.fromstring(opened.read(member))
 
 
-@pytest.mark.parametrize("layer", qgis.LAYERS)
-def test_layer_style_is_well_formed_and_draws_something(layer: str) -> None:
-    root = ElementTree.fromstring(qgis.layer_style(layer))
+@pytest.mark.parametrize("style", qgis.STYLES)
+def test_layer_style_is_well_formed_and_draws_something(style: str) -> None:
+    root = ElementTree.fromstring(qgis.layer_style(style))
     assert root.tag == "qgis"
     assert root.findall("renderer-v2/symbols/symbol/layer")
 
@@ -72,16 +74,18 @@ def test_same_arguments_give_the_same_archive() -> None:
 
 
 def test_project_names_its_files_relative_to_itself() -> None:
-    heatmaps = [qgis.Heatmap(file, TOP) for file in ("a & b_heatmap.tif", "c_heatmap.tif")]
-    root = document(archive(heatmaps=heatmaps))
+    scene = Backdrop("../north & south.tif", (Channel(1, 0, 1),))
+    rasters = [Rasters("a", file, TOP, backdrop=scene) for file in ("a & b_heatmap.tif", "c_heatmap.tif")]
+    root = document(archive(scenes=rasters))
     sources = [node.text for node in root.findall("projectlayers/maplayer/datasource")]
     assert [source for source in sources if source and not source.startswith("./")] == []
     assert "./anomalies.gpkg|layername=tiles" in sources and "./a & b_heatmap.tif" in sources
+    assert sources[-1] == "./../north & south.tif"
 
 
 def test_layer_ids_are_distinct_ascii_and_those_of_the_tree() -> None:
-    heatmaps = [qgis.Heatmap(file, TOP) for file in ("é_heatmap.tif", "è_heatmap.tif")]
-    root = document(archive(heatmaps=heatmaps))
+    rasters = [Rasters("a", file, TOP) for file in ("é_heatmap.tif", "è_heatmap.tif")]
+    root = document(archive(scenes=rasters))
     ids = [node.text or "" for node in root.findall("projectlayers/maplayer/id")]
     assert len(set(ids)) == 5
     assert all(name.isascii() and len(name) > 37 for name in ids)
@@ -90,7 +94,7 @@ def test_layer_ids_are_distinct_ascii_and_those_of_the_tree() -> None:
 
 def test_extent_of_numpy_numbers_is_written_as_plain_numbers() -> None:
     extent = tuple(np.array(EXTENT))
-    root = document(qgis.project("p", gpkg="a.gpkg", heatmaps=[], crs=None, extent=extent))
+    root = document(qgisproject.project("p", gpkg="a.gpkg", scenes=[], crs=None, extent=extent))
     view = root.find("ProjectViewSettings/DefaultViewExtent")
     assert view is not None
     assert float(view.attrib["xmin"]) < WEST < float(view.attrib["xmax"])
@@ -100,13 +104,15 @@ def test_each_layer_has_one_default_style_with_an_empty_schema(tmp_path: Path) -
     gpkg = embed(write_layers(tmp_path / "anomalies.gpkg"))
     columns = "f_table_catalog, f_table_schema, f_table_name, f_geometry_column, useAsDefault, update_time"
     found = rows(gpkg, f"SELECT {columns} FROM layer_styles ORDER BY id")
-    assert found == [("", "", layer, "geom", 1, "2026-01-02T03:04:05.000Z") for layer in qgis.LAYERS]
+    stamp = "2026-01-02T03:04:05.000Z"
+    wanted = [(layer, int(layer == style)) for style, (layer, _, _) in qgis.STYLES.items()]
+    assert found == [("", "", layer, "geom", first, stamp) for layer, first in wanted]
     registered = rows(
         gpkg, "SELECT data_type, identifier, srs_id FROM gpkg_contents WHERE data_type <> 'features'"
     )
     assert registered == [("attributes", "layer_styles", 0)]
     assert rows(gpkg, "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'layer_styles'") == [
-        (3,)
+        (4,)
     ]
 
 
@@ -127,7 +133,7 @@ def test_embedding_twice_changes_nothing(tmp_path: Path) -> None:
     before = rows(gpkg, query)
     assert rows(embed(gpkg), query) == before
     assert rows(gpkg, "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = 'layer_styles'") == [
-        (3,)
+        (4,)
     ]
     assert len(rows(gpkg, "SELECT name FROM qgis_projects")) == 1
 
@@ -167,7 +173,7 @@ def test_failure_leaves_the_file_as_it_was(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    odd = qgis.Heatmap("anomalies_Zürich & co_heatmap.tif", TOP, crs_of("EPSG:32632"))
+    odd = Rasters("Zürich & co", "anomalies_Zürich & co_heatmap.tif", TOP, crs_of("EPSG:32632"))
     return probe(results(tmp_path_factory.mktemp("qgis"), UTM, extra=(odd,)))
 
 
@@ -194,13 +200,15 @@ def test_qgis_opens_the_embedded_project_in_a_moved_folder(seen: dict[str, Any])
     assert seen["read"] and seen["title_of_project"] == "anomalies"
     assert seen["tree"] == [
         ["anomalies", True, True, UTM, "QgsGraduatedSymbolRenderer"],
-        ["scenes", False, True, UTM, "QgsSingleSymbolRenderer"],
-        ["tiles", False, True, UTM, "QgsGraduatedSymbolRenderer"],
+        ["anomalies scenes", False, True, UTM, "QgsSingleSymbolRenderer"],
+        ["anomalies tiles", False, True, UTM, "QgsGraduatedSymbolRenderer"],
         ["anomalies_heatmap", True, True, UTM, "QgsSingleBandPseudoColorRenderer"],
+        ["north.tif", True, True, UTM, "QgsMultiBandColorRenderer"],
         ["anomalies_Zürich & co_heatmap", True, True, "EPSG:32632", "QgsSingleBandPseudoColorRenderer"],
     ]
     assert seen["crs"] == [True, UTM, False]
-    assert seen["archived"] and seen["archived_layers"] == [True] * 5
+    assert seen["archived"] and seen["archived_layers"] == [True] * 6
+    assert seen["groups"] == ["", "", "", "north", "north", "Zürich & co"]
 
 
 @needs_qgis
@@ -208,14 +216,47 @@ def test_qgis_first_shows_the_whole_extent_and_draws_it(seen: dict[str, Any]) ->
     west, north = seen["canvas"]
     assert WEST - SIDE / 10 < west < WEST and NORTH < north < NORTH + SIDE / 10
     assert seen["errors"] == []
-    assert seen["outline"] > 20 and seen["ground"] > 1000
+    assert seen["outline"] > 20
+    assert seen["ground"] < 0.2 * 300**2  # white is what lies around the scene, and no more
+
+
+@needs_qgis
+def test_qgis_draws_the_scene_in_its_colours_below_the_heatmap(seen: dict[str, Any]) -> None:
+    """At object scale: the third band is red and the first blue; the hottest pixel shows the ground through."""
+    for row in seen["scene"]:
+        (red, middle, blue) = row
+        assert red == [255, 0, 0] and blue == [0, 0, 255], middle
+    hot = bytes.fromhex(qgis.HEAT[-1][1:])
+    share = qgisproject.UNDER * qgis.OPACITY[-1] / 255
+    wanted = [share * c + (1 - share) * g for c, g in zip(hot, (255, 0, 0), strict=True)]
+    assert np.allclose(seen["spot"][1][1], wanted, atol=4)
+    assert seen["beside"][1][1] == [255, 0, 0]  # what is not hot is not dimmed
+
+
+@needs_qgis
+def test_qgis_names_columns_with_units_and_hides_what_is_technical(seen: dict[str, Any]) -> None:
+    names = seen["names"]
+    assert names["area_m2"] == "area, m²" and names["score"] == "score, −log10 p" and names["rank"] == "rank"
+    assert set(names) == {"fid", *LAYERS["anomalies"]} - {"signature"}  # which these rows lack
+    assert sorted(seen["hidden"]) == ["band_shares", "chip", "fid", "signature"]
+    assert seen["titles"] == ["'#' || \"rank\" || '  ' || \"scene\"", '"scene"', *seen["titles"][2:]]
+    assert all(text and text == again for text, again in seen["abstracts"])
+
+
+@needs_qgis
+def test_qgis_can_colour_by_review_status(seen: dict[str, Any]) -> None:
+    assert seen["current"] == "anomalies" and seen["others"] == ["anomalies", "by review"]
+    assert seen["switched"] == [True, "categorizedSymbol"]
+    colours = {s: "#" + bytes(map(int, rgb.split(","))).hex() for s, rgb in qgis.REVIEWED.items()}
+    assert dict(seen["review"]) == colours and list(colours) == list(REVIEW_STATUSES)
+    assert seen["form"][:3] == ["review_status", "review_label", "review_note"]  # the form stays
 
 
 @needs_qgis
 def test_qgis_opens_an_empty_result_without_crs(tmp_path: Path) -> None:
     seen = probe(results(tmp_path, None, count=0))
     assert seen["read"] and seen["crs"] == [False, "", False]
-    assert [valid for _, _, valid, *_ in seen["tree"]] == [True] * 4
+    assert [valid for _, _, valid, *_ in seen["tree"]] == [True] * 5
     assert seen["errors"] == [] and seen["canvas"][0] < WEST
 
 
@@ -223,5 +264,5 @@ def test_qgis_opens_an_empty_result_without_crs(tmp_path: Path) -> None:
 def test_qgis_opens_a_crs_that_has_no_code(tmp_path: Path) -> None:
     seen = probe(results(tmp_path, LAEA))
     assert seen["read"] and seen["crs"] == [True, "", False]
-    assert [valid for _, _, valid, *_ in seen["tree"]] == [True] * 4
+    assert [valid for _, _, valid, *_ in seen["tree"]] == [True] * 5
     assert seen["outline"] > 20

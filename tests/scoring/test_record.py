@@ -1,9 +1,14 @@
 """One scene in, one folder and one plain record out: in this process, in another one, and put together later."""
 
 import hashlib
+import io
 import multiprocessing
 import pickle
+import shutil
+import sqlite3
+import zipfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +20,7 @@ from satae.errors import ModelError
 from satae.gis.columns import LAYERS, Region, values
 from satae.inference import runtime
 from satae.publish import lock
+from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.scoring.outputs import Options
 from satae.scoring.record import How, SceneRecord, score_scene
@@ -42,6 +48,36 @@ def test_a_record_survives_pickling(scene: Scene, model: runtime.Model, tmp_path
     record = record_of(scene, model, tmp_path)
     assert len(record.layer.regions) == 5
     assert told(pickle.loads(pickle.dumps(record))) == told(record)
+
+
+def test_a_record_says_how_qgis_draws_the_scene(
+    scene: Scene, scene_path: Path, model: runtime.Model, tmp_path: Path
+) -> None:
+    """The bands that are red, green and blue, from the 0.5 to the 99.5 % quantile of all valid pixels."""
+    backdrop = record_of(scene, model, tmp_path).layer.backdrop
+    assert backdrop is not None and Path(backdrop.file) == scene_path.absolute()
+    chosen = [scene.names[c.band - 1] for c in backdrop.channels]
+    assert chosen == [scene.names[i] for i in reversed(scene.natural)]
+    with scene.open() as reader:
+        image, valid = reader.read(scene.grid.window)
+    for channel in backdrop.channels:
+        wanted = np.quantile(image[channel.band - 1][valid], [0.005, 0.995])
+        assert np.allclose([channel.low, channel.high], wanted, rtol=0.02), channel
+
+
+def test_the_project_finds_the_scene_from_the_folder_of_the_result(
+    scene_path: Path, model: runtime.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "results").mkdir()
+    shutil.copy(scene_path, tmp_path / "data" / "land.tif")
+    monkeypatch.chdir(tmp_path)
+    result = run(Path("results"), model, describe([Path("data/land.tif")]), rule=Top(4))
+    with closing(sqlite3.connect(result.out)) as database:
+        ((content,),) = database.execute("SELECT content FROM qgis_projects").fetchall()
+    with zipfile.ZipFile(io.BytesIO(bytes.fromhex(content))) as archive:
+        text = archive.read(archive.namelist()[0]).decode()
+    assert "<datasource>./../data/land.tif</datasource>" in text and str(tmp_path) not in text
 
 
 def test_a_scene_scored_in_a_spawned_process_gives_the_same_folder_and_record(

@@ -279,7 +279,8 @@ def test_qgis_opens_a_real_result_with_its_styles_and_project(
     seen = probe(tmp_path / "result")
     assert seen["read"] and seen["crs"] == [True, "EPSG:32632", False] and seen["errors"] == []
     assert [(name, valid) for name, _, valid, *_ in seen["tree"]] == [
-        ("anomalies", True), ("scenes", True), ("tiles", True), ("anomalies_heatmap", True),
+        ("anomalies", True), ("anomalies scenes", True), ("anomalies tiles", True), ("anomalies_heatmap", True),
+        ("land.tif", True),
     ]  # fmt: skip
     assert [found[:2] for found in seen["styles"].values()] == [[True, True]] * 3
     assert seen["heatmap"] == [True, "singlebandpseudocolor"]

@@ -72,7 +72,11 @@ def rows(path: Path, layer: str = "anomalies") -> pd.DataFrame:
 
 
 def diary(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for path in sorted(out.glob("journal*.jsonl")) for line in path.read_text().splitlines()]
+    return [
+        json.loads(line)
+        for path in sorted(out.glob("journal*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
 
 
 def leftovers(out: Path) -> list[str]:

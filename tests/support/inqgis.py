@@ -20,7 +20,8 @@ import rasterio
 from affine import Affine
 from shapely.geometry import MultiPolygon, box
 
-from satae.gis import qgis
+from satae.gis import qgis, qgisproject
+from satae.gis.qgisproject import Backdrop, Channel, Crs, Rasters
 
 PYTHON = Path("/usr/bin/python3")  # the one that a distribution's QGIS binds to
 UTM = "EPSG:32631"
@@ -40,10 +41,10 @@ def has_qgis() -> bool:
 needs_qgis = pytest.mark.skipif(not has_qgis(), reason=f"{PYTHON} has no qgis.core")
 
 
-def crs_of(name: str | None) -> qgis.Crs | None:
+def crs_of(name: str | None) -> Crs | None:
     if name is None:
         return None
-    return qgis.Crs(rasterio.CRS.from_string(name).to_wkt(), name if name.startswith("EPSG") else "")
+    return Crs(rasterio.CRS.from_string(name).to_wkt(), name if name.startswith("EPSG") else "")
 
 
 def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
@@ -90,8 +91,28 @@ def write_heatmap(path: Path, crs: str | None) -> None:
     path.with_suffix(".qml").write_text(qgis.heatmap_style(TOP), encoding="utf-8")
 
 
-def archive(crs: str | None = UTM, heatmaps: Sequence[qgis.Heatmap] = ()) -> bytes:
-    return qgis.project("anomalies", gpkg="anomalies.gpkg", heatmaps=heatmaps, crs=crs_of(crs), extent=EXTENT)
+# of the scene below: the band of each colour from its lowest to its highest value
+BACKDROP = Backdrop(
+    "../scenes/north.tif", (Channel(3, 100, 1100), Channel(2, 100, 900), Channel(1, 100, 500))
+)
+
+
+def write_scene(path: Path, crs: str | None) -> None:
+    """Blue, green, red and near infrared: red land west of column 32, blue water east of it, black rows 40 to 47."""
+    values = np.full((4, 64, 64), 100, "uint16")
+    values[2, :40, :32], values[0, :40, 32:], values[3] = 1100, 500, 9000
+    place = {"crs": crs, "transform": Affine(10, 0, WEST, 0, -10, NORTH)}
+    path.parent.mkdir(exist_ok=True)
+    with rasterio.open(
+        path, "w", driver="GTiff", height=64, width=64, count=4, dtype="uint16", **place
+    ) as raster:
+        raster.write(values)
+
+
+def archive(crs: str | None = UTM, scenes: Sequence[Rasters] = ()) -> bytes:
+    return qgisproject.project(
+        "anomalies", gpkg="anomalies.gpkg", scenes=scenes, crs=crs_of(crs), extent=EXTENT
+    )
 
 
 def embed(gpkg: Path, content: bytes | None = None) -> Path:
@@ -113,7 +134,7 @@ from qgis.PyQt.QtCore import QSize
 folder, picture = sys.argv[1:]
 app = QgsApplication([], True)
 app.initQgis()
-gpkg, seen = f"{folder}/anomalies.gpkg", {"styles": {}, "tree": []}
+gpkg, seen = f"{folder}/anomalies.gpkg", {"styles": {}, "tree": [], "groups": [], "abstracts": []}
 
 for name in ("anomalies", "tiles", "scenes"):
     layer = QgsVectorLayer(f"{gpkg}|layername={name}", name, "ogr")
@@ -141,6 +162,8 @@ for node in project.layerTreeRoot().findLayers():
     layer = node.layer()
     kind = type(layer.renderer()).__name__
     seen["tree"].append([node.name(), node.isVisible(), layer.isValid(), layer.crs().authid(), kind])
+    seen["groups"].append(node.parent().name())
+    seen["abstracts"].append([layer.abstract(), layer.metadata().abstract()])
 
 settings = QgsMapSettings()
 settings.setOutputSize(QSize(300, 300))
@@ -156,6 +179,38 @@ seen["errors"] = [error.message for error in job.errors()]
 colours = [image.pixelColor(x, y).getRgb()[:3] for x in range(300) for y in range(300)]
 seen["outline"] = colours.count((255, 45, 150))
 seen["ground"] = colours.count((255, 255, 255))
+
+def drawn(layers, x, y, half, name):
+    # colours of a 30 x 30 picture around map coordinates
+    settings = QgsMapSettings()
+    settings.setOutputSize(QSize(30, 30))
+    settings.setDestinationCrs(project.crs())
+    settings.setLayers(layers)
+    settings.setExtent(QgsRectangle(x - half, y - half, x + half, y + half))
+    job = QgsMapRendererSequentialJob(settings)
+    job.start()
+    job.waitForFinished()
+    image = job.renderedImage()
+    image.save(picture.replace(".png", f"-{name}.png"))
+    return [[list(image.pixelColor(x, y).getRgb()[:3]) for x in (2, 15, 27)] for y in (2, 15, 27)]
+
+layers = {node.name(): node.layer() for node in project.layerTreeRoot().findLayers()}
+west, north = canvas.extent().center().x() - 320, canvas.extent().center().y() + 320
+scene = layers.get("north.tif")
+if scene and scene.isValid():
+    seen["scene"] = drawn([scene], west + 320, north - 200, 30, "scene")
+    seen["spot"] = drawn([layers["anomalies_heatmap"], scene], west + 55, north - 145, 10, "spot")
+    seen["beside"] = drawn([layers["anomalies_heatmap"], scene], west + 200, north - 300, 10, "beside")
+regions = layers["anomalies"]
+seen["names"] = {f.name(): f.displayName() for f in regions.fields()}
+seen["hidden"] = [c.name for c in regions.attributeTableConfig().columns() if c.hidden and c.name]
+seen["titles"] = [layers[n].displayExpression() for n in ("anomalies", "anomalies scenes", "anomalies tiles")]
+manager = regions.styleManager()
+seen["current"], seen["others"] = manager.currentStyle(), sorted(manager.styles())
+seen["switched"] = [manager.setCurrentStyle("by review"), regions.renderer().type()]
+classes = regions.renderer().categories()
+seen["review"] = [[c.value(), c.symbol().symbolLayers()[-1].strokeColor().name()] for c in classes]
+seen["form"] = [field.name() for tab in regions.editFormConfig().tabs() for field in tab.children()]
 
 archived = QgsProject()
 seen["archived"] = archived.read(f"{folder}/anomalies.qgz")
@@ -175,14 +230,15 @@ def probe(folder: Path, program: str = PROBE) -> dict[str, Any]:
     return seen
 
 
-def results(home: Path, crs: str | None, count: int = 3, extra: tuple[qgis.Heatmap, ...] = ()) -> Path:
+def results(home: Path, crs: str | None, count: int = 3, extra: tuple[Rasters, ...] = ()) -> Path:
     """A result folder as satae leaves it, moved after it was written."""
     folder = home / "written"
     folder.mkdir()
     write_heatmap(folder / "anomalies_heatmap.tif", crs)
-    for heatmap in extra:
-        write_heatmap(folder / heatmap.file, heatmap.crs.authid if heatmap.crs else None)
-    rasters = [qgis.Heatmap("anomalies_heatmap.tif", TOP, crs_of(crs)), *extra]
+    write_scene(home / "scenes" / "north.tif", crs)
+    for scene in extra:
+        write_heatmap(folder / scene.heatmap, scene.crs.authid if scene.crs else None)
+    rasters = [Rasters("north", "anomalies_heatmap.tif", TOP, crs_of(crs), BACKDROP), *extra]
     content = archive(crs, rasters)
     embed(write_layers(folder / "anomalies.gpkg", count, crs), content)
     (folder / "anomalies.qgz").write_bytes(content)

@@ -54,7 +54,7 @@ class Memory:
 
 def passed(source: Any, model: Any, folder: Path, floor: float = 0.0, shown: int = 3) -> PixelCache:
     """What is kept of a source after a scan; the floor is in raw scores."""
-    kept = PixelCache(source, folder, floor, shown)
+    kept = PixelCache(source, folder, floor, range(min(shown, len(source.names))))
     for seen in scan.look(source, model, 1):
         kept.add(seen, seen.scores)
     return kept

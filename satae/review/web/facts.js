@@ -28,8 +28,9 @@ export class Facts {
     $("chip-image").addEventListener("error", () => { $("chip").hidden = true; });
   }
 
+  /** Keeps the note that is being written; nothing where no region is shown. */
   keep() {
-    if ($("note").value !== this.opinion.note) this.decide({ note: $("note").value }, this.fid);
+    if (this.fid !== null && $("note").value !== this.opinion.note) this.decide({ note: $("note").value }, this.fid);
   }
 
   write() {
@@ -38,8 +39,16 @@ export class Facts {
     $("note").setSelectionRange($("note").value.length, $("note").value.length);
   }
 
+  /** Shows nothing any more. */
+  leave() {
+    if (document.activeElement === $("note")) this.keep();
+    this.fid = null;
+    for (const id of ["facts", "actions"]) $(id).hidden = true;
+  }
+
   show(region, opinion) {
     if (document.activeElement === $("note")) this.keep();
+    for (const id of ["facts", "actions"]) $(id).hidden = false;
     this.fid = region.fid;
     $("rank").textContent = `Rank ${region.rank ?? "–"}`;
     $("place").textContent = [this.scenes[region.scene]?.name, region.anomaly_id].filter(Boolean).join(" · ");
@@ -70,6 +79,8 @@ export class Facts {
     this.opinion = opinion;
     $("status").textContent = opinion.status;
     $("status").dataset.status = opinion.status;
+    $("status").dataset.waits = opinion.waits;
+    $("status").title = opinion.waits ? "not stored yet" : "";
     $("label").textContent = opinion.label;
     $("label").hidden = !opinion.label;
     for (const button of $("labels").children) {

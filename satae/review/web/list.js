@@ -52,11 +52,12 @@ export class List {
 
   row(index) {
     const region = this.regions[index];
-    const { status, label } = this.opinion(region.fid);
+    const { status, label, waits } = this.opinion(region.fid);
     const row = element("div", "row");
     row.id = `row-${region.fid}`;
     row.dataset.fid = region.fid;
     row.dataset.status = status;
+    row.dataset.waits = waits;
     row.setAttribute("role", "option");
     row.setAttribute("aria-setsize", this.regions.length);
     row.setAttribute("aria-posinset", index + 1);
@@ -73,9 +74,9 @@ export class List {
     const first = element("span", "first", `${region.rank ?? "–"}`);
     first.append(element("span", "value", score(region.score)));
     words.append(first, element("span", "second", [area(region), label || region.top_band].filter(Boolean).join(" · ")));
-    const mark = element("span", "mark", marks[status] ?? "");
-    mark.title = status;
-    row.append(thumb, words, mark, element("span", "unseen", status));
+    const mark = element("span", "mark", waits ? "○" : marks[status] ?? "");
+    mark.title = waits ? `${status}, not stored yet` : status;
+    row.append(thumb, words, mark, element("span", "unseen", mark.title));
     return row;
   }
 

@@ -90,13 +90,14 @@ export class Ground {
   style(feature, resolution) {
     const fid = feature.getId();
     if (this.hidden.has(fid) && fid !== this.selected) return null;
-    const { status } = this.opinion(fid);
+    const { status, waits } = this.opinion(fid);
     const chosen = fid === this.selected;
     const level = feature.get("score");
     const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : COLOURS.find(([upper]) => level < upper)[1];
     const label = chosen || resolution <= LABELLED ? String(feature.get("rank") ?? "") : "";
-    const key = [colour, status === "rejected", chosen, label].join();
-    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, status === "rejected", chosen, label));
+    const dash = waits ? [1, 6] : status === "rejected" ? [4, 4] : undefined;
+    const key = [colour, dash, chosen, label].join();
+    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, dash, chosen, label));
     return this.styles.get(key);
   }
 
@@ -107,10 +108,12 @@ export class Ground {
     this.lines.changed();
   }
 
+  /** Chooses a region, or none. */
   select(region) {
-    this.selected = region.fid;
-    this.open(region.scene);
+    this.selected = region?.fid ?? null;
     this.lines.changed();
+    if (!region) return;
+    this.open(region.scene);
     const feature = this.outlines.getFeatureById(region.fid);
     if (feature) this.look(feature.getGeometry().getExtent());
   }
@@ -135,7 +138,7 @@ export class Ground {
 
   /** The whole scene, and back. */
   zoom() {
-    const feature = this.outlines.getFeatureById(this.selected);
+    const feature = this.selected === null ? null : this.outlines.getFeatureById(this.selected);
     if (this.wide && feature) {
       this.fresh = true;
       return this.look(feature.getGeometry().getExtent());
@@ -174,14 +177,14 @@ function scenesOf(regions, count) {
   return Array.from({ length: Math.max(1, count) }, () => []);
 }
 
-function drawn(colour, dashed, chosen, label) {
+function drawn(colour, dash, chosen, label) {
   const line = (options) => new ol.style.Stroke({ lineJoin: "miter", ...options });
   const styles = [];
   if (chosen) styles.push(new ol.style.Style({ stroke: line({ color: "rgba(255,255,255,0.95)", width: 8 }), zIndex: 9 }));
   styles.push(
-    new ol.style.Style({ stroke: line({ color: CASING, width: chosen ? 5 : dashed ? 2.5 : 4 }), zIndex: chosen ? 9 : 1 }),
+    new ol.style.Style({ stroke: line({ color: CASING, width: chosen ? 5 : dash ? 2.5 : 4 }), zIndex: chosen ? 9 : 1 }),
     new ol.style.Style({
-      stroke: line({ color: colour, width: chosen ? 3 : dashed ? 1.25 : 2, lineDash: dashed ? [4, 4] : undefined }),
+      stroke: line({ color: colour, width: chosen ? 3 : dash ? 1.25 : 2, lineDash: dash }),
       zIndex: chosen ? 9 : 2,
       text: label
         ? new ol.style.Text({

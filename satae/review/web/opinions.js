@@ -1,16 +1,20 @@
-// What is said of each region: shown at once, written in the order of the keys, and never over what was not seen.
+// What is said of each region: shown at once, counted when it is stored, and never written over what was not seen.
 
 import { get, post } from "./api.js";
 
 const FIELDS = ["status", "label", "note"];
 const EVERY = 1500; // milliseconds between looks for what other windows and programs changed
+const FIRST = 250; // milliseconds until a write that failed is tried again, more each time,
+const LAST = 2000; // up to these
+const FINAL = [400, 409, 413, 422]; // answers to which the same decision would get again
 
 export class Opinions {
-  /** `changed(fids)` is called after any change, `failed(text)` with what went wrong. */
+  /** `changed(fids)` is called after any change, `failed(fault, what)` with what went wrong, or null when it ended. */
   constructor(content, changed, failed) {
     this.changed = changed;
     this.failed = failed;
     this.revision = 0;
+    this.waiting = 0; // decisions that are not stored yet
     this.entries = new Map();
     this.done = []; // this window's decisions, the latest last
     this.line = Promise.resolve();
@@ -21,6 +25,16 @@ export class Opinions {
   /** {status, label, note} as the page shows it. */
   of(fid) {
     return this.entries.get(fid).shown;
+  }
+
+  /** {status, label, note} as the file holds it. */
+  stored(fid) {
+    return this.entries.get(fid).kept;
+  }
+
+  /** Whether something that was said of a region is not stored yet. */
+  waits(fid) {
+    return this.entries.get(fid).waiting > 0;
   }
 
   /** Takes in what the server knows. */
@@ -48,8 +62,8 @@ export class Opinions {
     if (FIELDS.every((name) => wanted[name] === entry.shown[name])) return false;
     if (!entry.waiting) entry.mine = entry.revision; // what is being looked at
     const course = entry.course;
-    entry.waiting += 1;
     entry.shown = wanted;
+    this.wait(entry, 1);
     this.changed([fid]);
     this.line = this.line.then(async () => {
       const seen = entry.mine;
@@ -64,7 +78,7 @@ export class Opinions {
         entry.course += 1;
         this.failed(fault, "Not kept");
       } finally {
-        entry.waiting -= 1;
+        this.wait(entry, -1);
         if (!entry.waiting) entry.shown = entry.kept;
         this.changed([fid]);
       }
@@ -77,47 +91,73 @@ export class Opinions {
     this.line = this.line.then(async () => {
       const last = this.done.pop();
       if (!last) return said(null);
+      const entry = this.entries.get(last.fid);
+      this.wait(entry, 1);
       try {
         const revision = await this.write(last.fid, last.before, last.revision);
         for (const older of this.done) {
           if (older.fid === last.fid && older.revision === last.seen) older.revision = revision;
         }
-        this.changed([last.fid]);
-        said(last);
       } catch (fault) {
-        if (fault.status !== 409) this.done.push(last);
         this.failed(fault, "Not undone");
+        return;
+      } finally {
+        this.wait(entry, -1);
+        if (!entry.waiting) entry.shown = entry.kept;
+        this.changed([last.fid]);
       }
+      said(last);
     });
   }
 
-  async write(fid, { status, label, note }, seen) {
-    try {
-      const { revision, ...kept } = await post(`regions/${fid}`, { status, label, note, seen });
-      const entry = this.entries.get(fid);
-      entry.mine = revision;
-      if (revision > entry.revision) Object.assign(entry, { kept, revision });
-      if (entry.waiting === 0) entry.shown = entry.kept;
-      return revision;
-    } catch (fault) {
-      if (fault.content?.opinions) this.take(fault.content);
-      throw fault;
+  wait(entry, by) {
+    entry.waiting += by;
+    this.waiting += by;
+  }
+
+  /** Writes until it is stored: a file that is locked or full, or a server that is away, may come back. */
+  async write(fid, opinion, seen) {
+    const entry = this.entries.get(fid);
+    let unanswered = false; // such a write may be stored all the same
+    for (let pause = FIRST; ; pause = Math.min(LAST, 1.5 * pause)) {
+      try {
+        const { revision, ...kept } = await post(`regions/${fid}`, { ...opinion, seen });
+        entry.mine = revision;
+        if (revision > entry.revision) Object.assign(entry, { kept, revision });
+        this.again();
+        return revision;
+      } catch (fault) {
+        if (fault.content?.opinions) this.take(fault.content);
+        if (FINAL.includes(fault.status)) {
+          this.again();
+          if (!unanswered || FIELDS.some((name) => entry.kept[name] !== opinion[name])) throw fault;
+          entry.mine = entry.revision;
+          return entry.revision;
+        }
+        unanswered ||= !fault.status;
+        this.late = true;
+        this.failed(fault, "Waiting");
+        await new Promise((resume) => setTimeout(resume, pause));
+      }
     }
   }
 
+  again() {
+    if (this.late) this.failed(null, "");
+    this.late = false;
+  }
+
   async watch() {
-    let lost = false;
     for (;;) {
       await new Promise((resume) => setTimeout(resume, EVERY));
       if (document.hidden) continue;
       try {
         this.take(await get(`changes?since=${this.revision}`));
-        if (lost) this.failed(null, "");
-        lost = false;
+        if (!this.waiting) this.again();
       } catch (fault) {
         if (fault.status === 503) continue; // another program writes; the next look will do
-        if (!lost) this.failed(fault, "Not up to date");
-        lost = true;
+        if (!this.late) this.failed(fault, "Not up to date");
+        this.late = true;
       }
     }
   }

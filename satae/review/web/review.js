@@ -1,24 +1,26 @@
 // The page of `satae review`: list, map and facts of one result, and the keys that decide.
 
 import { enter, get } from "./api.js";
+import { Closing } from "./closing.js";
 import { Facts } from "./facts.js";
 import { List } from "./list.js";
 import { Ground } from "./map.js";
 import { Opinions } from "./opinions.js";
+import { hush, say, shut, told } from "./talk.js";
 import { element } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
 const page = { regions: [], byFid: new Map(), shown: [], selected: null };
 
-start().catch((fault) => say(fault.status === 401 ? fault.message : told(fault), "lasting"));
+start().catch(shut);
 
 async function start() {
   theme(localStorage.getItem("satae-theme") ?? "");
   await enter();
   const [content, outlines, said] = await Promise.all([get("regions"), get("outlines"), get("changes?since=0")]);
   document.title = `${content.name} · satae review`;
-  $("name").textContent = content.name;
+  $("name").textContent = page.name = content.name;
   page.regions = content.regions;
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
@@ -28,18 +30,18 @@ async function start() {
   page.facts = new Facts(page.labels, page.scenes, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
   page.ground.take(outlines, page.regions);
+  page.closing = new Closing(page);
   offer(content);
   listen();
   filter();
   count();
-  const first = page.shown.find((region) => opinion(region.fid).status === "unreviewed") ?? page.shown[0];
-  if (first) select(first.fid);
-  else page.ground.open(0);
+  select(open() ?? null);
   document.documentElement.dataset.ready = "";
   $("list").focus({ preventScroll: true });
 }
 
-const opinion = (fid) => page.opinions.of(fid);
+const opinion = (fid) => ({ ...page.opinions.of(fid), waits: page.opinions.waits(fid) });
+const isOpen = ({ fid }) => page.opinions.of(fid).status === "unreviewed";
 const named = (fid) => `Rank ${page.byFid.get(fid)?.rank ?? fid}`;
 
 function offer({ scenes, clear }) {
@@ -66,7 +68,7 @@ function filter() {
   const [least, from, to] = ["by-score", "by-area", "by-area-to"].map((id) => $(id).valueAsNumber);
   const size = (region) => region.area_m2 ?? NaN;
   page.shown = page.regions.filter((region) =>
-    (!status || opinion(region.fid).status === status) &&
+    (!status || page.opinions.of(region.fid).status === status) &&
     (scene === "" || region.scene === Number(scene)) &&
     !(region.score < least) && !(size(region) < from) && !(size(region) > to));
   page.list.show(page.shown, opinion);
@@ -77,23 +79,39 @@ function filter() {
   $("none").hidden = page.shown.length > 0;
 }
 
+/** Chooses a region; null: none, and the closing screen says what was done. */
 function select(fid) {
-  const region = page.byFid.get(fid);
+  const region = fid === null ? undefined : page.byFid.get(fid);
   page.selected = fid;
-  shut();
+  stow();
   page.list.select(fid);
   page.ground.select(region);
+  if (!region) {
+    page.facts.leave();
+    page.closing.show();
+    if (!page.scenes.length) return;
+    page.ground.open(page.ground.number ?? 0);
+    page.ground.zoom(); // the whole scene with all that was decided
+    return describe(page.ground.number);
+  }
+  page.closing.hide();
   page.facts.show(region, opinion(fid));
   describe(region.scene);
 }
 
 /** Puts the list away, on screens where it lies over the map. */
-function shut() {
+function stow() {
   document.body.classList.remove("listing");
   $("drawer").setAttribute("aria-expanded", "false");
 }
 
+/** The fid of the first unreviewed region of the list behind a place in it, else before; undefined where none is. */
+function open(index = -1) {
+  return (page.shown.slice(index + 1).find(isOpen) ?? page.shown.slice(0, Math.max(0, index)).find(isOpen))?.fid;
+}
+
 function step(by) {
+  if (page.closing.on) return;
   const index = page.shown.findIndex((region) => region.fid === page.selected);
   const next = index < 0 ? page.shown[0] : page.shown[index + by];
   if (next) select(next.fid);
@@ -105,11 +123,13 @@ function step(by) {
 function decide(fields, { fid = page.selected, onward = false } = {}) {
   if (fid === null) return;
   const index = page.shown.findIndex((region) => region.fid === fid);
-  const next = page.shown[index + 1] ?? page.shown[index - 1];
+  const wasOpen = isOpen({ fid });
   const isNew = page.opinions.decide(fid, fields, (after) => say(outcome(fid, fields, after)));
   if (!isNew && !onward) return;
-  if (onward && next) select(next.fid);
+  // who goes through what is decided sees the next; else on to what is not
+  if (onward) select((wasOpen ? open(index) : page.shown[index + 1]?.fid) ?? null);
   if ($("by-status").value && isNew) filter();
+  page.closing.refresh();
 }
 
 function outcome(fid, fields, after) {
@@ -136,7 +156,7 @@ function undo() {
 
 /** Other windows and QGIS change regions too. */
 function changed(fids) {
-  if (!page.list) return;
+  if (!page.closing) return;
   page.list.refresh(fids);
   page.ground.refresh(opinion);
   if (fids.includes(page.selected)) page.facts.mark(opinion(page.selected));
@@ -144,38 +164,38 @@ function changed(fids) {
   count();
 }
 
+/** What counts is stored. */
 function decided() {
-  return page.regions.filter((region) => opinion(region.fid).status !== "unreviewed").length;
+  return page.regions.filter(({ fid }) => page.opinions.stored(fid).status !== "unreviewed").length;
 }
 
 function count() {
   const total = Math.max(1, page.regions.length);
-  const of = (status) => page.regions.filter((region) => opinion(region.fid).status === status).length;
-  $("count").textContent = `${decided()} of ${page.regions.length} reviewed`;
-  $("accepted-share").style.width = `${(100 * of("accepted")) / total}%`;
-  $("rejected-share").style.width = `${(100 * of("rejected")) / total}%`;
+  const tally = {};
+  let waiting = 0;
+  for (const { fid } of page.regions) {
+    const { status } = page.opinions.stored(fid);
+    tally[status] = (tally[status] ?? 0) + 1;
+    waiting += page.opinions.waits(fid) && status === "unreviewed";
+  }
+  $("count").textContent = `${page.regions.length - (tally.unreviewed ?? 0)} of ${page.regions.length} reviewed`;
+  $("saving").hidden = !page.opinions.waiting;
+  $("saving").textContent = `saving ${page.opinions.waiting}`;
+  $("accepted-share").style.width = `${(100 * (tally.accepted ?? 0)) / total}%`;
+  $("rejected-share").style.width = `${(100 * (tally.rejected ?? 0)) / total}%`;
+  $("waiting-share").style.width = `${(100 * waiting) / total}%`;
+  page.closing.refresh();
 }
 
-// --- saying
-
-let quiet;
-
-function say(text, kind = "") {
-  $("said").textContent = text;
-  $("said").dataset.kind = kind;
-  $("said").classList.add("on");
-  clearTimeout(quiet);
-  if (kind !== "lasting") quiet = setTimeout(() => $("said").classList.remove("on"), kind ? 12000 : 2500);
-}
-
+/** A fault of `what`, which may go on; null: it is over. */
 function failed(fault, what) {
-  if (!fault) return say("Up to date again.");
-  say(`${what}: ${told(fault)}`, fault.status ? "fault" : "lasting");
-}
-
-function told(fault) {
-  if (fault.status) return fault.message;
-  return "satae review cannot be reached; what it said was kept is in the file. Start it again and open its new link";
+  if (!fault) {
+    hush();
+    return say("Up to date again.");
+  }
+  const lasts = what !== "Not kept" && what !== "Not undone";
+  const more = page.opinions.waiting && lasts ? `; saving ${page.opinions.waiting}, keep this page open` : "";
+  say(`${what}: ${told(fault)}${more}`, lasts ? "lasting" : "fault");
 }
 
 function theme(name) {
@@ -194,7 +214,7 @@ const KEYS = {
   a: () => decide({ status: "accepted" }, { onward: true }),
   r: () => decide({ status: "rejected" }, { onward: true }),
   u: undo,
-  n: () => page.facts.write(),
+  n: () => page.selected === null || page.facts.write(),
   h: () => $("heat").click(),
   o: () => $("lines").click(),
   f: () => page.ground.zoom(),
@@ -205,22 +225,37 @@ function listen() {
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input, select, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
-    if (event.key === "Escape") return shut();
+    if (event.key === "Escape") return stow();
     const act = KEYS[event.key.toLowerCase()] ?? (/^[1-9]$/.test(event.key) ? () => label(event.key - 1) : null);
     if (!act || (!$("single-keys").checked && event.key !== "?")) return;
     event.preventDefault();
     if (event.repeat && !"jk".includes(event.key.toLowerCase())) return;
     act();
   });
-  const press = { accept: "a", reject: "r", undo: "u", next: "j", previous: "k", keys: "?" };
+  const press = { accept: "a", reject: "r", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?" };
   for (const [id, key] of Object.entries(press)) $(id).addEventListener("click", () => KEYS[key]());
+  $("next-open").addEventListener("click", () => select(open() ?? null));
+  $("look-again").addEventListener("click", () => select(page.shown[0].fid));
+  $("show-all").addEventListener("click", () => {
+    $("clear").click();
+    select(open() ?? null);
+  });
+  addEventListener("beforeunload", (event) => {
+    page.facts.keep();
+    if (page.opinions.waiting) event.preventDefault(); // the browser asks before it leaves
+  });
+  document.addEventListener("visibilitychange", () => document.hidden && page.facts.keep());
   toggle("heat", (on) => page.ground.heatmap(on));
   toggle("lines", (on) => page.ground.lines.setVisible(on));
   $("theme").addEventListener("click", () => {
     const names = Object.keys(THEMES);
     theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
   });
-  $("filter").addEventListener("input", filter);
+  $("filter").addEventListener("input", () => {
+    filter();
+    const there = page.shown.some(({ fid }) => fid === page.selected); // keys decide what is in the list, or nothing
+    if (!there) select(open() ?? (page.closing.on ? null : page.shown[0]?.fid) ?? null);
+  });
   $("filter").addEventListener("submit", (event) => event.preventDefault());
   $("clear").addEventListener("click", () => {
     $("filter").reset();

@@ -1,0 +1,167 @@
+"""The command `satae series`: many dates of one place into what changed, and when."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satae.cli.flags import PIXELS, Json, Overwrite, PixelOptions
+from satae.cli.output import note, say
+from satae.console import Steps, quantity
+from satae.errors import ConfigError, SceneError
+
+if TYPE_CHECKING:
+    from satae.series.run import Result
+
+SUFFIXES = {".tif", ".tiff", ".jp2", ".hdr", ".vrt", ".json", ".geojson", ".zip", ".til"}
+MOST = 9  # of the dates that persistence looks at
+
+
+def series(
+    context: typer.Context,
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENE", help="A folder of scenes or products, or scenes, products, STAC items."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Layers to write (.gpkg); rasters lie beside them.")] = Path(
+        "changes.gpkg"
+    ),
+    history: Annotated[
+        str | None, typer.Option(metavar="A..B", help="Days to learn from, such as ..2019-12-31.")
+    ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(metavar="A..B", help="Days to score, such as 2020-01-01.. [default: what follows]"),
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Go on from this state (*_state.tif) with the new dates alone.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="auto, seasonal or median.")] = "auto",
+    far: Annotated[float, typer.Option(help="False alarms per km2 and year.")] = 1.0,
+    persistence: Annotated[
+        str, typer.Option(metavar="K/N", help="An alarm is where K of the last N valid dates agree.")
+    ] = "2/3",
+    min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region in pixels.")] = 4,
+    date_pattern: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="How dates stand in file names, such as S2_%Y%m%d.")
+    ] = None,
+    counted: PixelOptions = PIXELS,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+) -> None:
+    """Find what changed in a series of dates."""
+    keep = _keep(persistence)
+    if not 0 < far < float("inf"):
+        raise ConfigError(f"--far {far} is no number of false alarms over 0")
+    from satae.cli import options
+    from satae.inference.card import now
+    from satae.scene.describe import describe
+    from satae.series import dates
+    from satae.series.run import Options, resume
+    from satae.series.run import series as score
+
+    steps: Steps = context.obj
+    limits = options.limits_of(counted, "stop")
+    how = Options(
+        None if history is None else dates.span(history, "--history"),
+        None if monitor is None else dates.span(monitor, "--monitor"),
+        model, far, keep, min_pixels, overwrite, now(),
+    )  # fmt: skip
+    paths = options.local_paths([str(p) for name in scenes for p in _inside(name)], counted, steps)
+    chosen = options.chosen_bands(counted.bands)
+    if counted.stack:
+        raise ConfigError(
+            "--stack makes one scene of all files, and a series has a scene a date; leave it out"
+        )
+    found = []
+    with steps.stage("describe scenes", len(paths), "scene") as bar:
+        for path in paths:
+            found.append(describe([path], bands=chosen, limits=limits, gsd=counted.gsd))
+            bar.add(1)
+    days = [dates.day_of(scene, date_pattern) for scene in found]
+    if state is not None and history is not None:
+        raise ConfigError("--history is in the state already; leave out one of --history and --state")
+    result = (
+        score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
+    )
+    note([] if steps.quiet else result.remarks)
+    content = _content(result)
+    say(as_json, content, _lines(content))
+
+
+def _keep(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d)\s*/\s*(\d)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]) <= MOST:
+        raise ConfigError(f"--persistence {text} is not K/N such as 2/3, K dates of the last N")
+    return int(found[1]), int(found[2])
+
+
+def _inside(name: str) -> list[str]:
+    """The scenes in a folder that is no product, in the order of their names; else the name itself."""
+    from satae.scene import products
+
+    folder = Path(name)
+    if not folder.is_dir() or products.at(folder) is not None:
+        return [name]
+    found = [
+        p
+        for p in sorted(folder.iterdir())
+        if not p.name.startswith(".")
+        and ((p.is_file() and p.suffix.lower() in SUFFIXES) or (p.is_dir() and products.at(p) is not None))
+    ]
+    if not found:
+        raise SceneError(f"{folder} holds no scene or product; name the files")
+    return [str(p) for p in found]
+
+
+def _content(result: "Result") -> dict[str, Any]:
+    from satae.series import dates
+
+    header = result.header
+    return {
+        "out": str(result.out),
+        "files": [str(path) for path in result.files],
+        "model": header.model,
+        "history": {
+            "dates": len(header.history),
+            "first": dates.text_of(min(header.history)),
+            "last": dates.text_of(max(header.history)),
+        },
+        "scored": [
+            {"date": dates.text_of(s.day), "scene": s.scene, "unrest": s.unrest} for s in result.scored
+        ],
+        "far": header.far,
+        "threshold": header.threshold if header.threshold < float("inf") else None,
+        "changes": [
+            {
+                "change_id": f"r{c.region.row}-c{c.region.col}",
+                "first_date": dates.text_of(c.first),
+                "confirmed_date": dates.text_of(c.confirmed),
+                "last_date": dates.text_of(c.last),
+                "peak_date": dates.text_of(c.peak_day),
+                "pixels": c.region.pixels,
+                "persistence": c.persistence,
+            }
+            for c in result.changes
+        ],
+    }
+
+
+def _lines(content: dict[str, Any]) -> list[str]:
+    past, scored = content["history"], content["scored"]
+    lines = [
+        f"{content['out']}: {quantity(len(content['changes']), 'change')} on {quantity(len(scored), 'date')} from "
+        f"{scored[0]['date']} to {scored[-1]['date']}, beside {quantity(past['dates'], 'date')} of history from "
+        f"{past['first']} to {past['last']} ({content['model']})"
+    ]
+    for change in content["changes"][:10]:
+        lines.append(
+            f"  {change['change_id']}: first {change['first_date']}, confirmed {change['confirmed_date']}, last "
+            f"{change['last_date']}, {quantity(change['pixels'], 'pixel')}"
+        )
+    if (more := len(content["changes"]) - 10) > 0:
+        lines.append(f"  and {more} more")
+    return lines

@@ -1,0 +1,202 @@
+"""The project that QGIS opens from a result: its layers on top, and for each scene a group of heatmap and scene.
+
+It writes QGIS's own XML (3.22 and later); all files are found from the folder of the GeoPackage.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from uuid import NAMESPACE_URL, uuid5
+from xml.etree.ElementTree import Element
+
+from satae.composite import GAMMA
+from satae.gis import qgis
+from satae.gis.qgisxml import add, document
+
+UNDER = 0.5  # opacity of a heatmap: the hottest pixel, too, shows what lies below
+
+
+@dataclass(frozen=True)
+class Crs:
+    """A coordinate reference system; `authid` such as "EPSG:3857", empty where it has no code."""
+
+    wkt: str
+    authid: str = ""
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A band, counted from 1, and the stored values of it that are drawn black and white."""
+
+    band: int
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Backdrop:
+    """How a scene is drawn: its file, with / between folders, and red, green and blue, or one channel in grey.
+
+    `file` is absolute, or leads there from the folder of the GeoPackage.
+    """
+
+    file: str
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True)
+class Rasters:
+    """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene."""
+
+    scene: str
+    heatmap: str
+    maximum: float
+    crs: Crs | None = None
+    backdrop: Backdrop | None = None
+
+
+def project(
+    name: str,
+    *,
+    gpkg: str,
+    scenes: Sequence[Rasters],
+    crs: Crs | None,
+    extent: tuple[float, float, float, float],
+) -> bytes:
+    """A .qgz archive that opens the GeoPackage's layers and the rasters of its scenes.
+
+    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers. The same
+    arguments give the same bytes.
+    """
+    root = Element("qgis", {"version": qgis.VERSION, "projectname": name})
+    add(root, "homePath", {"path": ""})
+    add(root, "title", text=name)
+    _crs(add(root, "projectCrs"), crs)
+    # the tree's order is the drawing order, first on top
+    tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
+    for layer in qgis.LAYERS:
+        _vector(tree, layers, name, gpkg, layer, crs)
+    for scene in scenes:
+        _rasters(tree, layers, scene)
+    properties = add(root, "properties")
+    add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
+    add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
+    _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
+    return _archive(f"{name}.qgs", document(root))
+
+
+def _vector(tree: Element, layers: Element, name: str, gpkg: str, layer: str, crs: Crs | None) -> None:
+    """A layer of the GeoPackage, called after it; its other styles are at hand."""
+    source, title = f"./{gpkg}|layername={layer}", name if layer == "anomalies" else f"{name} {layer}"
+    _leaf(tree, title, source, "ogr", shown=layer == "anomalies")
+    made = _map_layer(layers, title, source, "ogr", crs)
+    _abstract(made, title, qgis.ABSTRACTS[layer])
+    qgis.fill_layer(made, layer)
+    first, *others = [style for style, (of, _, _) in qgis.STYLES.items() if of == layer]
+    if others:
+        manager = add(made, "map-layer-style-manager", {"current": first})
+        add(manager, "map-layer-style", {"name": first})
+        for style in others:
+            body = add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION})
+            qgis.fill_layer(body, layer, style)
+
+
+def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
+    """The group of a scene: its heatmap over itself."""
+    group = {"name": scene.scene, "checked": "Qt::Checked", "expanded": "1"}
+    under = add(tree, "layer-tree-group", group)
+    title, source = PurePath(scene.heatmap).stem, f"./{scene.heatmap}"
+    _leaf(under, title, source, "gdal", shown=True)
+    heat = _map_layer(layers, title, source, "gdal", scene.crs)
+    _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
+    qgis.fill_heatmap(heat, scene.maximum, UNDER)
+    if scene.backdrop is None:
+        return
+    source = (
+        scene.backdrop.file if PurePath(scene.backdrop.file).is_absolute() else f"./{scene.backdrop.file}"
+    )
+    title = PurePath(scene.backdrop.file).name
+    _leaf(under, title, source, "gdal", shown=True)
+    picture = _map_layer(layers, title, source, "gdal", scene.crs)
+    _abstract(picture, title, qgis.ABSTRACTS["scene"])
+    fill_picture(picture, scene.backdrop.channels)
+
+
+def fill_picture(parent: Element, channels: Sequence[Channel]) -> None:
+    """Draw a scene as satae's own pictures are drawn: each band from black to white, and the dark lifted."""
+    pipe = add(parent, "pipe")
+    if len(channels) == 1:
+        grey = {"type": "singlebandgray", "grayBand": str(channels[0].band), "gradient": "BlackToWhite"}
+        renderer = add(pipe, "rasterrenderer", grey | {"alphaBand": "-1", "opacity": "1"})
+        _stretch(add(renderer, "contrastEnhancement"), channels[0])
+    else:
+        colours = ("red", "green", "blue")
+        bands = {f"{colour}Band": str(c.band) for colour, c in zip(colours, channels, strict=True)}
+        renderer = add(
+            pipe, "rasterrenderer", {"type": "multibandcolor", "alphaBand": "-1", "opacity": "1"} | bands
+        )
+        for colour, channel in zip(colours, channels, strict=True):
+            _stretch(add(renderer, f"{colour}ContrastEnhancement"), channel)
+    add(pipe, "brightnesscontrast", {"brightness": "0", "contrast": "0", "gamma": f"{1 / GAMMA:.2f}"})
+    add(pipe, "rasterresampler", {"maxOversampling": "2"})
+    add(parent, "blendMode", text="0")
+
+
+def _stretch(parent: Element, channel: Channel) -> None:
+    add(parent, "minValue", text=str(channel.low))
+    add(parent, "maxValue", text=str(channel.high))
+    add(parent, "algorithm", text="StretchToMinimumMaximum")
+
+
+def _leaf(tree: Element, title: str, source: str, provider: str, *, shown: bool) -> None:
+    attributes = {"id": _identifier(title, source), "name": title, "source": source, "providerKey": provider}
+    attributes |= {"checked": "Qt::Checked" if shown else "Qt::Unchecked", "expanded": "0"}
+    add(tree, "layer-tree-layer", attributes)
+
+
+def _map_layer(layers: Element, title: str, source: str, provider: str, crs: Crs | None) -> Element:
+    layer = add(layers, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
+    add(layer, "id", text=_identifier(title, source))
+    add(layer, "datasource", text=source)
+    add(layer, "layername", text=title)
+    _crs(add(layer, "srs"), crs)
+    add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
+    return layer
+
+
+def _abstract(layer: Element, title: str, text: str) -> None:
+    """What the layer is, where QGIS shows it: in the tip of the layer tree, and among the layer's properties."""
+    add(layer, "abstract", text=text)
+    metadata = add(layer, "resourceMetadata")
+    add(metadata, "title", text=title)
+    add(metadata, "abstract", text=text)
+
+
+def _identifier(title: str, source: str) -> str:
+    """A layer id of QGIS's own shape, title_uuid: some of its code cuts the last 37 characters off."""
+    return re.sub(r"\W", "_", f"{title}_{uuid5(NAMESPACE_URL, source)}", flags=re.ASCII)
+
+
+def _crs(parent: Element, crs: Crs | None) -> None:
+    reference = add(parent, "spatialrefsys")
+    add(reference, "wkt", text=crs.wkt if crs else "")
+    add(reference, "authid", text=crs.authid if crs else "")
+
+
+def _padded(extent: tuple[float, float, float, float]) -> dict[str, str]:
+    xmin, ymin, xmax, ymax = extent
+    margin = 0.04 * max(xmax - xmin, ymax - ymin)
+    sides = {"xmin": xmin - margin, "ymin": ymin - margin, "xmax": xmax + margin, "ymax": ymax + margin}
+    return {side: str(value) for side, value in sides.items()}
+
+
+def _archive(member: str, text: str) -> bytes:
+    buffer = io.BytesIO()
+    entry = zipfile.ZipInfo(member)  # dated 1980, so that the bytes repeat
+    entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(entry, text.encode())
+    return buffer.getvalue()

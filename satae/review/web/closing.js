@@ -1,0 +1,83 @@
+// What is shown where no region is chosen: what was done, what is left, and what to do with it.
+
+import { element } from "./words.js";
+
+const $ = (id) => document.getElementById(id);
+
+export class Closing {
+  /** `page` has name, regions, shown, scenes and opinions. */
+  constructor(page) {
+    this.page = page;
+  }
+
+  get on() {
+    return !$("closing").hidden;
+  }
+
+  show() {
+    $("closing").hidden = false;
+    this.refresh();
+    $("closing-title").focus({ preventScroll: true });
+  }
+
+  hide() {
+    $("closing").hidden = true;
+  }
+
+  /** Draws again, after something was stored or decided. */
+  refresh() {
+    if (!this.on) return;
+    const { name, regions, shown, scenes, opinions } = this.page;
+    const open = regions.filter(({ fid }) => opinions.of(fid).status === "unreviewed").length;
+    const openHere = shown.filter(({ fid }) => opinions.of(fid).status === "unreviewed").length;
+    const waiting = opinions.waiting;
+    $("closing-title").textContent = title(regions.length, shown.length, open, openHere);
+    $("closing-stored").textContent = !regions.length ? reason(scenes)
+      : waiting ? `Saving ${waiting}: keep this page open until all is stored.` : `All that was decided is stored in ${name}.`;
+    $("closing-counts").replaceChildren(...counts(regions.map(({ fid }) => opinions.stored(fid))));
+    $("closing-next").replaceChildren(...hints(name, regions.length, open).map((text) => element("li", "", text)));
+    $("next-open").hidden = !openHere;
+    $("show-all").hidden = !regions.length || shown.length === regions.length;
+    $("look-again").hidden = !shown.length;
+    $("take-back").hidden = !opinions.done.length && !waiting;
+  }
+}
+
+function title(all, shown, open, openHere) {
+  if (!all) return "No regions to review";
+  if (!open) return all === 1 ? "The one region is reviewed" : `All ${all} regions are reviewed`;
+  if (openHere) return `The end of the list: ${openHere} above it ${openHere === 1 ? "is" : "are"} unreviewed`;
+  return `Nothing unreviewed passes the filter; ${open} of ${all} ${open === 1 ? "is" : "are"} left outside`;
+}
+
+/** Why a result is empty. */
+function reason(scenes) {
+  const known = scenes.filter(({ rule }) => rule);
+  if (!known.length) return "The result reports none.";
+  const told = known.map(({ name, rule, threshold }) =>
+    `${name}: none ${threshold === null ? "" : `from a heat of ${threshold.toFixed(2)} on `}(${rule})`);
+  return `The result reports none. ${told.join("; ")}.`;
+}
+
+function hints(name, all, open) {
+  if (!all) return ["satae score --top 20 --overwrite lists the 20 highest regions, however high they are."];
+  if (open) return [];
+  return [
+    `satae score --feedback ${name} ranks the next scene by what was decided here.`,
+    `satae train --feedback ${name} learns that what was rejected is normal.`,
+  ];
+}
+
+/** How many of each status and of each label, as they are stored. */
+function counts(opinions) {
+  const tally = new Map();
+  for (const { status } of opinions) tally.set(status, (tally.get(status) ?? 0) + 1);
+  const labels = new Map();
+  for (const { label } of opinions) if (label) labels.set(label, (labels.get(label) ?? 0) + 1);
+  const ordered = [...[...tally].sort(), ...[...labels].sort((a, b) => b[1] - a[1])];
+  return ordered.map(([name, number]) => {
+    const group = element("div");
+    group.append(element("dt", "", name), element("dd", "", String(number)));
+    return group;
+  });
+}

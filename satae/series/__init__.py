@@ -1,0 +1,1 @@
+"""`satae series`: many dates of one place, and what changed there that should not have."""

@@ -1,0 +1,165 @@
+"""How often untouched ground seems to change: on dates of the history that are held out, over a sample of the place.
+
+The history is scored in turns, each part of it by a fit to the rest, exactly as new dates will be. An alarm is a place,
+so what is counted are blocks of pixels: a block's number is the `least`-th largest agreement that any of its pixels
+reached over all held-out dates, which a region of that many pixels would have been reported by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.grid import Grid, Window
+from satae.inference import calibrate
+from satae.inference.calibrate import Tail
+from satae.series import detector, persistence
+from satae.series.detector import Rules
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+YEAR = 365.25  # days
+FOLDS = 4  # parts of a history, each held out once
+SINGLY = 8  # dates up to which each is held out alone
+SIDE = 32  # pixels of a window of the sample
+NUMBERS = 10_000_000  # of the sample, over dates and bands
+CALM = 50  # valid pixels of the sample from which on a date's unrest is told
+SIDES = 4, 32  # of a block, in pixels
+RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
+PIXELS_KM2 = calibrate.PER_PIXELS / calibrate.PER_KM2  # where areas are unknown
+
+
+@dataclass(frozen=True)
+class Promise:
+    """`pixel`: the tail of a pixel's squares on one date. `block`: that of what blocks reached over `dates` dates.
+
+    A block covers `km2`. `calm` is the median square of a date as they are.
+    """
+
+    pixel: Tail
+    block: Tail
+    km2: float
+    dates: int
+    calm: float
+
+    def threshold(self, far: float, a_year: float) -> float:
+        """The agreement that untouched ground reaches `far` times a km2 and year of so many dates."""
+        p = far * self.km2 * self.dates / max(a_year, 1e-9)
+        return float(self.block.score_at(-np.log10(min(p, 0.5))))
+
+
+def sample(grid: Grid, dates: int, bands: int) -> list[Window]:
+    """Windows evenly over a grid, as many as a sample of its pixels may hold; all of a small one."""
+    most = max(4, NUMBERS // (dates * bands * SIDE * SIDE))
+    cells = list(grid.window.cells((SIDE, SIDE)))
+    if len(cells) <= most:
+        return cells
+    # a lattice of its own shape: evenly in rows and in columns
+    share = (most / len(cells)) ** 0.5
+    rows, cols = sorted({c.row for c in cells}), sorted({c.col for c in cells})
+    kept = [set(_evenly(v, max(1, int(len(v) * share)))) for v in (rows, cols)]
+    return [c for c in cells if c.row in kept[0] and c.col in kept[1]]
+
+
+def _evenly(values: Sequence[int], count: int) -> list[int]:
+    return [values[int((i + 0.5) * len(values) / count)] for i in range(count)]
+
+
+def block_side(grid: Grid, far: float, dates: int, a_year: float) -> int:
+    """Pixels a side of a block in which so many alarms are rare."""
+    pixel = (grid.pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
+    side = int((RARE / max(far * pixel * dates / max(a_year, 1e-9), 1e-12)) ** 0.5)
+    return min(max(side, SIDES[0]), SIDES[1])
+
+
+def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
+    """The number of the block (pixel) that each pixel of the windows lies in, one window after the other."""
+    found, first = [], 0
+    for window in windows:
+        row, col = np.meshgrid(
+            np.arange(window.height) // side, np.arange(window.width) // side, indexing="ij"
+        )
+        number = row * (-(-window.width // side)) + col + first
+        found.append(number.ravel())
+        first = int(number.max()) + 1
+    return np.concatenate(found)
+
+
+def held_out(
+    rules: Rules, x: npt.NDArray[np.floating], valid: Bools
+) -> Iterator[tuple[int, detector.Judged]]:
+    """Each date of the history as it is judged by what the others teach, in order."""
+    days = np.array(rules.days)
+    parts = len(days) if len(days) <= SINGLY else FOLDS
+    for part in np.array_split(np.arange(len(days)), parts):
+        rest = np.ones(len(days), bool)
+        rest[part] = False
+        of_rest = replace(rules, days=tuple(days[rest]))
+        memory = detector.learn(of_rest, x[rest], valid[rest])
+        for number in part:
+            yield int(number), detector.judge(of_rest, memory, x[number], float(days[number]))
+
+
+def promise(
+    rules: Rules,
+    x: npt.NDArray[np.floating],
+    valid: Bools,
+    block: npt.NDArray[np.int64],
+    km2: float,
+    least: int,
+) -> Promise:
+    """What the history promises of a sample: x (date, B, pixel), `valid` (date, pixel), the `block` of each pixel.
+
+    `km2` is the area of a whole block. Of two dates or fewer nothing can be held out: the caller scores those.
+    """
+    judged = dict(held_out(rules, x, valid))
+    squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
+    calm = max(float(np.median(squares)), 1e-9)
+    eased = {i: detector.eased(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
+    return of_scored(rules, eased, valid, block, km2, least, calm)
+
+
+def of_scored(
+    rules: Rules,
+    judged: dict[int, detector.Judged],
+    valid: Bools,
+    block: npt.NDArray[np.int64],
+    km2: float,
+    least: int,
+    calm: float,
+) -> Promise:
+    """The promise of dates that were judged."""
+    pixels = valid.shape[1]
+    highest = np.full(pixels, -np.inf)
+    memory = persistence.empty(rules.bands, rules.keep[1], pixels)
+    for i in sorted(judged):
+        now = judged[i]
+        memory, found = persistence.step(
+            memory, now.white, now.residual, valid[i], rules.days[i], rules.keep, np.inf
+        )
+        highest = np.fmax(highest, found)
+    reached = _reached(highest, block, least)
+    squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
+    return Promise(calibrate.fit(squares), calibrate.fit(reached), km2, len(judged), calm)
+
+
+def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:
+    """The `least`-th largest number of each block; of two dates that never agree it may be under 0."""
+    order = np.lexsort((-highest, block))
+    _, first = np.unique(block[order], return_index=True)
+    size = np.diff(np.append(first, len(order)))
+    taken = highest[order][first + np.minimum(least, size) - 1]
+    known = taken[np.isfinite(taken) & (size >= least)]
+    # a place where nothing was ever valid twice says nothing; two numbers make a tail
+    return known if len(known) > 1 else np.array([0.0, 1.0])
+
+
+def unrest(square: Floats, valid: Bools, calm: float) -> float:
+    """By what all squares of a date are larger than they are as a rule: 1 or more, by the median of a sample."""
+    if np.count_nonzero(valid) < CALM:
+        return 1.0
+    return max(1.0, float(np.median(square[valid])) / calm)

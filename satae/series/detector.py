@@ -1,0 +1,207 @@
+"""Scores of one date after the other, pixel by pixel: what was expected, how far from it, and in what units.
+
+A `Memory` holds what is kept of each pixel between dates. Its arrays are float32 (number, pixel), so that going on from
+a file gives what going on in memory gives. What all pixels share is a `Rules`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from satae.series import median, persistence, seasonal
+
+SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
+TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
+PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
+CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
+HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
+ROUNDS = 2  # of weights
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+Memory = dict[str, Array]
+
+SEASONAL, MEDIAN = "seasonal", "median"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What all pixels share. B bands.
+
+    `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
+    is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
+    (k, n), k of the last n valid dates, agree by `threshold` or more.
+    """
+
+    model: str
+    days: tuple[float, ...]
+    centre: Floats
+    whitening: Floats
+    middle: float = 1.0
+    keep: tuple[int, int] = (2, 3)
+    threshold: float = float("inf")
+
+    @property
+    def origin(self) -> float:
+        """The day from which years are counted."""
+        return float(np.mean(self.days))
+
+    @property
+    def bands(self) -> int:
+        """How many."""
+        return len(self.centre)
+
+    def sizes(self) -> dict[str, int]:
+        """The numbers that are kept of each pixel, by name, in the order of a file."""
+        if self.model == SEASONAL:
+            own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
+        else:
+            own = {"values": len(self.days) * self.bands}
+        return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN."""
+
+    white: Floats
+    square: Floats
+    residual: Floats
+    gain: Floats | None
+    variance: Floats
+
+
+def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
+    """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
+    memory, square, _ = _fitted(rules, x, valid)
+    memory["scale"] = _scale(square, valid, rules.middle)[None].astype(np.float32)
+    return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
+
+
+def rules_of(
+    model: str, days: Floats, x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]
+) -> Rules:
+    """Centre and whitening from a sample of pixels: x (date, B, pixel) over the history."""
+    marked = x.transpose(1, 0, 2)[:, valid]
+    centre = np.median(marked, axis=1).astype(np.float64)
+    spread = np.maximum(1.4826 * np.median(np.abs(marked - centre[:, None]), axis=1), 1e-9)
+    draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
+    # whitened by what the fit leaves, which depends on weights, which depend on the whitening
+    for _ in range(ROUNDS):
+        _, square, left = _fitted(draft, x, valid)
+        whitening = whitened(left.transpose(1, 0, 2)[:, valid])
+        draft = replace(draft, whitening=whitening)
+    _, square, _ = _fitted(draft, x, valid)
+    return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
+
+
+def whitened(left: Floats) -> Floats:
+    """The whitening (B, B) of residuals (B, n): principal components over their shrunk standard deviations.
+
+    As `nn.normalize` whitens: a share of the mean eigenvalue is added to each (Ledoit and Wolf 2004).
+    """
+    spread = np.maximum(1.4826 * np.median(np.abs(left), axis=1), 1e-9)
+    far = ((left / spread[:, None]) ** 2).sum(axis=0)
+    inner = left[:, far <= np.quantile(far, TRIMMED)]
+    covariance = inner @ inner.T / max(1, inner.shape[1])
+    values, vectors = np.linalg.eigh(covariance)
+    scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
+    return np.asarray(vectors.T / scale[:, None])
+
+
+def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float) -> Judged:
+    """Pixels (B, pixel) of one day beside what is expected of them."""
+    centred = x.astype(np.float64) - rules.centre[:, None]
+    gain = None
+    if rules.model == SEASONAL:
+        term = seasonal.basis(day, rules.origin)
+        coefficients = _coefficients(rules, memory)
+        gain, variance = seasonal.leverage(seasonal.unpacked(memory["inverse"].astype(np.float64)), term[0])
+        there = seasonal.expected(coefficients, term)[0]
+    else:
+        values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
+        there, variance = median.expected(values, np.array(rules.days), day)
+    residual = centred - there
+    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
+    white = (rules.whitening @ residual) / unit
+    return Judged(white, (white**2).mean(axis=0), residual, gain, variance)
+
+
+def absorb(rules: Rules, memory: Memory, judged: Judged, valid: Bools) -> Memory:
+    """The memory with a date learned, where it agrees with what was expected."""
+    if judged.gain is None:
+        return memory
+    weight = seasonal.date_weights(judged.square, valid)
+    residual = np.where(valid, judged.residual, 0.0)
+    inverse = seasonal.unpacked(memory["inverse"].astype(np.float64))
+    moved, inverse = seasonal.update(
+        _coefficients(rules, memory), inverse, judged.gain, judged.variance, residual, weight
+    )
+    pixels = len(weight)
+    return {
+        **memory,
+        "coefficients": moved.reshape(-1, pixels).astype(np.float32),
+        "inverse": seasonal.packed(inverse).astype(np.float32),
+    }
+
+
+def eased(judged: Judged, unrest: float) -> Judged:
+    """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
+    return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest)
+
+
+def _coefficients(rules: Rules, memory: Memory) -> Floats:
+    return memory["coefficients"].reshape(seasonal.TERMS, rules.bands, -1).astype(np.float64)
+
+
+def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
+    """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
+    centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
+    if rules.model == MEDIAN:
+        return _medians(rules, centred, valid)
+    terms = seasonal.basis(rules.days, rules.origin)
+    penalty, weight = seasonal.ridge(valid.sum(axis=0)), valid.astype(np.float64)
+    for number in range(ROUNDS + 1):
+        coefficients, inverse = seasonal.fit(centred, weight, terms, penalty)
+        left = centred - seasonal.expected(coefficients, terms)
+        square = _mean_square(rules.whitening, left)
+        if number < ROUNDS:
+            weight = seasonal.robust_weights(square, valid)
+    # a residual of the fit is smaller than one of a date that was not fitted to
+    spread = np.einsum("tk,klp,tl->tp", terms, inverse, terms, optimize=True)
+    apart = np.maximum(1 - weight * spread, HELD_OUT)
+    kept = {
+        "coefficients": coefficients.reshape(-1, x.shape[2]).astype(np.float32),
+        "inverse": seasonal.packed(inverse).astype(np.float32),
+    }
+    return kept, square / apart, left / np.sqrt(apart)[:, None]
+
+
+def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Floats, Floats]:
+    """The same for medians: each date beside the others."""
+    days, marked = np.array(rules.days), np.where(valid[:, None], centred, np.nan)
+    left = np.zeros_like(centred)
+    for number, day in enumerate(days if len(days) > 1 else ()):
+        others = np.arange(len(days)) != number
+        there, variance = median.expected(marked[others], days[others], day)
+        left[number] = np.nan_to_num((centred[number] - there) / np.sqrt(1 + variance))
+    kept = {"values": marked.reshape(-1, centred.shape[2]).astype(np.float32)}
+    return kept, _mean_square(rules.whitening, left), left
+
+
+def _mean_square(whitening: Floats, left: Floats) -> Floats:
+    dates, bands, pixels = left.shape
+    out = np.zeros((dates, pixels))
+    for row in whitening:
+        out += np.einsum("b,tbp->tp", row, left) ** 2
+    return np.asarray(out / bands)
+
+
+def _scale(square: Floats, valid: Bools, middle: float) -> Floats:
+    """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
+    clipped = np.minimum(square, CLIPPED * middle) * valid
+    return np.asarray((clipped.sum(axis=0) + PRIOR * middle) / (valid.sum(axis=0) + PRIOR))

@@ -1,0 +1,120 @@
+"""What lasts and what passes: a change shows on k of n valid dates in the same direction, a cloud's rest on one.
+
+Two dates agree by the product of their whitened residuals, the mean over bands. By chance it is 0, whatever their
+lengths; a change that both show makes it the square of its own length. Of k dates the least product counts.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+PASSED, HIGH, AGREED = 0.0, 1.0, 2.0  # what became of a date that is still remembered
+
+
+def sizes(bands: int, n: int) -> dict[str, int]:
+    """The numbers that are kept of each pixel.
+
+    `recent` whitened residuals of the last n - 1 valid dates, NaN where there was none, their days and marks; then of
+    the alarm: `first` day on which the change showed, `confirmed`, the day of the alarm, `last` that agreed, `peak` and
+    its day, `magnitude` in DN a band at the peak, dates `seen` since and those that `held`; `spikes`, dates that stood
+    alone.
+    """
+    kept = n - 1
+    alarm = ("first", "confirmed", "last", "peak", "peak_day")
+    return {
+        "recent": kept * bands,
+        "recent_day": kept,
+        "recent_mark": kept,
+        **dict.fromkeys(alarm, 1),
+        "magnitude": bands,
+        **dict.fromkeys(("seen", "held", "spikes"), 1),
+    }
+
+
+def empty(bands: int, n: int, pixels: int) -> dict[str, Array]:
+    """The memory of pixels of which no date was scored."""
+    out = {name: np.zeros((size, pixels), np.float32) for name, size in sizes(bands, n).items()}
+    out["recent"].fill(np.nan)
+    return out
+
+
+def agreement(
+    recent: npt.NDArray[np.floating], days: npt.NDArray[np.floating], white: Floats, k: int, day: float
+) -> tuple[Floats, Floats]:
+    """(agreement (pixel) of the newest date with the best k - 1 of the recent ones, the first day (pixel) of these).
+
+    recent (n - 1, B, pixel), `white` (B, pixel). Minus infinity where there are not as many.
+    """
+    bands, pixels = white.shape
+    if k == 1:
+        return (white**2).mean(axis=0), np.full(pixels, day)
+    with_new = [np.einsum("bp,bp->p", old, white) / bands for old in recent.astype(np.float64)]
+    best, first = np.full(pixels, -np.inf), np.full(pixels, day)
+    for chosen in combinations(range(len(recent)), k - 1):
+        least = np.min([with_new[i] for i in chosen], axis=0)
+        for i, j in combinations(chosen, 2):
+            between = (
+                np.einsum("bp,bp->p", recent[i].astype(np.float64), recent[j].astype(np.float64)) / bands
+            )
+            least = np.minimum(least, between)
+        least = np.where(np.isnan(least), -np.inf, least)
+        better = least > best
+        best = np.where(better, least, best)
+        first = np.where(better, np.min([days[i] for i in chosen], axis=0), first)
+    return best, first
+
+
+def step(
+    memory: dict[str, Array],
+    white: Floats,
+    residual: Floats,
+    valid: Bools,
+    day: float,
+    keep: tuple[int, int],
+    threshold: float,
+) -> tuple[dict[str, Array], Floats]:
+    """(memory with a date more, agreement (pixel), NaN where invalid)."""
+    (k, n), (bands, pixels) = keep, white.shape
+    recent, days, marks = (
+        memory["recent"].reshape(n - 1, bands, pixels),
+        memory["recent_day"],
+        memory["recent_mark"],
+    )
+    best, first = agreement(recent, days, white, k, day)
+    alarm = valid & (best >= threshold)
+    high = (white**2).mean(axis=0) >= threshold
+    out = dict(memory)
+    began = alarm & (memory["confirmed"][0] == 0)
+    risen = alarm & (best > memory["peak"][0])
+
+    def put(name: str, where: Bools, value: npt.ArrayLike) -> None:
+        out[name] = np.where(where, np.asarray(value, np.float32), out[name])
+
+    put("first", began, first)
+    put("confirmed", began, day)
+    put("last", alarm, day)
+    put("peak", risen, best)
+    put("peak_day", risen, day)
+    put("magnitude", risen, residual)
+    standing = valid & (out["confirmed"][0] > 0)
+    put("seen", standing, out["seen"] + 1)
+    put("held", alarm, out["held"] + 1)
+    if n > 1:
+        # dates that the newest agrees with are part of a change; one that leaves unconfirmed stood alone
+        part = np.stack([np.einsum("bp,bp->p", old, white) / bands for old in recent.astype(np.float64)])
+        marks = np.where(alarm & (part >= threshold) & (marks == HIGH), np.float32(AGREED), marks)
+        put("spikes", valid & (marks[0] == HIGH), out["spikes"] + 1)
+        mark = np.where(alarm, AGREED, np.where(high, HIGH, PASSED)).astype(np.float32)
+        out["recent_mark"] = np.where(valid, np.concatenate([marks[1:], mark[None]]), marks)
+        today = np.full((1, pixels), day, np.float32)
+        out["recent_day"] = np.where(valid, np.concatenate([days[1:], today]), days)
+        newest = np.concatenate([recent[1:], white[None].astype(np.float32)])
+        out["recent"] = np.where(valid, newest, recent).reshape(-1, pixels)
+    return out, np.where(valid, best, np.nan)

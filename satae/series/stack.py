@@ -1,0 +1,267 @@
+"""Scenes of one place on one grid, by date: cubes (date, band, row, col) are read window by window, never whole.
+
+The grid is the finest of the scenes' and covers all of them. A scene lies on it where its pixels are whole pixels of
+the grid, or whole multiples of them, which are repeated; others are refused. The order in which scenes are named is of
+no account.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from satae.errors import SceneError
+from satae.grid import Grid, Window
+from satae.scene import raster
+from satae.scene.scene import Scene
+from satae.scene.stream import Reader
+
+APART = 0.05  # pixels by which origins may be rounded
+RESIZED = 1e-4  # share by which pixel sizes may be rounded
+LARGEST = 2**31  # pixels of a grid that covers all scenes
+BUFFER_M = 50.0  # metres around what is masked on a date: the edge of a cloud is not in its mask
+BUFFER = 1, 5  # pixels, the fewest and the most
+SEEN = 0.5  # share of dates on which a pixel counts that a cloud may cover: others are no ground
+READ_BYTES = 96 * 2**20  # of one window over all dates, as float32
+OPEN = 400  # scenes whose files are held open at once
+
+Cube = npt.NDArray[np.float32]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dated:
+    """A scene, the day it was taken, and where it lies: pixel (0, 0) at (row, col) of the grid, each `factor` wide."""
+
+    scene: Scene
+    day: int
+    row: int = 0
+    col: int = 0
+    factor: int = 1
+
+    @property
+    def name(self) -> str:
+        """The scene's."""
+        return self.scene.name
+
+    def read(self, reader: Reader, window: Window) -> tuple[npt.NDArray[Any], Bools]:
+        """Image and `valid` of a window of the grid."""
+        f = self.factor
+        if f == 1:
+            return reader.read(
+                Window(window.row - self.row, window.col - self.col, window.height, window.width)
+            )
+        # the pixels of the scene that the window touches, repeated and cut
+        top, left = window.row - self.row, window.col - self.col
+        bottom, right = top + window.height, left + window.width
+        own = Window(top // f, left // f, -(-bottom // f) - top // f, -(-right // f) - left // f)
+        image, valid = reader.read(own)
+        rows, cols = (slice(a % f, a % f + n) for a, n in ((top, window.height), (left, window.width)))
+        repeated = image.repeat(f, axis=1).repeat(f, axis=2)[:, rows, cols]
+        return repeated, valid.repeat(f, axis=0).repeat(f, axis=1)[rows, cols]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Scenes by date on one grid; `bands` are the names of their bands. Plain values, no file is open."""
+
+    dates: tuple[Dated, ...]
+    grid: Grid
+    bands: tuple[str, ...]
+
+    @property
+    def days(self) -> npt.NDArray[np.float64]:
+        """The day of each scene, never falling."""
+        return np.array([d.day for d in self.dates], np.float64)
+
+    @property
+    def buffer(self) -> int:
+        """Pixels around what is masked that do not count either."""
+        gsd = self.grid.gsd_m
+        return min(max(round(BUFFER_M / gsd), BUFFER[0]), BUFFER[1]) if gsd else BUFFER[0]
+
+    @property
+    def scaled(self) -> bool:
+        """Whether scenes declare different scales, so that DN must be turned into what they stand for."""
+        return len({(d.scene.scales, d.scene.offsets) for d in self.dates}) > 1
+
+    def only(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Stack:
+        """The stack of some of its dates, on the same grid."""
+        return Stack(tuple(d for d, c in zip(self.dates, chosen, strict=True) if c), self.grid, self.bands)
+
+    def windows(self) -> Iterator[Window]:
+        """Windows that cover the grid, of whole stored blocks where these are small enough, in row-major order."""
+        block = max((d.scene.block for d in self.dates), key=lambda b: b[0] * b[1])
+        pixels = max(1, READ_BYTES // (4 * len(self.dates) * len(self.bands)))
+        width = min(self.grid.width, max(block[1], _multiple(int(pixels**0.5), block[1])))
+        rows = max(1, min(self.grid.height, pixels // width))
+        yield from self.grid.window.cells((_multiple(rows, block[0]), width))
+
+    @contextmanager
+    def open(self) -> Iterator[StackReader]:
+        """A reader; its handles belong to one thread."""
+        with ExitStack() as handles:
+            readers = None
+            if len(self.dates) <= OPEN:
+                readers = [handles.enter_context(d.scene.open()) for d in self.dates]
+            yield StackReader(self, readers)
+
+
+@dataclass(frozen=True)
+class StackReader:
+    """Open scenes of a stack, or none of them where they are too many."""
+
+    stack: Stack
+    readers: list[Reader] | None
+
+    def read(self, window: Window, margin: int = 0, dates: Sequence[int] | None = None) -> tuple[Cube, Bools]:
+        """A cube (date, band, row, col) of a window, and `valid` (date, row, col) of it with a margin on every side.
+
+        `dates` are numbers of dates, all by default. Off a scene nothing is valid.
+        """
+        numbers = range(len(self.stack.dates)) if dates is None else dates
+        around = window.with_margin(margin)
+        inside = window.slices(around)
+        cube = np.empty((len(numbers), len(self.stack.bands), window.height, window.width), np.float32)
+        valid = np.empty((len(numbers), around.height, around.width), bool)
+        for i, number in enumerate(numbers):
+            image, valid[i] = self._read(number, around)
+            cube[i] = image[(slice(None), *inside)]
+        return cube, valid
+
+    def _read(self, number: int, window: Window) -> tuple[npt.NDArray[Any], Bools]:
+        date = self.stack.dates[number]
+        if self.readers is not None:
+            image, valid = date.read(self.readers[number], window)
+        else:
+            with date.scene.open() as reader:
+                image, valid = date.read(reader, window)
+        image = np.where(valid, image, 0).astype(np.float32)
+        if self.stack.scaled:
+            scales, offsets = (
+                np.array(v, np.float32)[:, None, None] for v in (date.scene.scales, date.scene.offsets)
+            )
+            image = image * scales + offsets
+        return image, valid
+
+
+def ground(valid: Bools) -> Bools:
+    """Where (row, col) most dates of a history count, by `valid` (date, row, col): what is masked there is a cloud.
+
+    Nowhere, of fewer than three dates: fill that is there on all of them cannot be told from clouds.
+    """
+    return np.asarray(valid.mean(axis=0) >= SEEN) if len(valid) > 2 else np.zeros(valid.shape[1:], bool)
+
+
+def buffered(valid: Bools, clear: Bools, pixels: int) -> Bools:
+    """`valid` (date, row, col) without what lies within so many pixels of a cloud, and without that margin.
+
+    A cloud is what is masked on `clear` ground (row, col) and is more than a speck. Fill, an AOI and the edge of the
+    scenes have nothing to spread.
+    """
+    margin = pixels + 1
+    inner = (slice(margin, -margin), slice(margin, -margin))
+    around = np.ones((2 * pixels + 1,) * 2, np.uint8)
+    out = valid.copy()
+    for i, now in enumerate(valid):
+        cloud = clear & ~now
+        # squares of 2 x 2 pixels of it, by their first pixel, and then all of their pixels
+        whole = cloud[:-1, :-1] & cloud[1:, :-1] & cloud[:-1, 1:] & cloud[1:, 1:]
+        if whole.any():
+            core = np.zeros(cloud.shape, np.uint8)
+            for row, col in ((0, 0), (0, 1), (1, 0), (1, 1)):
+                core[row : row + whole.shape[0], col : col + whole.shape[1]] |= whole
+            out[i] &= cv2.dilate(core, around, borderType=cv2.BORDER_CONSTANT, borderValue=0) == 0
+    return out[(slice(None), *inner)]
+
+
+def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
+    """Scenes and their days as a stack, sorted by day and name.
+
+    Raises SceneError where bands differ, where a grid is not a whole number of pixels from the finest, naming both, or
+    where two are the same file.
+    """
+    order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
+    first = order[0][1]
+    for (_, one), (_, two) in pairwise(order):
+        if one.path == two.path:
+            raise SceneError(f"{one.path} is named twice")
+    for _, scene in order[1:]:
+        _check_bands(first, scene)
+    finest = min((s for _, s in order), key=lambda s: abs(s.grid.transform.determinant))
+    placed = [(s, day, *_place(finest, s)) for day, s in order]
+    # the smallest grid that covers all, with the pixels of the finest
+    top, left = min(row for *_, row, _, _ in placed), min(col for *_, col, _ in placed)
+    bottom = max(row + s.grid.height * f for s, _, row, _, f in placed)
+    right = max(col + s.grid.width * f for s, _, _, col, f in placed)
+    whole = Window(top, left, bottom - top, right - left)
+    if whole.height * whole.width > LARGEST:
+        raise SceneError(
+            f"the scenes lie too far apart: a grid that covers all of them has {whole.height} x {whole.width} pixels"
+        )
+    dates = tuple(Dated(s, day, row - top, col - left, f) for s, day, row, col, f in placed)
+    return Stack(dates, finest.grid.part(whole), first.names)
+
+
+def aligned(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
+    """The same on a grid that is settled; what lies beyond it is left out."""
+    found = stack(scenes, days)
+    like = found.dates[0].scene
+    row, col, factor = _offset(grid, found.grid, "the state", str(like.path))
+    if factor != 1:
+        raise SceneError(
+            f"{like.path} has other pixels than those that the state was made of; name scenes of one kind"
+        )
+    dates = tuple(Dated(d.scene, d.day, d.row + row, d.col + col, d.factor) for d in found.dates)
+    return Stack(dates, grid, found.bands)
+
+
+def _check_bands(first: Scene, scene: Scene) -> None:
+    if scene.names != first.names:
+        raise SceneError(
+            f"{first.path} has the bands {', '.join(first.names)} and {scene.path} has {', '.join(scene.names)}; "
+            "choose those that all have with --bands"
+        )
+
+
+def _place(finest: Scene, scene: Scene) -> tuple[int, int, int]:
+    return _offset(finest.grid, scene.grid, str(finest.path), str(scene.path))
+
+
+def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, int, int]:
+    """(row, col, factor) of a grid in pixels of another; SceneError names both where they do not nest."""
+    both = f"{other_name} ({_said(other)}) and {name} ({_said(grid)})"
+    if (grid.crs is None) != (other.crs is None) or not raster.same_crs(grid.crs, other.crs):
+        raise SceneError(f"{both} state different CRSs; bring one to the grid of the other with `gdalwarp`")
+    move = ~grid.transform * other.transform
+    factor = round(move.a)
+    size = max(other.height, other.width)
+    straight = max(abs(move.a - factor), abs(move.e - factor), abs(move.b), abs(move.d)) * size
+    row, col = round(move.f), round(move.c)
+    if (
+        factor < 1
+        or straight > max(APART, RESIZED * factor)
+        or max(abs(move.f - row), abs(move.c - col)) > APART
+    ):
+        raise SceneError(
+            f"the pixels of {both} do not nest: they must lie a whole number of pixels apart and have one size, or "
+            "whole multiples of it; bring one to the grid of the other with `gdalwarp -tr -tap`"
+        )
+    return row, col, factor
+
+
+def _said(grid: Grid) -> str:
+    t: Affine = grid.transform
+    return f"{grid.height} x {grid.width} pixels of {t.a:.9g} x {t.e:.9g} from {t.c:.9g}, {t.f:.9g}"
+
+
+def _multiple(size: int, step: int) -> int:
+    return max(1, size // step * step) if size >= step else size
