@@ -15,15 +15,12 @@ from satae.errors import OutputError
 from satae.grid import Grid, Window
 from satae.scene import raster
 from satae.scene.raster import FAILURES, cause
-from satae.scene.stream import STRIP_BYTES
+from satae.scene.stream import side_at_once
 from satae.scene.wavelengths import to_tags
 
 # after raster, which settles what GDAL may do
 import rasterio  # isort: skip
 import rasterio.shutil  # isort: skip
-
-BLOCK_BYTES = STRIP_BYTES // 2  # of all bands of a block
-SMALLEST_BLOCK = 32  # pixels a side
 
 
 @contextmanager
@@ -38,9 +35,7 @@ def writing(
     disk goes unnoticed. Read back what matters with `verify`.
     """
     # all bands of a block are read together, and must fit into one read
-    side, pixel = 256, bands * np.dtype(dtype).itemsize
-    while side > SMALLEST_BLOCK and side**2 * pixel > BLOCK_BYTES:
-        side //= 2
+    side = side_at_once(bands * np.dtype(dtype).itemsize)
     tiled = grid.height >= side and grid.width >= side
     layout: dict[str, Any] = {"tiled": True, "blockxsize": side, "blockysize": side} if tiled else {}
     try:

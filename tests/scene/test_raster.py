@@ -322,7 +322,9 @@ def test_no_written_band_is_taken_for_alpha(tmp_path: Path, bands: int) -> None:
     assert "alpha" not in [band.colour for band in readers.source(tmp_path / "a.tif").bands]
 
 
-@pytest.mark.parametrize(("bands", "dtype", "side"), [(1, "float32", 256), (4, "uint16", 256), (239, "uint16", 64)])
+@pytest.mark.parametrize(
+    ("bands", "dtype", "side"), [(1, "float32", 256), (4, "uint16", 256), (285, "float32", 64)]
+)
 def test_a_block_of_all_bands_is_no_more_than_is_read_at_once(
     tmp_path: Path, bands: int, dtype: str, side: int
 ) -> None:
@@ -330,7 +332,7 @@ def test_a_block_of_all_bands_is_no_more_than_is_read_at_once(
     with output.writing(tmp_path / "a.tif", grid, bands=bands, dtype=dtype):
         pass
     assert readers.source(tmp_path / "a.tif").block == (side, side)
-    assert side**2 * bands * np.dtype(dtype).itemsize <= stream.STRIP_BYTES / 2
+    assert side**2 * bands * np.dtype(dtype).itemsize < stream.STRIP_BYTES
 
 
 def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:
