@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,13 @@ from satae.errors import ModelError, SataeError, SceneError
 from satae.inference import runtime
 from satae.inference.runtime import Model
 from satae.scene.describe import describe
+from satae.scene.together import once
 from satae.scoring.baseline import Baseline, open_baseline
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import check_fit
 from satae.scoring.record import How, calibration_of, score_scene
+
+DECODED = "decoded"  # what is kept of a scene meanwhile, in the folder of its result
 
 
 def score(task: Task) -> dict[str, Any]:
@@ -32,15 +36,18 @@ def score(task: Task) -> dict[str, Any]:
         check_key(task)
         scene = describe(task.paths, bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
         scene = by_wavelength(scene, model)
-        check_fit(scene, model, force=asked.force_domain)
-        if judge is not None:
-            check_fit(scene, judge.model, force=asked.force_domain)
         how = How(
             asked.rule, asked.min_area_m2, means.threads, means.created, asked.chips, baseline=judge,
             force_domain=asked.force_domain, side=means.side,
         )  # fmt: skip
         with places.part(means.out, task.key) as folder:
-            store.write(score_scene(scene, model, folder, how, name=task.name))
+            scene = once(scene, folder / DECODED)
+            check_fit(scene, model, force=asked.force_domain)
+            if judge is not None:
+                check_fit(scene, judge.model, force=asked.force_domain)
+            record = score_scene(scene, model, folder, how, name=task.name)
+            shutil.rmtree(folder / DECODED, ignore_errors=True)
+            store.write(record)
             places.settle(folder, task.place)
     row = store.summary(task.place)
     return {"anomalies": row.row["anomalies"], "damaged": len(row.about["damage"])}

@@ -48,6 +48,13 @@ def open_file(path: Path) -> Iterator[Any]:
         yield file
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[Any]:
+    """An open h5py.File that is written."""
+    with _library(path).File(path, "w", locking=False) as file:
+        yield file
+
+
 def _library(path: Path) -> Any:
     try:
         import h5py  # an extra, and slow to load

@@ -18,9 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.grid import Grid, Window
-from satae.scene.stream import Reader
-
-SMALLEST = 256  # pixels a side of what is decoded at once, where stored blocks are smaller
+from satae.scene.stream import Reader, side_at_once
 
 Pixels = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 
@@ -49,8 +47,9 @@ class Blocks:
 
     def __init__(self, scene: Whole, folder: Path, prepare: Callable[[], Whole]) -> None:
         self.scene, self.folder, self._prepare = scene, folder, prepare
+        least = side_at_once(scene.pixel_bytes)
         rows, cols = (
-            min(math.ceil(SMALLEST / block) * block, length)
+            min(math.ceil(least / block) * block, length)
             for block, length in zip(scene.block, (scene.grid.height, scene.grid.width), strict=True)
         )
         self.side = rows, cols

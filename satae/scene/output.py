@@ -15,6 +15,7 @@ from satae.errors import OutputError
 from satae.grid import Grid, Window
 from satae.scene import raster
 from satae.scene.raster import FAILURES, cause
+from satae.scene.stream import side_at_once
 from satae.scene.wavelengths import to_tags
 
 # after raster, which settles what GDAL may do
@@ -26,20 +27,24 @@ import rasterio.shutil  # isort: skip
 def writing(
     path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None, name: str = "",
 ) -> Iterator[Output]:  # fmt: skip
-    """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
+    """A new GeoTIFF in blocks of 256 pixels a side, of many bands fewer, compressed.
+
+    OutputError where GDAL says that it failed.
 
     An error calls it by `name`, since that of a draft means nothing to the user. GDAL does not always say so: a full
     disk goes unnoticed. Read back what matters with `verify`.
     """
-    tiled = grid.height >= 256 and grid.width >= 256
-    layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
+    # all bands of a block are read together, and must fit into one read
+    side = side_at_once(bands * np.dtype(dtype).itemsize)
+    tiled = grid.height >= side and grid.width >= side
+    layout: dict[str, Any] = {"tiled": True, "blockxsize": side, "blockysize": side} if tiled else {}
     try:
         with raster.quietly():
             dataset = rasterio.open(
                 path, "w", driver="GTiff", height=grid.height, width=grid.width, count=bands, dtype=dtype,
                 crs=grid.crs, transform=grid.transform, nodata=nodata, compress="zstd", zstd_level=1,
                 predictor=3 if np.dtype(dtype).kind == "f" else 2, bigtiff="IF_SAFER",
-                photometric="MINISBLACK", alpha="NO", sparse_ok=False, **layout,
+                interleave="band", photometric="MINISBLACK", alpha="NO", sparse_ok=False, **layout,
             )  # fmt: skip
         with dataset:
             yield Output(dataset)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from satae.grid import Grid, Window
 
 STRIP_BYTES = 8 * 2**20  # decoded pixels of one read
+LARGEST_SIDE, SMALLEST_SIDE = 256, 32  # pixels of what is decoded at once
 
 
 class Reader(Protocol):
@@ -58,6 +59,14 @@ def strips(source: Source, step: int, halo: int, most: int | None = None) -> Ite
     for row in range(0, grid.height, rows):
         for col in range(0, grid.width, cols):
             yield Window(row, col, min(rows, _upto(grid.height - row, step)), min(cols, full - col))
+
+
+def side_at_once(pixel_bytes: int) -> int:
+    """Pixels a side of what is best decoded at once where stored blocks are no larger: fewer of many bands."""
+    side = LARGEST_SIDE
+    while side > SMALLEST_SIDE and side**2 * pixel_bytes > STRIP_BYTES:
+        side //= 2
+    return side
 
 
 def ahead(

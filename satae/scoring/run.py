@@ -91,7 +91,7 @@ def score(
     how, records = options.how(report.cells(len(scenes))), []
     with locks(outputs.names(out, heatmaps)), staging(out) as folder:
         outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
-        kept = [_once(scene, folder / f"{i}.decoded") for i, scene in enumerate(scenes)]
+        kept = [once(scene, folder / f"{i}.decoded") for i, scene in enumerate(scenes)]
         _check_fits(kept, model, options, steps)
         for number, (scene, name) in enumerate(zip(kept, names, strict=True)):
             place = folder / str(number)
@@ -100,14 +100,6 @@ def score(
             shutil.rmtree(folder / f"{number}.decoded", ignore_errors=True)
         with steps.stage("write layers, chips and report"):
             return assemble(records, model, out, options)
-
-
-def _once(scene: Scene, folder: Path) -> Scene:
-    """The scene, of which no block is decoded twice where that takes long; it is kept in a new folder meanwhile."""
-    if scene.is_plain:
-        return scene
-    folder.mkdir()
-    return once(scene, folder)
 
 
 def _check_fits(scenes: Sequence[Scene], model: Model, options: Options, steps: Steps) -> None:

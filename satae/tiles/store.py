@@ -7,7 +7,8 @@ A tile set is a folder: `tiles.npy` (tile, band, row, col) in the scene's dtype,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -221,6 +222,14 @@ def _check_places(tiles: TileSet) -> None:
 
 def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def rest(sets: Iterable[TileSet]) -> None:
+    """Let go of the pixels that were read through memory maps, for they count as memory of this process."""
+    for tiles in sets:
+        # the system still has them in its cache, and the map may be read again
+        if isinstance(tiles.images.base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            tiles.images.base.madvise(mmap.MADV_DONTNEED)
 
 
 def tile_sets(folder: Path) -> list[Path]:

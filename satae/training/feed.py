@@ -16,7 +16,7 @@ from satae.config import Recipe
 from satae.detector.graph import Input
 from satae.grid import Window
 from satae.tiles.split import Split, spread_evenly
-from satae.tiles.store import TileSet
+from satae.tiles.store import TileSet, rest
 from satae.training.augment import Augmenter
 
 SAMPLE_BYTES = 128 * 2**20  # of float64 pixels from which the normaliser is fitted
@@ -45,6 +45,7 @@ def pixel_sample(sets: Sequence[TileSet], where: npt.NDArray[np.int64], seed: in
         if share < 1:
             pixels = pixels[np.random.default_rng([seed, 1, s, t]).random(len(pixels)) < share]
         parts.append(pixels.astype(np.float64))
+    rest(sets)
     return np.concatenate(parts)
 
 
@@ -74,6 +75,7 @@ def noise(sets: Sequence[TileSet], where: npt.NDArray[np.int64]) -> npt.NDArray[
     are not taken for noise. 0 where there is no such cell.
     """
     cells = [_differences(sets[s].images[t], sets[s].valid[t]) for s, t in _looked(sets, where)]
+    rest(sets)
     # mean |d| of a Gaussian is sqrt(2 / pi) deviations, and d has 1 + 2 / 4 = 1.5 times the variance of the noise
     found = np.concatenate(cells) * math.sqrt(math.pi / 2 / 1.5)
     if not len(found):
@@ -141,6 +143,7 @@ class Feed:
             image, mask = self._around(s, tiles, hide=True)
             scaled = self.inputs.scale(torch.from_numpy(image[None].astype(np.float32)))
             yield self._placed(scaled, mask[None])
+        rest(self.sets)
 
     @cached_property
     def pieces(self) -> list[tuple[int, npt.NDArray[np.int64]]]:

@@ -25,7 +25,7 @@ from satae.inference.card import Card
 from satae.nn.checkpoint import CHECKPOINT, HISTORY, Epoch
 from satae.objectives import Objective
 from satae.publish import check_target, lock, publish, staging, sweep, write_bytes
-from satae.tiles.store import TileSet
+from satae.tiles.store import TileSet, rest
 from satae.training import calibration, cards, diagnosis, documents, export, presets
 from satae.training.calibration import Block
 from satae.training.domain import conventions
@@ -236,6 +236,7 @@ def _fitted(
             raise
         bar.total = bar.done  # where it ended early
     heap.trim()
+    rest(sets)
     return trained
 
 
@@ -273,4 +274,6 @@ def _scored(
     """The held-out blocks, scored by the model as it will be used."""
     model = runtime.from_bytes(content, name, "cpu")
     with steps.stage("calibrate", 0, "px") as bar:
-        return calibration.sample(sets, [(trained.split, model)], bar)
+        blocks = calibration.sample(sets, [(trained.split, model)], bar)
+    rest(sets)
+    return blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import h5py
@@ -13,7 +14,7 @@ from cubes import emit, prisma
 
 from satae.errors import DamageError, SceneError
 from satae.grid import Window
-from satae.scene import products, readers
+from satae.scene import hdf, products, readers
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 
@@ -183,18 +184,61 @@ def test_what_does_not_fit_is_refused(here: Path, write, told_of: str) -> None:
     assert not (here / "tiles").exists()
 
 
-def test_damaged_chunks_are_said_with_their_place(tmp_path: Path) -> None:
-    path = tmp_path / "emit.nc"
+def chunked(path: Path, chunks: tuple[int, int, int]) -> Path:
+    """The swath in compressed chunks."""
     emit(path, SWATH, TABLE)
     with h5py.File(path, "r+") as file:
         del file["reflectance"]
-        made = file.create_dataset("reflectance", data=SWATH, chunks=(10, 40, 6), compression="gzip")
-        place = made.id.get_chunk_info(2).byte_offset
+        file.create_dataset("reflectance", data=SWATH, chunks=chunks, compression="gzip")
+    return path
+
+
+def damaged(path: Path) -> Path:
+    """A chunk of ten rows spoilt."""
+    with h5py.File(chunked(path, (10, 40, 6)), "r") as file:
+        place = file["reflectance"].id.get_chunk_info(2).byte_offset
     content = bytearray(path.read_bytes())
     content[place + 20 : place + 60] = bytes(40)
     path.write_bytes(content)
+    return path
+
+
+def test_each_chunk_is_decoded_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks, read, found = (8, 8, 4), hdf.read, Counter[tuple[int, int]]()
+
+    def counted(source: h5py.Dataset, index: tuple[slice, ...], *where: object) -> np.ndarray:
+        if source.compression:
+            rows, cols = (
+                range(of.start // side, -(-of.stop // side)) for of, side in zip(index, chunks, strict=False)
+            )
+            found.update((row, col) for row in rows for col in cols)
+        return read(source, index, *where)
+
+    monkeypatch.setattr(hdf, "read", counted)
+    monkeypatch.setattr("satae.scene.stream.LARGEST_SIDE", 16)
+    assert typed("tile", chunked(here / "emit.nc", chunks), "--size", 16, "--min-valid", 0).exit_code == 0
+    assert set(found) == {(row, col) for row in range(7) for col in range(5)} and set(found.values()) == {1}
+    assert {path.name for path in (here / "tiles" / "emit").iterdir()} == {
+        "scene.tif", "tiles.npy", "valid.npy", "index.npy", "tileset.json", "footprints.geojson",
+    }  # fmt: skip
+    image, valid = pixels(describe([here / "tiles" / "emit" / "scene.tif"]))
+    assert np.array_equal(
+        np.where(valid, image, -9999), np.where((MAPPED != -9999).all(axis=0), MAPPED, -9999)
+    )
+
+
+def test_damaged_chunks_are_said_with_their_place(tmp_path: Path) -> None:
     with pytest.raises(DamageError, match="is damaged between rows"):
-        pixels(describe([path]))
+        pixels(describe([damaged(tmp_path / "emit.nc")]))
+
+
+def test_what_lies_around_damaged_chunks_is_kept_where_that_is_asked_for(here: Path) -> None:
+    path = damaged(here / "emit.nc")
+    assert "is damaged between rows" in refused(2, "tile", path, "--size", 16)
+    assert typed("tile", path, "--size", 16, "--min-valid", 0, "--on-bad-tile", "mask").exit_code == 4
+    image, valid = pixels(describe([here / "tiles" / "emit" / "scene.tif"]))
+    assert 0 < valid.sum() < (MAPPED != -9999).all(axis=0).sum()
+    assert np.array_equal(image[:, valid], MAPPED[:, valid])
 
 
 @pytest.mark.parametrize("name", ["emit.nc", "prisma.he5"])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from commands import typed
 from deliveries import DRIVERS, raster, sentinel2
 
 from satae.grid import Window
-from satae.scene import once
+from satae.scene import stream
 from satae.scene.describe import describe
 from satae.scene.raster import Raster
 from satae.scene.scene import Limits, Scene, Survey
@@ -32,7 +33,7 @@ BLOCKS = 4 * 4 * 3  # of all files
 def in_blocks(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A Sentinel-2 product in blocks of 64 pixels."""
     monkeypatch.setitem(DRIVERS, ".jp2", DRIVERS[".jp2"] | {"blockxsize": BLOCK, "blockysize": BLOCK})
-    monkeypatch.setattr(once, "SMALLEST", BLOCK)
+    monkeypatch.setattr(stream, "LARGEST_SIDE", BLOCK)
     return sentinel2(folder, FINE, classes=CLASSES)
 
 
@@ -70,7 +71,7 @@ def test_a_product_that_is_scored_is_decoded_once_and_one_that_was_tiled_never(
 
 def test_any_window_is_what_the_scene_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scene = describe([in_blocks(tmp_path, monkeypatch)])
-    kept = pickle.loads(pickle.dumps(decoded_once(scene, tmp_path)))
+    kept = pickle.loads(pickle.dumps(decoded_once(scene, tmp_path / "kept")))
     with scene.open() as reader:
         image, valid = (
             np.pad(a, [(0, 0)] * (a.ndim - 2) + [(90, 90)] * 2) for a in reader.read(scene.grid.window)
@@ -98,7 +99,10 @@ def test_blocks_that_cannot_be_decoded_are_told_to_all_who_read(tmp_path: Path) 
     content[-8:] = bytes(8)  # the end of the last block
     path.write_bytes(content)
     scene = describe([path], limits=Limits(salvage=True))
-    direct, kept = damaged(scene), decoded_once(scene, tmp_path)
+    assert decoded_once(scene, tmp_path / "kept") is scene  # what is soon read is not kept
+    (file,) = scene.files
+    scene = replace(scene, files=(replace(file, source=replace(file.source, slow=True)),))
+    direct, kept = damaged(scene), decoded_once(scene, tmp_path / "kept")
     assert direct == damaged(kept) == damaged(kept) == (Window(64, 64, 32, 32),)
 
 

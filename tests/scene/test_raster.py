@@ -28,7 +28,7 @@ from scenes import spoil
 
 from satae.errors import DamageError, OutputError, SceneError
 from satae.grid import Grid, Window
-from satae.scene import output, raster, readers
+from satae.scene import output, raster, readers, stream
 
 PIXELS = np.arange(3 * 64 * 80, dtype="uint16").reshape(3, 64, 80)
 
@@ -320,6 +320,19 @@ def test_no_written_band_is_taken_for_alpha(tmp_path: Path, bands: int) -> None:
     with output.writing(tmp_path / "a.tif", grid, bands=bands, dtype="uint8") as out:
         out.write(np.ones((bands, 16, 16), "uint8"), grid.window)
     assert "alpha" not in [band.colour for band in readers.source(tmp_path / "a.tif").bands]
+
+
+@pytest.mark.parametrize(
+    ("bands", "dtype", "side"), [(1, "float32", 256), (4, "uint16", 256), (285, "float32", 64)]
+)
+def test_a_block_of_all_bands_is_no_more_than_is_read_at_once(
+    tmp_path: Path, bands: int, dtype: str, side: int
+) -> None:
+    grid = Grid(300, 300, Affine(10, 0, 0, 0, -10, 0), None)
+    with output.writing(tmp_path / "a.tif", grid, bands=bands, dtype=dtype):
+        pass
+    assert readers.source(tmp_path / "a.tif").block == (side, side)
+    assert side**2 * bands * np.dtype(dtype).itemsize < stream.STRIP_BYTES
 
 
 def test_writing_into_a_missing_folder_is_an_output_error(tmp_path: Path) -> None:

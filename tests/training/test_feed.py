@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from satae import config, models
 from satae.detector.graph import Input
 from satae.nn import normalize
 from satae.tiles.split import Split, split
-from satae.tiles.store import TileSet
+from satae.tiles.store import TileSet, load, rest
 from satae.training import feed
 from satae.training.feed import Feed, noise, pixel_sample
 from satae.training.pixels import Pixels
@@ -308,3 +310,21 @@ def test_of_too_many_pixels_an_even_share_is_drawn(monkeypatch):
     assert torch.allclose(part.x.mean(dim=0), whole.x.mean(dim=0), atol=0.1)
     counts = [len(part.tiles(np.array([i]))) for i in range(3)]
     assert counts == [1, 1, 1] and len(part.tiles(np.arange(len(part.x)))) == len(part.feed.chosen.train)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("pass_over", [lambda s, w: pixel_sample(s, w, 0), noise, lambda s, w: rest(s)])
+def test_pixels_that_were_passed_over_are_not_held(tile_set: Path, pass_over) -> None:
+    tiles = load(tile_set)
+    where, before = everything(tiles), np.array(tiles.images)
+    assert resident(tile_set / "tiles.npy") > 0
+    pass_over([tiles], where)
+    assert resident(tile_set / "tiles.npy") == 0
+    assert np.array_equal(tiles.images, before)
+
+
+def resident(path: Path) -> int:
+    """KiB of a file that are mapped and in memory."""
+    lines = Path("/proc/self/smaps").read_text().splitlines()
+    starts = [i for i, line in enumerate(lines) if line.endswith(str(path))]
+    return sum(int(line.split()[1]) for i in starts for line in lines[i : i + 5] if line.startswith("Rss:"))

@@ -5,7 +5,8 @@ first HEAD bytes (none of a folder). `describe(path)`: a `Source`, with SceneErr
 pixel is checked for what it would cost before it is read. `open(source, grid, mean)`: a context manager that gives
 `Pixels` of the caller's own, on the source's grid or on another, by nearest neighbour or, with `mean`, as the mean
 of what lies in a pixel. A source pickles. `raster` holds the machinery for files that GDAL reads; what is delivered
-as several files is put together in `products`.
+as several files is put together in `products`. Where a piece of the image costs much more than its share of the file, a
+file here has `unpack(source, folder)` too: the same pixels in a new file without that, or None.
 """
 
 from __future__ import annotations
@@ -84,6 +85,12 @@ def open_pixels(
         reader = cast(FileReader, jp2) if source.member else _of(source.path)
     source.check_stamp()
     return reader.open(source, grid, mean=mean)
+
+
+def unpacked(source: Source, folder: Path) -> Source:
+    """The source in a new file where that is read faster, else as it is; DamageError where it is damaged."""
+    unpack = getattr(_of(source.path), "unpack", None)
+    return (unpack and unpack(source, folder)) or source
 
 
 def _of(path: Path) -> FileReader:

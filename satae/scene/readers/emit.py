@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ BANDS = "sensor_band_parameters"
 FILL = -9999.0
 PIECE = 256  # pixels a side of what is orthorectified at once
 MOST = 2**23  # numbers of the swath that are read for one
+BLOCK = 64  # pixels a side that are best read at once where the swath is unpacked
+TALL = 64 * 2**20  # bytes of the swath that are unpacked at once
 
 
 def matches(path: Path, head: bytes) -> bool:
@@ -63,7 +66,7 @@ def describe(path: Path) -> Source:
                 good=good is None or bool(good[i]),
             )
         )
-    return Source(path, grid, tuple(bands), (min(PIECE, height), min(PIECE, width)), slow=True)
+    return Source(path, grid, tuple(bands), (min(BLOCK, height), min(BLOCK, width)), slow=True)
 
 
 @contextmanager
@@ -71,6 +74,30 @@ def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Ite
     """A handle of the caller's own."""
     with hdf.open_file(source.path) as file:
         yield on_grid(Swath(source, file), source, grid, mean=mean)
+
+
+def unpack(source: Source, folder: Path) -> Source | None:
+    """The product with a swath that is not compressed, in a new file, for a stored chunk serves many places of the map.
+
+    None where that would hold more than TALL bytes at once. Raises DamageError where a chunk cannot be decoded.
+    """
+    with hdf.open_file(source.path) as file:
+        cube = hdf.array(file, CUBE, 3)
+        if (
+            cube.chunks is None
+            or cube.chunks[0] * cube.chunks[1] * cube.shape[2] * cube.dtype.itemsize > TALL
+        ):
+            return None
+        path = folder / f"{source.path.stem}.h5"
+        with hdf.new_file(path) as out:
+            for name in (ACROSS, ALONG):
+                out[name] = hdf.read(hdf.array(file, name, 2), np.s_[:], source.path, source.grid.window)
+            plain = out.create_dataset(CUBE, cube.shape, cube.dtype)
+            # all bands of some pixels at a time: so they lie in the new file
+            for part in Window(0, 0, *cube.shape[:2]).cells(cube.chunks[:2]):
+                rows, cols = part.slices(Window(0, 0, *cube.shape[:2]))
+                plain[rows, cols] = hdf.read(cube, np.s_[rows, cols], source.path, part)
+    return replace(source, path=path, stamp=())
 
 
 def _transform(file: Any, path: Path) -> Affine:
