@@ -38,8 +38,8 @@ ARROWS = {
     "review": "gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
-    "cli": "batch bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
-    "fetch tiles scene",
+    "cli": "batch bench demo review convert training scoring decisions formats detector objectives heads models nn "
+    "inference fetch tiles scene",
 }
 GROUND = [
     "errors",

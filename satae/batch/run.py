@@ -173,6 +173,7 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
         )  # fmt: skip
     if sample.is_done(lesson):
         return options.out / sample.MODEL
+    sample.check_places(lesson)
     outcomes: list[Outcome] = []
 
     def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:

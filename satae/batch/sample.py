@@ -15,9 +15,10 @@ from satae.batch.key import content
 from satae.batch.manifest import Entry
 from satae.batch.task import Request
 from satae.config import Recipe
+from satae.errors import OutputError
 from satae.publish import write_bytes
 
-MODEL, ABOUT = "model.onnx", "learned.json"
+MODEL, TILES, RUN, ABOUT = "model.onnx", "tiles", Path("runs", "model"), "learned.json"
 SCENES = 16  # that are learned from, at the most
 
 
@@ -32,6 +33,11 @@ class Lesson:
     device: str = "auto"
     workers: int = 1
     quiet: bool = False
+
+    @property
+    def places(self) -> list[Path]:
+        """What is written, as paths in the folder of the run."""
+        return [Path(MODEL), RUN, *(Path(TILES, name) for _, name, _ in self.scenes)]
 
 
 def lesson(
@@ -52,6 +58,16 @@ def lesson(
         digest.update(f"{entry.name} {content(paths).digest} {asked.hash()}".encode())
         scenes.append((paths, entry.name, asked))
     return Lesson(out, tuple(scenes), recipe, digest.hexdigest(), device, workers, quiet)
+
+
+def check_places(given: Lesson) -> None:
+    """OutputError where something is in the way that this run did not make."""
+    ours = State.read(given.out).ours
+    for place in given.places:
+        if str(place) not in ours and (given.out / place).exists():
+            raise OutputError(
+                f"{given.out / place} is there and not of this run; choose another --out, or pass a model by --model"
+            )
 
 
 def is_done(given: Lesson) -> bool:

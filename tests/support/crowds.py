@@ -1,12 +1,9 @@
-"""Several small scenes, runs over them, and what is in their folder; scoring that fails as it is told to."""
+"""Several small scenes, runs over them, and what is in their folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +12,13 @@ import pandas as pd
 from affine import Affine
 from scenes import MakeScene
 
-from satae.batch import work
 from satae.batch.run import Options, Result, run
-from satae.batch.task import Request, Task
+from satae.batch.task import Request
 from satae.demo import synthetic
 from satae.scoring.rule import Top
 
 SIDE = 96
 REQUEST = Request(rule=Top(3), chips=2)
-# how many times a scene of that name fails, and how; in the folder of the scenes
-ORDERS = "orders.json"
 
 
 def crowd(folder: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, number: int = 6) -> Path:
@@ -72,7 +66,11 @@ def rows(path: Path, layer: str = "anomalies") -> pd.DataFrame:
 
 
 def diary(out: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for path in sorted(out.glob("journal*.jsonl")) for line in path.read_text().splitlines()]
+    return [
+        json.loads(line)
+        for path in sorted(out.glob("journal*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
 
 
 def leftovers(out: Path) -> list[str]:
@@ -95,42 +93,3 @@ def children(process: int) -> list[int]:
     except OSError:
         return []
     return own + [n for child in own for n in children(child)]
-
-
-def order(folder: Path, **orders: list[str]) -> None:
-    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
-    (folder / ORDERS).write_text(json.dumps(orders))
-
-
-def score(task: Task) -> Any:
-    """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
-    inside = task.paths[0].parent
-    tried = inside / f"{task.name}.tried"
-    with tried.open("a") as file:
-        file.write("x")
-    told = json.loads((inside / ORDERS).read_text()).get(task.name, [])
-    attempt = len(tried.read_text())
-    what = told[attempt - 1] if attempt <= len(told) else ""
-    if what:
-        work.score_scene = lambda *given, **more: _happen(what, *given, **more)
-    try:
-        return work.score(task)
-    finally:
-        work.score_scene = _score_scene
-
-
-_score_scene = work.score_scene
-
-
-def _happen(what: str, *given: Any, **more: Any) -> Any:
-    record = _score_scene(*given, **more)
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "slow":
-        (given[2].parent / "begun").touch()
-        time.sleep(60)
-    if what == "full":
-        raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
-    if what == "bug":
-        raise ValueError("a bug")
-    return record
