@@ -113,10 +113,12 @@ class _Making:
         for some in self.found.records():
             batch = [r.layer for r in some]
             rows += sum(len(s.tiles.corners) for s in batch)
-            if rows > TILES:  # their columns are there, but not the rows of these
+            # their columns are there, but not the rows of these: who wants them has them a scene
+            if rows > TILES:
                 self.whole, batch = False, [_without_tiles(s) for s in batch]
             if own is not None and len(own):
                 batch, (carried,) = carry([own], batch)
+                # what no scene has taken over is kept apart at the end
                 lost = lost[lost.index.isin(carried.lost.index)]
             self._add(batch)
             shown += batch[: SHOWN - len(shown)]
@@ -132,6 +134,7 @@ class _Making:
     def _add(self, batch: Sequence[SceneLayer]) -> None:
         parts = {"anomalies": [layers.anomalies(batch)], "tiles": layers.tiles(batch)}
         for layer, frames in (parts | {"scenes": layers.footprints(batch)}).items():
+            # a few scenes may share a CRS that not all do
             for frame in frames:
                 moved = frame if frame.crs == self.found.crs else frame.to_crs(self.found.crs)
                 self.draft.add(layer, moved)

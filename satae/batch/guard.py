@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 def die_with(parent: int) -> None:
     """End this process soon after its parent; to be called first of all in its main thread."""
     if sys.platform == "linux":
+        # of the thread that started it: pools do that in their main thread
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:  # it went before the kernel was asked
@@ -32,6 +33,7 @@ def die_with(parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
+    # one thread for both: it looks twice a second and gives a sign every ten
     signs = time.monotonic()
     while os.getppid() == parent:
         time.sleep(LOOK)

@@ -38,6 +38,7 @@ def path_of(out: Path, shard: Shard) -> Path:
 
 def write(out: Path, shard: Shard, plans: Sequence[Path]) -> Path:
     """Write the index of the entries of some plans; gives where it lies."""
+    # what a scene took is in the journals alone: a folder holds what would be the same anywhere
     target, known = path_of(out, shard), _known(out)
     with staging(target) as folder:
         draft = folder / target.name

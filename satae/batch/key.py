@@ -44,8 +44,10 @@ def content(paths: Sequence[Path]) -> Content:
     digest, size = hashlib.sha256(), 0
     for path in paths:
         found = sorted(_files(path))
+        # a folder of a product may have hundreds of files, of which a few hold the pixels
         largest = sorted(found, key=lambda of: -of[1])[:SAMPLED]
         for file, length, stamp in found:
+            # within a product the name matters, of a file alone it is the entry's business
             name = os.path.relpath(file, path) if file != path else ""
             digest.update(json.dumps([name, length, stamp]).encode())
             size += length
@@ -113,6 +115,7 @@ def _sample(path: Path, length: int, digest: hashlib._Hash) -> None:
                 digest.update(file.read(SAMPLES * BLOCK))
                 return
             for i in range(SAMPLES):
+                # first and last block included
                 file.seek((length - BLOCK) * i // (SAMPLES - 1))
                 digest.update(file.read(BLOCK))
     except OSError as error:  # whoever scores it says so

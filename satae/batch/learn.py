@@ -30,7 +30,8 @@ def learn(lesson: Lesson) -> None:
 
     Raises what `cut` and `train` do. Of several scenes those that cannot be used are left out.
     """
-    os.chdir(lesson.out)  # as the commands are typed in it, so that their files are called the same
+    # as the commands are typed in it, so that their files are called the same
+    os.chdir(lesson.out)
     steps, here = Steps(quiet=lesson.quiet), Path()
     state = State.read(here)
     same = state.key == lesson.key

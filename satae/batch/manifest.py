@@ -56,6 +56,7 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
     found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
     for entry in found:
         name = file_name(entry.name or Path(_bare(entry.paths[0])).stem)
+        # the absolute place, so that one file named in two ways is one
         what = zlib.crc32("\n".join([*map(os.path.abspath, entry.paths), str(entry.options)]).encode())
         if taken.get(hash(name), what) != what:
             # a hash and not a count: others may come before it in a longer list, and its results stay its own
@@ -94,6 +95,7 @@ def _of(name: str, known: Sequence[str]) -> Iterator[Entry]:
         yield Entry((name,), "")
     elif path.is_dir():
         yield from _in_folder(path)
+    # a file may have such letters in its name
     elif not path.exists() and glob.has_magic(name):
         yield from (Entry((found,), "") for found in sorted(glob.iglob(name, recursive=True)))
     elif suffix in LISTS:
@@ -117,6 +119,7 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
         if found.name.startswith("."):
             continue
         if found.is_dir():
+            # not looked into: what it is, is found out where it is scored
             if found.suffix.lower() in FOLDERS:
                 yield Entry((str(found),), "")
             else:

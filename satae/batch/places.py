@@ -52,6 +52,7 @@ def part(out: Path, key: str) -> Iterator[Path]:
     """A fresh folder in which a scene is scored; gone at the end, unless `settle` gave it its place."""
     folder = out / PARTS / f"{key}.{host()}.{os.getpid()}"
     with interrupts.tidying():
+        # a process has one part at a time, so what goes by its number is its own
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -59,6 +60,7 @@ def part(out: Path, key: str) -> Iterator[Path]:
             yield folder
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(str(folder)):
+                # an error of a file elsewhere, such as the scene, is not about this output
                 raise
             raise OutputError(f"{folder} could not be written: {error.strerror or error}") from error
         finally:
@@ -69,9 +71,11 @@ def part(out: Path, key: str) -> Iterator[Path]:
 
 def settle(folder: Path, place: Path) -> None:
     """Give a finished folder its place; where another process was first its folder stays, for it holds the same."""
+    # on disk before the rename: after a power cut a name must not lead to empty files
     sync(folder)
     interrupts.check()
     with interrupts.shield():
+        # a folder that is not empty is never replaced by a rename, on any system: the first one stays
         try:
             os.rename(folder, place)
         except OSError:
@@ -111,10 +115,12 @@ def sweep(out: Path, *, dead: int | None = None) -> None:
     A process of this machine is asked for; one of another gave no sign for so long, by the clock of the file system.
     """
     there = out / PARTS
+    # names end in the machine and the number of the process
     ours = [p for p in _entries(there) if p.name.split(".")[1:2] == [host()]]
     if dead is not None:
         gone = [p for p in ours if p.name.endswith(f".{dead}")]
     else:
+        # a number may be taken again, by a process that has nothing to do with it: then the time tells
         now = _now(there)
         gone = [p for p in ours if not _alive(p)]
         gone += [p for p in _entries(there) if p not in gone and now - _changed(p, now) > STALE]
@@ -154,6 +160,7 @@ def _changed(folder: Path, now: float) -> float:
 
 def _now(folder: Path) -> float:
     """The time as the file system has it, for clocks of machines differ."""
+    # written to it, and its time read: machines in a cluster differ by minutes
     probe = folder / f".clock.{host()}.{os.getpid()}"
     try:
         probe.touch()

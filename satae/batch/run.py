@@ -118,6 +118,7 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     written. What a scene fails of is no error but part of the result.
     """
     out = options.out
+    # before a folder is made for nothing
     if options.model is not None:
         model_hash(options.model)
     places.make(out)
@@ -125,19 +126,23 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     model = options.model or _learn(names, options, steps)
     options, sha256 = replace(options, model=model), model_hash(model)
     failed = journal.failures(out)
+    # what failed otherwise may do better another time: another machine, more memory, a disk with room
     refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
     about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
     about |= {"chips": first.chips}
+    # written once: two parts of a run would else replace it under each other
     if not (out / ABOUT).exists() or json.loads((out / ABOUT).read_bytes()) != about:
         write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())
     tally = _Tally(planned, options)
     if len(planned.sizes):
         _score(planned, options, model, sha256, tally, steps)
+    # an empty folder would be all that is left of them
     places.tidy(out)
     target = index.path_of(out, options.shard)
     changed = bool(planned.fresh or tally.tried or not target.exists())
+    # a second run with nothing to do must be over at once, however many scenes there are
     if changed:
         with steps.stage("write the index"):
             index.write(out, options.shard, [planned.path])
@@ -176,6 +181,7 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
     sample.check_places(lesson)
     outcomes: list[Outcome] = []
 
+    # training tells of itself on the terminal; here only its end counts
     def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
         outcomes.append(outcome)
         return True
@@ -189,6 +195,7 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
 
 
 def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
+    # rows of a table often ask for the same, and a hash reads the AOI that it names
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     asked(())  # what is wrong with options is told before a list is read
     entries = manifest.entries(names, options.known, stack=options.stack)
@@ -233,10 +240,13 @@ class _Tally:
 def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
     jobs = max(1, min(options.jobs, len(planned.sizes)))
+    # K processes that each take all cores would spend their time on waiting for each other
     threads = options.threads or max(1, cores() // jobs)
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
+    # pictures of a thousand scenes are seen side by side, that of one alone
     side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
     means = Means(options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now())
+    # before libraries are loaded, which look at these once
     environment = {
         "GDAL_NUM_THREADS": str(threads),
         "OMP_NUM_THREADS": str(threads),
@@ -266,6 +276,7 @@ class _Telling:
     def __call__(self, task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
         tally = self.tally
         tally.tried += 1
+        # neither the scene nor its journal has anything to do with it
         if outcome.fatal:
             tally.fatal = tally.fatal or outcome.reason
             return False

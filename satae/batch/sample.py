@@ -51,6 +51,7 @@ def lesson(
     quiet: bool,
 ) -> Lesson:
     """The lesson of a list of scenes, of which no more than SCENES are held at any time."""
+    # a hash spreads over a list that is sorted by date or place
     chosen = heapq.nsmallest(SCENES, entries, key=lambda e: hashlib.sha256(e.name.encode()).digest())
     digest, scenes = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode()), []
     for entry in sorted(chosen, key=lambda e: e.name):

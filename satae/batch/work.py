@@ -27,8 +27,10 @@ def score(task: Task) -> dict[str, Any]:
     the files are not those that were planned with.
     """
     asked, means = task.asked, task.means
+    # another process, or the run before, may have been here since it was planned
     if not task.place.is_dir():
         model, judge = _opened(means, asked.baseline)
+        # else the result would go by the name of something that it was not made of
         check_key(task)
         scene = describe(task.paths, bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
         scene = by_wavelength(scene, model)

@@ -20,13 +20,11 @@ from satae.batch.folders import SceneFolders, is_current
 from satae.batch.result import make
 
 
-@pytest.fixture
-def out(shared: Shared, make_scene: Any, landscape: Any, model_path: Path, tmp_path: Path) -> Path:
+def finished(shared: Shared, model_path: Path, tmp_path: Path) -> Path:
     """The folder of a run over four scenes, to work on; scenes and model lie elsewhere."""
 
     def run(folder: Path) -> None:
-        inside = crowd(folder, make_scene, landscape, 4)
-        ran(inside, folder / "out", model_path)
+        ran(crowd(folder, 4), folder / "out", model_path)
 
     return Path(shutil.copytree(shared.made("crowd-4", run) / "out", tmp_path / "out"))
 
@@ -40,7 +38,10 @@ def collected(out: Path) -> Any:
     return make(SceneFolders(out)).collection
 
 
-def test_ranks_and_chips_are_those_of_all_scenes_together(out: Path) -> None:
+def test_ranks_and_chips_are_those_of_all_scenes_together(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     collected(out)
     frame = geopandas.read_file(out / "anomalies.gpkg", layer="anomalies").sort_values("rank")
     assert frame["rank"].tolist() == list(range(1, number(out) + 1))
@@ -56,7 +57,10 @@ def test_ranks_and_chips_are_those_of_all_scenes_together(out: Path) -> None:
     assert frame.crs == geopandas.read_file(out / "anomalies.gpkg", layer="scenes").crs
 
 
-def test_rows_are_held_a_few_scenes_at_a_time(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_held_a_few_scenes_at_a_time(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     collected(out)
     whole = {layer: rows(out / "anomalies.gpkg", layer) for layer in ("anomalies", "tiles", "scenes")}
     (out / "collect.json").write_text('{"files": ["anomalies.gpkg"]}')
@@ -66,7 +70,10 @@ def test_rows_are_held_a_few_scenes_at_a_time(out: Path, monkeypatch: pytest.Mon
         assert rows(out / "anomalies.gpkg", layer).equals(frame)
 
 
-def test_decisions_are_carried_over_and_what_others_put_in_stays(out: Path) -> None:
+def test_decisions_are_carried_over_and_what_others_put_in_stays(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     collected(out)
     path = out / "anomalies.gpkg"
     first, second = geopandas.read_file(path, layer="anomalies").sort_values("rank")["anomaly_id"][:2]
@@ -87,7 +94,10 @@ def test_decisions_are_carried_over_and_what_others_put_in_stays(out: Path) -> N
     assert tuple(JUDGED.values()) in opinions(path) or first in set(kept["anomaly_id"])
 
 
-def test_nothing_is_made_again_that_is_there_and_what_is_not_ours_stays(out: Path) -> None:
+def test_nothing_is_made_again_that_is_there_and_what_is_not_ours_stays(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     (out / "anomalies.gpkg").write_text("mine")
     assert "exists" in refused(3, "run", "--collect", "--out", out)
     (out / "anomalies.gpkg").unlink()
@@ -100,7 +110,10 @@ def test_nothing_is_made_again_that_is_there_and_what_is_not_ours_stays(out: Pat
     assert not is_current(out, SceneFolders(out))
 
 
-def test_the_catalogue_holds_every_scene_and_its_links_lead_to_files(out: Path) -> None:
+def test_the_catalogue_holds_every_scene_and_its_links_lead_to_files(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     collected(out)
     catalogue = pystac.Catalog.from_file(str(out / "catalog.json"))
     items = {item.id: item for item in catalogue.get_items(recursive=True)}
@@ -111,7 +124,10 @@ def test_the_catalogue_holds_every_scene_and_its_links_lead_to_files(out: Path) 
         assert item.bbox is not None and item.properties["satae:anomalies"] > 0
 
 
-def test_the_report_counts_all_and_shows_the_first(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_counts_all_and_shows_the_first(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     monkeypatch.setattr("satae.batch.chapters.NAMED", 2)
     monkeypatch.setattr("satae.batch.chapters.OUTLINED", 5)
     collected(out)
@@ -120,13 +136,17 @@ def test_the_report_counts_all_and_shows_the_first(out: Path, monkeypatch: pytes
     assert text.count('id="rank-') >= 3 and 'id="rank-1"' in text
 
 
-def test_tiles_that_are_too_many_are_left_out_and_told_of(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tiles_that_are_too_many_are_left_out_and_told_of(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     monkeypatch.setattr(collect, "TILES", 0)
     assert collected(out).tiles is False
     assert [len(rows(out / "anomalies.gpkg", n)) for n in ("tiles", "anomalies")] == [0, number(out)]
 
 
-def test_the_index_has_a_row_a_scene(out: Path) -> None:
+def test_the_index_has_a_row_a_scene(shared: Shared, model_path: Path, tmp_path: Path) -> None:
+    out = finished(shared, model_path, tmp_path)
     table = pyarrow.parquet.read_table(out / "index.parquet").to_pylist()
     assert [row["name"] for row in table] == ["s0", "s1", "s2", "s3"]
     for row in table:
@@ -135,7 +155,10 @@ def test_the_index_has_a_row_a_scene(out: Path) -> None:
         assert (out / row["folder"] / "heatmap.tif").is_file() and Path(row["path"]).is_file()
 
 
-def test_a_record_that_was_stored_comes_back_as_it_was(out: Path) -> None:
+def test_a_record_that_was_stored_comes_back_as_it_was(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
     for found in SceneFolders(out):
         record = store.read(found)
         again = out / "again"
@@ -148,7 +171,8 @@ def test_a_record_that_was_stored_comes_back_as_it_was(out: Path) -> None:
         shutil.rmtree(again)
 
 
-def test_a_damaged_folder_is_named(out: Path) -> None:
+def test_a_damaged_folder_is_named(shared: Shared, model_path: Path, tmp_path: Path) -> None:
+    out = finished(shared, model_path, tmp_path)
     folder = next(iter(SceneFolders(out))).folder
     (folder / "tiles.npy").write_bytes(b"\x93NUMPY nonsense")
     assert str(folder) in refused(2, "run", "--collect", "--out", out)

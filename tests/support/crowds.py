@@ -10,27 +10,53 @@ from typing import Any
 import geopandas
 import pandas as pd
 from affine import Affine
-from scenes import MakeScene
+from shared import Shared
 
 from satae.batch.run import Options, Result, run
 from satae.batch.task import Request
 from satae.demo import synthetic
+from satae.grid import Grid
+from satae.inference import runtime
+from satae.scene import output, raster
+from satae.scene.describe import describe
+from satae.scoring import run as scoring
+from satae.scoring.outputs import Options as ScoreOptions
 from satae.scoring.rule import Top
 
 SIDE = 96
 REQUEST = Request(rule=Top(3), chips=2)
 
 
-def crowd(folder: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, number: int = 6) -> Path:
-    """Parts of the landscape as scenes s0.tif, s1.tif, ... in a folder `in`, each in a place of its own."""
-    inside = folder / "in"
+def crowd(folder: Path, number: int = 6) -> Path:
+    """Parts of a landscape as scenes s0.tif, s1.tif, ... in a folder `in`, each in a place of its own."""
+    inside, image = folder / "in", synthetic.scene(height=256, width=320, seed=1).image
     inside.mkdir(parents=True)
     for i in range(number):
         row, col = 40 * (i % 4), 60 * (i % 3)
-        place = Affine(10, 0, 500_000 + 2000 * i, 0, -10, 5_200_000)
-        part = landscape.image[:, row : row + SIDE, col : col + SIDE + i]
-        make_scene(part, name=f"s{i}.tif", folder=inside, transform=place, nodata=0)
+        part = image[:, row : row + SIDE, col : col + SIDE + i]
+        grid = Grid(
+            *part.shape[1:], Affine(10, 0, 500_000 + 2000 * i, 0, -10, 5_200_000), raster.wkt("EPSG:32632")
+        )
+        with output.writing(inside / f"s{i}.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
+            out.write(part, grid.window)
     return inside
+
+
+def serial(shared: Shared, model_path: Path) -> Path:
+    """A folder with six scenes `in`, and `out.gpkg` as `satae score` makes it of them in one process."""
+
+    def score(folder: Path) -> None:
+        scenes = [describe([path]) for path in sorted(crowd(folder).iterdir())]
+        model = runtime.load(model_path, "cpu", 1)
+        scoring.score(scenes, model, folder / "out.gpkg", ScoreOptions(Top(3), workers=1, chips=2))
+
+    return shared.made("crowd", score)
+
+
+def expected(alone: Path) -> dict[str, str]:
+    """The SHA-256 of the heatmap of each scene of `serial`."""
+    found = {p.name[4:-12]: p for p in alone.glob("out_*_heatmap.tif")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
 
 
 def asked(row: tuple[tuple[str, str], ...] = ()) -> Request:

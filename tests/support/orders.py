@@ -7,13 +7,26 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satae.batch import work
 from satae.batch.task import Task
 
+if TYPE_CHECKING:
+    import pytest
+
 # what happens at each attempt at a scene of that name; in the folder of the scenes
 ORDERS = "orders.json"
+
+
+def obedient(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the scenes of another, which are scored here as `order` has it."""
+    folder.mkdir()
+    for path in source.iterdir():
+        os.link(path, folder / path.name)
+    order(folder)
+    monkeypatch.setattr("satae.batch.run.SCORE", "orders:score")
+    return folder
 
 
 def order(folder: Path, **orders: list[str]) -> None:
