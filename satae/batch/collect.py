@@ -31,8 +31,10 @@ from satae.inference.runtime import Model
 from satae.publish import check_target, publish_all, staging
 from satae.report import chips, page
 
-TILES = 2_000_000  # rows of tiles in all: a layer of more opens in no program
-SHOWN = 50  # heatmaps in the project for QGIS
+# rows of tiles in all: a layer of more opens in no program
+TILES = 2_000_000
+# heatmaps in the project for QGIS
+SHOWN = 50
 RANKS = """UPDATE anomalies SET rank = found.place FROM (SELECT fid AS number, row_number() OVER (
 ORDER BY -(score + coalesce(feedback, 0)), -peak, anomaly_id) AS place FROM anomalies) AS found
 WHERE fid = found.number"""

@@ -16,8 +16,10 @@ import time
 
 from satae.batch import places
 
-GRACE = 8.0  # seconds to tidy up in
-LOOK = 0.5  # seconds between two looks
+# seconds to tidy up in
+GRACE = 8.0
+# seconds between two looks
+LOOK = 0.5
 PR_SET_PDEATHSIG = 1
 
 
@@ -27,7 +29,8 @@ def die_with(parent: int) -> None:
         # of the thread that started it: pools do that in their main thread
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went before the kernel was asked
+    # it went before the kernel was asked
+    if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=_watch, args=(parent,), name="satae watchdog", daemon=True).start()
 
@@ -40,7 +43,8 @@ def _watch(parent: int) -> None:
         if time.monotonic() - signs > places.TOUCH:
             places.give_sign()
             signs = time.monotonic()
-    if sys.platform != "win32":  # which has no such signal, and where a parent's number does not change
+    # which has no such signal, and where a parent's number does not change
+    if sys.platform != "win32":
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     # a library that does not come back from what it computes

@@ -22,8 +22,10 @@ else:
     pyarrow = Later("pyarrow")
     parquet = Later("pyarrow.parquet")
 
-ROWS = 5_000  # at once
-MISSING = "missing"  # the state of what was not tried
+# at once
+ROWS = 5_000
+# the state of what was not tried
+MISSING = "missing"
 COLUMNS = {
     "name": str, "key": str, "path": str, "state": str, "folder": str, "anomalies": int, "valid_fraction": float,
     "threshold": float, "domain": str, "damaged": int, "seconds": float, "cpu": float, "peak_mb": float, "code": int,

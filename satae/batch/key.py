@@ -22,13 +22,19 @@ from satae.errors import SataeError
 from satae.scene import items, products, readers
 from satae.scene.source import Source
 
-BLOCK = 4096  # bytes of a sample, what file systems read at least
-SAMPLES = 4  # of a file, evenly spread
-SAMPLED = 32  # files of a product that are sampled, the largest; of the others size and time count
-ALONE = (".tif", ".tiff", ".jp2", ".zip")  # what holds its pixels itself
-BESIDE = (".aux.xml", ".msk", ".ovr")  # what GDAL reads beside a file, behind its name ...
+# bytes of a sample, what file systems read at least
+BLOCK = 4096
+# of a file, evenly spread
+SAMPLES = 4
+# files of a product that are sampled, the largest; of the others size and time count
+SAMPLED = 32
+# what holds its pixels itself
+ALONE = (".tif", ".tiff", ".jp2", ".zip")
+# what GDAL reads beside a file, behind its name ...
+BESIDE = (".aux.xml", ".msk", ".ovr")
 WORLD = (".tfw", ".tifw", ".wld", ".j2w", ".prj")  # ... and in place of its suffix
-LENGTH = 16  # of a key: 64 bits, for a million of results of one name and place
+# of a key: 64 bits, for a million of results of one name and place
+LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ def content(paths: Sequence[Path]) -> Content:
         if items.is_link(str(path)) or not found:
             digest.update(str(path).encode())
         if items.ONE_OF_SEVERAL.match(str(path)):
-            with suppress(SataeError):  # whoever scores it says so
+            # whoever scores it says so
+            with suppress(SataeError):
                 # not the file: the other items in it are none of this one's business
                 digest.update(json.dumps(items.document(path), sort_keys=True, default=str).encode())
     return Content(digest.hexdigest(), size)
@@ -118,5 +125,6 @@ def _sample(path: Path, length: int, digest: hashlib._Hash) -> None:
                 # first and last block included
                 file.seek((length - BLOCK) * i // (SAMPLES - 1))
                 digest.update(file.read(BLOCK))
-    except OSError as error:  # whoever scores it says so
+    # whoever scores it says so
+    except OSError as error:
         digest.update(str(error.errno).encode())

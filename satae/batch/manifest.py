@@ -28,10 +28,14 @@ else:
 
 LISTS, TABLES = (".txt", ".lst", ".list"), (".csv", ".parquet")
 IMAGES = (".tif", ".tiff", ".jp2", ".zip", ".til", ".vrt")
-FOLDERS = (".safe",)  # of products, known by name alone
-LONGEST = 100  # bytes of a name, to which a hash is added
-ROWS = 10_000  # of a Parquet table at once
-NOTES = ("date", "datetime", "id", "geometry", "bbox")  # columns that tables often have, of no effect
+# of products, known by name alone
+FOLDERS = (".safe",)
+# bytes of a name, to which a hash is added
+LONGEST = 100
+# of a Parquet table at once
+ROWS = 10_000
+# columns that tables often have, of no effect
+NOTES = ("date", "datetime", "id", "geometry", "bbox")
 
 Options = Mapping[str, str]
 log = logging.getLogger(__name__)
@@ -52,7 +56,8 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
     `known` are the columns of a table that are options. With `stack` the names are the bands of one scene. Raises
     ConfigError where a list cannot be read, and where one names no scene.
     """
-    taken: dict[int, int] = {}  # (hash of a name: what goes by it)
+    # (hash of a name: what goes by it)
+    taken: dict[int, int] = {}
     found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
     for entry in found:
         name = file_name(entry.name or Path(_bare(entry.paths[0])).stem)

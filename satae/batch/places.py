@@ -19,8 +19,10 @@ from satae.errors import OutputError
 from satae.publish import sync
 
 SCENES, PARTS = "scenes", ".parts"
-STALE = 600.0  # seconds without a sign of life after which a part is nobody's, wherever it was begun
-TOUCH = 10.0  # seconds between signs of life
+# seconds without a sign of life after which a part is nobody's, wherever it was begun
+STALE = 600.0
+# seconds between signs of life
+TOUCH = 10.0
 
 # the part that this process is writing, for whoever must remove it when the process cannot
 _current: list[Path] = []
@@ -146,7 +148,8 @@ def _alive(folder: Path) -> bool:
         os.kill(int(folder.name.rpartition(".")[2]), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except OSError:  # of somebody else
+    # of somebody else
+    except OSError:
         return True
     return True
 

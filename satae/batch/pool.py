@@ -21,9 +21,12 @@ from satae import interrupts
 from satae.batch import guard, places, worker
 from satae.batch.worker import Outcome
 
-TRIES = 3  # of a task that failed for no reason of its own: the first one and two on other processes
-REFUSED = 2  # exit code of input that no other process would take
-BEAT = 1.0  # seconds between two looks at what was asked of this process
+# of a task that failed for no reason of its own: the first one and two on other processes
+TRIES = 3
+# exit code of input that no other process would take
+REFUSED = 2
+# seconds between two looks at what was asked of this process
+BEAT = 1.0
 SIGNALS = {9: "SIGKILL, as where memory is used up", 15: "SIGTERM", 11: "SIGSEGV", 6: "SIGABRT", 7: "SIGBUS"}
 
 Tell = Callable[[Any, Outcome, int, bool], bool]
@@ -96,7 +99,8 @@ class Pool:
         own = self.idle.pop() if self.idle else self._started()
         own.task, own.attempt, own.since = task, attempt, time.monotonic()
         self.busy.append(own)
-        with contextlib.suppress(OSError):  # it died meanwhile: its line ends, which is noticed where all is
+        # it died meanwhile: its line ends, which is noticed where all is
+        with contextlib.suppress(OSError):
             own.line.send(task)
 
     def _started(self) -> _Worker:

@@ -29,8 +29,10 @@ from satae.publish import write_bytes
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
 ABOUT = "run.json"
-ALONE, SHARED = 1000, 250  # cells of an overview, of a scene that is the only one, and of one among many
-NAMED = 20  # failures that are named at the end
+# cells of an overview, of a scene that is the only one, and of one among many
+ALONE, SHARED = 1000, 250
+# failures that are named at the end
+NAMED = 20
 
 log = logging.getLogger(__name__)
 Row = tuple[tuple[str, str], ...]
@@ -197,7 +199,8 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
 def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
     # rows of a table often ask for the same, and a hash reads the AOI that it names
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
-    asked(())  # what is wrong with options is told before a list is read
+    # what is wrong with options is told before a list is read
+    asked(())
     entries = manifest.entries(names, options.known, stack=options.stack)
     with steps.stage("look at the scenes", 0, "scene") as bar:
         return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)

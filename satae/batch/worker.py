@@ -21,11 +21,14 @@ from satae.errors import SataeError
 
 try:
     import resource
-except ImportError:  # Windows
+# Windows
+except ImportError:
     resource = None  # type: ignore[assignment]
 
-BUG = 1  # exit code of what is none of the user's doing
-MOST = 20  # warnings of a task that are kept
+# exit code of what is none of the user's doing
+BUG = 1
+# warnings of a task that are kept
+MOST = 20
 
 
 class MeansError(SataeError):
