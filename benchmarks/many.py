@@ -1,4 +1,4 @@
-"""What many scenes cost beyond the scenes: planning, processes, the result of all, and whether memory stays flat.
+"""What many scenes cost beyond the scenes: planning, processes, the result of all; and whether memory stays flat.
 
     python benchmarks/many.py [--parts overhead,plan,pretend,collect,memory] [--entries 1000,100000] [--scenes 8]
                               [--side 768] [--results 1000] [--long 200]

@@ -114,7 +114,9 @@ def _told(database: sqlite3.Connection, layer: str) -> str:
     """The condition that a row was reviewed: of a result of very many scenes hardly any is, and no other is needed."""
     if not set(REVIEW) <= set(geopackage.columns(database, layer)):
         return ""
-    return " OR ".join(f"coalesce({name}, '') NOT IN ('', '{UNREVIEWED}')" for name in REVIEW)
+    status, *others = REVIEW
+    told = [f"coalesce({status}, '') NOT IN ('', '{UNREVIEWED}')", *(f"coalesce({n}, '') <> ''" for n in others)]
+    return " OR ".join(told)
 
 
 def layers_of(path: Path) -> list[Any]:
