@@ -36,13 +36,8 @@ def die_with(parent: int) -> None:
 
 
 def _watch(parent: int) -> None:
-    # one thread for both: it looks twice a second and gives a sign every ten
-    signs = time.monotonic()
     while os.getppid() == parent:
         time.sleep(LOOK)
-        if time.monotonic() - signs > places.TOUCH:
-            places.give_sign()
-            signs = time.monotonic()
     # which has no such signal, and where a parent's number does not change
     if sys.platform != "win32":
         os.kill(os.getpid(), signal.SIGTERM)

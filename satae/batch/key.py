@@ -45,10 +45,14 @@ class Content:
     size: int
 
 
-def content(paths: Sequence[Path]) -> Content:
-    """What the files of a scene hold; of those that are not there, that."""
+def content(paths: Sequence[Path | str]) -> Content:
+    """What the files of a scene hold; of those that are not there, and of addresses, how they are called."""
     digest, size = hashlib.sha256(), 0
-    for path in paths:
+    for named in paths:
+        path = Path(named)
+        if items.is_link(str(named)):
+            digest.update(str(named).encode())
+            continue
         found = sorted(_files(path))
         # a folder of a product may have hundreds of files, of which a few hold the pixels
         largest = sorted(found, key=lambda of: -of[1])[:SAMPLED]
@@ -59,7 +63,7 @@ def content(paths: Sequence[Path]) -> Content:
             size += length
             if (file, length, stamp) in largest:
                 _sample(file, length, digest)
-        if items.is_link(str(path)) or not found:
+        if not found:
             digest.update(str(path).encode())
         if items.ONE_OF_SEVERAL.match(str(path)):
             # whoever scores it says so

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ STALE = 600.0
 # seconds between signs of life
 TOUCH = 10.0
 
-# the part that this process is writing, for whoever must remove it when the process cannot
+# the parts that this process is writing, for whoever must remove them when it cannot
 _current: list[Path] = []
 
 
@@ -59,7 +60,8 @@ def part(out: Path, key: str) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _current.append(folder)
-            yield folder
+            with _signs_of_life(folder):
+                yield folder
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(str(folder)):
                 # an error of a file elsewhere, such as the scene, is not about this output
@@ -68,7 +70,8 @@ def part(out: Path, key: str) -> Iterator[Path]:
         finally:
             with interrupts.shield():
                 shutil.rmtree(folder, ignore_errors=True)
-                _current.clear()
+                if folder in _current:
+                    _current.remove(folder)
 
 
 def settle(folder: Path, place: Path) -> None:
@@ -98,15 +101,27 @@ def sync_name(folder: Path) -> None:
             os.close(handle)
 
 
-def give_sign() -> None:
-    """Show that the part of this process is somebody's."""
-    for folder in list(_current):
-        with contextlib.suppress(OSError):
-            os.utime(folder)
+@contextmanager
+def _signs_of_life(folder: Path) -> Iterator[None]:
+    """Show, as long as the block takes, that a part is somebody's."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(TOUCH):
+            with contextlib.suppress(OSError):
+                os.utime(folder)
+
+    touching = threading.Thread(target=touch, name="satae sign of life", daemon=True)
+    touching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        touching.join()
 
 
 def drop() -> None:
-    """Remove the part of this process, which is about to end without tidying up."""
+    """Remove the parts of this process, which is about to end without tidying up."""
     for folder in list(_current):
         shutil.rmtree(folder, ignore_errors=True)
 

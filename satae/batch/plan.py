@@ -160,7 +160,7 @@ def lines(paths: Sequence[Path]) -> Iterator[Line]:
 
 
 def _look(out: Path, entry: Entry, asked: str, model: str) -> tuple[Line, bool]:
-    holds: Content = content([Path(p) for p in entry.paths])
+    holds: Content = content(entry.paths)
     key = key_of(entry.name, holds, model, asked)
     line = Line(entry.name, key, entry.paths, entry.options, holds.size)
     return line, places.folder_of(out, entry.name, key).is_dir()

@@ -14,6 +14,7 @@ from typing import Any
 
 from satae.batch import index, journal, manifest, places, plan, sample
 from satae.batch.budget import Budget, cores
+from satae.batch.cluster import Cluster
 from satae.batch.journal import Journal
 from satae.batch.key import file_hash
 from satae.batch.plan import Line, Plan
@@ -67,7 +68,8 @@ class Options:
 
     `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
 
-    `threads` of None shares the cores out. `retry` tries again what was refused before.
+    `threads` of None shares the cores out. `retry` tries again what was refused before. A `scheduler` is the address
+    of dask's, whose workers take the place of `jobs`.
     """
 
     out: Path
@@ -82,6 +84,9 @@ class Options:
     shard: Shard = field(default_factory=Shard)
     allowance: Allowance = field(default_factory=Allowance)
     retry: bool = False
+    scheduler: str | None = None
+    network: bool = False
+    cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -140,7 +145,8 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     tally = _Tally(planned, options)
     if len(planned.sizes):
         _score(planned, options, model, sha256, tally, steps)
-    # an empty folder would be all that is left of them
+        # an empty folder would be all that is left of them
+        places.sweep(out)
     places.tidy(out)
     target = index.path_of(out, options.shard)
     changed = bool(planned.fresh or tally.tried or not target.exists())
@@ -221,7 +227,7 @@ class _Tally:
         if outcome.seconds > self.slowest:
             self.slowest, self.name = outcome.seconds, task.name
         if outcome.code:
-            paths = ";".join(map(str, task.paths))
+            paths = ";".join(task.paths)
             self.failures.append(Failure(task.name, paths, outcome.code, outcome.reason))
             return
         self.scored += 1
@@ -244,30 +250,39 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
     """Do what is to be done."""
     jobs = max(1, min(options.jobs, len(planned.sizes)))
     # K processes that each take all cores would spend their time on waiting for each other
-    threads = options.threads or max(1, cores() // jobs)
+    threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
     # pictures of a thousand scenes are seen side by side, that of one alone
     side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
-    means = Means(options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now())
-    # before libraries are loaded, which look at these once
-    environment = {
-        "GDAL_NUM_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    means = Means(
+        options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now(), options.network,
+        options.cache,
+    )  # fmt: skip
+
+    def drop(task: Task) -> None:
+        diary.add(journal.DROPPED, key=task.key, name=task.name)
+
     with steps.stage("score", planned.size, "B", brief=0) as bar:
         tell = _Telling(tally, diary, budget, bar)
-        pool = Pool(
-            SCORE, lambda: budget.slots, environment=environment,
-            gone=lambda number: places.sweep(options.out, dead=number),
-            dropped=lambda task: diary.add(journal.DROPPED, key=task.key, name=task.name),
-        )  # fmt: skip
         try:
-            pool.run((_task(line, options, means) for line in planned.to_do()), tell)
+            crew: Pool | Cluster
+            if options.scheduler:
+                crew = Cluster(options.scheduler, SCORE, gpu=options.device == "cuda", dropped=drop)
+            else:
+                crew = Pool(
+                    SCORE, lambda: budget.slots, environment=_shares(threads), dropped=drop,
+                    gone=lambda number: places.sweep(options.out, dead=number),
+                )  # fmt: skip
+            crew.run((_task(line, options, means) for line in planned.to_do()), tell)
         finally:
             diary.close()
     if tally.fatal:
         raise ModelError(tally.fatal)
+
+
+def _shares(threads: int) -> dict[str, str]:
+    """What tells libraries, which look at it once when they are loaded, how many threads are theirs."""
+    return {"GDAL_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
 
 
 class _Telling:
@@ -289,7 +304,7 @@ class _Telling:
         said |= {"peak_mb": round(outcome.peak / 2**20, 1)}
         said |= {"reason": outcome.reason} if outcome.code else dict(outcome.value or {})
         said |= {"notes": outcome.notes} if outcome.notes else {}
-        self.diary.add(state, key=task.key, name=task.name, path=";".join(map(str, task.paths)), **said)
+        self.diary.add(state, key=task.key, name=task.name, path=";".join(task.paths), **said)
         self.budget.note(outcome.peak)
         if last:
             tally.add(task, outcome)
@@ -298,8 +313,7 @@ class _Telling:
 
 
 def _task(line: Line, options: Options, means: Means) -> Task:
-    paths = tuple(Path(p) for p in line.paths)
-    return Task(line.name, line.key, paths, options.asked_of(line.options), means, line.size)
+    return Task(line.name, line.key, line.paths, options.asked_of(line.options), means, line.size)
 
 
 def _known(planned: Plan, refused: dict[str, Any]) -> Iterator[Failure]:

@@ -39,7 +39,8 @@ class MeansError(SataeError):
 class Outcome:
     """How a task went: the exit code that the command would have, and why; what it took, `peak` in bytes.
 
-    `value` is what the function gave, `notes` are warnings. `fatal` says that no other task would do better.
+    `value` is what the function gave, `notes` are warnings. `fatal` says that no other task would do better,
+    `worker` who it was on a cluster.
     """
 
     code: int
@@ -52,6 +53,7 @@ class Outcome:
     process: int = 0
     notes: tuple[str, ...] = ()
     fatal: bool = False
+    worker: str = ""
 
 
 def serve(function: str, line: Connection, parent: int) -> None:
@@ -81,7 +83,9 @@ def function_of(name: str) -> Callable[[Any], Any]:
     return found
 
 
-def attempt(function: Callable[[Any], Any], task: Any, notes: _Notes | None = None) -> Outcome:
+def attempt(
+    function: Callable[[Any], Any], task: Any, notes: _Notes | None = None, worker: str = ""
+) -> Outcome:
     """What comes of a task; no failure but an interrupt leaves this."""
     started, cpu = time.monotonic(), time.process_time()
     _forget_peak()
@@ -100,7 +104,7 @@ def attempt(function: Callable[[Any], Any], task: Any, notes: _Notes | None = No
         code, reason = BUG, _line(f"{type(error).__name__}: {error} ({_place(error)})")
     return Outcome(
         code, reason, value, time.monotonic() - started, time.process_time() - cpu, _peak(), places.host(),
-        os.getpid(), () if notes is None else notes.taken(), fatal,
+        os.getpid(), () if notes is None else notes.taken(), fatal, worker,
     )  # fmt: skip
 
 

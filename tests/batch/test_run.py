@@ -17,6 +17,7 @@ import pytest
 from commands import SATAE, refused, typed
 from crowds import alive, children, diary, everything, expected, heatmaps, leftovers, ran, rows, serial
 from orders import obedient, order
+from servers import serving
 from shared import Shared
 
 from satae.batch import places
@@ -307,3 +308,16 @@ def test_the_command_says_what_failed_and_ends_with_4(
     again = typed("run", names, "--model", model_path, "--out", tmp_path / "out", "--top", 3)
     assert again.exit_code == 4 and "bad.tif is not a GeoTIFF" in again.stderr
     assert "0 scenes scored, 1 before, 1 failed" in again.stdout
+
+
+def test_what_lies_on_a_server_is_fetched_only_where_that_is_allowed(
+    model_path: Path, tmp_path: Path
+) -> None:
+    alone = crowds.crowd(tmp_path, 1)
+    with serving(alone, tmp_path / "log") as server:
+        line = ("run", server.link("well", "s0.tif"), "--model", model_path, "--out", tmp_path / "out")
+        said = typed(*line, "--cache", tmp_path / "cache")
+        assert said.exit_code == 4 and "pass --allow-network to fetch it" in said.stderr
+        assert server.requests == []
+        assert typed(*line, "--cache", tmp_path / "cache", "--allow-network", "--retry").exit_code == 0
+    assert list(heatmaps(tmp_path / "out")) == ["s0"]

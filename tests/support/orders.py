@@ -36,7 +36,7 @@ def order(folder: Path, **orders: list[str]) -> None:
 
 def score(task: Task) -> Any:
     """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
-    inside = task.paths[0].parent
+    inside = Path(task.paths[0]).parent
     tried = inside / f"{task.name}.tried"
     with tried.open("a") as file:
         file.write("x")
