@@ -33,7 +33,7 @@ ARROWS = {
     "decisions": "formats gis inference tiles scene",
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
-    "batch": "scoring training report decisions formats gis nn inference tiles scene",
+    "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "series": "scoring formats gis inference scene",
     "convert": "training inference tiles",
     "review": "gis scene",
@@ -70,6 +70,7 @@ DOORS = {
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",
+    "distributed": "batch.cluster",
 }
 
 # What a process that imports the first must not have loaded.

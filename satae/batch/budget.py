@@ -13,8 +13,10 @@ from pathlib import Path
 from satae.errors import ConfigError
 
 GROUP = Path("/sys/fs/cgroup")
-NEED = 600 << 20  # bytes of a process that scores, before one has been seen to take more
-SHARE = 0.8  # of what is free, where no budget is given
+# bytes of a process that scores, before one has been seen to take more
+NEED = 600 << 20
+# of what is free, where no budget is given
+SHARE = 0.8
 UNITS = {"": 1 << 30, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 

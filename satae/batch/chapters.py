@@ -39,6 +39,7 @@ def choose(path: Path, found: Iterable[Summary], pictures: int, drawn: Path) -> 
             scene = summary.row["scene"]
             if scene not in order and spare <= 0:
                 continue
+            # scenes without a region among the first are shown too while there is room
             spare -= scene not in order
             record = store.read(summary)
             kept = [r for r in record.layer.regions if r.anomaly_id in rows]
@@ -53,6 +54,7 @@ def choose(path: Path, found: Iterable[Summary], pictures: int, drawn: Path) -> 
                 chosen[scene] = replace(record, layer=replace(record.layer, regions=regions))
         if names:
             chips.seal(drawn)
+            # by number and not by name: no index is on names
             sql = "UPDATE anomalies SET chip = ? WHERE fid = ?"
             database.execute("BEGIN")
             database.executemany(sql, [(chip, fid) for fid, chip in names.items() if chip != "None"])

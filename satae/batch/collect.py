@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satae import extras
 from satae.batch import catalogue, chapters
@@ -28,11 +28,19 @@ from satae.gis.columns import Tiles, values
 from satae.gis.geopackage import connect
 from satae.gis.layers import SceneLayer
 from satae.inference.runtime import Model
+from satae.later import Later
 from satae.publish import check_target, publish_all, staging
 from satae.report import chips, page
 
-TILES = 2_000_000  # rows of tiles in all: a layer of more opens in no program
-SHOWN = 50  # heatmaps in the project for QGIS
+if TYPE_CHECKING:
+    import pandas as pd
+else:
+    pd = Later("pandas")
+
+# rows of tiles in all: a layer of more opens in no program
+TILES = 2_000_000
+# heatmaps in the project for QGIS
+SHOWN = 50
 RANKS = """UPDATE anomalies SET rank = found.place FROM (SELECT fid AS number, row_number() OVER (
 ORDER BY -(score + coalesce(feedback, 0)), -peak, anomaly_id) AS place FROM anomalies) AS found
 WHERE fid = found.number"""
@@ -113,10 +121,12 @@ class _Making:
         for some in self.found.records():
             batch = [r.layer for r in some]
             rows += sum(len(s.tiles.corners) for s in batch)
-            if rows > TILES:  # their columns are there, but not the rows of these
+            # their columns are there, but not the rows of these: who wants them has them a scene
+            if rows > TILES:
                 self.whole, batch = False, [_without_tiles(s) for s in batch]
             if own is not None and len(own):
                 batch, (carried,) = carry([own], batch)
+                # what no scene has taken over is kept apart at the end
                 lost = lost[lost.index.isin(carried.lost.index)]
             self._add(batch)
             shown += batch[: SHOWN - len(shown)]
@@ -130,11 +140,23 @@ class _Making:
         self.draft.finish(lambda: gpkg.project(NAME, shown))
 
     def _add(self, batch: Sequence[SceneLayer]) -> None:
-        parts = {"anomalies": [layers.anomalies(batch)], "tiles": layers.tiles(batch)}
-        for layer, frames in (parts | {"scenes": layers.footprints(batch)}).items():
+        """Append some scenes to all layers."""
+        for layer, frames in {
+            "anomalies": [layers.anomalies(batch)],
+            "tiles": layers.tiles(batch),
+            "scenes": layers.footprints(batch),
+        }.items():
+            held, rows = [], 0
             for frame in frames:
-                moved = frame if frame.crs == self.found.crs else frame.to_crs(self.found.crs)
-                self.draft.add(layer, moved)
+                # a few scenes may share a CRS that not all do
+                held.append(frame if frame.crs == self.found.crs else frame.to_crs(self.found.crs))
+                rows += len(frame)
+                # every append is a transaction on disk, so small frames go together
+                if rows >= layers.CHUNK:
+                    self.draft.add(layer, _joined(held))
+                    held, rows = [], 0
+            if held:
+                self.draft.add(layer, _joined(held))
 
     def extras(self, model: Model, asked: str, pictures: int) -> None:
         """Chips, report and catalogue, as far as they can be made."""
@@ -158,6 +180,10 @@ class _Making:
         )
         gone = [out / name for name in sorted(known - {*self.names, NAME}) if (out / name).exists()]
         publish_all([(p, out / p.name) for p in (*made, about, self.folder / NAME)], gone)
+
+
+def _joined(frames: list[Any]) -> Any:
+    return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
 
 def _without_tiles(layer: SceneLayer) -> SceneLayer:

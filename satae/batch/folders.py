@@ -29,6 +29,7 @@ class SceneFolders:
 
     def __init__(self, out: Path) -> None:
         self.out, self.plans, self.missing = out, plan.current(out), 0
+        # a first time through, small files only, for what must be known before any row is written
         digest, known, self.count = hashlib.sha256(), set[str | None](), 0
         for found in self:
             digest.update(found.folder.name.encode())

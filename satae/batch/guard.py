@@ -16,29 +16,30 @@ import time
 
 from satae.batch import places
 
-GRACE = 8.0  # seconds to tidy up in
-LOOK = 0.5  # seconds between two looks
+# seconds to tidy up in
+GRACE = 8.0
+# seconds between two looks
+LOOK = 0.5
 PR_SET_PDEATHSIG = 1
 
 
 def die_with(parent: int) -> None:
     """End this process soon after its parent; to be called first of all in its main thread."""
     if sys.platform == "linux":
+        # of the thread that started it: pools do that in their main thread
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:  # it went before the kernel was asked
+    # it went before the kernel was asked
+    if os.getppid() != parent:
         os._exit(1)
     threading.Thread(target=_watch, args=(parent,), name="satae watchdog", daemon=True).start()
 
 
 def _watch(parent: int) -> None:
-    signs = time.monotonic()
     while os.getppid() == parent:
         time.sleep(LOOK)
-        if time.monotonic() - signs > places.TOUCH:
-            places.give_sign()
-            signs = time.monotonic()
-    if sys.platform != "win32":  # which has no such signal, and where a parent's number does not change
+    # which has no such signal, and where a parent's number does not change
+    if sys.platform != "win32":
         os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     # a library that does not come back from what it computes

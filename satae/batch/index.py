@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -22,8 +25,12 @@ else:
     pyarrow = Later("pyarrow")
     parquet = Later("pyarrow.parquet")
 
-ROWS = 5_000  # at once
-MISSING = "missing"  # the state of what was not tried
+# at once
+ROWS = 5_000
+# the state of what was not tried
+MISSING = "missing"
+# what of a line of the journal is in the index
+JOURNAL = ("state", "seconds", "cpu", "peak_mb", "code", "host", "reason")
 COLUMNS = {
     "name": str, "key": str, "path": str, "state": str, "folder": str, "anomalies": int, "valid_fraction": float,
     "threshold": float, "domain": str, "damaged": int, "seconds": float, "cpu": float, "peak_mb": float, "code": int,
@@ -38,33 +45,36 @@ def path_of(out: Path, shard: Shard) -> Path:
 
 def write(out: Path, shard: Shard, plans: Sequence[Path]) -> Path:
     """Write the index of the entries of some plans; gives where it lies."""
-    target, known = path_of(out, shard), _known(out)
-    with staging(target) as folder:
+    target = path_of(out, shard)
+    with staging(target) as folder, closing(_said(out)) as said:
         draft = folder / target.name
-        rows = (_row(out, line, known) for line in plan.lines(plans))
+        rows = (_row(out, line, said) for line in plan.lines(plans))
         (_parquet if target.suffix == ".parquet" else _csv)(draft, rows)
         publish(draft, target)
     return target
 
 
-def _known(out: Path) -> dict[str, Mapping[str, Any]]:
-    """What the journals say last of each key."""
-    wanted = "state", "seconds", "cpu", "peak_mb", "code", "host", "reason"
-    return {
-        str(said.get("key")): {k: said[k] for k in wanted if k in said}
-        for said in journal.lines(out)
-        if said["state"] in (journal.DONE, journal.FAILED)
-    }
+def _said(out: Path) -> sqlite3.Connection:
+    """What the journals say last of each key, in a database that SQLite keeps in a file where it is large."""
+    # what a scene took is in the journals alone: a folder holds what would be the same anywhere
+    database = sqlite3.connect("")
+    database.execute("CREATE TABLE said (key TEXT PRIMARY KEY, line TEXT) WITHOUT ROWID")
+    over = (said for said in journal.lines(out) if said.get("state") in (journal.DONE, journal.FAILED))
+    rows = ((said.get("key"), json.dumps({k: said[k] for k in JOURNAL if k in said})) for said in over)
+    database.executemany("INSERT OR REPLACE INTO said VALUES (?, ?)", rows)
+    return database
 
 
-def _row(out: Path, line: plan.Line, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    said = dict(known.get(line.key, {}))
+def _row(out: Path, line: plan.Line, said: sqlite3.Connection) -> dict[str, Any]:
+    last = said.execute("SELECT line FROM said WHERE key = ?", (line.key,)).fetchone()
+    found: dict[str, Any] = {"state": MISSING, **(json.loads(last[0]) if last else {})}
+    found |= {"name": line.name, "key": line.key, "path": ";".join(line.paths)}
     place = places.folder_of(out, line.name, line.key)
-    found: dict[str, Any] = {"name": line.name, "key": line.key, "path": ";".join(line.paths), **said}
     try:
         about = store.summary(place)
     except ResultError:
-        return found | {"state": said.get("state") if said.get("state") == journal.FAILED else MISSING}
+        # a folder that somebody removed is missing, whatever the journal says
+        return found if found["state"] == journal.FAILED else found | {"state": MISSING}
     own = {k: about.row[k] for k in ("anomalies", "valid_fraction", "threshold", "domain")}
     folder = place.relative_to(out).as_posix()
     return found | own | {"state": journal.DONE, "folder": folder, "damaged": len(about.about["damage"])}

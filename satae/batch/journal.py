@@ -36,6 +36,7 @@ class Journal:
     def add(self, state: str, **said: Any) -> None:
         """Append a line; OutputError where the disk does not take it."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        # in one write, so that no other process of this machine writes between
         line = json.dumps({"time": stamp, "state": state, **said}, ensure_ascii=False)
         try:
             os.write(self._file, f"{line}\n".encode())

@@ -22,13 +22,19 @@ from satae.errors import SataeError
 from satae.scene import items, products, readers
 from satae.scene.source import Source
 
-BLOCK = 4096  # bytes of a sample, what file systems read at least
-SAMPLES = 4  # of a file, evenly spread
-SAMPLED = 32  # files of a product that are sampled, the largest; of the others size and time count
-ALONE = (".tif", ".tiff", ".jp2", ".zip")  # what holds its pixels itself
-BESIDE = (".aux.xml", ".msk", ".ovr")  # what GDAL reads beside a file, behind its name ...
+# bytes of a sample, what file systems read at least
+BLOCK = 4096
+# of a file, evenly spread
+SAMPLES = 4
+# files of a product that are sampled, the largest; of the others size and time count
+SAMPLED = 32
+# what holds its pixels itself
+ALONE = (".tif", ".tiff", ".jp2", ".zip")
+# what GDAL reads beside a file, behind its name ...
+BESIDE = (".aux.xml", ".msk", ".ovr")
 WORLD = (".tfw", ".tifw", ".wld", ".j2w", ".prj")  # ... and in place of its suffix
-LENGTH = 16  # of a key: 64 bits, for a million of results of one name and place
+# of a key: 64 bits, for a million of results of one name and place
+LENGTH = 16
 
 
 @dataclass(frozen=True)
@@ -39,22 +45,29 @@ class Content:
     size: int
 
 
-def content(paths: Sequence[Path]) -> Content:
-    """What the files of a scene hold; of those that are not there, that."""
+def content(paths: Sequence[Path | str]) -> Content:
+    """What the files of a scene hold; of those that are not there, and of addresses, how they are called."""
     digest, size = hashlib.sha256(), 0
-    for path in paths:
+    for named in paths:
+        path = Path(named)
+        if items.is_link(str(named)):
+            digest.update(str(named).encode())
+            continue
         found = sorted(_files(path))
+        # a folder of a product may have hundreds of files, of which a few hold the pixels
         largest = sorted(found, key=lambda of: -of[1])[:SAMPLED]
         for file, length, stamp in found:
+            # within a product the name matters, of a file alone it is the entry's business
             name = os.path.relpath(file, path) if file != path else ""
             digest.update(json.dumps([name, length, stamp]).encode())
             size += length
             if (file, length, stamp) in largest:
                 _sample(file, length, digest)
-        if items.is_link(str(path)) or not found:
+        if not found:
             digest.update(str(path).encode())
         if items.ONE_OF_SEVERAL.match(str(path)):
-            with suppress(SataeError):  # whoever scores it says so
+            # whoever scores it says so
+            with suppress(SataeError):
                 # not the file: the other items in it are none of this one's business
                 digest.update(json.dumps(items.document(path), sort_keys=True, default=str).encode())
     return Content(digest.hexdigest(), size)
@@ -113,7 +126,9 @@ def _sample(path: Path, length: int, digest: hashlib._Hash) -> None:
                 digest.update(file.read(SAMPLES * BLOCK))
                 return
             for i in range(SAMPLES):
+                # first and last block included
                 file.seek((length - BLOCK) * i // (SAMPLES - 1))
                 digest.update(file.read(BLOCK))
-    except OSError as error:  # whoever scores it says so
+    # whoever scores it says so
+    except OSError as error:
         digest.update(str(error.errno).encode())

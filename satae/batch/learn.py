@@ -12,17 +12,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from satae.batch.sample import MODEL, Lesson, State
+from satae.batch.sample import MODEL, RUN, TILES, Lesson, State
 from satae.batch.task import Request
 from satae.console import Steps
-from satae.errors import OutputError, SceneError
+from satae.errors import SceneError
 from satae.nn.checkpoint import CHECKPOINT
 from satae.scene.describe import describe
 from satae.tiles.cut import Cut, cut
 from satae.tiles.store import TileSet, load
 from satae.training import run as training
-
-TILES, RUN = "tiles", Path("runs", "model")
 
 log = logging.getLogger(__name__)
 
@@ -30,20 +28,15 @@ log = logging.getLogger(__name__)
 def learn(lesson: Lesson) -> None:
     """Make the tile sets and the model of a lesson in the folder of a run.
 
-    Raises what `cut` and `train` do, OutputError where something is in the way that this run did not make. Of several
-    scenes those that cannot be used are left out.
+    Raises what `cut` and `train` do. Of several scenes those that cannot be used are left out.
     """
-    os.chdir(lesson.out)  # as the commands are typed in it, so that their files are called the same
+    # as the commands are typed in it, so that their files are called the same
+    os.chdir(lesson.out)
     steps, here = Steps(quiet=lesson.quiet), Path()
     state = State.read(here)
-    for place in (Path(MODEL), RUN, *(Path(TILES, name) for _, name, _ in lesson.scenes)):
-        if place.exists() and str(place) not in state.ours:
-            raise OutputError(
-                f"{lesson.out / place} is there and not of this run; choose another --out, or pass a model by --model"
-            )
     same = state.key == lesson.key
     known = state.cut if same else ()
-    ours = {*state.ours, MODEL, str(RUN), *(str(Path(TILES, name)) for _, name, _ in lesson.scenes)}
+    ours = {*state.ours, *map(str, lesson.places)}
     state, sets = State(lesson.key, known, tuple(sorted(ours))).write(here), []
     for scene in lesson.scenes:
         if (found := _tiles(*scene, lesson, known, steps)) is not None:

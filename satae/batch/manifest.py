@@ -28,10 +28,14 @@ else:
 
 LISTS, TABLES = (".txt", ".lst", ".list"), (".csv", ".parquet")
 IMAGES = (".tif", ".tiff", ".jp2", ".zip", ".til", ".vrt")
-FOLDERS = (".safe",)  # of products, known by name alone
-LONGEST = 100  # bytes of a name, to which a hash is added
-ROWS = 10_000  # of a Parquet table at once
-NOTES = ("date", "datetime", "id", "geometry", "bbox")  # columns that tables often have, of no effect
+# of products, known by name alone
+FOLDERS = (".safe",)
+# bytes of a name, to which a hash is added
+LONGEST = 100
+# of a Parquet table at once
+ROWS = 10_000
+# columns that tables often have, of no effect
+NOTES = ("date", "datetime", "id", "geometry", "bbox")
 
 Options = Mapping[str, str]
 log = logging.getLogger(__name__)
@@ -52,10 +56,12 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
     `known` are the columns of a table that are options. With `stack` the names are the bands of one scene. Raises
     ConfigError where a list cannot be read, and where one names no scene.
     """
-    taken: dict[int, int] = {}  # (hash of a name: what goes by it)
+    # (hash of a name: what goes by it)
+    taken: dict[int, int] = {}
     found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
     for entry in found:
         name = file_name(entry.name or Path(_bare(entry.paths[0])).stem)
+        # the absolute place, so that one file named in two ways is one
         what = zlib.crc32("\n".join([*map(os.path.abspath, entry.paths), str(entry.options)]).encode())
         if taken.get(hash(name), what) != what:
             # a hash and not a count: others may come before it in a longer list, and its results stay its own
@@ -94,6 +100,7 @@ def _of(name: str, known: Sequence[str]) -> Iterator[Entry]:
         yield Entry((name,), "")
     elif path.is_dir():
         yield from _in_folder(path)
+    # a file may have such letters in its name
     elif not path.exists() and glob.has_magic(name):
         yield from (Entry((found,), "") for found in sorted(glob.iglob(name, recursive=True)))
     elif suffix in LISTS:
@@ -117,6 +124,7 @@ def _in_folder(folder: Path) -> Iterator[Entry]:
         if found.name.startswith("."):
             continue
         if found.is_dir():
+            # not looked into: what it is, is found out where it is scored
             if found.suffix.lower() in FOLDERS:
                 yield Entry((str(found),), "")
             else:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,10 +20,12 @@ from satae.errors import OutputError
 from satae.publish import sync
 
 SCENES, PARTS = "scenes", ".parts"
-STALE = 600.0  # seconds without a sign of life after which a part is nobody's, wherever it was begun
-TOUCH = 10.0  # seconds between signs of life
+# seconds without a sign of life after which a part is nobody's, wherever it was begun
+STALE = 600.0
+# seconds between signs of life
+TOUCH = 10.0
 
-# the part that this process is writing, for whoever must remove it when the process cannot
+# the parts that this process is writing, for whoever must remove them when it cannot
 _current: list[Path] = []
 
 
@@ -52,26 +55,32 @@ def part(out: Path, key: str) -> Iterator[Path]:
     """A fresh folder in which a scene is scored; gone at the end, unless `settle` gave it its place."""
     folder = out / PARTS / f"{key}.{host()}.{os.getpid()}"
     with interrupts.tidying():
+        # a process has one part at a time, so what goes by its number is its own
         try:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             _current.append(folder)
-            yield folder
+            with _signs_of_life(folder):
+                yield folder
         except OSError as error:
             if error.filename is not None and not str(error.filename).startswith(str(folder)):
+                # an error of a file elsewhere, such as the scene, is not about this output
                 raise
             raise OutputError(f"{folder} could not be written: {error.strerror or error}") from error
         finally:
             with interrupts.shield():
                 shutil.rmtree(folder, ignore_errors=True)
-                _current.clear()
+                if folder in _current:
+                    _current.remove(folder)
 
 
 def settle(folder: Path, place: Path) -> None:
     """Give a finished folder its place; where another process was first its folder stays, for it holds the same."""
+    # on disk before the rename: after a power cut a name must not lead to empty files
     sync(folder)
     interrupts.check()
     with interrupts.shield():
+        # a folder that is not empty is never replaced by a rename, on any system: the first one stays
         try:
             os.rename(folder, place)
         except OSError:
@@ -92,15 +101,27 @@ def sync_name(folder: Path) -> None:
             os.close(handle)
 
 
-def give_sign() -> None:
-    """Show that the part of this process is somebody's."""
-    for folder in list(_current):
-        with contextlib.suppress(OSError):
-            os.utime(folder)
+@contextmanager
+def _signs_of_life(folder: Path) -> Iterator[None]:
+    """Show, as long as the block takes, that a part is somebody's."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.wait(TOUCH):
+            with contextlib.suppress(OSError):
+                os.utime(folder)
+
+    touching = threading.Thread(target=touch, name="satae sign of life", daemon=True)
+    touching.start()
+    try:
+        yield
+    finally:
+        over.set()
+        touching.join()
 
 
 def drop() -> None:
-    """Remove the part of this process, which is about to end without tidying up."""
+    """Remove the parts of this process, which is about to end without tidying up."""
     for folder in list(_current):
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -111,10 +132,12 @@ def sweep(out: Path, *, dead: int | None = None) -> None:
     A process of this machine is asked for; one of another gave no sign for so long, by the clock of the file system.
     """
     there = out / PARTS
+    # names end in the machine and the number of the process
     ours = [p for p in _entries(there) if p.name.split(".")[1:2] == [host()]]
     if dead is not None:
         gone = [p for p in ours if p.name.endswith(f".{dead}")]
     else:
+        # a number may be taken again, by a process that has nothing to do with it: then the time tells
         now = _now(there)
         gone = [p for p in ours if not _alive(p)]
         gone += [p for p in _entries(there) if p not in gone and now - _changed(p, now) > STALE]
@@ -140,7 +163,8 @@ def _alive(folder: Path) -> bool:
         os.kill(int(folder.name.rpartition(".")[2]), 0)
     except (ProcessLookupError, ValueError):
         return False
-    except OSError:  # of somebody else
+    # of somebody else
+    except OSError:
         return True
     return True
 
@@ -154,6 +178,7 @@ def _changed(folder: Path, now: float) -> float:
 
 def _now(folder: Path) -> float:
     """The time as the file system has it, for clocks of machines differ."""
+    # written to it, and its time read: machines in a cluster differ by minutes
     probe = folder / f".clock.{host()}.{os.getpid()}"
     try:
         probe.touch()

@@ -76,6 +76,7 @@ class Plan:
 
     def to_do(self) -> Iterator[Line]:
         """What is to be done, the largest first: a large one that begins last would be waited for alone."""
+        # of equal size in the order of the list
         order = sorted(range(len(self.sizes)), key=lambda i: (-self.sizes[i], i))
         with self.path.open("rb") as file:
             if identity(self.path) != self.file:
@@ -109,6 +110,7 @@ def make(
         with draft.open("wb") as file:
             own = (e for e in entries if shard.holds(e.name))
             while some := list(islice(own, AT_ONCE)):
+                # on a network file system each look waits; a few threads wait together
                 looks = threads.map(lambda e: _look(out, e, asked(e.options), model), some)
                 for line, there in looks:
                     counts["total"] += 1
@@ -119,6 +121,7 @@ def make(
                     else:
                         sizes.append(line.size)
                         offsets.append(file.tell())
+                    # all of it, for the index and the result are of all entries
                     file.write(line.text)
                     digest.update(line.text)
                 add(len(some))
@@ -142,6 +145,7 @@ def current(out: Path) -> list[Path]:
     there = sorted(out.glob(f"{NAME}*.jsonl"), key=lambda p: p.stat().st_mtime_ns)
     if not there:
         return []
+    # a run in 4 parts after one in 8 leaves plans of those behind, which count no more
     _, of, count = there[-1].stem.partition("-of-")
     if not of:
         return there[-1:]
@@ -156,7 +160,7 @@ def lines(paths: Sequence[Path]) -> Iterator[Line]:
 
 
 def _look(out: Path, entry: Entry, asked: str, model: str) -> tuple[Line, bool]:
-    holds: Content = content([Path(p) for p in entry.paths])
+    holds: Content = content(entry.paths)
     key = key_of(entry.name, holds, model, asked)
     line = Line(entry.name, key, entry.paths, entry.options, holds.size)
     return line, places.folder_of(out, entry.name, key).is_dir()

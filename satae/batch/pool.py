@@ -21,9 +21,12 @@ from satae import interrupts
 from satae.batch import guard, places, worker
 from satae.batch.worker import Outcome
 
-TRIES = 3  # of a task that failed for no reason of its own: the first one and two on other processes
-REFUSED = 2  # exit code of input that no other process would take
-BEAT = 1.0  # seconds between two looks at what was asked of this process
+# of a task that failed for no reason of its own: the first one and two on other processes
+TRIES = 3
+# exit code of input that no other process would take
+REFUSED = 2
+# seconds between two looks at what was asked of this process
+BEAT = 1.0
 SIGNALS = {9: "SIGKILL, as where memory is used up", 15: "SIGTERM", 11: "SIGSEGV", 6: "SIGABRT", 7: "SIGBUS"}
 
 Tell = Callable[[Any, Outcome, int, bool], bool]
@@ -73,7 +76,9 @@ class Pool:
         with interrupts.tidying():
             try:
                 while True:
+                    # as many as the budget allows now: it may be fewer than a moment ago
                     while going and len(self.busy) < self.slots():
+                        # what is tried again comes first, so that a broken scene is known early
                         task, attempt = again.popleft() if again else (next(tasks, None), 1)
                         if task is None:
                             break
@@ -86,6 +91,7 @@ class Pool:
                         if not last:
                             again.append((done.task, done.attempt + 1))
             finally:
+                # a second Ctrl-C must not leave processes behind
                 with interrupts.shield():
                     self._close()
 
@@ -93,15 +99,18 @@ class Pool:
         own = self.idle.pop() if self.idle else self._started()
         own.task, own.attempt, own.since = task, attempt, time.monotonic()
         self.busy.append(own)
-        with contextlib.suppress(OSError):  # it died meanwhile: its line ends, which is noticed where all is
+        # it died meanwhile: its line ends, which is noticed where all is
+        with contextlib.suppress(OSError):
             own.line.send(task)
 
     def _started(self) -> _Worker:
+        # never forked: locks of GDAL, CUDA and threads would be copied as they are
         context = multiprocessing.get_context("spawn")
         line, other = context.Pipe()
         process = context.Process(
             target=worker.serve, args=(self.function, other, os.getpid()), name="satae worker"
         )
+        # the child takes the environment over as it is at that moment
         before = {name: os.environ.get(name) for name in self.environment}
         os.environ.update(self.environment)
         try:
@@ -109,12 +118,14 @@ class Pool:
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
+        # else the line would stay open when the process is gone, and its end go unnoticed
         other.close()
         return _Worker(process, line)
 
     def _outcomes(self) -> Iterator[tuple[_Worker, Outcome]]:
         """Those that have come to the end of an attempt; of those that died, that."""
         lines = {own.line: own for own in self.busy}
+        # a line that ends is ready too: so the death of a process wakes this at once
         ready = wait(list(lines), timeout=BEAT)
         interrupts.check()
         for line in ready:
@@ -133,6 +144,7 @@ class Pool:
             yield own, outcome
 
     def _died(self, own: _Worker) -> Outcome:
+        # the line ends a moment before the process does, and only then it has an exit code
         own.process.join(guard.GRACE)
         number, code = own.process.pid or 0, own.process.exitcode or 0
         self._end([own])
@@ -147,6 +159,7 @@ class Pool:
         """End all processes: those at work are asked to drop what they do, and killed where they do not."""
         at_work, self.busy = self.busy, []
         idle, self.idle = self.idle, []
+        # all are asked before the first is waited for, so that the time to tidy up is that of one
         for own in at_work:
             own.process.terminate()
         for own in idle:
@@ -165,5 +178,6 @@ class Pool:
             if own.process.exitcode is None:
                 own.process.kill()
                 own.process.join()
+            # what SIGKILL left of its scene is removed by whoever saw it die
             self.gone(own.process.pid or 0)
             own.process.close()

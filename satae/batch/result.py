@@ -62,6 +62,7 @@ def _model(said: dict[str, Any]) -> Model:
 
 def _alone(out: Path, found: SceneFolders, model: Model, rule: Rule, chips: int) -> Result:
     """The result of a single scene, from a copy of its folder: what is moved from there must stay in it too."""
+    # `assemble` is what `satae score` calls: so its files are the same
     target, ours = out / NAME, bool(files(out))
     record = store.read(next(iter(found)))
     options = Options(rule, overwrite=ours, created=record.layer.scene.created, chips=chips)

@@ -14,6 +14,7 @@ from typing import Any
 
 from satae.batch import index, journal, manifest, places, plan, sample
 from satae.batch.budget import Budget, cores
+from satae.batch.cluster import Cluster
 from satae.batch.journal import Journal
 from satae.batch.key import file_hash
 from satae.batch.plan import Line, Plan
@@ -29,8 +30,10 @@ from satae.publish import write_bytes
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
 ABOUT = "run.json"
-ALONE, SHARED = 1000, 250  # cells of an overview, of a scene that is the only one, and of one among many
-NAMED = 20  # failures that are named at the end
+# cells of an overview, of a scene that is the only one, and of one among many
+ALONE, SHARED = 1000, 250
+# failures that are named at the end
+NAMED = 20
 
 log = logging.getLogger(__name__)
 Row = tuple[tuple[str, str], ...]
@@ -65,7 +68,8 @@ class Options:
 
     `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
 
-    `threads` of None shares the cores out. `retry` tries again what was refused before.
+    `threads` of None shares the cores out. `retry` tries again what was refused before. A `scheduler` is the address
+    of dask's, whose workers take the place of `jobs`.
     """
 
     out: Path
@@ -80,6 +84,9 @@ class Options:
     shard: Shard = field(default_factory=Shard)
     allowance: Allowance = field(default_factory=Allowance)
     retry: bool = False
+    scheduler: str | None = None
+    network: bool = False
+    cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
 
 
@@ -118,6 +125,7 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     written. What a scene fails of is no error but part of the result.
     """
     out = options.out
+    # before a folder is made for nothing
     if options.model is not None:
         model_hash(options.model)
     places.make(out)
@@ -125,19 +133,24 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     model = options.model or _learn(names, options, steps)
     options, sha256 = replace(options, model=model), model_hash(model)
     failed = journal.failures(out)
+    # what failed otherwise may do better another time: another machine, more memory, a disk with room
     refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
     about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
     about |= {"chips": first.chips}
+    # written once: two parts of a run would else replace it under each other
     if not (out / ABOUT).exists() or json.loads((out / ABOUT).read_bytes()) != about:
         write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())
     tally = _Tally(planned, options)
     if len(planned.sizes):
         _score(planned, options, model, sha256, tally, steps)
+        # an empty folder would be all that is left of them
+        places.sweep(out)
     places.tidy(out)
     target = index.path_of(out, options.shard)
     changed = bool(planned.fresh or tally.tried or not target.exists())
+    # a second run with nothing to do must be over at once, however many scenes there are
     if changed:
         with steps.stage("write the index"):
             index.write(out, options.shard, [planned.path])
@@ -173,8 +186,10 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
         )  # fmt: skip
     if sample.is_done(lesson):
         return options.out / sample.MODEL
+    sample.check_places(lesson)
     outcomes: list[Outcome] = []
 
+    # training tells of itself on the terminal; here only its end counts
     def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
         outcomes.append(outcome)
         return True
@@ -188,8 +203,10 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
 
 
 def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
+    # rows of a table often ask for the same, and a hash reads the AOI that it names
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
-    asked(())  # what is wrong with options is told before a list is read
+    # what is wrong with options is told before a list is read
+    asked(())
     entries = manifest.entries(names, options.known, stack=options.stack)
     with steps.stage("look at the scenes", 0, "scene") as bar:
         return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
@@ -210,7 +227,7 @@ class _Tally:
         if outcome.seconds > self.slowest:
             self.slowest, self.name = outcome.seconds, task.name
         if outcome.code:
-            paths = ";".join(map(str, task.paths))
+            paths = ";".join(task.paths)
             self.failures.append(Failure(task.name, paths, outcome.code, outcome.reason))
             return
         self.scored += 1
@@ -232,28 +249,40 @@ class _Tally:
 def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
     jobs = max(1, min(options.jobs, len(planned.sizes)))
-    threads = options.threads or max(1, cores() // jobs)
+    # K processes that each take all cores would spend their time on waiting for each other
+    threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
+    # pictures of a thousand scenes are seen side by side, that of one alone
     side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
-    means = Means(options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now())
-    environment = {
-        "GDAL_NUM_THREADS": str(threads),
-        "OMP_NUM_THREADS": str(threads),
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    means = Means(
+        options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now(), options.network,
+        options.cache,
+    )  # fmt: skip
+
+    def drop(task: Task) -> None:
+        diary.add(journal.DROPPED, key=task.key, name=task.name)
+
     with steps.stage("score", planned.size, "B", brief=0) as bar:
         tell = _Telling(tally, diary, budget, bar)
-        pool = Pool(
-            SCORE, lambda: budget.slots, environment=environment,
-            gone=lambda number: places.sweep(options.out, dead=number),
-            dropped=lambda task: diary.add(journal.DROPPED, key=task.key, name=task.name),
-        )  # fmt: skip
         try:
-            pool.run((_task(line, options, means) for line in planned.to_do()), tell)
+            crew: Pool | Cluster
+            if options.scheduler:
+                crew = Cluster(options.scheduler, SCORE, gpu=options.device == "cuda", dropped=drop)
+            else:
+                crew = Pool(
+                    SCORE, lambda: budget.slots, environment=_shares(threads), dropped=drop,
+                    gone=lambda number: places.sweep(options.out, dead=number),
+                )  # fmt: skip
+            crew.run((_task(line, options, means) for line in planned.to_do()), tell)
         finally:
             diary.close()
     if tally.fatal:
         raise ModelError(tally.fatal)
+
+
+def _shares(threads: int) -> dict[str, str]:
+    """What tells libraries, which look at it once when they are loaded, how many threads are theirs."""
+    return {"GDAL_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
 
 
 class _Telling:
@@ -265,6 +294,7 @@ class _Telling:
     def __call__(self, task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
         tally = self.tally
         tally.tried += 1
+        # neither the scene nor its journal has anything to do with it
         if outcome.fatal:
             tally.fatal = tally.fatal or outcome.reason
             return False
@@ -274,7 +304,7 @@ class _Telling:
         said |= {"peak_mb": round(outcome.peak / 2**20, 1)}
         said |= {"reason": outcome.reason} if outcome.code else dict(outcome.value or {})
         said |= {"notes": outcome.notes} if outcome.notes else {}
-        self.diary.add(state, key=task.key, name=task.name, path=";".join(map(str, task.paths)), **said)
+        self.diary.add(state, key=task.key, name=task.name, path=";".join(task.paths), **said)
         self.budget.note(outcome.peak)
         if last:
             tally.add(task, outcome)
@@ -283,8 +313,7 @@ class _Telling:
 
 
 def _task(line: Line, options: Options, means: Means) -> Task:
-    paths = tuple(Path(p) for p in line.paths)
-    return Task(line.name, line.key, paths, options.asked_of(line.options), means, line.size)
+    return Task(line.name, line.key, line.paths, options.asked_of(line.options), means, line.size)
 
 
 def _known(planned: Plan, refused: dict[str, Any]) -> Iterator[Failure]:

@@ -15,9 +15,10 @@ from satae.batch.key import content
 from satae.batch.manifest import Entry
 from satae.batch.task import Request
 from satae.config import Recipe
+from satae.errors import OutputError
 from satae.publish import write_bytes
 
-MODEL, ABOUT = "model.onnx", "learned.json"
+MODEL, TILES, RUN, ABOUT = "model.onnx", "tiles", Path("runs", "model"), "learned.json"
 SCENES = 16  # that are learned from, at the most
 
 
@@ -33,6 +34,11 @@ class Lesson:
     workers: int = 1
     quiet: bool = False
 
+    @property
+    def places(self) -> list[Path]:
+        """What is written, as paths in the folder of the run."""
+        return [Path(MODEL), RUN, *(Path(TILES, name) for _, name, _ in self.scenes)]
+
 
 def lesson(
     entries: Iterable[Entry],
@@ -45,6 +51,7 @@ def lesson(
     quiet: bool,
 ) -> Lesson:
     """The lesson of a list of scenes, of which no more than SCENES are held at any time."""
+    # a hash spreads over a list that is sorted by date or place
     chosen = heapq.nsmallest(SCENES, entries, key=lambda e: hashlib.sha256(e.name.encode()).digest())
     digest, scenes = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode()), []
     for entry in sorted(chosen, key=lambda e: e.name):
@@ -52,6 +59,16 @@ def lesson(
         digest.update(f"{entry.name} {content(paths).digest} {asked.hash()}".encode())
         scenes.append((paths, entry.name, asked))
     return Lesson(out, tuple(scenes), recipe, digest.hexdigest(), device, workers, quiet)
+
+
+def check_places(given: Lesson) -> None:
+    """OutputError where something is in the way that this run did not make."""
+    ours = State.read(given.out).ours
+    for place in given.places:
+        if str(place) not in ours and (given.out / place).exists():
+            raise OutputError(
+                f"{given.out / place} is there and not of this run; choose another --out, or pass a model by --model"
+            )
 
 
 def is_done(given: Lesson) -> bool:

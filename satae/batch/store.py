@@ -138,6 +138,7 @@ def _tiles(tiles: Tiles) -> Any:
     """All of a scene's tiles as one array of records, without the name of the scene."""
     rows = {k: v for k, v in values(tiles).items() if k != "scene"}
     kinds = [(k, np.asarray(v).dtype) for k, v in rows.items()]
+    # one array and no archive, whose entries would carry the time of writing
     out = np.empty(len(tiles.corners), [*kinds, ("corners", float, (4, 2))])
     for k, v in (rows | {"corners": tiles.corners}).items():
         out[k] = v
@@ -146,6 +147,7 @@ def _tiles(tiles: Tiles) -> Any:
 
 def _read_tiles(folder: Path, name: str) -> Tiles:
     try:
+        # never a pickle, whatever the file claims to be
         found = np.load(folder / TILES, allow_pickle=False)
         columns = {k: found[k] for k in (*LAYERS["tiles"], "corners") if k != "scene"}
     except (OSError, ValueError, IndexError) as error:

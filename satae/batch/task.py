@@ -36,7 +36,8 @@ class Request:
 class Means:
     """What scenes are scored with, which changes nothing of what comes out: the model's file, device and threads.
 
-    `side` is the longer side of an overview, in cells; `created` the time to record.
+    `side` is the longer side of an overview, in cells; `created` the time to record. What lies on a server is fetched
+    into `cache` where the `network` is allowed.
     """
 
     out: Path
@@ -46,6 +47,8 @@ class Means:
     threads: int = 1
     side: int = 250
     created: str = "1970-01-01T00:00:00Z"
+    network: bool = False
+    cache: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Task:
 
     name: str
     key: str
-    paths: tuple[Path, ...]
+    paths: tuple[str, ...]  # or addresses
     asked: Request
     means: Means
     size: int = 0  # bytes of its files

@@ -21,11 +21,14 @@ from satae.errors import SataeError
 
 try:
     import resource
-except ImportError:  # Windows
+# Windows
+except ImportError:
     resource = None  # type: ignore[assignment]
 
-BUG = 1  # exit code of what is none of the user's doing
-MOST = 20  # warnings of a task that are kept
+# exit code of what is none of the user's doing
+BUG = 1
+# warnings of a task that are kept
+MOST = 20
 
 
 class MeansError(SataeError):
@@ -36,7 +39,8 @@ class MeansError(SataeError):
 class Outcome:
     """How a task went: the exit code that the command would have, and why; what it took, `peak` in bytes.
 
-    `value` is what the function gave, `notes` are warnings. `fatal` says that no other task would do better.
+    `value` is what the function gave, `notes` are warnings. `fatal` says that no other task would do better,
+    `worker` who it was on a cluster.
     """
 
     code: int
@@ -49,13 +53,16 @@ class Outcome:
     process: int = 0
     notes: tuple[str, ...] = ()
     fatal: bool = False
+    worker: str = ""
 
 
 def serve(function: str, line: Connection, parent: int) -> None:
     """Work until the line ends: `function` is `module:name`, which is given each task that comes."""
+    # first of all: from here on it cannot be left alone
     guard.die_with(parent)
     interrupts.listen()
     keep_stderr(libraries=False)
+    # processes share a terminal, and lines of several would mix: warnings go to the journal
     notes = _Notes()
     logging.getLogger("satae").addHandler(notes)
     # Ctrl-C is sent to all processes of a terminal; which of them come to their ends is told by the first one
@@ -65,6 +72,7 @@ def serve(function: str, line: Connection, parent: int) -> None:
             if task is None:
                 return
             line.send(attempt(function_of(function), task, notes))
+    # without the ends of libraries, which may wait for threads that compute
     os._exit(interrupts.exit_code())
 
 
@@ -75,7 +83,9 @@ def function_of(name: str) -> Callable[[Any], Any]:
     return found
 
 
-def attempt(function: Callable[[Any], Any], task: Any, notes: _Notes | None = None) -> Outcome:
+def attempt(
+    function: Callable[[Any], Any], task: Any, notes: _Notes | None = None, worker: str = ""
+) -> Outcome:
     """What comes of a task; no failure but an interrupt leaves this."""
     started, cpu = time.monotonic(), time.process_time()
     _forget_peak()
@@ -83,16 +93,18 @@ def attempt(function: Callable[[Any], Any], task: Any, notes: _Notes | None = No
     try:
         value = function(task)
     except MeansError as error:
+        # must stand before its base class
         code, reason, fatal = error.exit_code, _line(str(error)), True
     except SataeError as error:
         code, reason = error.exit_code, _line(str(error))
     except MemoryError:
+        # another process may have more: it is tried again, with others at rest
         code, reason = BUG, "memory was used up"
     except Exception as error:
         code, reason = BUG, _line(f"{type(error).__name__}: {error} ({_place(error)})")
     return Outcome(
         code, reason, value, time.monotonic() - started, time.process_time() - cpu, _peak(), places.host(),
-        os.getpid(), () if notes is None else notes.taken(), fatal,
+        os.getpid(), () if notes is None else notes.taken(), fatal, worker,
     )  # fmt: skip
 
 
@@ -119,6 +131,7 @@ def _line(text: str) -> str:
 
 def _place(error: Exception) -> str:
     """Where an error came up, in a file of this package where one was passed."""
+    # a line for the journal; who wants all of it runs the scene alone
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if "satae" in Path(f.filename).parts] or frames
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}"
@@ -135,6 +148,7 @@ def _peak() -> int:
     with contextlib.suppress(OSError, StopIteration, ValueError):
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
+    # since the process began, where nothing better is known
     if resource is None:
         return 0
     scale = 1 if os.uname().sysname == "Darwin" else 1 << 10

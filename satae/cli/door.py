@@ -14,7 +14,7 @@ from satae import interrupts
 from satae.console import printable
 from satae.errors import SataeError
 
-SEVERAL = "tile", "demo"  # commands that put one output in place and go on with the next
+SEVERAL = "tile", "demo", "run"  # commands that put one output in place and go on with the next
 
 Command = Callable[..., Any]
 

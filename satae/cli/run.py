@@ -39,6 +39,9 @@ def run(
     shard: Annotated[
         str | None, typer.Option(metavar="I/N|auto", help="Do one of N parts, counted from 0.")
     ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Score on the workers of a dask scheduler.")
+    ] = None,
     max_failures: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Begin no more scenes once more than these failed.")
     ] = None,
@@ -98,7 +101,8 @@ def run(
     options = batch.Options(
         out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *TEXTS), counted.stack, jobs,
         bytes_of(memory) if memory else None, workers, device, part, batch.Allowance.of(max_failures),
-        retry, recipe=recipes.load(settings.config, settings.all_changes),
+        retry, scheduler, counted.allow_network, counted.cache,
+        recipe=recipes.load(settings.config, settings.all_changes),
     )  # fmt: skip
     result = batch.run(scenes, options, steps)
     made = (

@@ -105,7 +105,21 @@ def read_open(database: sqlite3.Connection, path: Path) -> Decisions | None:
     """
     there = geopackage.tables(database)
     names = [name for name in (REGIONS, BEFORE) if name in there]
-    return _decisions(path, [_frame(database, name) for name in names]) if names else None
+    return (
+        _decisions(path, [_frame(database, name, _told(database, name)) for name in names]) if names else None
+    )
+
+
+def _told(database: sqlite3.Connection, layer: str) -> str:
+    """The condition that a row was reviewed: of a result of very many scenes hardly any is, and no other is needed."""
+    if not set(REVIEW) <= set(geopackage.columns(database, layer)):
+        return ""
+    status, *others = REVIEW
+    told = [
+        f"coalesce({status}, '') NOT IN ('', '{UNREVIEWED}')",
+        *(f"coalesce({n}, '') <> ''" for n in others),
+    ]
+    return " OR ".join(told)
 
 
 def layers_of(path: Path) -> list[Any]:
@@ -147,8 +161,8 @@ def _layers_in(database: sqlite3.Connection, path: Path) -> list[Any]:
     return [_frame(database, name) for name in names]
 
 
-def _frame(database: sqlite3.Connection, layer: str) -> Any:
-    found, shapes = geopackage.rows(database, layer, list(LAYERS[REGIONS]))
+def _frame(database: sqlite3.Connection, layer: str, where: str = "") -> Any:
+    found, shapes = geopackage.rows(database, layer, list(LAYERS[REGIONS]), where)
     geometry = np.empty(len(shapes), object)
     geometry[:] = shapes
     return geopandas.GeoDataFrame(found, geometry=geometry, crs=geopackage.crs(database, layer))

@@ -149,15 +149,19 @@ def features(database: sqlite3.Connection) -> list[str]:
 
 
 def rows(
-    database: sqlite3.Connection, layer: str, wanted: Sequence[str]
+    database: sqlite3.Connection, layer: str, wanted: Sequence[str], where: str = ""
 ) -> tuple[dict[str, list[Any]], list[Any]]:
-    """Those of the wanted columns that a layer has, and its shapes, None where they are unreadable."""
+    """Those of the wanted columns that a layer has, and its shapes, None where they are unreadable.
+
+    `where` is a condition on its rows in SQL, of columns that it has.
+    """
     there = columns(database, layer)
     chosen = [name for name in wanted if name in there]
     sql = "SELECT column_name FROM gpkg_geometry_columns WHERE table_name = ?"
     geometry = next((name for (name,) in database.execute(sql, (layer,)) if name in there), None)
     asked = ", ".join([quote(geometry) if geometry else "NULL", *map(quote, chosen)])
-    found = list(zip(*database.execute(f"SELECT {asked} FROM {quote(layer)}"), strict=True))
+    sql = f"SELECT {asked} FROM {quote(layer)}" + (f" WHERE {where}" if where else "")
+    found = list(zip(*database.execute(sql), strict=True))
     blobs, *texts = found or [()] * (1 + len(chosen))
     return dict(zip(chosen, map(list, texts), strict=True)), [polygon(blob) for blob in blobs]
 

@@ -15,19 +15,16 @@ from typing import Any
 import crowds
 import pytest
 from commands import SATAE, refused, typed
-from crowds import alive, children, crowd, diary, everything, heatmaps, leftovers, order, ran, rows
+from crowds import alive, children, diary, everything, expected, heatmaps, leftovers, ran, rows, serial
+from orders import obedient, order
+from servers import serving
 from shared import Shared
 
-from satae.batch import run as batch
+from satae.batch import places
 from satae.batch.folders import SceneFolders
 from satae.batch.result import make
 from satae.batch.run import Allowance
 from satae.batch.shard import Shard
-from satae.inference import runtime
-from satae.scene.describe import describe
-from satae.scoring import run as scoring
-from satae.scoring.outputs import Options
-from satae.scoring.rule import Top
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 # a run in a process of its own, with scoring that does as it is ordered
@@ -36,38 +33,21 @@ import sys
 from pathlib import Path
 from satae import interrupts
 interrupts.listen()
-import crowds
 from satae.batch import run as batch
+from satae.batch.task import Request
+from satae.scoring.rule import Top
 if __name__ == "__main__":
-    batch.SCORE = "crowds:score"
+    batch.SCORE = "orders:score"
     try:
-        crowds.ran(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), jobs=2)
+        request = Request(rule=Top(3), chips=2)
+        options = batch.Options(Path(sys.argv[2]), Path(sys.argv[3]), lambda row: request, jobs=2, threads=1)
+        batch.run([sys.argv[1]], options)
     except KeyboardInterrupt:
         sys.exit(130)
 """
 
 
-@pytest.fixture(scope="module")
-def serial(shared: Shared, make_scene: Any, landscape: Any, model_path: Path) -> Path:
-    """A folder with six scenes `in`, and `out.gpkg` as `satae score` makes it of them in one process."""
-
-    def score(folder: Path) -> None:
-        inside = crowd(folder, make_scene, landscape)
-        scenes = [describe([path]) for path in sorted(inside.iterdir())]
-        model = runtime.load(model_path, "cpu", 1)
-        scoring.score(scenes, model, folder / "out.gpkg", Options(Top(3), workers=1, chips=2))
-
-    return shared.made("crowd", score)
-
-
-def expected(serial: Path) -> dict[str, str]:
-    """The SHA-256 of the heatmap of each scene, scored alone."""
-    moved = {p.name[4:-12]: p for p in serial.glob("out_*_heatmap.tif")}
-    assert len(moved) == 6
-    return {name: crowds.hashlib.sha256(path.read_bytes()).hexdigest() for name, path in moved.items()}
-
-
-def begun(serial: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:
+def begun(inside: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:
     """The program, once a scene is in its middle."""
     script = out.parent / "program.py"
     script.write_text(PROGRAM)
@@ -75,7 +55,7 @@ def begun(serial: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:
         [str(Path(crowds.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     )
     process = subprocess.Popen(
-        [sys.executable, script, serial, out, model], env=os.environ | {"PYTHONPATH": place}
+        [sys.executable, script, inside, out, model], env=os.environ | {"PYTHONPATH": place}
     )
     while not list(out.glob(".parts/begun")):
         assert process.poll() is None
@@ -90,40 +70,30 @@ def gone(processes: list[int], within: float = 12.0) -> bool:
     return not any(map(alive, processes))
 
 
-@pytest.fixture
-def ordered(serial: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of the six scenes, where what is ordered happens to them."""
-    inside = tmp_path / "in"
-    inside.mkdir()
-    for path in (serial / "in").iterdir():
-        os.link(path, inside / path.name)
-    order(inside)
-    monkeypatch.setattr(batch, "SCORE", "crowds:score")
-    return inside
-
-
 def test_two_processes_give_what_one_command_gives_and_a_second_run_scores_nothing(
-    serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
+    alone = serial(shared, model_path)
     out = tmp_path / "out"
-    result = ran(serial / "in", out, model_path, jobs=2)
+    result = ran(alone / "in", out, model_path, jobs=2)
     assert (result.scored, result.before, result.failures) == (6, 0, ())
-    assert heatmaps(out) == expected(serial)
+    assert heatmaps(out) == expected(alone)
     found = make(SceneFolders(out)).collection
     assert found is not None and found.scenes == 6
     for layer in ("anomalies", "tiles", "scenes"):
-        assert rows(out / "anomalies.gpkg", layer).equals(rows(serial / "out.gpkg", layer)), layer
-    before, again = everything(out), ran(serial / "in", out, model_path, jobs=2)
+        assert rows(out / "anomalies.gpkg", layer).equals(rows(alone / "out.gpkg", layer)), layer
+    before, again = everything(out), ran(alone / "in", out, model_path, jobs=2)
     assert (again.scored, again.before, again.changed) == (0, 6, False)
     assert len(diary(out)) == 6 and everything(out) == before and leftovers(out) == []
 
 
 @LINUX
 def test_a_run_with_nothing_to_do_is_over_in_two_seconds(
-    serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
-    ran(serial / "in", tmp_path / "out", model_path)
-    line = [*SATAE, "run", serial / "in", "--model", model_path, "--out", tmp_path / "out"]
+    alone = serial(shared, model_path)
+    ran(alone / "in", tmp_path / "out", model_path)
+    line = [*SATAE, "run", alone / "in", "--model", model_path, "--out", tmp_path / "out"]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([*line, "--top", "3", "--chips", "2"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -133,12 +103,14 @@ def test_a_run_with_nothing_to_do_is_over_in_two_seconds(
 
 
 def test_a_worker_that_is_killed_in_mid_scene_is_noticed_and_its_scene_goes_to_another(
-    ordered: Path, serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order(ordered, s2=["kill"], s4=["kill", "kill"])
-    result = ran(ordered, tmp_path / "out", model_path, jobs=2)
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
+    order(inside, s2=["kill"], s4=["kill", "kill"])
+    result = ran(inside, tmp_path / "out", model_path, jobs=2)
     assert (result.scored, result.failures) == (6, ())
-    assert heatmaps(tmp_path / "out") == expected(serial) and leftovers(tmp_path / "out") == []
+    assert heatmaps(tmp_path / "out") == expected(alone) and leftovers(tmp_path / "out") == []
     killed = [said for said in diary(tmp_path / "out") if said["state"] == "again"]
     assert sorted(said["name"] for said in killed) == ["s2", "s4", "s4"]
     assert all(said["code"] == 137 and "SIGKILL" in said["reason"] for said in killed)
@@ -147,27 +119,32 @@ def test_a_worker_that_is_killed_in_mid_scene_is_noticed_and_its_scene_goes_to_a
 
 
 def test_a_scene_that_kills_every_worker_is_given_up_and_the_others_are_scored(
-    ordered: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order(ordered, s1=["kill"] * 9, s3=["bug"] * 9)
-    result = ran(ordered, tmp_path / "out", model_path, jobs=2)
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
+    order(inside, s1=["kill"] * 9, s3=["bug"] * 9)
+    result = ran(inside, tmp_path / "out", model_path, jobs=2)
     assert result.scored == 4 and [f.name for f in result.failures if f.code == 137] == ["s1"]
     bug = next(f for f in result.failures if f.name == "s3")
     assert bug.code == 1 and "ValueError: a bug" in bug.reason
-    assert [len((ordered / f"{n}.tried").read_text()) for n in ("s1", "s3")] == [3, 3]
+    assert [len((inside / f"{n}.tried").read_text()) for n in ("s1", "s3")] == [3, 3]
     # what failed for no reason of its own is tried again by the next run, and nothing else is
-    again = ran(ordered, tmp_path / "out", model_path)
-    assert again.before == 4 and {f.name for f in again.failures} == {"s1", "s3"}
-    assert len((ordered / "s0.tried").read_text()) == 1
+    order(inside)
+    again = ran(inside, tmp_path / "out", model_path)
+    assert (again.before, again.scored, again.failures) == (4, 2, ())
+    assert [len((inside / f"{n}.tried").read_text()) for n in ("s0", "s1")] == [1, 4]
 
 
 @LINUX
 def test_a_driver_that_is_killed_leaves_no_orphan_and_the_next_run_ends_what_it_began(
-    ordered: Path, serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
     out = tmp_path / "out"
-    order(ordered, s0=["slow"])
-    process = begun(ordered, out, model_path)
+    order(inside, s0=["slow"])
+    process = begun(inside, out, model_path)
     started = children(process.pid)
     process.kill()
     process.wait()
@@ -175,16 +152,17 @@ def test_a_driver_that_is_killed_leaves_no_orphan_and_the_next_run_ends_what_it_
     assert [p.name for p in out.glob(".parts/*") if p.is_dir()] == []  # they tidied up before they went
     (out / ".parts" / "begun").unlink()
     done = len(heatmaps(out))
-    result = ran(ordered, out, model_path, jobs=2)
+    result = ran(inside, out, model_path, jobs=2)
     assert result.before == done < 6 and result.before + result.scored == 6
-    assert heatmaps(out) == expected(serial) and leftovers(out) == []
+    assert heatmaps(out) == expected(alone) and leftovers(out) == []
 
 
 @LINUX
 def test_what_a_killed_machine_left_is_removed_by_the_next_run(
-    serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
-    out, host = tmp_path / "out", crowds.work.places.host()
+    alone = serial(shared, model_path)
+    out, host = tmp_path / "out", places.host()
     parts = out / ".parts"
     for name in (f"aa.{host}.999999999", "bb.elsewhere.5", "cc.elsewhere.6"):
         (parts / name).mkdir(parents=True)
@@ -192,7 +170,7 @@ def test_what_a_killed_machine_left_is_removed_by_the_next_run(
     (out / "scenes").mkdir()
     with (out / "journal.jsonl").open("w") as file:
         file.write('{"state": "done", "key": "x"}\n{"state": "fai')  # torn by the same kill
-    ran(serial / "in" / "s0.tif", out, model_path)
+    ran(alone / "in" / "s0.tif", out, model_path)
     assert [p.name for p in parts.iterdir()] == ["cc.elsewhere.6"]  # which may be at work
     lines = (out / "journal.jsonl").read_text().splitlines()
     assert lines[1] == '{"state": "fai' and json.loads(lines[2])["name"] == "s0"
@@ -200,26 +178,29 @@ def test_what_a_killed_machine_left_is_removed_by_the_next_run(
 
 @LINUX
 def test_a_pre_empted_run_drops_its_scenes_within_ten_seconds(
-    ordered: Path, serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
     out = tmp_path / "out"
-    order(ordered, s0=["slow"], s1=["slow"])
-    process = begun(ordered, out, model_path)
+    order(inside, s0=["slow"], s1=["slow"])
+    process = begun(inside, out, model_path)
     started = children(process.pid)
     moment = time.monotonic()
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 130 and time.monotonic() - moment < 10
     assert gone(started, 1.0) and [p for p in out.glob(".parts/*") if p.is_dir()] == []
-    assert {said["name"] for said in diary(out) if said["state"] == "dropped"} >= {"s0"}
+    assert {said["name"] for said in diary(out) if said["state"] == "dropped"} & {"s0", "s1"}
 
 
-def test_two_shards_at_once_are_one_run(serial: Path, model_path: Path, tmp_path: Path) -> None:
+def test_two_shards_at_once_are_one_run(shared: Shared, model_path: Path, tmp_path: Path) -> None:
+    alone = serial(shared, model_path)
     out = tmp_path / "out"
     line = [
         *SATAE,
         "-q",
         "run",
-        serial / "in",
+        alone / "in",
         "--model",
         model_path,
         "--out",
@@ -237,47 +218,59 @@ def test_two_shards_at_once_are_one_run(serial: Path, model_path: Path, tmp_path
     assert [process.wait(120) for process in both] == [0, 0]
     for process in both:
         process.communicate()
-    assert heatmaps(out) == expected(serial) and leftovers(out) == []
+    assert heatmaps(out) == expected(alone) and leftovers(out) == []
     own = {name for i in range(6) if Shard(1, 2).holds(name := f"s{i}")}
     assert 0 < len(own) < 6
     assert {json.loads(t)["name"] for t in (out / "plan-1-of-2.jsonl").read_text().splitlines()} == own
     assert make(SceneFolders(out)).collection.missing == 0  # type: ignore[union-attr]
     found = rows(out / "anomalies.gpkg")
-    assert found.equals(rows(serial / "out.gpkg"))
+    assert found.equals(rows(alone / "out.gpkg"))
 
 
 def test_a_scene_that_does_not_fit_is_tried_once(
-    ordered: Path, serial: Path, model_path: Path, tmp_path: Path, make_scene: Any, landscape: Any
+    shared: Shared,
+    model_path: Path,
+    tmp_path: Path,
+    make_scene: Any,
+    landscape: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_scene(landscape.image[:3], name="three.tif", folder=ordered)
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
+    make_scene(landscape.image[:3], name="three.tif", folder=inside)
     out = tmp_path / "out"
-    result = ran(ordered, out, model_path, jobs=2)
+    result = ran(inside, out, model_path, jobs=2)
     assert result.scored == 6 and [(f.name, f.code) for f in result.failures] == [("three", 2)]
     assert "3 bands" in result.failures[0].reason or "has no" in result.failures[0].reason
-    again = ran(ordered, out, model_path)
+    again = ran(inside, out, model_path)
     assert again.scored == 0 and again.failures == result.failures and not again.changed
-    assert (ordered / "three.tried").read_text() == "x"
-    ran(ordered, out, model_path, retry=True)
-    assert (ordered / "three.tried").read_text() == "xx"
+    assert (inside / "three.tried").read_text() == "x"
+    ran(inside, out, model_path, retry=True)
+    assert (inside / "three.tried").read_text() == "xx"
     # once it is another scene it is scored
-    make_scene(landscape.image[:, :80, :80], name="three.tif", folder=ordered)
-    assert ran(ordered, out, model_path).scored == 1
+    make_scene(landscape.image[:, :80, :80], name="three.tif", folder=inside)
+    assert ran(inside, out, model_path).scored == 1
 
 
 def test_a_model_that_cannot_be_used_is_no_fault_of_the_scenes(
-    serial: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
+    alone = serial(shared, model_path)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(model_path.read_bytes()[:-2000])
-    said = refused(2, "run", serial / "in", "--model", broken, "--out", tmp_path / "out")
+    said = refused(2, "run", alone / "in", "--model", broken, "--out", tmp_path / "out")
     assert "broken.onnx" in said and diary(tmp_path / "out") == []
-    assert "does not exist" in refused(2, "run", serial / "in", "--model", "no.onnx", "--out", tmp_path / "o")
+    assert "does not exist" in refused(2, "run", alone / "in", "--model", "no.onnx", "--out", tmp_path / "o")
 
 
-def test_too_many_failures_end_a_run_early(ordered: Path, model_path: Path, tmp_path: Path) -> None:
+def test_too_many_failures_end_a_run_early(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
     for name in ("b0", "b1", "b2"):
-        (ordered / f"{name}.tif").write_bytes(b"no image " * 100_000)  # the largest come first
-    result = ran(ordered, tmp_path / "out", model_path, allowance=Allowance.of("1"))
+        (inside / f"{name}.tif").write_bytes(b"no image " * 100_000)  # the largest come first
+    result = ran(inside, tmp_path / "out", model_path, allowance=Allowance.of("1"))
     assert len(result.failures) == 2 and result.dropped == 7 and result.scored == 0
     assert [Allowance.of(t).is_over(3, 40) for t in ("2", "3", "5%", "7.5%", None)] == [
         True,
@@ -289,10 +282,12 @@ def test_too_many_failures_end_a_run_early(ordered: Path, model_path: Path, tmp_
 
 
 def test_an_output_that_cannot_be_written_is_tried_on_another_process(
-    ordered: Path, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    order(ordered, s5=["full", "full", "full"])
-    result = ran(ordered / "s5.tif", tmp_path / "out", model_path)
+    alone = serial(shared, model_path)
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
+    order(inside, s5=["full", "full", "full"])
+    result = ran(inside / "s5.tif", tmp_path / "out", model_path)
     assert [(f.code, f.name) for f in result.failures] == [(3, "s5")]
     assert "No space left on device" in result.failures[0].reason
     assert [said["state"] for said in diary(tmp_path / "out")] == ["again", "again", "failed"]
@@ -300,11 +295,12 @@ def test_an_output_that_cannot_be_written_is_tried_on_another_process(
 
 
 def test_the_command_says_what_failed_and_ends_with_4(
-    serial: Path, model_path: Path, tmp_path: Path, make_scene: Any
+    shared: Shared, model_path: Path, tmp_path: Path, make_scene: Any
 ) -> None:
+    alone = serial(shared, model_path)
     (tmp_path / "bad.tif").write_text("junk")
     names = tmp_path / "list.txt"
-    names.write_text(f"# two\n\nbad.tif\n{serial / 'in' / 's0.tif'}\n")
+    names.write_text(f"# two\n\nbad.tif\n{alone / 'in' / 's0.tif'}\n")
     done = typed("run", names, "--model", model_path, "--out", tmp_path / "out", "--top", 3, "--json")
     assert done.exit_code == 4
     said = json.loads(done.stdout)
@@ -312,3 +308,16 @@ def test_the_command_says_what_failed_and_ends_with_4(
     again = typed("run", names, "--model", model_path, "--out", tmp_path / "out", "--top", 3)
     assert again.exit_code == 4 and "bad.tif is not a GeoTIFF" in again.stderr
     assert "0 scenes scored, 1 before, 1 failed" in again.stdout
+
+
+def test_what_lies_on_a_server_is_fetched_only_where_that_is_allowed(
+    model_path: Path, tmp_path: Path
+) -> None:
+    alone = crowds.crowd(tmp_path, 1)
+    with serving(alone, tmp_path / "log") as server:
+        line = ("run", server.link("well", "s0.tif"), "--model", model_path, "--out", tmp_path / "out")
+        said = typed(*line, "--cache", tmp_path / "cache")
+        assert said.exit_code == 4 and "pass --allow-network to fetch it" in said.stderr
+        assert server.requests == []
+        assert typed(*line, "--cache", tmp_path / "cache", "--allow-network", "--retry").exit_code == 0
+    assert list(heatmaps(tmp_path / "out")) == ["s0"]

@@ -1,42 +1,62 @@
-"""Several small scenes, runs over them, and what is in their folder; scoring that fails as it is told to."""
+"""Several small scenes, runs over them, and what is in their folder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import time
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import pandas as pd
 from affine import Affine
-from scenes import MakeScene
+from shared import Shared
 
-from satae.batch import work
 from satae.batch.run import Options, Result, run
-from satae.batch.task import Request, Task
+from satae.batch.task import Request
 from satae.demo import synthetic
+from satae.grid import Grid
+from satae.inference import runtime
+from satae.scene import output, raster
+from satae.scene.describe import describe
+from satae.scoring import run as scoring
+from satae.scoring.outputs import Options as ScoreOptions
 from satae.scoring.rule import Top
 
 SIDE = 96
 REQUEST = Request(rule=Top(3), chips=2)
-# how many times a scene of that name fails, and how; in the folder of the scenes
-ORDERS = "orders.json"
 
 
-def crowd(folder: Path, make_scene: MakeScene, landscape: synthetic.Synthetic, number: int = 6) -> Path:
-    """Parts of the landscape as scenes s0.tif, s1.tif, ... in a folder `in`, each in a place of its own."""
-    inside = folder / "in"
+def crowd(folder: Path, number: int = 6) -> Path:
+    """Parts of a landscape as scenes s0.tif, s1.tif, ... in a folder `in`, each in a place of its own."""
+    inside, image = folder / "in", synthetic.scene(height=256, width=320, seed=1).image
     inside.mkdir(parents=True)
     for i in range(number):
         row, col = 40 * (i % 4), 60 * (i % 3)
-        place = Affine(10, 0, 500_000 + 2000 * i, 0, -10, 5_200_000)
-        part = landscape.image[:, row : row + SIDE, col : col + SIDE + i]
-        make_scene(part, name=f"s{i}.tif", folder=inside, transform=place, nodata=0)
+        part = image[:, row : row + SIDE, col : col + SIDE + i]
+        grid = Grid(
+            *part.shape[1:], Affine(10, 0, 500_000 + 2000 * i, 0, -10, 5_200_000), raster.wkt("EPSG:32632")
+        )
+        with output.writing(inside / f"s{i}.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
+            out.write(part, grid.window)
     return inside
+
+
+def serial(shared: Shared, model_path: Path) -> Path:
+    """A folder with six scenes `in`, and `out.gpkg` as `satae score` makes it of them in one process."""
+
+    def score(folder: Path) -> None:
+        scenes = [describe([path]) for path in sorted(crowd(folder).iterdir())]
+        model = runtime.load(model_path, "cpu", 1)
+        scoring.score(scenes, model, folder / "out.gpkg", ScoreOptions(Top(3), workers=1, chips=2))
+
+    return shared.made("crowd", score)
+
+
+def expected(alone: Path) -> dict[str, str]:
+    """The SHA-256 of the heatmap of each scene of `serial`."""
+    found = {p.name[4:-12]: p for p in alone.glob("out_*_heatmap.tif")}
+    return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in found.items()}
 
 
 def asked(row: tuple[tuple[str, str], ...] = ()) -> Request:
@@ -99,42 +119,3 @@ def children(process: int) -> list[int]:
     except OSError:
         return []
     return own + [n for child in own for n in children(child)]
-
-
-def order(folder: Path, **orders: list[str]) -> None:
-    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
-    (folder / ORDERS).write_text(json.dumps(orders))
-
-
-def score(task: Task) -> Any:
-    """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
-    inside = task.paths[0].parent
-    tried = inside / f"{task.name}.tried"
-    with tried.open("a") as file:
-        file.write("x")
-    told = json.loads((inside / ORDERS).read_text()).get(task.name, [])
-    attempt = len(tried.read_text())
-    what = told[attempt - 1] if attempt <= len(told) else ""
-    if what:
-        work.score_scene = lambda *given, **more: _happen(what, *given, **more)
-    try:
-        return work.score(task)
-    finally:
-        work.score_scene = _score_scene
-
-
-_score_scene = work.score_scene
-
-
-def _happen(what: str, *given: Any, **more: Any) -> Any:
-    record = _score_scene(*given, **more)
-    if what == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if what == "slow":
-        (given[2].parent / "begun").touch()
-        time.sleep(60)
-    if what == "full":
-        raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
-    if what == "bug":
-        raise ValueError("a bug")
-    return record

@@ -1,0 +1,141 @@
+"""The only door to distributed: tasks on a cluster of the user's, by the function that processes of this machine call.
+
+Which worker takes what, and what becomes of the tasks of a worker that is lost, is the scheduler's business. Scenes lie
+where all workers reach them by the same path, and so does the folder of the run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from satae import interrupts
+from satae.batch import worker
+from satae.batch.pool import BEAT, REFUSED, TRIES, Tell
+from satae.batch.worker import Outcome
+from satae.errors import ConfigError
+from satae.later import Later
+
+if TYPE_CHECKING:
+    import distributed
+else:
+    distributed = Later("distributed")
+
+# tasks that wait for each worker: enough to steal from, and few enough to stop early
+AHEAD = 2
+# seconds in which a scheduler answers
+PATIENCE = 10
+GPU = "GPU"
+
+log = logging.getLogger(__name__)
+
+
+class Cluster:
+    """A scheduler that was found at an address; `run` does what `Pool.run` does.
+
+    With `gpu` only workers that were started with the resource GPU take tasks, one each.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        function: str,
+        *,
+        gpu: bool = False,
+        dropped: Callable[[Any], None] = lambda task: None,
+        tries: int = TRIES,
+    ) -> None:
+        self.function, self.dropped, self.tries = function, dropped, tries
+        self.resources = {GPU: 1} if gpu else None
+        self.told = False
+        try:
+            self.client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+        except ModuleNotFoundError as error:
+            raise ConfigError("--scheduler needs distributed: pip install 'satae[dask]'") from error
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigError(
+                f"--scheduler {address}: no dask scheduler answers there ({_line(error)})"
+            ) from error
+
+    def run(self, tasks: Iterator[Any], tell: Tell) -> None:
+        """Do the tasks, the first ones first; `tell(task, outcome, attempt, last)` after each attempt."""
+        self.going, self.at_work = True, dict[str, tuple[Any, Any, int]]()
+        self.over: queue.SimpleQueue[str] = queue.SimpleQueue()
+        with interrupts.tidying():
+            try:
+                self._run(tasks, tell)
+            finally:
+                with interrupts.shield():
+                    for future, task, _ in self.at_work.values():
+                        future.cancel()
+                        self.dropped(task)
+                    self.client.close()
+
+    def _run(self, tasks: Iterator[Any], tell: Tell) -> None:
+        for task in islice(tasks, AHEAD * self._workers()):
+            self._submit(task, 1)
+        while self.at_work:
+            future, task, attempt = self.at_work.pop(self._over())
+            outcome = _outcome(future)
+            last = outcome.code in (0, REFUSED) or attempt >= self.tries
+            self.going = tell(task, outcome, attempt, last) and self.going
+            if not last and self.going:
+                self._submit(task, attempt + 1, self._others(outcome))
+            # workers come and go
+            room = AHEAD * self._workers() - len(self.at_work) if self.going else 0
+            for task in islice(tasks, max(0, room)):
+                self._submit(task, 1)
+
+    def _submit(self, task: Any, attempt: int, workers: list[str] | None = None) -> None:
+        future = self.client.submit(
+            _attempt, self.function, task, key=f"satae-{task.key}-{attempt}", pure=False, resources=self.resources,
+            workers=workers, allow_other_workers=bool(workers),
+        )  # fmt: skip
+        self.at_work[future.key] = (future, task, attempt)
+        # called in a thread of the client's
+        future.add_done_callback(lambda done: self.over.put(done.key))
+
+    def _over(self) -> str:
+        """The key of a task that is over, once there is one."""
+        while True:
+            interrupts.check()
+            with contextlib.suppress(queue.Empty):
+                return self.over.get(timeout=BEAT)
+
+    def _workers(self) -> int:
+        """How many tasks the cluster takes at once; one at least, for workers may be on their way."""
+        threads = [int(w["nthreads"]) for w in self._known().values()]
+        if max(threads, default=1) > 1 and not self.told:
+            self.told = True
+            log.warning("workers of the cluster have several threads; start them with --nthreads 1")
+        return max(1, sum(threads))
+
+    def _known(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        return found
+
+    def _others(self, outcome: Outcome) -> list[str] | None:
+        """The workers but the one that a task has failed on, None where there is no other."""
+        return [name for name in self._known() if name != outcome.worker] or None
+
+
+def _attempt(function: str, task: Any) -> Outcome:
+    """What is called on a worker."""
+    return worker.attempt(worker.function_of(function), task, worker=distributed.get_worker().address)
+
+
+def _outcome(future: Any) -> Outcome:
+    """What came of a task; of one whose workers died, one after the other, that."""
+    try:
+        found: Outcome = future.result()
+    except Exception as error:  # distributed has errors of its own for lost workers
+        return Outcome(worker.BUG, f"the cluster gave it up: {_line(error)}")
+    return found
+
+
+def _line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -1,0 +1,114 @@
+"""What can list scenes: folders, globs, text, tables and STAC items, each entry with a name of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from satae.batch.manifest import Entry, entries, file_name
+from satae.errors import ConfigError
+
+KNOWN = ("bands", "top", "nodata")
+
+
+def named(*names: object, **how: Any) -> list[tuple[str, str]]:
+    """(name, file name) of the entries."""
+    return [(e.name, Path(e.paths[0]).name) for e in entries([str(n) for n in names], KNOWN, **how)]
+
+
+def touched(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_a_folder_gives_its_images_and_products_by_name(tmp_path: Path) -> None:
+    touched(
+        tmp_path, "b.tif", "a.TIF", "deep/c.jp2", "S2A.SAFE/GRANULE/x.jp2", "notes.md", ".hidden.tif", "d.csv"
+    )
+    found = [("a", "a.TIF"), ("b", "b.tif"), ("c", "c.jp2"), ("S2A", "S2A.SAFE")]
+    assert sorted(named(tmp_path)) == sorted(found)
+
+
+def test_a_glob_that_the_shell_left_alone_is_expanded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(touched(tmp_path, "x1.tif", "x2.tif", "y.tif", "in/x3.tif"))
+    assert named("x*.tif") == [("x1", "x1.tif"), ("x2", "x2.tif")]
+    assert named("**/x*.tif") == [("x3", "x3.tif"), ("x1", "x1.tif"), ("x2", "x2.tif")]
+
+
+def test_a_list_is_read_from_its_own_folder_and_then_from_that_of_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(touched(tmp_path, "lists/a.tif", "a.tif", "b.tif"))
+    Path("lists/all.txt").write_text("\ufeffa.tif\n# b\n\n  b.tif  \nmissing.tif\n", encoding="utf-8")
+    found = [e.paths for e in entries(["lists/all.txt"], KNOWN)]
+    assert found == [(str(tmp_path / p),) for p in ("lists/a.tif", "b.tif", "lists/missing.tif")]
+
+
+def test_a_table_has_names_and_options_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = touched(tmp_path, "a.tif", "b.tif", "c.tif") / "all.csv"
+    table.write_text('path,name,Bands,top,weather\na.tif,north,"1,2",5,dry\nb.tif;c.tif,,,,wet\n')
+    first, second = entries([str(table)], KNOWN)
+    assert first == Entry((str(tmp_path / "a.tif"),), "north", (("bands", "1,2"), ("top", "5")))
+    assert second == Entry((str(tmp_path / "b.tif"), str(tmp_path / "c.tif")), "b")
+    assert "columns that are no options have no effect: weather" in caplog.text
+
+
+def test_a_table_in_parquet_is_the_same_as_in_csv(tmp_path: Path) -> None:
+    rows = [
+        {"path": "a.tif", "name": "north", "top": 5, "nodata": 0.5},
+        {"path": "b.tif", "name": None, "top": None},
+    ]
+    touched(tmp_path, "a.tif", "b.tif")
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "all.parquet")
+    first, second = entries([str(tmp_path / "all.parquet")], KNOWN)
+    assert (first.name, first.options) == ("north", (("top", "5"), ("nodata", "0.5")))
+    assert (second.name, second.options) == ("b", ())
+
+
+def test_items_are_entries_each(tmp_path: Path) -> None:
+    features = [{"type": "Feature", "id": i, "properties": {}, "assets": {}} for i in ("one", "two")]
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    assert named(tmp_path / "items.json") == [("one", "items.json#one"), ("two", "items.json#two")]
+
+
+def test_names_are_told_apart_by_place_whatever_comes_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touched(tmp_path, "a/x.tif", "b/x.tif", "c/x.tif")
+    (first, _), (second, _) = named(tmp_path / "a" / "x.tif", tmp_path / "b" / "x.tif")
+    assert first == "x" and second.startswith("x-") and len(second) == 10
+    longer = named(tmp_path / "a" / "x.tif", tmp_path / "c" / "x.tif", tmp_path / "b" / "x.tif")
+    assert longer[2][0] == second
+    assert len(named(tmp_path / "a", tmp_path / "a" / "x.tif")) == 1 and "named twice" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [("a b/c", "a_b_c"), ("..", "scene"), ("é" * 80, None), ("x" * 101, None)]
+)
+def test_names_are_what_every_file_system_takes(text: str, name: str | None) -> None:
+    assert file_name(text) == (name or file_name(text)) and len(file_name(text).encode()) <= 100
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.csv", b"file\nx.tif\n", "needs a column path"),
+        ("a.csv", b"path,name\n,x\n", "row 1 has none"),
+        ("a.txt", b"\xff\xfe\x00", "cannot be read as a list"),
+        ("a.parquet", b"PAR1", "cannot be read as a list"),
+        ("a.txt", b"# nothing\n", "no scene is named"),
+    ],
+)
+def test_lists_that_are_none_are_refused(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        list(entries([str(tmp_path / name)], KNOWN))

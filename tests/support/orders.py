@@ -1,0 +1,68 @@
+"""Scoring that fails as it is told to, for processes of their own: it loads no more than scoring does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from satae.batch import work
+from satae.batch.task import Task
+
+if TYPE_CHECKING:
+    import pytest
+
+# what happens at each attempt at a scene of that name; in the folder of the scenes
+ORDERS = "orders.json"
+
+
+def obedient(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the scenes of another, which are scored here as `order` has it."""
+    folder.mkdir()
+    for path in source.iterdir():
+        os.link(path, folder / path.name)
+    order(folder)
+    monkeypatch.setattr("satae.batch.run.SCORE", "orders:score")
+    return folder
+
+
+def order(folder: Path, **orders: list[str]) -> None:
+    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
+    (folder / ORDERS).write_text(json.dumps(orders))
+
+
+def score(task: Task) -> Any:
+    """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
+    inside = Path(task.paths[0]).parent
+    tried = inside / f"{task.name}.tried"
+    with tried.open("a") as file:
+        file.write("x")
+    told = json.loads((inside / ORDERS).read_text()).get(task.name, [])
+    attempt = len(tried.read_text())
+    what = told[attempt - 1] if attempt <= len(told) else ""
+    if what:
+        work.score_scene = lambda *given, **more: _happen(what, *given, **more)
+    try:
+        return work.score(task)
+    finally:
+        work.score_scene = _score_scene
+
+
+_score_scene = work.score_scene
+
+
+def _happen(what: str, *given: Any, **more: Any) -> Any:
+    record = _score_scene(*given, **more)
+    if what == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "slow":
+        (given[2].parent / "begun").touch()
+        time.sleep(60)
+    if what == "full":
+        raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
+    if what == "bug":
+        raise ValueError("a bug")
+    return record
