@@ -26,9 +26,10 @@ YEAR = 365.25  # days
 FOLDS = 4  # parts of a history, each held out once
 SINGLY = 8  # dates up to which each is held out alone
 SIDE = 32  # pixels of a window of the sample
-NUMBERS = 10_000_000  # of the sample, over dates and bands
+NUMBERS = 4_000_000  # of the sample, over dates and bands
 CALM = 50  # valid pixels of the sample from which on a date's unrest is told
 SIDES = 4, 32  # of a block, in pixels
+BLOCKS = 64  # in a sample, where it is large enough
 RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
 PIXELS_KM2 = calibrate.PER_PIXELS / calibrate.PER_KM2  # where areas are unknown
 
@@ -69,11 +70,11 @@ def _evenly(values: Sequence[int], count: int) -> list[int]:
     return [values[int((i + 0.5) * len(values) / count)] for i in range(count)]
 
 
-def block_side(grid: Grid, far: float, dates: int, a_year: float) -> int:
-    """Pixels a side of a block in which so many alarms are rare."""
+def block_side(grid: Grid, pixels: int, far: float, dates: int, a_year: float) -> int:
+    """Pixels a side of a block in which so many alarms are rare, and of which a sample of `pixels` holds some."""
     pixel = (grid.pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
     side = int((RARE / max(far * pixel * dates / max(a_year, 1e-9), 1e-12)) ** 0.5)
-    return min(max(side, SIDES[0]), SIDES[1])
+    return max(min(side, SIDES[1], int((pixels / BLOCKS) ** 0.5)), SIDES[0])
 
 
 def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
@@ -131,8 +132,9 @@ def of_scored(
     km2: float,
     least: int,
     calm: float,
+    touched: float = 0.0,
 ) -> Promise:
-    """The promise of dates that were judged."""
+    """The promise of dates that were judged; the highest share that may be `touched` is left out."""
     pixels = valid.shape[1]
     highest = np.full(pixels, -np.inf)
     memory = persistence.empty(rules.bands, rules.keep[1], pixels)
@@ -144,7 +146,8 @@ def of_scored(
         highest = np.fmax(highest, found)
     reached = _reached(highest, block, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
-    return Promise(calibrate.fit(squares), calibrate.fit(reached), km2, len(judged), calm)
+    tails = [calibrate.fit(np.sort(v)[: max(2, round(len(v) * (1 - touched)))]) for v in (squares, reached)]
+    return Promise(tails[0], tails[1], km2, len(judged), calm)
 
 
 def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:

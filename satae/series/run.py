@@ -26,8 +26,9 @@ MODELS = "auto", SEASONAL, MEDIAN
 ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
+TOUCHED = 0.1  # share of a place that may have changed where only its own dates tell what is usual
 SHARE = 0.6  # of the dates that are history otherwise
-CHUNK = 16_384  # pixels that are worked on at once
+CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 UNPROMISED = (
     "the history is too short to hold a date out, so scores rank the places of these dates and promise nothing; one "
@@ -218,7 +219,7 @@ def _learned(
         with steps.stage("learn the history"):
             rules = detector.rules_of(model, days, x, valid, options.keep)
             a_year = _density(days)
-            side = calibration.block_side(place.grid, options.far, len(days), a_year)
+            side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
             block = calibration.blocks(windows, side)
             km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
             remarks: tuple[str, ...] = ()
@@ -262,7 +263,7 @@ def _of_itself(
         float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
     )
     of = replace(rules, days=tuple(map(float, days)))
-    return calibration.of_scored(of, dict(enumerate(judged)), known, block, km2, least, calm)
+    return calibration.of_scored(of, dict(enumerate(judged)), known, block, km2, least, calm, TOUCHED)
 
 
 def _density(days: Floats) -> float:

@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
@@ -30,7 +29,7 @@ LARGEST = 2**31  # pixels of a grid that covers all scenes
 BUFFER_M = 50.0  # metres around what is masked on a date: the edge of a cloud is not in its mask
 BUFFER = 1, 5  # pixels, the fewest and the most
 SEEN = 0.5  # share of dates on which a pixel counts that a cloud may cover: others are no ground
-READ_BYTES = 96 * 2**20  # of one window over all dates, as float32
+READ_BYTES = 64 * 2**20  # of one window over all dates, as float32
 OPEN = 400  # scenes whose files are held open at once
 
 Cube = npt.NDArray[np.float32]
@@ -241,16 +240,12 @@ def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, i
     both = f"{other_name} ({_said(other)}) and {name} ({_said(grid)})"
     if (grid.crs is None) != (other.crs is None) or not raster.same_crs(grid.crs, other.crs):
         raise SceneError(f"{both} state different CRSs; bring one to the grid of the other with `gdalwarp`")
-    move = ~grid.transform * other.transform
-    factor = round(move.a)
-    size = max(other.height, other.width)
-    straight = max(abs(move.a - factor), abs(move.e - factor), abs(move.b), abs(move.d)) * size
-    row, col = round(move.f), round(move.c)
-    if (
-        factor < 1
-        or straight > max(APART, RESIZED * factor)
-        or max(abs(move.f - row), abs(move.c - col)) > APART
-    ):
+    # where the first pixel of the other begins, the next column and the next row: (row, col) each
+    corner, right, below = grid.place(other.xy([0, 0, 1], [0, 1, 0]))
+    factor, (row, col) = round(right[1] - corner[1]), (round(c) for c in corner)
+    steps = np.array([right - corner, below - corner]) - factor * np.array([[0, 1], [1, 0]])
+    bent = np.abs(steps).max() * max(other.height, other.width)
+    if factor < 1 or bent > max(APART, RESIZED * factor) or np.abs(corner - [row, col]).max() > APART:
         raise SceneError(
             f"the pixels of {both} do not nest: they must lie a whole number of pixels apart and have one size, or "
             "whole multiples of it; bring one to the grid of the other with `gdalwarp -tr -tap`"
@@ -259,7 +254,7 @@ def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, i
 
 
 def _said(grid: Grid) -> str:
-    t: Affine = grid.transform
+    t = grid.transform
     return f"{grid.height} x {grid.width} pixels of {t.a:.9g} x {t.e:.9g} from {t.c:.9g}, {t.f:.9g}"
 
 
