@@ -34,10 +34,11 @@ ARROWS = {
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
     "convert": "training inference tiles",
+    "series": "gis inference scene",
     "review": "gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
-    "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "
+    "cli": "bench demo review series convert training scoring decisions formats detector objectives heads models nn inference "
     "fetch tiles scene",
 }
 GROUND = [
@@ -64,7 +65,7 @@ DOORS = {
     "matplotlib": "training.figures",
     "filelock": "publish",
     "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.score cli.tile cli.train",
+    "cli.score cli.series cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",
@@ -84,6 +85,7 @@ SPARED = {
         "cv2",
         "satae.fetch",
     ],
+    "satae.series.run": ["torch", "albumentations", "onnx", "onnxruntime", "pandas", "geopandas", "pyogrio"],
     "satae.training.loop": ["rasterio", "onnxruntime", "matplotlib"],
 }
 

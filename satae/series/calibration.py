@@ -23,12 +23,13 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 YEAR = 365.25  # days
-FOLDS = 4  # parts of a history, each held out once
+FOLDS = 8  # parts of a history, each held out once
 SINGLY = 8  # dates up to which each is held out alone
 SIDE = 32  # pixels of a window of the sample
 NUMBERS = 4_000_000  # of the sample, over dates and bands
 CALM = 50  # valid pixels of the sample from which on a date's unrest is told
 SIDES = 4, 32  # of a block, in pixels
+TOUCHED = 0.05  # share of a place that may have changed in its history, whose blocks are left out
 BLOCKS = 64  # in a sample, where it is large enough
 RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
 PIXELS_KM2 = calibrate.PER_PIXELS / calibrate.PER_KM2  # where areas are unknown
@@ -132,7 +133,7 @@ def of_scored(
     km2: float,
     least: int,
     calm: float,
-    touched: float = 0.0,
+    touched: float = TOUCHED,
 ) -> Promise:
     """The promise of dates that were judged; the highest share that may be `touched` is left out."""
     pixels = valid.shape[1]
@@ -146,8 +147,9 @@ def of_scored(
         highest = np.fmax(highest, found)
     reached = _reached(highest, block, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
-    tails = [calibrate.fit(np.sort(v)[: max(2, round(len(v) * (1 - touched)))]) for v in (squares, reached)]
-    return Promise(tails[0], tails[1], km2, len(judged), calm)
+    # the highest blocks are left out, for what has changed there is no false alarm; squares are of clouds, too
+    kept = np.sort(reached)[: max(2, round(len(reached) * (1 - touched)))]
+    return Promise(calibrate.fit(squares), calibrate.fit(kept), km2, len(judged), calm)
 
 
 def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from satae.series import median, persistence, seasonal
+from satae.series import median, pair, persistence, seasonal
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
 TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Memory = dict[str, Array]
 
-SEASONAL, MEDIAN = "seasonal", "median"
+SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rules:
 
     `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
     is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
-    (k, n), k of the last n valid dates, agree by `threshold` or more.
+    (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
+    the first date to the second.
     """
 
     model: str
@@ -44,6 +45,8 @@ class Rules:
     middle: float = 1.0
     keep: tuple[int, int] = (2, 3)
     threshold: float = float("inf")
+    gain: Floats | None = None
+    offset: Floats | None = None
 
     @property
     def origin(self) -> float:
@@ -99,6 +102,15 @@ def rules_of(
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
 
+def paired(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
+    """The rules of a pair, by a sample of its second date: x (B, pixel), `valid` (pixel)."""
+    first = memory["values"].astype(np.float64)
+    known = valid & np.isfinite(first[0])
+    second = x.astype(np.float64) - rules.centre[:, None]
+    gain, offset, covariance = pair.regression(first[:, known], second[:, known])
+    return replace(rules, whitening=_whitening(covariance), gain=gain, offset=offset)
+
+
 def whitened(left: Floats) -> Floats:
     """The whitening (B, B) of residuals (B, n): principal components over their shrunk standard deviations.
 
@@ -108,6 +120,10 @@ def whitened(left: Floats) -> Floats:
     far = ((left / spread[:, None]) ** 2).sum(axis=0)
     inner = left[:, far <= np.quantile(far, TRIMMED)]
     covariance = inner @ inner.T / max(1, inner.shape[1])
+    return _whitening(covariance)
+
+
+def _whitening(covariance: Floats) -> Floats:
     values, vectors = np.linalg.eigh(covariance)
     scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
     return np.asarray(vectors.T / scale[:, None])
@@ -125,6 +141,9 @@ def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float)
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
         there, variance = median.expected(values, np.array(rules.days), day)
+        if rules.gain is not None and rules.offset is not None:
+            there = rules.gain @ there + rules.offset[:, None]
+            variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
     residual = centred - there
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
@@ -161,7 +180,7 @@ def _coefficients(rules: Rules, memory: Memory) -> Floats:
 def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
     """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
     centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
-    if rules.model == MEDIAN:
+    if rules.model != SEASONAL:
         return _medians(rules, centred, valid)
     terms = seasonal.basis(rules.days, rules.origin)
     penalty, weight = seasonal.ridge(valid.sum(axis=0)), valid.astype(np.float64)

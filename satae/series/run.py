@@ -17,12 +17,12 @@ from satae.grid import Grid, Window
 from satae.publish import check_target, locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import calibration, dates, detector, outputs, persistence, state
-from satae.series.detector import MEDIAN, SEASONAL, Memory, Rules
+from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
 from satae.series.stack import Stack, StackReader, aligned, buffered, ground, stack
 from satae.series.state import Header, Scored
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
-MODELS = "auto", SEASONAL, MEDIAN
+MODELS = "auto", SEASONAL, MEDIAN, PAIR
 ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
@@ -80,11 +80,11 @@ def series(
     """
     whole = stack(scenes, days)
     past, new = _parts(whole.days, options)
-    rules_name = _model(options.model, whole.days[past])
+    model = _model(options.model, whole.days[past], int(new.sum()))
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
-        header, sampled, remarks = _learned(place, history, rules_name, options, steps)
+        header, sampled, remarks = _learned(place, history, model, options, steps)
         unrest = _unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
 
@@ -102,6 +102,8 @@ def resume(
     Raises ResultError where the file is no state, and what `series` raises.
     """
     header = state.header(path)
+    if header.model == PAIR:
+        raise ConfigError(f"{path} is of two dates and does not go on; name all dates without --state")
     source = state.source(path, header)
     done = {(s.day, s.scene) for s in header.scored}
     low, high = options.monitor or (-np.inf, np.inf)
@@ -172,15 +174,23 @@ def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
     return past, new
 
 
-def _model(asked: str, days: Floats) -> str:
+def _model(asked: str, days: Floats, new: int) -> str:
     if asked not in MODELS:
         raise ConfigError(f"--model {asked}: there are {', '.join(MODELS)}")
-    enough = len(days) >= ENOUGH and np.ptp(days) >= A_YEAR
     if asked == SEASONAL and len(days) < 3:
         raise ConfigError(
             f"--model seasonal needs three dates of history, and there are {len(days)}; take median"
         )
-    return asked if asked != "auto" else SEASONAL if enough else MEDIAN
+    if asked == PAIR and (len(days), new) != (1, 1):
+        raise ConfigError(
+            f"--model pair takes one date of history and one to monitor, and there are {len(days)} and {new}; choose "
+            "them by --history and --monitor"
+        )
+    if asked != "auto":
+        return asked
+    if (len(days), new) == (1, 1):
+        return PAIR
+    return SEASONAL if len(days) >= ENOUGH and np.ptp(days) >= A_YEAR else MEDIAN
 
 
 @dataclass(frozen=True)
@@ -226,17 +236,8 @@ def _learned(
             if len(days) > 2:
                 promise = calibration.promise(rules, x, valid, block, km2, options.least)
             else:
-                rules = replace(rules, keep=(1, 1))
-                memory = detector.learn(rules, x, valid)
-                new = np.flatnonzero(~history)
-                promise = _of_itself(
-                    rules,
-                    memory,
-                    *draft.read(reader, buffer, new),
-                    place.days[new],
-                    block,
-                    km2,
-                    options.least,
+                rules, promise = _of_itself(
+                    rules, draft, reader, (x, valid), place, history, buffer, block, km2, options
                 )
                 remarks = (UNPROMISED,)
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
@@ -249,21 +250,35 @@ def _learned(
 
 
 def _of_itself(
-    rules: Rules, memory: Memory, x: npt.NDArray[np.float32], valid: Bools, days: Floats,
-    block: npt.NDArray[np.int64], km2: float, least: int,
-) -> calibration.Promise:  # fmt: skip
-    """What the dates to be scored say of themselves, where the history cannot."""
-    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
-    known = valid & np.isfinite([j.square for j in judged])
+    rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[np.float32], Bools], place: Stack,
+    history: Bools, buffer: int, block: npt.NDArray[np.int64], km2: float, options: Options,
+) -> tuple[Rules, calibration.Promise]:  # fmt: skip
+    """Rules and what the dates to be scored say of themselves, where the history is too short to say it."""
+    new = np.flatnonzero(~history)
+    x, valid = draft.read(reader, buffer, new)
+    # what two dates leave of one another tells no scale; that of the new ones does
+    days, rules = place.days[new], replace(rules, keep=(1, 1), middle=1.0)
+    memory = detector.learn(rules, *past)
+    known = valid & past[1].any(axis=0)
     if not known.any():
         raise SceneError(
             "no pixel of the sample is valid on a date of the history and on one that is monitored"
         )
+    if rules.model == PAIR:
+        rules = detector.paired(rules, memory, x[0], known[0])
+    else:
+        judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
+        left = np.concatenate([j.residual[:, k] for j, k in zip(judged, known, strict=True)], axis=1)
+        rules = replace(rules, whitening=detector.whitened(left))
+    memory = detector.learn(rules, *past)
+    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
     calm = max(
         float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
     )
     of = replace(rules, days=tuple(map(float, days)))
-    return calibration.of_scored(of, dict(enumerate(judged)), known, block, km2, least, calm, TOUCHED)
+    return rules, calibration.of_scored(
+        of, dict(enumerate(judged)), known, block, km2, options.least, calm, TOUCHED
+    )
 
 
 def _density(days: Floats) -> float:

@@ -56,6 +56,8 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     km2: float
     held_out: int
     calm: float
+    gain: tuple[tuple[float, ...], ...] | None = None
+    offset: tuple[float, ...] | None = None
     sample: tuple[tuple[int, int, int, int], ...]
     scored: tuple[Scored, ...] = ()
 
@@ -64,7 +66,8 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
         """What the detector takes."""
         return Rules(
             self.model, self.history, np.array(self.centre), np.array(self.whitening), self.middle, self.keep,
-            self.threshold,
+            self.threshold, None if self.gain is None else np.array(self.gain),
+            None if self.offset is None else np.array(self.offset),
         )  # fmt: skip
 
     @property
@@ -102,6 +105,8 @@ def header_of(
         km2=promise.km2,
         held_out=promise.dates,
         calm=promise.calm,
+        gain=None if rules.gain is None else tuple(tuple(map(float, row)) for row in rules.gain),
+        offset=None if rules.offset is None else tuple(map(float, rules.offset)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),
     )
 
