@@ -57,9 +57,10 @@ def text_tags(path: Path) -> dict[int, str]:
     return texts
 
 
-def noted(path: Path, name: str) -> str | None:
+def note(path: Path, name: str) -> str | None:
     """The text that a file's metadata note under a name, None where they do not."""
-    found = re.search(rf'<Item name="{re.escape(name)}">(.*?)</Item>', text_tags(path).get(GDAL_METADATA, ""), re.DOTALL)
+    metadata = text_tags(path).get(GDAL_METADATA, "")
+    found = re.search(rf'<Item name="{re.escape(name)}">(.*?)</Item>', metadata, re.DOTALL)
     # GDAL escapes a value, and the XML that it puts it into once more
     return None if found is None else html.unescape(html.unescape(found[1]))
 

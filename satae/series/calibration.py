@@ -50,7 +50,8 @@ class Promise:
 
     def threshold(self, far: float, a_year: float) -> float:
         """The agreement that untouched ground reaches `far` times a km2 and year of so many dates."""
-        p = far * self.km2 * self.dates / max(a_year, 1e-9)
+        # alarms that a block may raise over as many dates as were held out
+    p = far * self.km2 * self.dates / max(a_year, 1e-9)
         return float(self.block.score_at(-np.log10(min(p, 0.5))))
 
 
@@ -93,11 +94,12 @@ def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
 
 def held_out(
     rules: Rules, x: npt.NDArray[np.floating], valid: Bools
-) -> Iterator[tuple[int, detector.Judged]]:
+) -> Iterator[tuple[int, detector.Outcome]]:
     """Each date of the history as it is judged by what the others teach, in order."""
     days = np.array(rules.days)
     parts = len(days) if len(days) <= SINGLY else FOLDS
     for part in np.array_split(np.arange(len(days)), parts):
+        # whole parts, for dates beside one another share their weather
         rest = np.ones(len(days), bool)
         rest[part] = False
         of_rest = replace(rules, days=tuple(days[rest]))
@@ -120,14 +122,15 @@ def promise(
     """
     judged = dict(held_out(rules, x, valid))
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
+    # a held-out date is further off than a fitted one, so what is usual is measured on those
     calm = max(float(np.median(squares)), 1e-9)
-    eased = {i: detector.eased(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
-    return of_scored(rules, eased, valid, block, km2, least, calm)
+    eased = {i: detector.ease(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
+    return of_outcomes(rules, eased, valid, block, km2, least, calm)
 
 
-def of_scored(
+def of_outcomes(
     rules: Rules,
-    judged: dict[int, detector.Judged],
+    judged: dict[int, detector.Outcome],
     valid: Bools,
     block: npt.NDArray[np.int64],
     km2: float,
@@ -138,6 +141,7 @@ def of_scored(
     """The promise of dates that were judged; the highest share that may be `touched` is left out."""
     pixels = valid.shape[1]
     highest = np.full(pixels, -np.inf)
+    # with a threshold that nothing reaches there are no alarms, and the agreement is all that is asked for
     memory = persistence.empty(rules.bands, rules.keep[1], pixels)
     for i in sorted(judged):
         now = judged[i]
@@ -154,6 +158,7 @@ def of_scored(
 
 def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:
     """The `least`-th largest number of each block; of two dates that never agree it may be under 0."""
+    # blocks one after the other, each by falling number
     order = np.lexsort((-highest, block))
     _, first = np.unique(block[order], return_index=True)
     size = np.diff(np.append(first, len(order)))

@@ -28,6 +28,7 @@ def regression(first: Floats, second: Floats) -> tuple[Floats, Floats, Floats]:
         total = weight.sum()
         means = (first @ weight / total, second @ weight / total)
         x, y = first - means[0][:, None], second - means[1][:, None]
+        # weighted normal equations of B bands on B bands
         within = (x * weight) @ x.T / total
         within += RIDGE * max(np.trace(within) / bands, LEAST) * np.eye(bands)
         gain = np.linalg.solve(within, (x * weight) @ y.T / total).T

@@ -95,6 +95,7 @@ def step(
     alarm = valid & (best >= threshold)
     high = (white**2).mean(axis=0) >= threshold
     out = dict(memory)
+    # the first alarm of a pixel is its change; later ones move `last` and, where they are higher, the peak
     began = alarm & (memory["confirmed"][0] == 0)
     risen = alarm & (best > memory["peak"][0])
 
@@ -107,6 +108,7 @@ def step(
     put("peak", risen, best)
     put("peak_day", risen, day)
     put("magnitude", risen, residual)
+    # from the alarm on each valid date either holds it or does not
     standing = valid & (out["confirmed"][0] > 0)
     put("seen", standing, out["seen"] + 1)
     put("held", alarm, out["held"] + 1)

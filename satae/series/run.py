@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 import satae
+from satae import heap
 from satae.console import SILENT, Steps, quantity
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
@@ -18,8 +20,8 @@ from satae.publish import check_target, locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import calibration, dates, detector, outputs, persistence, state
 from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
-from satae.series.stack import Stack, StackReader, aligned, buffered, ground, stack
-from satae.series.state import Header, Scored
+from satae.series.stack import Stack, StackReader, ground, on_grid, stack, without_clouds
+from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
 MODELS = "auto", SEASONAL, MEDIAN, PAIR
@@ -66,7 +68,7 @@ class Result:
     changes: list[Change]
     header: Header
     grid: Grid
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredDate, ...]
     remarks: tuple[str, ...] = ()
 
 
@@ -123,12 +125,13 @@ def resume(
             f"{early[0].path} is of {dates.text_of(early[1])} and the state has gone on to {dates.text_of(last)}; make "
             "it again from all dates"
         )
-    place = aligned(source.grid, [s for s, _ in left], [d for _, d in left])
+    place = on_grid(source.grid, [s for s, _ in left], [d for _, d in left])
     if place.bands != header.bands:
         raise SceneError(
             f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
             f"{', '.join(header.bands)}; choose those with --bands"
         )
+    # all that is read now is new: the history is in the state
     past = np.zeros(len(place.dates), bool)
     with _writing(out, options) as folder, state.reading(source, header) as reader:
         parts = [reader.memory(w) for w in header.windows]
@@ -203,7 +206,7 @@ class Sample:
 
     def read(
         self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[np.float32], Bools]:
+    ) -> tuple[npt.NDArray[Any], Bools]:
         """x (date, B, pixel) and `valid` (date, pixel) of dates."""
         pairs = zip(self.windows, self.clear, strict=True)
         parts = [_flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
@@ -243,14 +246,14 @@ def _learned(
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
             memory = detector.learn(rules, x, valid)
     header = state.header_of(
-        rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.scaled,
+        rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         buffer=buffer, version=satae.__version__,
     )  # fmt: skip
     return header, replace(draft, memory=memory), remarks
 
 
 def _of_itself(
-    rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[np.float32], Bools], place: Stack,
+    rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[Any], Bools], place: Stack,
     history: Bools, buffer: int, block: npt.NDArray[np.int64], km2: float, options: Options,
 ) -> tuple[Rules, calibration.Promise]:  # fmt: skip
     """Rules and what the dates to be scored say of themselves, where the history is too short to say it."""
@@ -265,7 +268,7 @@ def _of_itself(
             "no pixel of the sample is valid on a date of the history and on one that is monitored"
         )
     if rules.model == PAIR:
-        rules = detector.paired(rules, memory, x[0], known[0])
+        rules = detector.pair_rules(rules, memory, x[0], known[0])
     else:
         judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
         left = np.concatenate([j.residual[:, k] for j, k in zip(judged, known, strict=True)], axis=1)
@@ -276,13 +279,14 @@ def _of_itself(
         float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
     )
     of = replace(rules, days=tuple(map(float, days)))
-    return rules, calibration.of_scored(
+    return rules, calibration.of_outcomes(
         of, dict(enumerate(judged)), known, block, km2, options.least, calm, TOUCHED
     )
 
 
 def _density(days: Floats) -> float:
     """Dates a year at the end of a history, which those to come are taken to have too."""
+    # satellites are added: the last year tells more of what is to come than the mean
     last = days[days > days[-1] - YEAR]
     return max(float(len(last)), float(len(days) / max(np.ptp(days) / YEAR, 1.0)))
 
@@ -299,14 +303,14 @@ def _flat(
     clear: Bools,
     buffer: int,
     numbers: npt.NDArray[np.intp] | None = None,
-) -> tuple[npt.NDArray[np.float32], Bools]:
+) -> tuple[npt.NDArray[Any], Bools]:
     """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered; all dates by default."""
     cube, valid = reader.read(window, buffer + 1, None if numbers is None else numbers.tolist())
-    good = buffered(valid, clear, buffer)
+    good = without_clouds(valid, clear, buffer)
     return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
 
 
-def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[Scored]:
+def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[ScoredDate]:
     """The dates to be scored, each with its unrest in the sample."""
     rules, memory, found = header.rules, sample.memory, []
     with place.open() as reader:
@@ -318,18 +322,19 @@ def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.in
                 judged = detector.judge(rules, memory, now, float(date.day))
                 known = good & np.isfinite(judged.square)
                 unrest = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(rules, memory, detector.eased(judged, unrest), known)
-                found.append(Scored(day=date.day, scene=date.name, unrest=unrest))
+                memory = detector.absorb(rules, memory, detector.ease(judged, unrest), known)
+                found.append(ScoredDate(day=date.day, scene=date.name, unrest=unrest))
     return found
 
 
 def _scored(
-    place: Stack, history: Bools, header: Header, unrest: list[Scored], out: Path, folder: Path,
+    place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
 ) -> Result:  # fmt: skip
     """Score all windows of the place and write what came of it."""
     header = header.model_copy(update={"scored": (*header.scored, *unrest)})
     rules, parts = header.rules, []
+    heap.trim()  # what the sample took
     new = place.only(~history)
     seen = np.zeros(len(unrest), np.int64)
     with (
@@ -345,6 +350,7 @@ def _scored(
             x, valid = _flat(reader, window, clear, header.buffer)
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
+            # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
             for start in range(0, pixels, CHUNK):
                 part = slice(start, min(start + CHUNK, pixels))
@@ -357,10 +363,12 @@ def _scored(
             memory = {name: np.concatenate([m[name] for m, _ in chunks], axis=1) for name in chunks[0][0]}
             squares = np.concatenate([s for _, s in chunks], axis=1)
             seen += np.isfinite(squares).sum(axis=1)
+            # `clear` has a margin for the clouds around; the state keeps the window
             inner = header.buffer + 1
             files.write(window, clear[inner:-inner, inner:-inner], memory, squares)
             parts.append(_alarms(window, memory, rules.bands))
-    found = changes(Alarms.joined(parts, rules.bands), place.grid.width, header.least)
+    # regions are of the whole place, so they come last, and of the pixels in alarm alone
+    found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
         outputs.finish(folder, out, new, header, found, shares, options.created)
@@ -370,12 +378,12 @@ def _scored(
 
 
 def _stepped(
-    rules: Rules, memory: Memory, x: npt.NDArray[np.float32], valid: Bools, scored: Sequence[Scored]
+    rules: Rules, memory: Memory, x: npt.NDArray[Any], valid: Bools, scored: Sequence[ScoredDate]
 ) -> tuple[Memory, npt.NDArray[np.float32]]:
     """The memory after all dates, and mean squares (date, pixel), NaN where not scored."""
     squares = np.full(valid.shape, np.nan, np.float32)
     for i, date in enumerate(scored):
-        judged = detector.eased(detector.judge(rules, memory, x[i], float(date.day)), date.unrest)
+        judged = detector.ease(detector.judge(rules, memory, x[i], float(date.day)), date.unrest)
         good = valid[i] & np.isfinite(judged.square)
         memory, _ = persistence.step(
             memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold
@@ -387,7 +395,7 @@ def _stepped(
 
 def _alarms(window: Window, memory: Memory, bands: int) -> Alarms:
     """The pixels of a window that are in alarm."""
-    found = state.alarmed(memory)
+    found = state.alarms(memory)
     row, col = np.divmod(found, window.width)
     numbers = {name: memory[name][0, found].astype(np.float64) for name in FIELDS}
     return Alarms(

@@ -1,5 +1,6 @@
 """Whole series: what was planted is found where and when it was, and new dates cost themselves alone."""
 
+import pickle
 from datetime import date, timedelta
 
 import geopandas
@@ -51,15 +52,18 @@ def day(number):
     return float((WHEN[number] - date(1970, 1, 1)).days)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("series")
-    paths = places.write(folder / "dates", WHEN, changed())
-    return paths, series(paths, folder / "changes.gpkg")
+def made(shared):
+    """The paths of a series with a step and a spike, and what came of it: made once a run."""
+
+    def make(folder):
+        paths = places.write(folder / "dates", WHEN, changed())
+        (folder / "result.pkl").write_bytes(pickle.dumps((paths, series(paths, folder / "changes.gpkg"))))
+
+    return pickle.loads((shared.made("series", make) / "result.pkl").read_bytes())
 
 
-def test_a_step_is_found_in_its_place_with_its_days_and_a_spike_is_none(made):
-    _, result = made
+def test_a_step_is_found_in_its_place_with_its_days_and_a_spike_is_none(shared):
+    _, result = made(shared)
     change = result.changes[0]
     # 0.23 km2 for 0.9 years at one false alarm a km2 and year
     assert len(result.changes) <= 2
@@ -75,8 +79,8 @@ def test_a_step_is_found_in_its_place_with_its_days_and_a_spike_is_none(made):
     assert (spikes[30:40, 5:15] >= 1).mean() > 0.9
 
 
-def test_layers_tell_it_with_dates_and_in_the_right_place(made):
-    _, result = made
+def test_layers_tell_it_with_dates_and_in_the_right_place(shared):
+    _, result = made(shared)
     layer = geopandas.read_file(result.out, layer="changes")
     assert layer.crs.to_epsg() == 32632
     assert str(layer.first_date[0])[:10] == WHEN[STEP].isoformat()
@@ -89,8 +93,8 @@ def test_layers_tell_it_with_dates_and_in_the_right_place(made):
     assert (told.valid_fraction == 1).all()
 
 
-def test_rasters_tell_it_too(made):
-    _, result = made
+def test_rasters_tell_it_too(shared):
+    _, result = made(shared)
     found = rasters(result.out)
     assert found["heatmap"].shape == (len(WHEN) - PAST, 48, 48)
     first = found["first_date"][0]
@@ -100,8 +104,8 @@ def test_rasters_tell_it_too(made):
     assert heat[STEP - PAST, 12, 22] > 3 > heat[STEP - PAST - 1, 12, 22]
 
 
-def test_one_date_after_the_other_gives_what_all_at_once_give(made, tmp_path):
-    paths, result = made
+def test_one_date_after_the_other_gives_what_all_at_once_give(shared, tmp_path):
+    paths, result = made(shared)
     out = tmp_path / "now.gpkg"
     series(paths[: PAST + 4], tmp_path / "begun.gpkg")
     state = tmp_path / "begun_state.tif"
@@ -115,10 +119,10 @@ def test_one_date_after_the_other_gives_what_all_at_once_give(made, tmp_path):
     assert [c.first for c in later.changes] == [c.first for c in result.changes]
 
 
-def test_the_order_of_files_and_the_size_of_windows_are_of_no_account(made, tmp_path, monkeypatch):
+def test_the_order_of_files_and_the_size_of_windows_are_of_no_account(shared, tmp_path, monkeypatch):
     from satae.series import stack
 
-    paths, result = made
+    paths, result = made(shared)
     monkeypatch.setattr(stack, "READ_BYTES", 200_000)
     monkeypatch.setattr(run, "CHUNK", 100)
     series(paths[::-1], tmp_path / "changes.gpkg")
@@ -159,8 +163,8 @@ def test_few_dates_are_compared_with_their_medians(tmp_path, count, model):
     assert bool(result.remarks) == (count == 2)
 
 
-def test_what_cannot_be_is_refused(made, tmp_path):
-    paths, result = made
+def test_what_cannot_be_is_refused(shared, tmp_path):
+    paths, result = made(shared)
     with pytest.raises(ConfigError, match="two dates"):
         series(paths[:1], tmp_path / "a.gpkg")
     with pytest.raises(ConfigError, match="as dates to monitor"):

@@ -40,7 +40,7 @@ def test_recursion_gives_what_a_fit_to_all_dates_gives():
     found, inverse = seasonal.fit(x[:25], weight[:25], terms[:25], penalty)
     for i in range(25, 40):
         gain, variance = seasonal.leverage(inverse, terms[i])
-        residual = x[i] - seasonal.expected(found, terms[[i]])[0]
+        residual = x[i] - seasonal.expectation(found, terms[[i]])[0]
         found, inverse = seasonal.update(found, inverse, gain, variance, residual, weight[i])
     whole, of_whole = seasonal.fit(x, weight, terms, penalty)
     np.testing.assert_allclose(found, whole, rtol=1e-7, atol=1e-7)
@@ -59,7 +59,7 @@ def test_a_season_is_rebuilt_and_a_jump_is_not_learned():
     terms = seasonal.basis(days, days.mean())
     penalty = seasonal.ridge(np.array([len(days)])) * 1e-6
     found, inverse = seasonal.fit(x, np.ones((len(days), 1)), terms, penalty)
-    np.testing.assert_allclose(seasonal.expected(found, terms), x, atol=1e-3)
+    np.testing.assert_allclose(seasonal.expectation(found, terms), x, atol=1e-3)
     assert seasonal.date_weights(np.array([1.0, 8.0, 25.0]), np.array([True] * 3)).tolist() == [1.0, 0.5, 0.0]
     gain, variance = seasonal.leverage(inverse, terms[3])
     same, _ = seasonal.update(found, inverse, gain, variance, np.array([[900.0]]), np.array([0.0]))
@@ -70,5 +70,5 @@ def test_packing_loses_nothing():
     _, _, weight = sample()
     terms = seasonal.basis(np.arange(40) * 30.0, 600.0)
     _, inverse = seasonal.fit(np.zeros((40, 1, 5)), weight, terms, seasonal.ridge(np.full(5, 40)))
-    back = seasonal.unpacked(seasonal.packed(inverse))
+    back = seasonal.unpack(seasonal.pack(inverse))
     np.testing.assert_allclose(back, inverse, atol=1e-12)

@@ -110,7 +110,7 @@ def test_what_is_around_a_cloud_does_not_count_and_fill_has_nothing_to_spread():
     valid[1, 10:12, 10:12] = False  # a cloud
     valid[2, 5, 12] = False  # a speck
     clear = stacks.ground(valid)
-    out = stacks.buffered(valid, clear, 2)
+    out = stacks.without_clouds(valid, clear, 2)
     assert out.shape == (4, 14, 14)
     inner = valid[:, 3:-3, 3:-3].copy()
     inner[1, 5:11, 5:11] = False  # 8 to 13, less the margin
