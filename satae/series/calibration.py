@@ -51,7 +51,7 @@ class Promise:
     def threshold(self, far: float, a_year: float) -> float:
         """The agreement that untouched ground reaches `far` times a km2 and year of so many dates."""
         # alarms that a block may raise over as many dates as were held out
-    p = far * self.km2 * self.dates / max(a_year, 1e-9)
+        p = far * self.km2 * self.dates / max(a_year, 1e-9)
         return float(self.block.score_at(-np.log10(min(p, 0.5))))
 
 
