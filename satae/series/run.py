@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import satae
 from satae import heap
 from satae.console import SILENT, Steps, quantity
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import check_target, locks, publish_all, staging
 from satae.scene.scene import Scene
-from satae.series import calibration, dates, detector, outputs, persistence, state
+from satae.series import dates, detector, learning, outputs, persistence, state
 from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
-from satae.series.stack import Stack, StackReader, ground, on_grid, stack, without_clouds
+from satae.series.learning import Options
+from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
@@ -28,35 +28,12 @@ MODELS = "auto", SEASONAL, MEDIAN, PAIR
 ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
-TOUCHED = 0.1  # share of a place that may have changed where only its own dates tell what is usual
 SHARE = 0.6  # of the dates that are history otherwise
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
-UNPROMISED = (
-    "the history is too short to hold a date out, so scores rank the places of these dates and promise nothing; one "
-    "date is all that an alarm needs"
-)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
-
-    `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
-    region has at least `least` pixels.
-    """
-
-    history: tuple[float, float] | None = None
-    monitor: tuple[float, float] | None = None
-    model: str = "auto"
-    far: float = 1.0
-    keep: tuple[int, int] = (2, 3)
-    least: int = 4
-    overwrite: bool = False
-    created: str = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -86,8 +63,8 @@ def series(
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
-        header, sampled, remarks = _learned(place, history, model, options, steps)
-        unrest = _unrest(header, sampled, place, np.flatnonzero(~history))
+        header, sampled, remarks = learning.learn(place, history, model, options, steps)
+        unrest = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
 
 
@@ -137,7 +114,9 @@ def resume(
         parts = [reader.memory(w) for w in header.windows]
         memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
         clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
-        unrest = _unrest(header, Sample(header.windows, memory, clear), place, np.arange(len(past)))
+        unrest = learning.unrest(
+            header, learning.Sample(header.windows, memory, clear), place, np.arange(len(past))
+        )
         return _scored(place, past, header, unrest, out, folder, options, steps, (), reader)
 
 
@@ -196,137 +175,6 @@ def _model(asked: str, days: Floats, new: int) -> str:
     return SEASONAL if len(days) >= ENOUGH and np.ptp(days) >= A_YEAR else MEDIAN
 
 
-@dataclass(frozen=True)
-class Sample:
-    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin."""
-
-    windows: list[Window]
-    memory: Memory
-    clear: list[Bools]
-
-    def read(
-        self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[Any], Bools]:
-        """x (date, B, pixel) and `valid` (date, pixel) of dates."""
-        pairs = zip(self.windows, self.clear, strict=True)
-        parts = [_flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
-        x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
-        return x, valid
-
-
-def _learned(
-    place: Stack, history: Bools, model: str, options: Options, steps: Steps
-) -> tuple[Header, Sample, tuple[str, ...]]:
-    """The header, and the sample with its memory."""
-    days, buffer = place.days[history], place.buffer
-    windows = calibration.sample(place.grid, len(days), len(place.bands))
-    with steps.stage("read a sample", len(windows), "window") as bar, place.open() as reader:
-        clear = []
-        for window in windows:
-            clear.append(_clear(reader, window, history, buffer))
-            bar.add(1)
-        draft = Sample(windows, {}, clear)
-        x, valid = draft.read(reader, buffer, np.flatnonzero(history))
-        if not valid.any():
-            raise SceneError("no pixel of the sample is valid on any date of the history")
-        with steps.stage("learn the history"):
-            rules = detector.rules_of(model, days, x, valid, options.keep)
-            a_year = _density(days)
-            side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
-            block = calibration.blocks(windows, side)
-            km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
-            remarks: tuple[str, ...] = ()
-            if len(days) > 2:
-                promise = calibration.promise(rules, x, valid, block, km2, options.least)
-            else:
-                rules, promise = _of_itself(
-                    rules, draft, reader, (x, valid), place, history, buffer, block, km2, options
-                )
-                remarks = (UNPROMISED,)
-            rules = replace(rules, threshold=promise.threshold(options.far, a_year))
-            memory = detector.learn(rules, x, valid)
-    header = state.header_of(
-        rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
-        buffer=buffer, version=satae.__version__,
-    )  # fmt: skip
-    return header, replace(draft, memory=memory), remarks
-
-
-def _of_itself(
-    rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[Any], Bools], place: Stack,
-    history: Bools, buffer: int, block: npt.NDArray[np.int64], km2: float, options: Options,
-) -> tuple[Rules, calibration.Promise]:  # fmt: skip
-    """Rules and what the dates to be scored say of themselves, where the history is too short to say it."""
-    new = np.flatnonzero(~history)
-    x, valid = draft.read(reader, buffer, new)
-    # what two dates leave of one another tells no scale; that of the new ones does
-    days, rules = place.days[new], replace(rules, keep=(1, 1), middle=1.0)
-    memory = detector.learn(rules, *past)
-    known = valid & past[1].any(axis=0)
-    if not known.any():
-        raise SceneError(
-            "no pixel of the sample is valid on a date of the history and on one that is monitored"
-        )
-    if rules.model == PAIR:
-        rules = detector.pair_rules(rules, memory, x[0], known[0])
-    else:
-        judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
-        left = np.concatenate([j.residual[:, k] for j, k in zip(judged, known, strict=True)], axis=1)
-        rules = replace(rules, whitening=detector.whitened(left))
-    memory = detector.learn(rules, *past)
-    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
-    calm = max(
-        float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
-    )
-    of = replace(rules, days=tuple(map(float, days)))
-    return rules, calibration.of_outcomes(
-        of, dict(enumerate(judged)), known, block, km2, options.least, calm, TOUCHED
-    )
-
-
-def _density(days: Floats) -> float:
-    """Dates a year at the end of a history, which those to come are taken to have too."""
-    # satellites are added: the last year tells more of what is to come than the mean
-    last = days[days > days[-1] - YEAR]
-    return max(float(len(last)), float(len(days) / max(np.ptp(days) / YEAR, 1.0)))
-
-
-def _clear(reader: StackReader, window: Window, history: Bools, buffer: int) -> Bools:
-    """Where most dates of the history count, with a margin."""
-    _, valid = reader.read(window, buffer + 1, np.flatnonzero(history).tolist())
-    return ground(valid)
-
-
-def _flat(
-    reader: StackReader,
-    window: Window,
-    clear: Bools,
-    buffer: int,
-    numbers: npt.NDArray[np.intp] | None = None,
-) -> tuple[npt.NDArray[Any], Bools]:
-    """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered; all dates by default."""
-    cube, valid = reader.read(window, buffer + 1, None if numbers is None else numbers.tolist())
-    good = without_clouds(valid, clear, buffer)
-    return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
-
-
-def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[ScoredDate]:
-    """The dates to be scored, each with its unrest in the sample."""
-    rules, memory, found = header.rules, sample.memory, []
-    with place.open() as reader:
-        # as many dates at once as the history has, for so many fit into memory
-        for numbers in np.array_split(new, -(-len(new) // max(8, len(header.history)))):
-            x, valid = sample.read(reader, header.buffer, numbers)
-            for number, now, good in zip(numbers, x, valid, strict=True):
-                date = place.dates[number]
-                judged = detector.judge(rules, memory, now, float(date.day))
-                known = good & np.isfinite(judged.square)
-                unrest = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(rules, memory, detector.ease(judged, unrest), known)
-                found.append(ScoredDate(day=date.day, scene=date.name, unrest=unrest))
-    return found
-
-
 def _scored(
     place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
@@ -344,10 +192,10 @@ def _scored(
     ):
         for window in place.windows():
             if older is None:
-                clear = _clear(reader, window, history, header.buffer)
+                clear = learning.clear_ground(reader, window, history, header.buffer)
             else:
                 clear = older.clear(window.with_margin(header.buffer + 1))
-            x, valid = _flat(reader, window, clear, header.buffer)
+            x, valid = learning.flat(reader, window, clear, header.buffer)
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
             # few pixels at once: the arithmetic is in float64 and over all dates
