@@ -34,8 +34,8 @@ ARROWS = {
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
-    "series": "scoring formats gis inference scene",
     "convert": "training inference tiles",
+    "series": "gis inference scene",
     "review": "gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
@@ -66,7 +66,7 @@ DOORS = {
     "matplotlib": "training.figures",
     "filelock": "publish",
     "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.run cli.score cli.tile cli.train",
+    "cli.run cli.score cli.series cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",
@@ -87,6 +87,7 @@ SPARED = {
         "cv2",
         "satae.fetch",
     ],
+    "satae.series.run": ["torch", "albumentations", "onnx", "onnxruntime", "pandas", "geopandas", "pyogrio"],
     "satae.training.loop": ["rasterio", "onnxruntime", "matplotlib"],
 }
 

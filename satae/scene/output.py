@@ -89,8 +89,8 @@ class Output:
                 self._dataset.update_tags(i, ns="IMAGERY", **tags)
 
 
-def to_cog(source: Path, target: Path, name: str = "") -> None:
-    """Copy a GeoTIFF to a cloud-optimised one with averaged overviews.
+def to_cog(source: Path, target: Path, name: str = "", side: int = 512) -> None:
+    """Copy a GeoTIFF to a cloud-optimised one with averaged overviews, in blocks of `side` pixels.
 
     GDAL does it in one call that no signal ends, so it runs in a thread that an interrupt leaves behind.
     """
@@ -101,6 +101,7 @@ def to_cog(source: Path, target: Path, name: str = "") -> None:
             rasterio.shutil.copy(
                 source, target, driver="COG", compress="ZSTD", level=9, predictor="YES",
                 overview_resampling="AVERAGE", bigtiff="IF_SAFER", num_threads="1",
+                blocksize=str(side),
             )  # fmt: skip
         except BaseException as error:
             failures.append(error)

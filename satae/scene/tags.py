@@ -76,7 +76,7 @@ def text_tags(path: Path, span: tuple[int, int] | None = None) -> dict[int, str]
     return texts
 
 
-def noted(path: Path, name: str) -> str | None:
+def note(path: Path, name: str) -> str | None:
     """The text that a file's metadata note under a name, None where they do not."""
     metadata = text_tags(path).get(GDAL_METADATA, "")
     found = re.search(rf'<Item name="{re.escape(name)}">(.*?)</Item>', metadata, re.DOTALL)

@@ -23,12 +23,14 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 YEAR = 365.25  # days
-FOLDS = 4  # parts of a history, each held out once
+FOLDS = 8  # parts of a history, each held out once
 SINGLY = 8  # dates up to which each is held out alone
 SIDE = 32  # pixels of a window of the sample
-NUMBERS = 10_000_000  # of the sample, over dates and bands
+NUMBERS = 4_000_000  # of the sample, over dates and bands
 CALM = 50  # valid pixels of the sample from which on a date's unrest is told
 SIDES = 4, 32  # of a block, in pixels
+TOUCHED = 0.05  # share of a place that may have changed in its history, whose blocks are left out
+BLOCKS = 64  # in a sample, where it is large enough
 RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
 PIXELS_KM2 = calibrate.PER_PIXELS / calibrate.PER_KM2  # where areas are unknown
 
@@ -48,6 +50,7 @@ class Promise:
 
     def threshold(self, far: float, a_year: float) -> float:
         """The agreement that untouched ground reaches `far` times a km2 and year of so many dates."""
+        # alarms that a block may raise over as many dates as were held out
         p = far * self.km2 * self.dates / max(a_year, 1e-9)
         return float(self.block.score_at(-np.log10(min(p, 0.5))))
 
@@ -69,11 +72,11 @@ def _evenly(values: Sequence[int], count: int) -> list[int]:
     return [values[int((i + 0.5) * len(values) / count)] for i in range(count)]
 
 
-def block_side(grid: Grid, far: float, dates: int, a_year: float) -> int:
-    """Pixels a side of a block in which so many alarms are rare."""
+def block_side(grid: Grid, pixels: int, far: float, dates: int, a_year: float) -> int:
+    """Pixels a side of a block in which so many alarms are rare, and of which a sample of `pixels` holds some."""
     pixel = (grid.pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
     side = int((RARE / max(far * pixel * dates / max(a_year, 1e-9), 1e-12)) ** 0.5)
-    return min(max(side, SIDES[0]), SIDES[1])
+    return max(min(side, SIDES[1], int((pixels / BLOCKS) ** 0.5)), SIDES[0])
 
 
 def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
@@ -91,11 +94,12 @@ def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
 
 def held_out(
     rules: Rules, x: npt.NDArray[np.floating], valid: Bools
-) -> Iterator[tuple[int, detector.Judged]]:
+) -> Iterator[tuple[int, detector.Outcome]]:
     """Each date of the history as it is judged by what the others teach, in order."""
     days = np.array(rules.days)
     parts = len(days) if len(days) <= SINGLY else FOLDS
     for part in np.array_split(np.arange(len(days)), parts):
+        # whole parts, for dates beside one another share their weather
         rest = np.ones(len(days), bool)
         rest[part] = False
         of_rest = replace(rules, days=tuple(days[rest]))
@@ -118,23 +122,26 @@ def promise(
     """
     judged = dict(held_out(rules, x, valid))
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
+    # a held-out date is further off than a fitted one, so what is usual is measured on those
     calm = max(float(np.median(squares)), 1e-9)
-    eased = {i: detector.eased(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
-    return of_scored(rules, eased, valid, block, km2, least, calm)
+    eased = {i: detector.ease(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
+    return of_outcomes(rules, eased, valid, block, km2, least, calm)
 
 
-def of_scored(
+def of_outcomes(
     rules: Rules,
-    judged: dict[int, detector.Judged],
+    judged: dict[int, detector.Outcome],
     valid: Bools,
     block: npt.NDArray[np.int64],
     km2: float,
     least: int,
     calm: float,
+    touched: float = TOUCHED,
 ) -> Promise:
-    """The promise of dates that were judged."""
+    """The promise of dates that were judged; the highest share that may be `touched` is left out."""
     pixels = valid.shape[1]
     highest = np.full(pixels, -np.inf)
+    # with a threshold that nothing reaches there are no alarms, and the agreement is all that is asked for
     memory = persistence.empty(rules.bands, rules.keep[1], pixels)
     for i in sorted(judged):
         now = judged[i]
@@ -144,11 +151,14 @@ def of_scored(
         highest = np.fmax(highest, found)
     reached = _reached(highest, block, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
-    return Promise(calibrate.fit(squares), calibrate.fit(reached), km2, len(judged), calm)
+    # the highest blocks are left out, for what has changed there is no false alarm; squares are of clouds, too
+    kept = np.sort(reached)[: max(2, round(len(reached) * (1 - touched)))]
+    return Promise(calibrate.fit(squares), calibrate.fit(kept), km2, len(judged), calm)
 
 
 def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:
     """The `least`-th largest number of each block; of two dates that never agree it may be under 0."""
+    # blocks one after the other, each by falling number
     order = np.lexsort((-highest, block))
     _, first = np.unique(block[order], return_index=True)
     size = np.diff(np.append(first, len(order)))

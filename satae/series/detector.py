@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from satae.series import median, persistence, seasonal
+from satae.series import median, pair, persistence, seasonal
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
 TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
@@ -25,7 +25,7 @@ Array = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Memory = dict[str, Array]
 
-SEASONAL, MEDIAN = "seasonal", "median"
+SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,8 @@ class Rules:
 
     `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
     is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
-    (k, n), k of the last n valid dates, agree by `threshold` or more.
+    (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
+    the first date to the second.
     """
 
     model: str
@@ -44,6 +45,8 @@ class Rules:
     middle: float = 1.0
     keep: tuple[int, int] = (2, 3)
     threshold: float = float("inf")
+    gain: Floats | None = None
+    offset: Floats | None = None
 
     @property
     def origin(self) -> float:
@@ -65,7 +68,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Judged:
+class Outcome:
     """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN."""
 
     white: Floats
@@ -86,6 +89,7 @@ def rules_of(
     model: str, days: Floats, x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]
 ) -> Rules:
     """Centre and whitening from a sample of pixels: x (date, B, pixel) over the history."""
+    # (B, n) over all dates and pixels that count
     marked = x.transpose(1, 0, 2)[:, valid]
     centre = np.median(marked, axis=1).astype(np.float64)
     spread = np.maximum(1.4826 * np.median(np.abs(marked - centre[:, None]), axis=1), 1e-9)
@@ -99,45 +103,64 @@ def rules_of(
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
 
+def pair_rules(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
+    """The rules of a pair, by a sample of its second date: x (B, pixel), `valid` (pixel)."""
+    first = memory["values"].astype(np.float64)
+    known = valid & np.isfinite(first[0])
+    second = x.astype(np.float64) - rules.centre[:, None]
+    gain, offset, covariance = pair.regression(first[:, known], second[:, known])
+    return replace(rules, whitening=_whitening(covariance), gain=gain, offset=offset)
+
+
 def whitened(left: Floats) -> Floats:
     """The whitening (B, B) of residuals (B, n): principal components over their shrunk standard deviations.
 
     As `nn.normalize` whitens: a share of the mean eigenvalue is added to each (Ledoit and Wolf 2004).
     """
     spread = np.maximum(1.4826 * np.median(np.abs(left), axis=1), 1e-9)
+    # covariance without what clouds left: a share of residuals, by bands in units of their own spread
     far = ((left / spread[:, None]) ** 2).sum(axis=0)
     inner = left[:, far <= np.quantile(far, TRIMMED)]
     covariance = inner @ inner.T / max(1, inner.shape[1])
+    return _whitening(covariance)
+
+
+def _whitening(covariance: Floats) -> Floats:
     values, vectors = np.linalg.eigh(covariance)
     scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
     return np.asarray(vectors.T / scale[:, None])
 
 
-def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float) -> Judged:
+def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float) -> Outcome:
     """Pixels (B, pixel) of one day beside what is expected of them."""
     centred = x.astype(np.float64) - rules.centre[:, None]
     gain = None
     if rules.model == SEASONAL:
         term = seasonal.basis(day, rules.origin)
         coefficients = _coefficients(rules, memory)
-        gain, variance = seasonal.leverage(seasonal.unpacked(memory["inverse"].astype(np.float64)), term[0])
-        there = seasonal.expected(coefficients, term)[0]
+        gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
+        there = seasonal.expectation(coefficients, term)[0]
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
-        there, variance = median.expected(values, np.array(rules.days), day)
+        there, variance = median.expectation(values, np.array(rules.days), day)
+        if rules.gain is not None and rules.offset is not None:
+            there = rules.gain @ there + rules.offset[:, None]
+            variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
     residual = centred - there
+    # a fit is less sure where few dates, or none of the season, were valid
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
-    return Judged(white, (white**2).mean(axis=0), residual, gain, variance)
+    return Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
 
 
-def absorb(rules: Rules, memory: Memory, judged: Judged, valid: Bools) -> Memory:
+def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memory:
     """The memory with a date learned, where it agrees with what was expected."""
     if judged.gain is None:
         return memory
+    # what is invalid has no weight, and must not be NaN either: 0 times NaN is NaN
     weight = seasonal.date_weights(judged.square, valid)
     residual = np.where(valid, judged.residual, 0.0)
-    inverse = seasonal.unpacked(memory["inverse"].astype(np.float64))
+    inverse = seasonal.unpack(memory["inverse"].astype(np.float64))
     moved, inverse = seasonal.update(
         _coefficients(rules, memory), inverse, judged.gain, judged.variance, residual, weight
     )
@@ -145,11 +168,11 @@ def absorb(rules: Rules, memory: Memory, judged: Judged, valid: Bools) -> Memory
     return {
         **memory,
         "coefficients": moved.reshape(-1, pixels).astype(np.float32),
-        "inverse": seasonal.packed(inverse).astype(np.float32),
+        "inverse": seasonal.pack(inverse).astype(np.float32),
     }
 
 
-def eased(judged: Judged, unrest: float) -> Judged:
+def ease(judged: Outcome, unrest: float) -> Outcome:
     """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
     return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest)
 
@@ -161,13 +184,14 @@ def _coefficients(rules: Rules, memory: Memory) -> Floats:
 def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
     """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
     centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
-    if rules.model == MEDIAN:
+    if rules.model != SEASONAL:
         return _medians(rules, centred, valid)
+    # each round fits, and lets dates far from the fit count less in the next
     terms = seasonal.basis(rules.days, rules.origin)
     penalty, weight = seasonal.ridge(valid.sum(axis=0)), valid.astype(np.float64)
     for number in range(ROUNDS + 1):
         coefficients, inverse = seasonal.fit(centred, weight, terms, penalty)
-        left = centred - seasonal.expected(coefficients, terms)
+        left = centred - seasonal.expectation(coefficients, terms)
         square = _mean_square(rules.whitening, left)
         if number < ROUNDS:
             weight = seasonal.robust_weights(square, valid)
@@ -176,18 +200,19 @@ def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Me
     apart = np.maximum(1 - weight * spread, HELD_OUT)
     kept = {
         "coefficients": coefficients.reshape(-1, x.shape[2]).astype(np.float32),
-        "inverse": seasonal.packed(inverse).astype(np.float32),
+        "inverse": seasonal.pack(inverse).astype(np.float32),
     }
     return kept, square / apart, left / np.sqrt(apart)[:, None]
 
 
 def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Floats, Floats]:
     """The same for medians: each date beside the others."""
+    # one date beside itself would be no residual
     days, marked = np.array(rules.days), np.where(valid[:, None], centred, np.nan)
     left = np.zeros_like(centred)
     for number, day in enumerate(days if len(days) > 1 else ()):
         others = np.arange(len(days)) != number
-        there, variance = median.expected(marked[others], days[others], day)
+        there, variance = median.expectation(marked[others], days[others], day)
         left[number] = np.nan_to_num((centred[number] - there) / np.sqrt(1 + variance))
     kept = {"values": marked.reshape(-1, centred.shape[2]).astype(np.float32)}
     return kept, _mean_square(rules.whitening, left), left
@@ -196,6 +221,7 @@ def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Float
 def _mean_square(whitening: Floats, left: Floats) -> Floats:
     dates, bands, pixels = left.shape
     out = np.zeros((dates, pixels))
+    # row by row: all whitened residuals at once would take as much memory as the cube
     for row in whitening:
         out += np.einsum("b,tbp->tp", row, left) ** 2
     return np.asarray(out / bands)
@@ -203,5 +229,6 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
 
 def _scale(square: Floats, valid: Bools, middle: float) -> Floats:
     """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
+    # a cloud in the history must not make its pixel deaf
     clipped = np.minimum(square, CLIPPED * middle) * valid
     return np.asarray((clipped.sum(axis=0) + PRIOR * middle) / (valid.sum(axis=0) + PRIOR))

@@ -17,7 +17,7 @@ FEWEST = 5  # dates that are asked, where there are so many, whatever their seas
 Floats = npt.NDArray[np.float64]
 
 
-def asked(days: Floats, day: float) -> npt.NDArray[np.intp]:
+def season(days: Floats, day: float) -> npt.NDArray[np.intp]:
     """The numbers of the dates that tell what is expected on a day."""
     apart = np.abs((days - day + YEAR / 2) % YEAR - YEAR / 2)
     order = np.argsort(apart, kind="stable")
@@ -25,12 +25,13 @@ def asked(days: Floats, day: float) -> npt.NDArray[np.intp]:
     return np.sort(order[: max(near, min(FEWEST, len(days)))])
 
 
-def expected(values: Floats, days: Floats, day: float) -> tuple[Floats, Floats]:
+def expectation(values: Floats, days: Floats, day: float) -> tuple[Floats, Floats]:
     """(expected (band, pixel), its variance (pixel) in units of an observation's) from values (date, band, pixel).
 
     Values are NaN where invalid; where no date of the season is valid all dates are asked, and NaN is what none knows.
     """
-    near = values[asked(days, day)]
+    # (near dates, B, pixel)
+    near = values[season(days, day)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a date
         middle = np.nanmedian(near, axis=0)

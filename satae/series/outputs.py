@@ -35,6 +35,7 @@ else:
     geopandas, pd, pyogrio = Later("geopandas"), Later("pandas"), Later("pyogrio")
 
 HEAT, FIRST, MAGNITUDE, PERSISTENCE, STATE = "heatmap", "first_date", "magnitude", "persistence", "state"
+MANY = 8  # bands from which on a COG has small blocks
 COGS = HEAT, FIRST, MAGNITUDE, PERSISTENCE
 
 Bools = npt.NDArray[np.bool_]
@@ -115,7 +116,9 @@ def finish(
     """COGs, layers, styles and project, of what was written to the folder."""
     for kind in COGS:
         plain = folder / f"{kind}.plain.tif"
-        output.to_cog(plain, folder / beside(out, kind).name, beside(out, kind).name)
+        # all bands of a block are in memory at once
+        side = 512 if kind != HEAT or len(new.dates) < MANY else 128
+        output.to_cog(plain, folder / beside(out, kind).name, beside(out, kind).name, side)
         plain.unlink()
     heat = beside(out, HEAT)
     with Extra(f"the style of {heat.name}"):
@@ -124,7 +127,7 @@ def finish(
     moment = datetime.fromisoformat(created)
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
     try:
-        frames = {"changes": changes(found, new.grid, header), "dates": scored(new, header, shares)}
+        frames = {"changes": changes(found, new.grid, header), "dates": dates_layer(new, header, shares)}
         for number, (layer, frame) in enumerate(frames.items()):
             layers.store(
                 frame, path, name=out.name, driver="GPKG", layer=layer, kind=("MultiPolygon", "Polygon")[number],
@@ -172,7 +175,7 @@ def changes(found: Sequence[Change], grid: Grid, header: Header) -> Any:
     return _frame(rows, CHANGES, outlines, grid)
 
 
-def scored(new: Stack, header: Header, shares: npt.NDArray[Any]) -> Any:
+def dates_layer(new: Stack, header: Header, shares: npt.NDArray[Any]) -> Any:
     """A row a date that was scored now."""
     outline = shapely.Polygon(new.grid.footprint())
     rows = [
@@ -212,6 +215,7 @@ def _date(day: float) -> np.datetime64:
 
 def _calendar(days: Array) -> npt.NDArray[np.int64]:
     """Days as the number yyyymmdd, 0 where there is none."""
+    # in whole arrays: a million datetime objects would take minutes
     moment = np.datetime64("1970-01-01") + np.round(days).astype(int).astype("timedelta64[D]")
     year = moment.astype("datetime64[Y]")
     month = moment.astype("datetime64[M]")

@@ -1,7 +1,8 @@
 """What lasts and what passes: a change shows on k of n valid dates in the same direction, a cloud's rest on one.
 
-Two dates agree by the product of their whitened residuals, the mean over bands. By chance it is 0, whatever their
-lengths; a change that both show makes it the square of its own length. Of k dates the least product counts.
+Two dates agree by the mean square of the shorter of their whitened residuals, times the cosine between both. By chance
+it is around 0, and a cloud's long residual lends nothing to a short one; a change that both show makes it the square of
+its own length. Of k dates the least agreement counts.
 """
 
 from __future__ import annotations
@@ -52,23 +53,26 @@ def agreement(
 
     recent (n - 1, B, pixel), `white` (B, pixel). Minus infinity where there are not as many.
     """
-    bands, pixels = white.shape
     if k == 1:
-        return (white**2).mean(axis=0), np.full(pixels, day)
-    with_new = [np.einsum("bp,bp->p", old, white) / bands for old in recent.astype(np.float64)]
-    best, first = np.full(pixels, -np.inf), np.full(pixels, day)
-    for chosen in combinations(range(len(recent)), k - 1):
-        least = np.min([with_new[i] for i in chosen], axis=0)
-        for i, j in combinations(chosen, 2):
-            between = (
-                np.einsum("bp,bp->p", recent[i].astype(np.float64), recent[j].astype(np.float64)) / bands
-            )
-            least = np.minimum(least, between)
-        least = np.where(np.isnan(least), -np.inf, least)
-        better = least > best
+        return (white**2).mean(axis=0), np.full(white.shape[1], day)
+    old = recent.astype(np.float64)
+    with_new = [_alike(one, white) for one in old]
+    best, first = np.full(white.shape[1], -np.inf), np.full(white.shape[1], day)
+    for chosen in combinations(range(len(old)), k - 1):
+        pairs = [with_new[i] for i in chosen] + [_alike(old[i], old[j]) for i, j in combinations(chosen, 2)]
+        least = np.min(pairs, axis=0)
+        better = least > best  # NaN is not
         best = np.where(better, least, best)
         first = np.where(better, np.min([days[i] for i in chosen], axis=0), first)
     return best, first
+
+
+def _alike(one: Floats, two: Floats) -> Floats:
+    """How far two dates agree (pixel), of residuals (B, pixel); NaN where one is not there."""
+    squares = np.stack([(one**2).mean(axis=0), (two**2).mean(axis=0)])
+    product = (one * two).mean(axis=0)
+    # cosine times the lesser square: product sqrt(least / largest)
+    return np.asarray(product * np.sqrt(squares.min(axis=0) / np.maximum(squares.max(axis=0), 1e-12)))
 
 
 def step(
@@ -91,6 +95,7 @@ def step(
     alarm = valid & (best >= threshold)
     high = (white**2).mean(axis=0) >= threshold
     out = dict(memory)
+    # the first alarm of a pixel is its change; later ones move `last` and, where they are higher, the peak
     began = alarm & (memory["confirmed"][0] == 0)
     risen = alarm & (best > memory["peak"][0])
 
@@ -103,12 +108,13 @@ def step(
     put("peak", risen, best)
     put("peak_day", risen, day)
     put("magnitude", risen, residual)
+    # from the alarm on each valid date either holds it or does not
     standing = valid & (out["confirmed"][0] > 0)
     put("seen", standing, out["seen"] + 1)
     put("held", alarm, out["held"] + 1)
     if n > 1:
         # dates that the newest agrees with are part of a change; one that leaves unconfirmed stood alone
-        part = np.stack([np.einsum("bp,bp->p", old, white) / bands for old in recent.astype(np.float64)])
+        part = np.stack([_alike(old, white) for old in recent.astype(np.float64)])
         marks = np.where(alarm & (part >= threshold) & (marks == HIGH), np.float32(AGREED), marks)
         put("spikes", valid & (marks[0] == HIGH), out["spikes"] + 1)
         mark = np.where(alarm, AGREED, np.where(high, HIGH, PASSED)).astype(np.float32)

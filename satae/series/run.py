@@ -4,56 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-import satae
+from satae import heap
 from satae.console import SILENT, Steps, quantity
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import check_target, locks, publish_all, staging
 from satae.scene.scene import Scene
-from satae.series import calibration, dates, detector, outputs, persistence, state
-from satae.series.detector import MEDIAN, SEASONAL, Memory, Rules
-from satae.series.stack import Stack, StackReader, aligned, buffered, ground, stack
-from satae.series.state import Header, Scored
+from satae.series import dates, detector, learning, outputs, persistence, state
+from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
+from satae.series.learning import Options
+from satae.series.stack import Stack, on_grid, stack
+from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
-MODELS = "auto", SEASONAL, MEDIAN
+MODELS = "auto", SEASONAL, MEDIAN, PAIR
 ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
-CHUNK = 16_384  # pixels that are worked on at once
+CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
-UNPROMISED = (
-    "the history is too short to hold a date out, so scores rank the places of these dates and promise nothing; one "
-    "date is all that an alarm needs"
-)
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
-
-    `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
-    region has at least `least` pixels.
-    """
-
-    history: tuple[float, float] | None = None
-    monitor: tuple[float, float] | None = None
-    model: str = "auto"
-    far: float = 1.0
-    keep: tuple[int, int] = (2, 3)
-    least: int = 4
-    overwrite: bool = False
-    created: str = "1970-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -65,7 +45,7 @@ class Result:
     changes: list[Change]
     header: Header
     grid: Grid
-    scored: tuple[Scored, ...]
+    scored: tuple[ScoredDate, ...]
     remarks: tuple[str, ...] = ()
 
 
@@ -79,12 +59,12 @@ def series(
     """
     whole = stack(scenes, days)
     past, new = _parts(whole.days, options)
-    rules_name = _model(options.model, whole.days[past])
+    model = _model(options.model, whole.days[past], int(new.sum()))
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
-        header, sampled, remarks = _learned(place, history, rules_name, options, steps)
-        unrest = _unrest(header, sampled, place, np.flatnonzero(~history))
+        header, sampled, remarks = learning.learn(place, history, model, options, steps)
+        unrest = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
 
 
@@ -101,6 +81,8 @@ def resume(
     Raises ResultError where the file is no state, and what `series` raises.
     """
     header = state.header(path)
+    if header.model == PAIR:
+        raise ConfigError(f"{path} is of two dates and does not go on; name all dates without --state")
     source = state.source(path, header)
     done = {(s.day, s.scene) for s in header.scored}
     low, high = options.monitor or (-np.inf, np.inf)
@@ -120,18 +102,21 @@ def resume(
             f"{early[0].path} is of {dates.text_of(early[1])} and the state has gone on to {dates.text_of(last)}; make "
             "it again from all dates"
         )
-    place = aligned(source.grid, [s for s, _ in left], [d for _, d in left])
+    place = on_grid(source.grid, [s for s, _ in left], [d for _, d in left])
     if place.bands != header.bands:
         raise SceneError(
             f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
             f"{', '.join(header.bands)}; choose those with --bands"
         )
+    # all that is read now is new: the history is in the state
     past = np.zeros(len(place.dates), bool)
     with _writing(out, options) as folder, state.reading(source, header) as reader:
         parts = [reader.memory(w) for w in header.windows]
         memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
         clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
-        unrest = _unrest(header, Sample(header.windows, memory, clear), place, np.arange(len(past)))
+        unrest = learning.unrest(
+            header, learning.Sample(header.windows, memory, clear), place, np.arange(len(past))
+        )
         return _scored(place, past, header, unrest, out, folder, options, steps, (), reader)
 
 
@@ -171,149 +156,33 @@ def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
     return past, new
 
 
-def _model(asked: str, days: Floats) -> str:
+def _model(asked: str, days: Floats, new: int) -> str:
     if asked not in MODELS:
         raise ConfigError(f"--model {asked}: there are {', '.join(MODELS)}")
-    enough = len(days) >= ENOUGH and np.ptp(days) >= A_YEAR
     if asked == SEASONAL and len(days) < 3:
         raise ConfigError(
             f"--model seasonal needs three dates of history, and there are {len(days)}; take median"
         )
-    return asked if asked != "auto" else SEASONAL if enough else MEDIAN
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin."""
-
-    windows: list[Window]
-    memory: Memory
-    clear: list[Bools]
-
-    def read(
-        self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
-    ) -> tuple[npt.NDArray[np.float32], Bools]:
-        """x (date, B, pixel) and `valid` (date, pixel) of dates."""
-        pairs = zip(self.windows, self.clear, strict=True)
-        parts = [_flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
-        x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
-        return x, valid
-
-
-def _learned(
-    place: Stack, history: Bools, model: str, options: Options, steps: Steps
-) -> tuple[Header, Sample, tuple[str, ...]]:
-    """The header, and the sample with its memory."""
-    days, buffer = place.days[history], place.buffer
-    windows = calibration.sample(place.grid, len(days), len(place.bands))
-    with steps.stage("read a sample", len(windows), "window") as bar, place.open() as reader:
-        clear = []
-        for window in windows:
-            clear.append(_clear(reader, window, history, buffer))
-            bar.add(1)
-        draft = Sample(windows, {}, clear)
-        x, valid = draft.read(reader, buffer, np.flatnonzero(history))
-        if not valid.any():
-            raise SceneError("no pixel of the sample is valid on any date of the history")
-        with steps.stage("learn the history"):
-            rules = detector.rules_of(model, days, x, valid, options.keep)
-            a_year = _density(days)
-            side = calibration.block_side(place.grid, options.far, len(days), a_year)
-            block = calibration.blocks(windows, side)
-            km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
-            remarks: tuple[str, ...] = ()
-            if len(days) > 2:
-                promise = calibration.promise(rules, x, valid, block, km2, options.least)
-            else:
-                rules = replace(rules, keep=(1, 1))
-                memory = detector.learn(rules, x, valid)
-                new = np.flatnonzero(~history)
-                promise = _of_itself(
-                    rules,
-                    memory,
-                    *draft.read(reader, buffer, new),
-                    place.days[new],
-                    block,
-                    km2,
-                    options.least,
-                )
-                remarks = (UNPROMISED,)
-            rules = replace(rules, threshold=promise.threshold(options.far, a_year))
-            memory = detector.learn(rules, x, valid)
-    header = state.header_of(
-        rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.scaled,
-        buffer=buffer, version=satae.__version__,
-    )  # fmt: skip
-    return header, replace(draft, memory=memory), remarks
-
-
-def _of_itself(
-    rules: Rules, memory: Memory, x: npt.NDArray[np.float32], valid: Bools, days: Floats,
-    block: npt.NDArray[np.int64], km2: float, least: int,
-) -> calibration.Promise:  # fmt: skip
-    """What the dates to be scored say of themselves, where the history cannot."""
-    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
-    known = valid & np.isfinite([j.square for j in judged])
-    if not known.any():
-        raise SceneError(
-            "no pixel of the sample is valid on a date of the history and on one that is monitored"
+    if asked == PAIR and (len(days), new) != (1, 1):
+        raise ConfigError(
+            f"--model pair takes one date of history and one to monitor, and there are {len(days)} and {new}; choose "
+            "them by --history and --monitor"
         )
-    calm = max(
-        float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
-    )
-    of = replace(rules, days=tuple(map(float, days)))
-    return calibration.of_scored(of, dict(enumerate(judged)), known, block, km2, least, calm)
-
-
-def _density(days: Floats) -> float:
-    """Dates a year at the end of a history, which those to come are taken to have too."""
-    last = days[days > days[-1] - YEAR]
-    return max(float(len(last)), float(len(days) / max(np.ptp(days) / YEAR, 1.0)))
-
-
-def _clear(reader: StackReader, window: Window, history: Bools, buffer: int) -> Bools:
-    """Where most dates of the history count, with a margin."""
-    _, valid = reader.read(window, buffer + 1, np.flatnonzero(history).tolist())
-    return ground(valid)
-
-
-def _flat(
-    reader: StackReader,
-    window: Window,
-    clear: Bools,
-    buffer: int,
-    numbers: npt.NDArray[np.intp] | None = None,
-) -> tuple[npt.NDArray[np.float32], Bools]:
-    """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered; all dates by default."""
-    cube, valid = reader.read(window, buffer + 1, None if numbers is None else numbers.tolist())
-    good = buffered(valid, clear, buffer)
-    return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
-
-
-def _unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[Scored]:
-    """The dates to be scored, each with its unrest in the sample."""
-    rules, memory, found = header.rules, sample.memory, []
-    with place.open() as reader:
-        # as many dates at once as the history has, for so many fit into memory
-        for numbers in np.array_split(new, -(-len(new) // max(8, len(header.history)))):
-            x, valid = sample.read(reader, header.buffer, numbers)
-            for number, now, good in zip(numbers, x, valid, strict=True):
-                date = place.dates[number]
-                judged = detector.judge(rules, memory, now, float(date.day))
-                known = good & np.isfinite(judged.square)
-                unrest = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(rules, memory, detector.eased(judged, unrest), known)
-                found.append(Scored(day=date.day, scene=date.name, unrest=unrest))
-    return found
+    if asked != "auto":
+        return asked
+    if (len(days), new) == (1, 1):
+        return PAIR
+    return SEASONAL if len(days) >= ENOUGH and np.ptp(days) >= A_YEAR else MEDIAN
 
 
 def _scored(
-    place: Stack, history: Bools, header: Header, unrest: list[Scored], out: Path, folder: Path,
+    place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
 ) -> Result:  # fmt: skip
     """Score all windows of the place and write what came of it."""
     header = header.model_copy(update={"scored": (*header.scored, *unrest)})
     rules, parts = header.rules, []
+    heap.trim()  # what the sample took
     new = place.only(~history)
     seen = np.zeros(len(unrest), np.int64)
     with (
@@ -323,12 +192,13 @@ def _scored(
     ):
         for window in place.windows():
             if older is None:
-                clear = _clear(reader, window, history, header.buffer)
+                clear = learning.clear_ground(reader, window, history, header.buffer)
             else:
                 clear = older.clear(window.with_margin(header.buffer + 1))
-            x, valid = _flat(reader, window, clear, header.buffer)
+            x, valid = learning.flat(reader, window, clear, header.buffer)
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
+            # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
             for start in range(0, pixels, CHUNK):
                 part = slice(start, min(start + CHUNK, pixels))
@@ -341,10 +211,12 @@ def _scored(
             memory = {name: np.concatenate([m[name] for m, _ in chunks], axis=1) for name in chunks[0][0]}
             squares = np.concatenate([s for _, s in chunks], axis=1)
             seen += np.isfinite(squares).sum(axis=1)
+            # `clear` has a margin for the clouds around; the state keeps the window
             inner = header.buffer + 1
             files.write(window, clear[inner:-inner, inner:-inner], memory, squares)
             parts.append(_alarms(window, memory, rules.bands))
-    found = changes(Alarms.joined(parts, rules.bands), place.grid.width, header.least)
+    # regions are of the whole place, so they come last, and of the pixels in alarm alone
+    found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
         outputs.finish(folder, out, new, header, found, shares, options.created)
@@ -354,12 +226,12 @@ def _scored(
 
 
 def _stepped(
-    rules: Rules, memory: Memory, x: npt.NDArray[np.float32], valid: Bools, scored: Sequence[Scored]
+    rules: Rules, memory: Memory, x: npt.NDArray[Any], valid: Bools, scored: Sequence[ScoredDate]
 ) -> tuple[Memory, npt.NDArray[np.float32]]:
     """The memory after all dates, and mean squares (date, pixel), NaN where not scored."""
     squares = np.full(valid.shape, np.nan, np.float32)
     for i, date in enumerate(scored):
-        judged = detector.eased(detector.judge(rules, memory, x[i], float(date.day)), date.unrest)
+        judged = detector.ease(detector.judge(rules, memory, x[i], float(date.day)), date.unrest)
         good = valid[i] & np.isfinite(judged.square)
         memory, _ = persistence.step(
             memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold
@@ -371,7 +243,7 @@ def _stepped(
 
 def _alarms(window: Window, memory: Memory, bands: int) -> Alarms:
     """The pixels of a window that are in alarm."""
-    found = state.alarmed(memory)
+    found = state.alarms(memory)
     row, col = np.divmod(found, window.width)
     numbers = {name: memory[name][0, found].astype(np.float64) for name in FIELDS}
     return Alarms(

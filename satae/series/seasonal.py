@@ -38,6 +38,7 @@ def basis(days: npt.ArrayLike, origin: float) -> Floats:
 def ridge(count: npt.NDArray[np.int64]) -> Floats:
     """What is added to the diagonal of the normal equations (TERMS, pixel), by the number of valid dates."""
     out = np.repeat(np.array(RIDGE)[:, None], len(count), axis=1)
+    # a term that is absent is held at 0 by the penalty: all pixels keep one shape
     out[1, count < TREND_NEEDED] = ABSENT
     for k, needed in enumerate(NEEDED):
         out[2 + 2 * k : 4 + 2 * k, count < needed] = ABSENT
@@ -56,12 +57,13 @@ def fit(x: Floats, weight: Floats, terms: Floats, penalty: Floats) -> tuple[Floa
     normal = (products.T @ weight).reshape(size, size, pixels).transpose(2, 0, 1).copy()
     normal[:, np.arange(size), np.arange(size)] += penalty.T
     right = (terms.T @ (x * weight[:, None]).reshape(dates, bands * pixels)).reshape(size, bands, pixels)
+    # the inverse is needed in any case: it says how sure the fit is, and new dates go on from it
     inverse: Floats = np.asarray(np.linalg.inv(normal), np.float64)
     found = inverse @ right.transpose(2, 0, 1)
     return found.transpose(1, 2, 0).copy(), inverse.transpose(1, 2, 0).copy()
 
 
-def expected(coefficients: Floats, terms: Floats) -> Floats:
+def expectation(coefficients: Floats, terms: Floats) -> Floats:
     """What is expected on dates of these terms: (date, band, pixel)."""
     size, bands, pixels = coefficients.shape
     return (terms @ coefficients.reshape(size, bands * pixels)).reshape(len(terms), bands, pixels)
@@ -89,6 +91,7 @@ def update(
     coefficients: Floats, inverse: Floats, gain: Floats, variance: Floats, residual: Floats, weight: Floats
 ) -> tuple[Floats, Floats]:
     """Coefficients and inverse with one date more: recursive least squares; weight (pixel) 0 changes nothing."""
+    # Sherman and Morrison: the inverse of a sum with a product of two vectors, without inverting anything
     step = gain * (weight / (1 + weight * variance))
     moved = coefficients + step[:, None] * residual[None]
     return moved, inverse - step[:, None] * gain[None]
@@ -100,12 +103,12 @@ def date_weights(square: Floats, valid: Bools) -> Floats:
     return np.asarray(valid * np.where(square > GONE**2, 0.0, weight))
 
 
-def packed(inverse: Floats) -> Floats:
+def pack(inverse: Floats) -> Floats:
     """The upper triangle (TERMS (TERMS + 1) / 2, pixel) of a symmetric inverse."""
     return inverse[UPPER]
 
 
-def unpacked(triangle: Floats) -> Floats:
+def unpack(triangle: Floats) -> Floats:
     """The inverse of its upper triangle."""
     out = np.empty((TERMS, TERMS, triangle.shape[1]))
     out[UPPER] = triangle

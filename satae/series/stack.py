@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from affine import Affine
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
@@ -30,15 +29,15 @@ LARGEST = 2**31  # pixels of a grid that covers all scenes
 BUFFER_M = 50.0  # metres around what is masked on a date: the edge of a cloud is not in its mask
 BUFFER = 1, 5  # pixels, the fewest and the most
 SEEN = 0.5  # share of dates on which a pixel counts that a cloud may cover: others are no ground
-READ_BYTES = 96 * 2**20  # of one window over all dates, as float32
+READ_BYTES = 48 * 2**20  # of one window over all dates
 OPEN = 400  # scenes whose files are held open at once
 
-Cube = npt.NDArray[np.float32]
+Cube = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Dated:
+class Acquisition:
     """A scene, the day it was taken, and where it lies: pixel (0, 0) at (row, col) of the grid, each `factor` wide."""
 
     scene: Scene
@@ -73,7 +72,7 @@ class Dated:
 class Stack:
     """Scenes by date on one grid; `bands` are the names of their bands. Plain values, no file is open."""
 
-    dates: tuple[Dated, ...]
+    dates: tuple[Acquisition, ...]
     grid: Grid
     bands: tuple[str, ...]
 
@@ -89,9 +88,15 @@ class Stack:
         return min(max(round(BUFFER_M / gsd), BUFFER[0]), BUFFER[1]) if gsd else BUFFER[0]
 
     @property
-    def scaled(self) -> bool:
+    def rescales(self) -> bool:
         """Whether scenes declare different scales, so that DN must be turned into what they stand for."""
         return len({(d.scene.scales, d.scene.offsets) for d in self.dates}) > 1
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of a cube: as stored, if that is one type and means one thing."""
+        kinds = {d.scene.dtype for d in self.dates}
+        return np.dtype(kinds.pop() if len(kinds) == 1 and not self.rescales else "float32")
 
     def only(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Stack:
         """The stack of some of its dates, on the same grid."""
@@ -99,8 +104,9 @@ class Stack:
 
     def windows(self) -> Iterator[Window]:
         """Windows that cover the grid, of whole stored blocks where these are small enough, in row-major order."""
+        # of files stored in different ways the largest blocks cost most when they are decoded twice
         block = max((d.scene.block for d in self.dates), key=lambda b: b[0] * b[1])
-        pixels = max(1, READ_BYTES // (4 * len(self.dates) * len(self.bands)))
+        pixels = max(1, READ_BYTES // (self.dtype.itemsize * len(self.dates) * len(self.bands)))
         width = min(self.grid.width, max(block[1], _multiple(int(pixels**0.5), block[1])))
         rows = max(1, min(self.grid.height, pixels // width))
         yield from self.grid.window.cells((_multiple(rows, block[0]), width))
@@ -130,7 +136,7 @@ class StackReader:
         numbers = range(len(self.stack.dates)) if dates is None else dates
         around = window.with_margin(margin)
         inside = window.slices(around)
-        cube = np.empty((len(numbers), len(self.stack.bands), window.height, window.width), np.float32)
+        cube = np.empty((len(numbers), len(self.stack.bands), window.height, window.width), self.stack.dtype)
         valid = np.empty((len(numbers), around.height, around.width), bool)
         for i, number in enumerate(numbers):
             image, valid[i] = self._read(number, around)
@@ -144,8 +150,9 @@ class StackReader:
         else:
             with date.scene.open() as reader:
                 image, valid = date.read(reader, window)
-        image = np.where(valid, image, 0).astype(np.float32)
-        if self.stack.scaled:
+        image = np.where(valid, image, 0)
+        if self.stack.rescales:
+            image = image.astype(np.float32)
             scales, offsets = (
                 np.array(v, np.float32)[:, None, None] for v in (date.scene.scales, date.scene.offsets)
             )
@@ -161,7 +168,7 @@ def ground(valid: Bools) -> Bools:
     return np.asarray(valid.mean(axis=0) >= SEEN) if len(valid) > 2 else np.zeros(valid.shape[1:], bool)
 
 
-def buffered(valid: Bools, clear: Bools, pixels: int) -> Bools:
+def without_clouds(valid: Bools, clear: Bools, pixels: int) -> Bools:
     """`valid` (date, row, col) without what lies within so many pixels of a cloud, and without that margin.
 
     A cloud is what is masked on `clear` ground (row, col) and is more than a speck. Fill, an AOI and the edge of the
@@ -189,6 +196,7 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     Raises SceneError where bands differ, where a grid is not a whole number of pixels from the finest, naming both, or
     where two are the same file.
     """
+    # by day and name, whatever order they were named in
     order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
     first = order[0][1]
     for (_, one), (_, two) in pairwise(order):
@@ -207,12 +215,12 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
         raise SceneError(
             f"the scenes lie too far apart: a grid that covers all of them has {whole.height} x {whole.width} pixels"
         )
-    dates = tuple(Dated(s, day, row - top, col - left, f) for s, day, row, col, f in placed)
+    dates = tuple(Acquisition(s, day, row - top, col - left, f) for s, day, row, col, f in placed)
     return Stack(dates, finest.grid.part(whole), first.names)
 
 
-def aligned(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
-    """The same on a grid that is settled; what lies beyond it is left out."""
+def on_grid(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
+    """Scenes and their days as a stack on a grid that is settled; what lies beyond it is left out."""
     found = stack(scenes, days)
     like = found.dates[0].scene
     row, col, factor = _offset(grid, found.grid, "the state", str(like.path))
@@ -220,7 +228,7 @@ def aligned(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
         raise SceneError(
             f"{like.path} has other pixels than those that the state was made of; name scenes of one kind"
         )
-    dates = tuple(Dated(d.scene, d.day, d.row + row, d.col + col, d.factor) for d in found.dates)
+    dates = tuple(Acquisition(d.scene, d.day, d.row + row, d.col + col, d.factor) for d in found.dates)
     return Stack(dates, grid, found.bands)
 
 
@@ -241,16 +249,12 @@ def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, i
     both = f"{other_name} ({_said(other)}) and {name} ({_said(grid)})"
     if (grid.crs is None) != (other.crs is None) or not raster.same_crs(grid.crs, other.crs):
         raise SceneError(f"{both} state different CRSs; bring one to the grid of the other with `gdalwarp`")
-    move = ~grid.transform * other.transform
-    factor = round(move.a)
-    size = max(other.height, other.width)
-    straight = max(abs(move.a - factor), abs(move.e - factor), abs(move.b), abs(move.d)) * size
-    row, col = round(move.f), round(move.c)
-    if (
-        factor < 1
-        or straight > max(APART, RESIZED * factor)
-        or max(abs(move.f - row), abs(move.c - col)) > APART
-    ):
+    # where the first pixel of the other begins, the next column and the next row: (row, col) each
+    corner, right, below = grid.place(other.xy([0, 0, 1], [0, 1, 0]))
+    factor, (row, col) = round(right[1] - corner[1]), (round(c) for c in corner)
+    steps = np.array([right - corner, below - corner]) - factor * np.array([[0, 1], [1, 0]])
+    bent = np.abs(steps).max() * max(other.height, other.width)
+    if factor < 1 or bent > max(APART, RESIZED * factor) or np.abs(corner - [row, col]).max() > APART:
         raise SceneError(
             f"the pixels of {both} do not nest: they must lie a whole number of pixels apart and have one size, or "
             "whole multiples of it; bring one to the grid of the other with `gdalwarp -tr -tap`"
@@ -259,7 +263,7 @@ def _offset(grid: Grid, other: Grid, name: str, other_name: str) -> tuple[int, i
 
 
 def _said(grid: Grid) -> str:
-    t: Affine = grid.transform
+    t = grid.transform
     return f"{grid.height} x {grid.width} pixels of {t.a:.9g} x {t.e:.9g} from {t.c:.9g}, {t.f:.9g}"
 
 

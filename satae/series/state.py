@@ -15,7 +15,7 @@ from satae.grid import Grid, Window
 from satae.inference.calibrate import Tail
 from satae.scene import output, readers
 from satae.scene.source import Pixels, Source
-from satae.scene.tags import noted
+from satae.scene.tags import note
 from satae.series.calibration import Promise
 from satae.series.detector import Memory, Rules
 
@@ -26,7 +26,7 @@ CLEAR = "clear"  # the first band: where most dates of the history count
 Bools = npt.NDArray[np.bool_]
 
 
-class Scored(pydantic.BaseModel, extra="forbid", frozen=True):
+class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
     """A date that was scored: its day, the scene's name, and its unrest."""
 
     day: int
@@ -56,15 +56,18 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     km2: float
     held_out: int
     calm: float
+    gain: tuple[tuple[float, ...], ...] | None = None
+    offset: tuple[float, ...] | None = None
     sample: tuple[tuple[int, int, int, int], ...]
-    scored: tuple[Scored, ...] = ()
+    scored: tuple[ScoredDate, ...] = ()
 
     @property
     def rules(self) -> Rules:
         """What the detector takes."""
         return Rules(
             self.model, self.history, np.array(self.centre), np.array(self.whitening), self.middle, self.keep,
-            self.threshold,
+            self.threshold, None if self.gain is None else np.array(self.gain),
+            None if self.offset is None else np.array(self.offset),
         )  # fmt: skip
 
     @property
@@ -102,6 +105,8 @@ def header_of(
         km2=promise.km2,
         held_out=promise.dates,
         calm=promise.calm,
+        gain=None if rules.gain is None else tuple(tuple(map(float, row)) for row in rules.gain),
+        offset=None if rules.offset is None else tuple(map(float, rules.offset)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),
     )
 
@@ -153,7 +158,7 @@ class Reader:
 
 def header(path: Path) -> Header:
     """What a state file says of itself; ResultError where it is none, or of another version."""
-    text = noted(path, KEY) if path.is_file() else None
+    text = note(path, KEY) if path.is_file() else None
     if text is None:
         raise ResultError(f"{path} is no state of `satae series`; name the file that it wrote, *_state.tif")
     try:
@@ -182,6 +187,6 @@ def reading(source: Source, header: Header) -> Iterator[Reader]:
         yield Reader(pixels, source.grid, header.rules.sizes())
 
 
-def alarmed(memory: Memory) -> npt.NDArray[np.intp]:
+def alarms(memory: Memory) -> npt.NDArray[np.intp]:
     """The pixels in alarm."""
     return np.flatnonzero(memory["confirmed"][0] > 0)

@@ -46,7 +46,7 @@ class Alarms:
     magnitude: Floats
 
     @classmethod
-    def joined(cls, parts: Sequence[Alarms], bands: int) -> Alarms:
+    def join(cls, parts: Sequence[Alarms], bands: int) -> Alarms:
         """Those of several windows, in row-major order."""
         none = np.zeros(0, np.int64)
         row = np.concatenate([none, *(p.row for p in parts)])
@@ -62,6 +62,7 @@ def changes(alarms: Alarms, width: int, least: int) -> list[Change]:
     if not len(alarms.row):
         return []
     label = _labels(alarms, width)
+    # pixels of one region beside one another, then cut where the label changes
     order = np.argsort(label, kind="stable")
     starts = np.flatnonzero(np.diff(label[order], prepend=-1))
     found = [_change(alarms, pixels) for pixels in np.split(order, starts[1:]) if len(pixels) >= least]
@@ -70,6 +71,7 @@ def changes(alarms: Alarms, width: int, least: int) -> list[Change]:
 
 def _labels(alarms: Alarms, width: int) -> npt.NDArray[np.int64]:
     """Whose pixel each is: neighbours, at corners too, whose first days are not TOGETHER apart."""
+    # place is the number of a pixel in the grid, and rises: neighbours are found by search, without a map
     place, first = alarms.row * width + alarms.col, alarms.numbers["first"]
     pairs = []
     # one of two neighbours comes behind the other in row-major order

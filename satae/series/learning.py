@@ -1,0 +1,177 @@
+"""What is learned before a date is scored: rules and threshold from a sample of the history, and the unrest of dates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+import satae
+from satae.console import Steps
+from satae.errors import SceneError
+from satae.grid import Window
+from satae.series import calibration, detector, state
+from satae.series.detector import PAIR, Memory, Rules
+from satae.series.stack import Stack, StackReader, ground, without_clouds
+from satae.series.state import Header, ScoredDate
+
+TOUCHED = 0.1  # share of a place that may have changed where only its own dates tell what is usual
+YEAR = 365.25
+UNPROMISED = (
+    "the history is too short to hold a date out, so scores rank the places of these dates and promise nothing; one "
+    "date is all that an alarm needs"
+)
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
+
+    `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
+    region has at least `least` pixels.
+    """
+
+    history: tuple[float, float] | None = None
+    monitor: tuple[float, float] | None = None
+    model: str = "auto"
+    far: float = 1.0
+    keep: tuple[int, int] = (2, 3)
+    least: int = 4
+    overwrite: bool = False
+    created: str = "1970-01-01T00:00:00Z"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin."""
+
+    windows: list[Window]
+    memory: Memory
+    clear: list[Bools]
+
+    def read(
+        self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
+    ) -> tuple[npt.NDArray[Any], Bools]:
+        """x (date, B, pixel) and `valid` (date, pixel) of dates."""
+        pairs = zip(self.windows, self.clear, strict=True)
+        parts = [flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
+        x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
+        return x, valid
+
+
+def learn(
+    place: Stack, history: Bools, model: str, options: Options, steps: Steps
+) -> tuple[Header, Sample, tuple[str, ...]]:
+    """The header, and the sample with its memory."""
+    days, buffer = place.days[history], place.buffer
+    windows = calibration.sample(place.grid, len(days), len(place.bands))
+    with steps.stage("read a sample", len(windows), "window") as bar, place.open() as reader:
+        clear = []
+        for window in windows:
+            clear.append(clear_ground(reader, window, history, buffer))
+            bar.add(1)
+        draft = Sample(windows, {}, clear)
+        x, valid = draft.read(reader, buffer, np.flatnonzero(history))
+        if not valid.any():
+            raise SceneError("no pixel of the sample is valid on any date of the history")
+        with steps.stage("learn the history"):
+            rules = detector.rules_of(model, days, x, valid, options.keep)
+            a_year = _density(days)
+            side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
+            block = calibration.blocks(windows, side)
+            km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
+            remarks: tuple[str, ...] = ()
+            if len(days) > 2:
+                promise = calibration.promise(rules, x, valid, block, km2, options.least)
+            else:
+                rules, promise = _of_itself(
+                    rules, draft, reader, (x, valid), place, history, buffer, block, km2, options
+                )
+                remarks = (UNPROMISED,)
+            rules = replace(rules, threshold=promise.threshold(options.far, a_year))
+            memory = detector.learn(rules, x, valid)
+    header = state.header_of(
+        rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
+        buffer=buffer, version=satae.__version__,
+    )  # fmt: skip
+    return header, replace(draft, memory=memory), remarks
+
+
+def _of_itself(
+    rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[Any], Bools], place: Stack,
+    history: Bools, buffer: int, block: npt.NDArray[np.int64], km2: float, options: Options,
+) -> tuple[Rules, calibration.Promise]:  # fmt: skip
+    """Rules and what the dates to be scored say of themselves, where the history is too short to say it."""
+    new = np.flatnonzero(~history)
+    x, valid = draft.read(reader, buffer, new)
+    # what two dates leave of one another tells no scale; that of the new ones does
+    days, rules = place.days[new], replace(rules, keep=(1, 1), middle=1.0)
+    memory = detector.learn(rules, *past)
+    known = valid & past[1].any(axis=0)
+    if not known.any():
+        raise SceneError(
+            "no pixel of the sample is valid on a date of the history and on one that is monitored"
+        )
+    if rules.model == PAIR:
+        rules = detector.pair_rules(rules, memory, x[0], known[0])
+    else:
+        judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
+        left = np.concatenate([j.residual[:, k] for j, k in zip(judged, known, strict=True)], axis=1)
+        rules = replace(rules, whitening=detector.whitened(left))
+    memory = detector.learn(rules, *past)
+    judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
+    calm = max(
+        float(np.median(np.concatenate([j.square[k] for j, k in zip(judged, known, strict=True)]))), 1e-9
+    )
+    of = replace(rules, days=tuple(map(float, days)))
+    return rules, calibration.of_outcomes(
+        of, dict(enumerate(judged)), known, block, km2, options.least, calm, TOUCHED
+    )
+
+
+def _density(days: Floats) -> float:
+    """Dates a year at the end of a history, which those to come are taken to have too."""
+    # satellites are added: the last year tells more of what is to come than the mean
+    last = days[days > days[-1] - YEAR]
+    return max(float(len(last)), float(len(days) / max(np.ptp(days) / YEAR, 1.0)))
+
+
+def clear_ground(reader: StackReader, window: Window, history: Bools, buffer: int) -> Bools:
+    """Where most dates of the history count, with a margin."""
+    _, valid = reader.read(window, buffer + 1, np.flatnonzero(history).tolist())
+    return ground(valid)
+
+
+def flat(
+    reader: StackReader,
+    window: Window,
+    clear: Bools,
+    buffer: int,
+    numbers: npt.NDArray[np.intp] | None = None,
+) -> tuple[npt.NDArray[Any], Bools]:
+    """x (date, B, pixel) and `valid` (date, pixel) of a window, in row-major order, buffered; all dates by default."""
+    cube, valid = reader.read(window, buffer + 1, None if numbers is None else numbers.tolist())
+    good = without_clouds(valid, clear, buffer)
+    return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
+
+
+def unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[ScoredDate]:
+    """The dates to be scored, each with its unrest in the sample."""
+    rules, memory, found = header.rules, sample.memory, []
+    with place.open() as reader:
+        # as many dates at once as the history has, for so many fit into memory
+        for numbers in np.array_split(new, -(-len(new) // max(8, len(header.history)))):
+            x, valid = sample.read(reader, header.buffer, numbers)
+            for number, now, good in zip(numbers, x, valid, strict=True):
+                date = place.dates[number]
+                judged = detector.judge(rules, memory, now, float(date.day))
+                known = good & np.isfinite(judged.square)
+                wide = calibration.unrest(judged.square, known, header.calm)
+                memory = detector.absorb(rules, memory, detector.ease(judged, wide), known)
+                found.append(ScoredDate(day=date.day, scene=date.name, unrest=wide))
+    return found

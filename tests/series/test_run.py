@@ -1,0 +1,184 @@
+"""Whole series: what was planted is found where and when it was, and new dates cost themselves alone."""
+
+import pickle
+from datetime import date, timedelta
+
+import geopandas
+import numpy as np
+import places
+import pytest
+import rasterio
+
+from satae.errors import ConfigError, OutputError, ResultError
+from satae.grid import Window
+from satae.scene.describe import describe
+from satae.series import dates, run
+
+WHEN = places.days(56)  # two years and a half
+PAST = 36
+STEP, SPIKE = 40, 44  # numbers of dates
+HISTORY = (-np.inf, float((WHEN[PAST - 1] - date(1970, 1, 1)).days))
+KINDS = ("heatmap", "first_date", "magnitude", "persistence", "state")
+
+
+def changed():
+    """A step of six deviations of the noise in each band from date STEP on, and a cloud that the mask missed."""
+    dn = places.cube(WHEN)
+    dn[STEP:, :, 10:16, 20:27] += np.array([120, 120, -400])[:, None, None]
+    dn[SPIKE, :, 30:40, 5:15] += 1500
+    return dn
+
+
+def series(paths, out, **options):
+    scenes = [describe([p]) for p in paths]
+    given = {"history": HISTORY, "far": 1.0, "overwrite": True, **options}
+    return run.series(scenes, [dates.day_of(s) for s in scenes], out, run.Options(**given))
+
+
+def resume(paths, state, out):
+    scenes = [describe([p]) for p in paths]
+    return run.resume(scenes, [dates.day_of(s) for s in scenes], state, out, run.Options(overwrite=True))
+
+
+def rasters(out):
+    found = {}
+    for kind in KINDS:
+        with rasterio.open(out.with_name(f"{out.stem}_{kind}.tif")) as file:
+            found[kind] = file.read()
+    return found
+
+
+def day(number):
+    return float((WHEN[number] - date(1970, 1, 1)).days)
+
+
+def made(shared):
+    """The paths of a series with a step and a spike, and what came of it: made once a run."""
+
+    def make(folder):
+        paths = places.write(folder / "dates", WHEN, changed())
+        (folder / "result.pkl").write_bytes(pickle.dumps((paths, series(paths, folder / "changes.gpkg"))))
+
+    return pickle.loads((shared.made("series", make) / "result.pkl").read_bytes())
+
+
+def test_a_step_is_found_in_its_place_with_its_days_and_a_spike_is_none(shared):
+    _, result = made(shared)
+    change = result.changes[0]
+    # 0.23 km2 for 0.9 years at one false alarm a km2 and year
+    assert len(result.changes) <= 2
+    assert (change.first, change.confirmed) == (day(STEP), day(STEP + 1))
+    assert change.last == day(len(WHEN) - 1)
+    region = change.region
+    assert (region.window.row, region.window.col, region.window.height, region.window.width) == (10, 20, 6, 7)
+    assert change.persistence > 0.95
+    np.testing.assert_allclose(change.magnitude, [120, 120, -400], atol=40)
+    # the cloud stood alone: it is counted as a spike of its pixels
+    with rasterio.open(result.out.with_name("changes_state.tif")) as file:
+        spikes = file.read(file.descriptions.index("spikes") + 1)
+    assert (spikes[30:40, 5:15] >= 1).mean() > 0.9
+
+
+def test_layers_tell_it_with_dates_and_in_the_right_place(shared):
+    _, result = made(shared)
+    layer = geopandas.read_file(result.out, layer="changes")
+    assert layer.crs.to_epsg() == 32632
+    assert str(layer.first_date[0])[:10] == WHEN[STEP].isoformat()
+    assert layer.top_band[0] == "nir" and layer.direction[0] == "down"
+    left, bottom, right, top = layer.geometry[0].bounds
+    assert (left, right, bottom, top) == (500_200, 500_270, 5_199_840, 5_199_900)
+    assert layer.area_m2[0] == pytest.approx(42 * 100, rel=0.01)
+    told = geopandas.read_file(result.out, layer="dates")
+    assert len(told) == len(WHEN) - PAST
+    assert (told.valid_fraction == 1).all()
+
+
+def test_rasters_tell_it_too(shared):
+    _, result = made(shared)
+    found = rasters(result.out)
+    assert found["heatmap"].shape == (len(WHEN) - PAST, 48, 48)
+    first = found["first_date"][0]
+    assert first[12, 22] == int(WHEN[STEP].strftime("%Y%m%d"))
+    assert np.count_nonzero(first) < 60
+    heat = found["heatmap"]
+    assert heat[STEP - PAST, 12, 22] > 3 > heat[STEP - PAST - 1, 12, 22]
+
+
+def test_one_date_after_the_other_gives_what_all_at_once_give(shared, tmp_path):
+    paths, result = made(shared)
+    out = tmp_path / "now.gpkg"
+    series(paths[: PAST + 4], tmp_path / "begun.gpkg")
+    state = tmp_path / "begun_state.tif"
+    for path in paths[PAST + 4 :]:
+        later = resume([path], state, out)
+        state = out.with_name("now_state.tif")
+    whole, now = rasters(result.out), rasters(out)
+    for kind in ("first_date", "magnitude", "persistence", "state"):
+        np.testing.assert_array_equal(whole[kind], now[kind])
+    np.testing.assert_array_equal(whole["heatmap"][-1:], now["heatmap"])
+    assert [c.first for c in later.changes] == [c.first for c in result.changes]
+
+
+def test_the_order_of_files_and_the_size_of_windows_are_of_no_account(shared, tmp_path, monkeypatch):
+    from satae.series import stack
+
+    paths, result = made(shared)
+    monkeypatch.setattr(stack, "READ_BYTES", 200_000)
+    monkeypatch.setattr(run, "CHUNK", 100)
+    series(paths[::-1], tmp_path / "changes.gpkg")
+    whole, again = rasters(result.out), rasters(tmp_path / "changes.gpkg")
+    np.testing.assert_array_equal(whole["first_date"], again["first_date"])
+    np.testing.assert_allclose(whole["state"], again["state"], rtol=1e-5, atol=1e-5)
+
+
+def test_clouds_that_are_masked_are_not_scored(tmp_path):
+    dn = places.cube(WHEN)
+    dn[PAST + 2, :, :20, :] = 0  # nodata
+    paths = places.write(tmp_path / "d", WHEN, dn)
+    result = series(paths, tmp_path / "changes.gpkg")
+    heat = rasters(result.out)["heatmap"]
+    assert np.isnan(heat[2, :20]).all()
+    assert np.isnan(heat[2, 20:25]).all()  # and not what is within 50 m of them
+    assert np.isfinite(heat[2, 27:]).all() and np.isfinite(heat[3]).all()
+
+
+def test_untouched_ground_keeps_the_promise(tmp_path):
+    alarms = 0
+    for seed in range(4):
+        paths = places.write(tmp_path / str(seed), WHEN, places.cube(WHEN, side=64, seed=seed))
+        alarms += len(series(paths, tmp_path / f"{seed}.gpkg", far=2.0).changes)
+    # 0.41 km2 for 0.9 years each, four times: three promised
+    assert alarms <= 9
+
+
+@pytest.mark.parametrize(("count", "model"), [(2, "pair"), (6, "median"), (56, "seasonal")])
+def test_few_dates_are_compared_with_their_medians(tmp_path, count, model):
+    when = WHEN[:count]
+    dn = places.cube(when)
+    dn[-1, :, 10:16, 20:27] += 800
+    result = series(places.write(tmp_path / "d", when, dn), tmp_path / "c.gpkg", history=None, keep=(1, 1))
+    assert result.header.model == model
+    places_found = [c.region.inside(Window(10, 20, 6, 7)).mean() for c in result.changes]
+    assert max(places_found) > 0.9
+    assert bool(result.remarks) == (count == 2)
+
+
+def test_what_cannot_be_is_refused(shared, tmp_path):
+    paths, result = made(shared)
+    with pytest.raises(ConfigError, match="two dates"):
+        series(paths[:1], tmp_path / "a.gpkg")
+    with pytest.raises(ConfigError, match="as dates to monitor"):
+        series(paths[:5], tmp_path / "a.gpkg")
+    with pytest.raises(ConfigError, match=r"\.gpkg"):
+        series(paths, tmp_path / "a.shp")
+    with pytest.raises(OutputError, match="--overwrite"):
+        series(paths, result.out, overwrite=False)
+    with pytest.raises(ResultError, match="no state"):
+        resume(paths[-1:], paths[0], tmp_path / "a.gpkg")
+    state = result.out.with_name("changes_state.tif")
+    with pytest.raises(ConfigError, match="has scored all"):
+        resume(paths[-1:], state, tmp_path / "a.gpkg")
+    late = places.write(tmp_path / "x", [WHEN[40] + timedelta(days=3)], places.cube(WHEN[:1]))
+    with pytest.raises(ConfigError, match="gone on to"):
+        resume(late, state, tmp_path / "a.gpkg")
+    assert not list(tmp_path.glob(".*")) and not (tmp_path / "a.gpkg").exists()
