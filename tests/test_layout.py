@@ -237,6 +237,7 @@ def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_ge
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "__main__.main",
         "fetch.s3._signed",
+        "gis.plugin.classFactory",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",
