@@ -46,7 +46,7 @@ TOP = {
 OTHER = {
     "py.typed": "Tells type checkers that satae has types.",
     "gis/plugin/icon.svg": "The plugin's icon.",
-    "gis/plugin/metadata.txt": "What QGIS is told of the plugin: its name, its version, and which versions of QGIS it runs in.",
+    "gis/plugin/metadata.txt": "What QGIS is told of the plugin: its name, its version, and where it runs.",
     "report/page.css": "The style of the report.",
     "review/web": "The page of `satae review`: plain JavaScript modules, no build step.",
 }

@@ -28,11 +28,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satae import interrupts
-from satae.errors import OutputError, ResultError, SceneError
+from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
 from satae.review.connections import Connections
+from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
+from satae.review.outlines import outlines
 from satae.review.pictures import View, view
-from satae.review.store import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, outlines
+from satae.review.store import ConflictError, LockedError, Review
 
 HOST = "127.0.0.1"
 COOKIE = "satae_review"
@@ -324,7 +326,8 @@ def _changes(review: Review, since: int) -> dict[str, Any]:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     said = entry.opinion
-    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision}
+    who = {"by": entry.by, "time": entry.time}
+    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision} | who
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -349,9 +352,17 @@ class Server:
         self._server.should_exit = True
 
 
-def ready(review: Review, labels: tuple[str, ...]) -> Server:
-    """A server that listens already, on a port of 127.0.0.1 that the system chose."""
-    listener = socket.create_server((HOST, 0))
+def ready(review: Review, labels: tuple[str, ...], port: int = 0) -> Server:
+    """A server that listens already on a port of 127.0.0.1, which the system chooses where it is 0.
+
+    ConfigError where another program listens there.
+    """
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} of {HOST} cannot be listened on: {error.strerror}; choose another --port"
+        ) from error
     keys = Keys(listener.getsockname()[1])
     app = application(review, labels, keys)
     config = uvicorn.Config(
