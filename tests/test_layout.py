@@ -34,7 +34,7 @@ ARROWS = {
     "scoring": "report decisions formats gis inference scene",
     "training": "detector objectives heads models nn inference tiles",
     "convert": "training inference tiles",
-    "review": "gis scene",
+    "review": "formats gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "bench demo review convert training scoring decisions formats detector objectives heads models nn inference "

@@ -37,6 +37,14 @@ def review(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="a free one")
     ] = 0,
+    link: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Show a link with each region: an address with {lat} and {lon}, opened when clicked.",
+            show_default=False,
+        ),
+    ] = "",
     open_: Annotated[bool, typer.Option("--open", help="Open the link in the browser too.")] = False,
 ) -> None:
     """Look through the regions in a browser and decide, by keys: satae review anomalies.gpkg
@@ -54,7 +62,7 @@ def review(
 
     names = label_names(labels) if labels else None
     with tidying(), closing(Review(result, reviewer if reviewer is not None else _user())) as opened:
-        server = ready(opened, opened.labels(names, label_names(LABELS)), port)
+        server = ready(opened, opened.labels(names, label_names(LABELS)), port, _template(link))
         try:
             typer.echo(server.keys.link)
             if open_:
@@ -64,6 +72,13 @@ def review(
         except KeyboardInterrupt:
             typer.echo("", err=True)
         typer.echo(printable(_summary(opened)))
+
+
+def _template(link: str) -> str:
+    """An address with {lat} and {lon}; ConfigError where it is none."""
+    if link and not (link.startswith(("https://", "http://")) and "{lat}" in link and "{lon}" in link):
+        raise ConfigError(f"--link {link} is no address such as https://example.org/?lat={{lat}}&lon={{lon}}")
+    return link
 
 
 def _user() -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyproj
 import shapely
 
 Placer = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
@@ -34,3 +36,17 @@ def outlines(shapes: dict[int, Any], place: Placer) -> dict[int, list[list[list[
         if part not in lost:
             found[fids[of_shape[part]]].append(lines)
     return found
+
+
+def coordinates(shapes: dict[int, Any], crs: pyproj.CRS | None) -> dict[int, tuple[float, float]]:
+    """Longitude and latitude (WGS 84) of a point inside each shape; none where the CRS leads to none."""
+    if crs is None or not shapes:
+        return {}
+    inside = shapely.get_coordinates(shapely.point_on_surface(list(shapes.values())))
+    try:
+        move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)
+    except pyproj.exceptions.ProjError:
+        return {}
+    lon, lat = move.transform(inside[:, 0], inside[:, 1])
+    found = zip(shapes, lon.round(7).tolist(), lat.round(7).tolist(), strict=True)
+    return {fid: (x, y) for fid, x, y in found if math.isfinite(x) and math.isfinite(y)}
