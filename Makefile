@@ -1,4 +1,4 @@
-# make demo | test | check | clean. Needs python3 (3.11 or newer) with pip and venv; pip's own settings apply.
+# make demo | test | check | plugin | clean. Needs python3 (3.11 or newer) with pip and venv; pip's own settings apply.
 PYTHON ?= python3
 ARGS ?=
 VENV := .venv
@@ -9,7 +9,7 @@ export NO_ALBUMENTATIONS_UPDATE = 1
 # A process a core and one thread each, up to 4; who has done its tests takes half of those another has left.
 SPREAD := -n auto --maxprocesses 4 --dist worksteal
 
-.PHONY: demo test check clean
+.PHONY: demo test check plugin clean
 
 demo: $(READY)
 	$(VENV)/bin/satae demo $(ARGS)
@@ -21,6 +21,9 @@ check: $(READY)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy satae benchmarks/*.py
+
+plugin:
+	$(PYTHON) scripts/pack_plugin.py $(ARGS)
 
 # BEGUN becomes READY when all is installed. Where it is still there, an install was cut short: start over.
 $(READY): pyproject.toml constraints.txt

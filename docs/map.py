@@ -34,7 +34,7 @@ TOP = {
     "CONTRIBUTING.md": "how to change satae",
     "CHANGELOG.md": "what a user notices of each version",
     "LICENSE": "Apache 2.0",
-    "Makefile": "`make demo`, `make test`, `make check`, `make clean`",
+    "Makefile": "`make demo`, `make test`, `make check`, `make plugin`, `make clean`",
     "pyproject.toml": "dependencies, and the settings of ruff, mypy and pytest",
     "constraints.txt": "the versions that `make` installs",
     "requirements-score.txt": "dependencies of the Docker image that only scores",
@@ -45,6 +45,8 @@ TOP = {
 }
 OTHER = {
     "py.typed": "Tells type checkers that satae has types.",
+    "gis/plugin/icon.svg": "The plugin's icon.",
+    "gis/plugin/metadata.txt": "What QGIS is told of the plugin: its name, its version, and where it runs.",
     "report/page.css": "The style of the report.",
     "review/web": "The page of `satae review`: plain JavaScript modules, no build step.",
 }

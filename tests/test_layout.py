@@ -36,7 +36,7 @@ ARROWS = {
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
     "series": "gis inference scene",
-    "review": "gis scene",
+    "review": "formats gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
     "cli": "batch series bench demo review convert training scoring decisions formats detector objectives heads models "
@@ -241,6 +241,7 @@ def test_local_imports_are_only_where_commands_start_and_cutting_tiles_spares_ge
     assert sorted(place for place in local if not place.startswith("cli.")) == [
         "__main__.main",
         "fetch.s3._signed",
+        "gis.plugin.classFactory",
         "grid.Grid._geodesy",
         "grid.Grid.area_m2",
         "grid.Grid.polygons",

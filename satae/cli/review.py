@@ -1,5 +1,7 @@
 """The command `satae review`: a result in, a page on this machine until Ctrl-C, what was decided out."""
 
+import getpass
+import webbrowser
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +21,31 @@ LABELS = "ship,vehicle,building,industry,earthwork,fire,water,cloud,artefact"
 
 def review(
     result: Annotated[Path, typer.Argument(metavar="RESULT", help="GeoPackage that satae score wrote.")],
-    labels: Annotated[str, typer.Option(help="Names for the keys 1 to 9, between commas.")] = LABELS,
+    labels: Annotated[
+        str,
+        typer.Option(
+            help="Names for the keys 1 to 9, between commas; the file remembers them.",
+            show_default="those of last time, else " + LABELS,
+        ),
+    ] = "",
+    reviewer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Who decides, as column review_by keeps it.", show_default="the user"
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="a free one")
+    ] = 0,
+    link: Annotated[
+        str,
+        typer.Option(
+            metavar="URL",
+            help="Show a link with each region: an address with {lat} and {lon}, opened when clicked.",
+            show_default=False,
+        ),
+    ] = "",
+    open_: Annotated[bool, typer.Option("--open", help="Open the link in the browser too.")] = False,
 ) -> None:
     """Look through the regions in a browser and decide, by keys: satae review anomalies.gpkg
 
@@ -31,18 +57,36 @@ def review(
         raise ConfigError(
             f"satae review needs {error.name}, which is not installed; run pip install 'satae[review]'"
         ) from error
-    from satae.review.store import Review, label_names
+    from satae.review.opinions import label_names
+    from satae.review.store import Review
 
-    names = label_names(labels)
-    with tidying(), closing(Review(result)) as opened:
-        server = ready(opened, names)
+    names = label_names(labels) if labels else None
+    with tidying(), closing(Review(result, reviewer if reviewer is not None else _user())) as opened:
+        server = ready(opened, opened.labels(names, label_names(LABELS)), port, _template(link))
         try:
             typer.echo(server.keys.link)
+            if open_:
+                webbrowser.open(server.keys.link)
             typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
             server.run()
         except KeyboardInterrupt:
             typer.echo("", err=True)
         typer.echo(printable(_summary(opened)))
+
+
+def _template(link: str) -> str:
+    """An address with {lat} and {lon}; ConfigError where it is none."""
+    if link and not (link.startswith(("https://", "http://")) and "{lat}" in link and "{lon}" in link):
+        raise ConfigError(f"--link {link} is no address such as https://example.org/?lat={{lat}}&lon={{lon}}")
+    return link
+
+
+def _user() -> str:
+    """The user's name; empty where the system knows none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
 
 
 def _summary(review: "Review") -> str:

@@ -36,7 +36,7 @@ else:
     pd = Later("pandas")
     pyogrio = Later("pyogrio")
 
-UNREVIEWED, ACCEPTED, REJECTED = REVIEW_STATUSES
+UNREVIEWED, ACCEPTED, REJECTED, _ = REVIEW_STATUSES
 GPKG = ".gpkg"
 REVIEW = [name for name in LAYERS[REGIONS] if name.startswith("review_")]
 Bools = npt.NDArray[np.bool_]
@@ -196,7 +196,7 @@ def _reviewed(frame: Any) -> Any:
             table[name] = numbers if column.python is float else numbers.where(np.abs(numbers) < 2**31, 0)
     table = table.astype(kinds(REGIONS) | {n: object for n, c in LAYERS[REGIONS].items() if c.python is str})
     table["review_status"] = table["review_status"].replace("", UNREVIEWED)
-    told = (table["review_status"] != UNREVIEWED) | (table[REVIEW[1:]] != "").any(axis=1)
+    told = (table["review_status"] != UNREVIEWED) | (table[["review_label", "review_note"]] != "").any(axis=1)
     # edits by hand cross themselves; what collapses to a line is no region
     polygons = shapely.make_valid(frame.geometry.to_numpy(), method="structure", keep_collapsed=False)
     whole = geopandas.GeoDataFrame(table, geometry=polygons, crs=frame.crs)

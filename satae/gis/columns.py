@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-REVIEW_STATUSES = ("unreviewed", "accepted", "rejected")
+REVIEW_STATUSES = ("unreviewed", "accepted", "rejected", "unsure")
 WORDS = {"str": "text", "int32": "integer", "int64": "integer", "float64": "real"}
 ALIASES = {
     "anomaly_id": "name",
@@ -108,10 +108,12 @@ class Region:
     )
     chip: str | None = column("str", "the region's picture, relative to the layer file", None)
     review_status: str = column(
-        "str", "`unreviewed`, `accepted` or `rejected`; a drop-down in QGIS", REVIEW_STATUSES[0]
+        "str", "`unreviewed`, `accepted`, `rejected` or `unsure`; a drop-down in QGIS", REVIEW_STATUSES[0]
     )
     review_label: str = column("str", "the class that a reviewer gave", "")
     review_note: str = column("str", "what a reviewer wrote", "")
+    review_by: str = column("str", "who decided last", "")
+    review_time: str = column("str", "when, ISO 8601: UTC where it ends in Z, else local", "")
     polygon: Any
     outline: Any = None
     row: int = 0

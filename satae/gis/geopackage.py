@@ -39,7 +39,7 @@ KNOWN = {
 # tables of every GeoPackage that GDAL writes, whatever is in it
 SYSTEM = {
     *("gpkg_contents", "gpkg_geometry_columns", "gpkg_spatial_ref_sys", "gpkg_extensions", "gpkg_ogr_contents"),
-    *("gpkg_tile_matrix", "gpkg_tile_matrix_set", "layer_styles", "qgis_projects"),
+    *("gpkg_tile_matrix", "gpkg_tile_matrix_set", "layer_styles", "qgis_projects", "satae_labels"),
 }  # fmt: skip
 ENVELOPES = (0, 32, 48, 48, 64)  # bytes behind the header of a geometry, by kind
 

@@ -9,7 +9,7 @@ from satae.gis.qgisxml import Value, add, option
 FORM = {
     "review": "review_status review_label review_note",
     "anomaly": "chip rank scene score feedback p_value area_m2 pixels top_band band_shares spectral_share "
-    "baseline baseline_score baseline_p peak mean anomaly_id",
+    "baseline baseline_score baseline_p peak mean anomaly_id review_by review_time",
 }
 
 # what sorts the rows of each layer, and the title of one
@@ -28,6 +28,8 @@ TECHNICAL = {
     "crs",
     "domain_note",
 }  # no columns
+
+DECIDED = {"review_by": "@user_account_name", "review_time": "format_date(now(), 'yyyy-MM-ddTHH:mm:ss')"}
 
 FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
 
@@ -83,6 +85,10 @@ def _form(parent: Element) -> None:
     _widget(widgets, "rank", "TextEdit", {"IsMultiline": False, "UseHtml": False})  # not a grey spin box
     _widget(widgets, "band_shares", "TextEdit", {"IsMultiline": True, "UseHtml": False})
     _widget(widgets, "signature", "Hidden", {})
+    # who changes a region here has decided last, as in `satae review`
+    defaults = add(parent, "defaults")
+    for name, expression in DECIDED.items():
+        add(defaults, "default", {"field": name, "expression": expression, "applyOnUpdate": "1"})
     add(parent, "editorlayout", text="tablayout")
     form, editable = add(parent, "attributeEditorForm"), add(parent, "editable")
     for group, fields in FORM.items():

@@ -26,7 +26,7 @@ from satae.errors import SceneError
 from satae.gis import qgis
 from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
-from satae.review.store import Placer
+from satae.review.outlines import Placer
 from satae.scene import readers
 from satae.scene.alike import same
 from satae.scene.source import Pixels, Source

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -28,11 +29,14 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satae import interrupts
-from satae.errors import OutputError, ResultError, SceneError
+from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
+from satae.review import exports
 from satae.review.connections import Connections
+from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
+from satae.review.outlines import coordinates, outlines
 from satae.review.pictures import View, view
-from satae.review.store import LONGEST_NOTE, ConflictError, Entry, LockedError, Opinion, Review, outlines
+from satae.review.store import ConflictError, LockedError, Review
 
 HOST = "127.0.0.1"
 COOKIE = "satae_review"
@@ -48,9 +52,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-KEPT = {
-    "cache-control": "private, max-age=3600"
-}  # pictures; the port and with it the address is new every run
+KEPT = {"cache-control": "private, max-age=3600"}  # pictures, which no run changes
 SCRIPT = "text/javascript; charset=utf-8"
 PAGE = {
     "index.html": "text/html; charset=utf-8",
@@ -169,15 +171,16 @@ def _cookie(text: str) -> str:
     return next((value for name, _, value in pairs if name == COOKIE), "")
 
 
-def application(review: Review, labels: tuple[str, ...], keys: Keys) -> Guard:
-    """The page and what it asks for."""
+def application(review: Review, labels: tuple[str, ...], keys: Keys, link: str = "") -> Guard:
+    """The page and what it asks for; `link` is an address with {lat} and {lon}, which is shown with each region."""
     app = FastAPI(title="satae review", docs_url=None, redoc_url=None, openapi_url=None)
     scenes = review.scenes
     views = [view(row, review.path, alone=len(scenes) == 1) for row in scenes]
     _explain_failures(app)
     _serve_page(app, keys)
     _serve_pictures(app, review, views)
-    _serve_regions(app, review, views, labels)
+    _serve_regions(app, review, views, labels, link)
+    _serve_exports(app, review)
     return Guard(app, keys)
 
 
@@ -266,14 +269,21 @@ def chip_of(folder: Path, name: str | None) -> bytes | None:
     return content if content.startswith(PNG) else None
 
 
-def _serve_regions(app: FastAPI, review: Review, views: list[View], labels: tuple[str, ...]) -> None:
+def _serve_regions(
+    app: FastAPI, review: Review, views: list[View], labels: tuple[str, ...], link: str
+) -> None:
     numbers = {v.name: i for i, v in enumerate(views)}
-    shown = [r | {"scene": numbers.get(str(r["scene"] or ""), 0)} for r in review.regions]
+    at = coordinates(review.polygons, review.crs)
+    shown = [
+        r | {"scene": numbers.get(str(r["scene"] or ""), 0), "at": at.get(r["fid"])} for r in review.regions
+    ]
     told = [_told(v, row) for v, row in zip(views, review.scenes, strict=True)]
     content = {
         "name": review.path.name,
         "labels": labels,
         "clear": CLEAR_BELOW,
+        "link": link,
+        "exports": [kind for kind in exports.KINDS if kind != "geojson" or review.crs is not None],
         "scenes": told,
         "regions": shown,
     }
@@ -305,6 +315,17 @@ def _serve_regions(app: FastAPI, review: Review, views: list[View], labels: tupl
             return _json({"error": str(error)} | _changes(review, decision.seen), 409)
 
 
+def _serve_exports(app: FastAPI, review: Review) -> None:
+    @app.get("/accepted.{kind}")
+    def accepted(kind: str) -> Response:
+        if kind not in exports.KINDS:
+            raise HTTPException(404, "there is no such file")
+        content = exports.accepted(review.path, kind)
+        name = quote(f"{review.path.stem}_accepted.{kind}")
+        given = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
+        return Response(content, media_type=exports.KINDS[kind], headers=given)
+
+
 def _told(v: View, row: dict[str, Any]) -> dict[str, Any]:
     """A scene for the page; `transform` is (a, b, c, d, e, f) of map coordinates from (col, row)."""
     grid = v.grid
@@ -324,7 +345,8 @@ def _changes(review: Review, since: int) -> dict[str, Any]:
 
 def _entry(entry: Entry) -> dict[str, Any]:
     said = entry.opinion
-    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision}
+    who = {"by": entry.by, "time": entry.time}
+    return {"status": said.status, "label": said.label, "note": said.note, "revision": entry.revision} | who
 
 
 def _json(content: Any, status: int = 200) -> Response:
@@ -349,11 +371,19 @@ class Server:
         self._server.should_exit = True
 
 
-def ready(review: Review, labels: tuple[str, ...]) -> Server:
-    """A server that listens already, on a port of 127.0.0.1 that the system chose."""
-    listener = socket.create_server((HOST, 0))
+def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = "") -> Server:
+    """A server that listens already on a port of 127.0.0.1, which the system chooses where it is 0.
+
+    ConfigError where another program listens there.
+    """
+    try:
+        listener = socket.create_server((HOST, port))
+    except OSError as error:
+        raise ConfigError(
+            f"port {port} of {HOST} cannot be listened on: {error.strerror}; choose another --port"
+        ) from error
     keys = Keys(listener.getsockname()[1])
-    app = application(review, labels, keys)
+    app = application(review, labels, keys, link)
     config = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, ws="none", http=app.connections,  # type: ignore[arg-type]
         server_header=False, date_header=False, proxy_headers=False, h11_max_incomplete_event_size=2**16,

@@ -11,45 +11,52 @@ import math
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pyproj
-import shapely
 
 from satae.errors import OutputError, ResultError
 from satae.gis import geopackage
-from satae.gis.columns import LAYERS, REVIEW_STATUSES
+from satae.gis.columns import LAYERS
 from satae.gis.geopackage import identity
 from satae.gis.matching import found_again
+from satae.review.opinions import Entry, Opinion, label_names
 
 Row = dict[str, Any]
 Columns = dict[str, type]
-Placer = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 PATIENCE = geopackage.PATIENCE  # seconds to wait for another program's transaction to end
 LONGEST = 20.0  # seconds that one of ours may take, with whatever triggers the file has
 TIMES = 5  # that a file may be replaced while one decision is stored
-LONGEST_NOTE = 2000
-LONGEST_LABEL = 40
 NEEDED = ("fid", "geom", "anomaly_id", "rank", "scene", "score", "review_status", "review_note")
-UNSHOWN = ("feedback", "signature", "review_status", "review_label", "review_note")
+UNSHOWN = (
+    "feedback",
+    "signature",
+    "review_status",
+    "review_label",
+    "review_note",
+    "review_by",
+    "review_time",
+)
 MEASURED: Columns = {"fid": int} | {n: c.python for n, c in LAYERS["anomalies"].items() if n not in UNSHOWN}
 TOLD: Columns = {
     name: LAYERS["scenes"][name].python
     for name in ("scene", "path", "crs", "gsd_m", "bands", "threshold", "rule", "domain", "domain_note")
 }
 READ = (
-    "SELECT fid, coalesce(review_status, 'unreviewed'), coalesce(review_label, ''), coalesce(review_note, '')"
-    " FROM anomalies"
+    "SELECT fid, coalesce(review_status, 'unreviewed'), coalesce(review_label, ''), coalesce(review_note, ''),"
+    " coalesce(review_by, ''), coalesce(review_time, '') FROM anomalies"
 )
-WRITE = "UPDATE anomalies SET review_status = ?, review_label = ?, review_note = ? WHERE fid = ?"
+WRITE = (
+    "UPDATE anomalies SET review_status = ?, review_label = ?, review_note = ?, review_by = ?, review_time = ?"
+    " WHERE fid = ?"
+)
+LATER = ("review_label", "review_by", "review_time")  # columns that older results lack
 TOUCH = (
     "UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
     " WHERE table_name = 'anomalies'"
@@ -64,33 +71,6 @@ class ConflictError(ResultError):
     """The region was changed since it was looked at; nothing was written."""
 
 
-@dataclass(frozen=True)
-class Opinion:
-    """What a reviewer says of one region. One that is read may hold whatever other programs wrote."""
-
-    status: str = REVIEW_STATUSES[0]
-    label: str = ""
-    note: str = ""
-
-    def check(self) -> Opinion:
-        """Check the opinion and give it back; ResultError where satae would not write it."""
-        if self.status not in REVIEW_STATUSES:
-            raise ResultError(f"{self.status!r} is no status; there are {', '.join(REVIEW_STATUSES)}")
-        if len(self.label) > LONGEST_LABEL or not (self.label == "" or self.label.isprintable()):
-            raise ResultError(f"a label is one line of at most {LONGEST_LABEL} characters")
-        if len(self.note) > LONGEST_NOTE or "\0" in self.note:
-            raise ResultError(f"a note is text of at most {LONGEST_NOTE} characters")
-        return self
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An opinion and its revision, a number that grows with every change of any region, whoever made it."""
-
-    opinion: Opinion
-    revision: int
-
-
 class Review:
     """The layer `anomalies` of one GeoPackage, open for review.
 
@@ -99,14 +79,13 @@ class Review:
     file is no result of satae, is locked, or was moved; OutputError where it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, reviewer: str = "") -> None:
+        self.path, self.reviewer = path, reviewer
         self._lock = threading.Lock()
         self._entries: dict[int, Entry] = {}
         self._revision, self._version = 0, -1
-        self._moved: dict[int, int] | None = (
-            None  # fid in the file that is there, by the fid in the first one
-        )
+        # fid in the file that is there, by the fid in the first one
+        self._moved: dict[int, int] | None = None
         check_file(path)
         self._identity = identity(path)
         self._database = self._connected()
@@ -159,14 +138,17 @@ class Review:
                 self._take_in([(fid, *rows[0][1:])])
                 if self._entries[fid].revision != seen:
                     raise ConflictError(f"{self._name(fid)} was changed elsewhere; look again, then decide")
-                self._store(now, opinion, self._name(fid))
+                who = self._store(now, opinion, self._name(fid))
             self._revision += 1
-            self._entries[fid] = Entry(opinion, self._revision)
+            self._entries[fid] = Entry(opinion, self._revision, *who)
             return self._entries[fid]
 
-    def _store(self, fid: Any, opinion: Opinion, name: str) -> None:
-        """Write a row and read it back; ResultError where the file made something else of it."""
-        said, before = (opinion.status, opinion.label, opinion.note), self._database.total_changes
+    def _store(self, fid: Any, opinion: Opinion, name: str) -> tuple[str, str]:
+        """Write a row and read it back; ResultError where the file made something else of it. Gives who and when."""
+        # a region that is as nobody had looked at it was decided by nobody
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        who = (self.reviewer, now) if opinion != Opinion() else ("", "")
+        said, before = (opinion.status, opinion.label, opinion.note, *who), self._database.total_changes
         self._database.execute(WRITE, (*said, fid))
         self._database.execute(TOUCH)
         found = self._database.execute(f"{READ} WHERE fid = ?", (fid,)).fetchall()
@@ -177,10 +159,27 @@ class Review:
             )
         if self._database.total_changes - before != 2:
             self._version = -1  # a trigger changed more than the row and the date: all is read again
+        return who
 
     def entry(self, fid: int) -> Entry:
         """The latest that is known of a region."""
         return self._entries[fid]
+
+    def labels(self, given: tuple[str, ...] | None, usual: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the keys: those that are given, which the file remembers, else what it does, else the usual."""
+        with self._lock, self._transaction("IMMEDIATE" if given else "DEFERRED"):
+            if given:
+                self._database.execute("CREATE TABLE IF NOT EXISTS satae_labels (name TEXT NOT NULL)")
+                self._database.execute("DELETE FROM satae_labels")
+                self._database.executemany("INSERT INTO satae_labels VALUES (?)", [(name,) for name in given])
+                return given
+            if "satae_labels" not in geopackage.tables(self._database):
+                return usual
+            found = self._database.execute("SELECT name FROM satae_labels ORDER BY rowid LIMIT 9").fetchall()
+        try:
+            return label_names(",".join(str(name) for (name,) in found))
+        except ResultError:  # of another program's making
+            return usual
 
     @cached_property
     def regions(self) -> list[Row]:
@@ -234,9 +233,10 @@ class Review:
         if missing:
             what = "layer anomalies" if not columns else f"column {missing[0]} in its layer anomalies"
             raise ResultError(f"{self.path} has no {what}; make it with `satae score`")
-        if "review_label" not in columns:
-            database.execute("ALTER TABLE anomalies ADD COLUMN review_label TEXT")
-            database.execute(TOUCH)
+        for name in LATER:
+            if name not in columns:
+                database.execute(f"ALTER TABLE anomalies ADD COLUMN {name} TEXT")
+                database.execute(TOUCH)
 
     def _rows(self, table: str, columns: Columns) -> list[Row]:
         """Rows of a table with just these columns, None where a value is missing or of another type."""
@@ -250,11 +250,11 @@ class Review:
     def _take_in(self, rows: list[Any]) -> None:
         """Give what other programs changed a revision of its own."""
         for fid, *texts in rows:
-            opinion = Opinion(*map(str, texts))
-            old = self._entries.get(fid)
+            status, label, note, by, time = map(str, texts)
+            opinion, old = Opinion(status, label, note), self._entries.get(fid)
             if old is None or old.opinion != opinion:
                 self._revision += 1
-                self._entries[fid] = Entry(opinion, self._revision)
+                self._entries[fid] = Entry(opinion, self._revision, by, time)
 
     def _first_fids(self, rows: list[Any]) -> list[Any]:
         """Rows with the fids that their regions had in the file that was opened; without those that it had not."""
@@ -281,7 +281,7 @@ class Review:
         """Begin, in the new result where one took the file's place: who replaces a file holds its lock meanwhile."""
         for _ in range(TIMES):
             geopackage.limit(self._database, LONGEST)
-            geopackage.begin(self._database, kind, PATIENCE)
+            self._database.execute(f"BEGIN {kind}")
             now = identity(self.path)
             if now == self._identity:
                 return
@@ -292,10 +292,8 @@ class Review:
 
     def _follow(self) -> None:
         """Turn to the result that took the place of the one that is open, and find its regions there."""
-        before, crs = (
-            geopackage.places(self._database, "anomalies"),
-            geopackage.crs(self._database, "anomalies"),
-        )
+        before = geopackage.places(self._database, "anomalies")
+        crs = geopackage.crs(self._database, "anomalies")
         check_file(self.path)
         now, database = identity(self.path), self._connected()
         try:
@@ -314,7 +312,7 @@ class Review:
 
     def _connected(self) -> sqlite3.Connection:
         try:
-            database = geopackage.connect(self.path, patience=0)
+            database = geopackage.connect(self.path, patience=PATIENCE)
             database.execute("PRAGMA synchronous = FULL")
             return database
         except sqlite3.Error as error:
@@ -337,40 +335,6 @@ def check_file(path: Path) -> None:
     for place in (path, path.absolute().parent):  # SQLite keeps its journal beside the file
         if not os.access(place, os.W_OK):
             raise OutputError(f"{place} is read-only, so decisions could not be kept; copy the result first")
-
-
-def outlines(shapes: dict[int, Any], place: Placer) -> dict[int, list[list[list[list[float]]]]]:
-    """Polygons, rings and positions of each shape as GeoJSON nests them.
-
-    `place` moves positions (n, 2); polygons that it moves to where nothing is are left out.
-    """
-    found: dict[int, list[list[list[list[float]]]]] = {fid: [] for fid in shapes}
-    parts, of_shape = shapely.get_parts(list(shapes.values()), return_index=True)
-    polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
-    parts, of_shape = parts[polygons], of_shape[polygons]
-    rings, of_part = shapely.get_rings(parts, return_index=True)
-    xy, of_ring = shapely.get_coordinates(rings, return_index=True)
-    moved = place(xy).round(6)
-    lost = set(of_part[of_ring[~np.isfinite(moved).all(axis=1)]].tolist())
-    ends = np.searchsorted(of_ring, np.arange(len(rings) + 1)).tolist()
-    fids, positions = list(shapes), moved.tolist()
-    made: dict[int, list[list[list[float]]]] = {}
-    for ring, part in enumerate(of_part.tolist()):
-        made.setdefault(part, []).append(positions[ends[ring] : ends[ring + 1]])
-    for part, lines in made.items():
-        if part not in lost:
-            found[fids[of_shape[part]]].append(lines)
-    return found
-
-
-def label_names(text: str) -> tuple[str, ...]:
-    """Up to nine names between commas; ResultError where they are not."""
-    names = tuple(name.strip() for name in text.split(","))
-    if not 1 <= len(names) <= 9 or len(set(names)) < len(names) or "" in names:
-        raise ResultError(f"--labels {text} is not a list of one to nine different names such as ship,roof")
-    for name in names:
-        replace(Opinion(), label=name).check()
-    return names
 
 
 def _explained(path: Path, error: sqlite3.Error) -> ResultError | OutputError:

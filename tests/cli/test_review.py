@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -116,3 +117,16 @@ def test_without_its_extra_it_says_what_to_install(gpkg: Path) -> None:
         done.stderr
         == "error: satae review needs uvicorn, which is not installed; run pip install 'satae[review]'\n"
     )
+
+
+def test_a_port_that_is_taken_is_one_sentence(gpkg: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "satae", "review", str(gpkg), "--port", str(port)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"error: port {port} of 127.0.0.1 cannot be listened on" in done.stderr
+    with running(gpkg, "--port", str(port), "--reviewer", "Ana", "--labels", "oil") as (_, link):
+        assert urlsplit(link).port == port
+        cookie = post(link, "/session")[2]
+        body = {"status": "unsure", "label": "", "note": "", "seen": 1}
+        assert json.loads(post(link, "/regions/1", body, cookie)[1])["by"] == "Ana"

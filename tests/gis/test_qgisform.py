@@ -1,5 +1,7 @@
 """One anomaly in a real QGIS: the form saves what it is for and no more, the map tip shows text as text."""
 
+import getpass
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -107,7 +109,7 @@ def test_every_column_has_a_plain_name_in_qgis() -> None:
 @needs_qgis
 def test_qgis_offers_the_review_as_a_form(seen: dict[str, Any]) -> None:
     assert seen["review_status"] == ["ValueMap", {"map": [{s: s} for s in qgisform.REVIEW_STATUSES]}]
-    assert seen["choices"] == [["unreviewed", "accepted", "rejected"]]
+    assert seen["choices"] == [["unreviewed", "accepted", "rejected", "unsure"]]
     assert seen["review_label"] == ["TextEdit", {"IsMultiline": False, "UseHtml": False}]
     assert seen["review_note"] == ["TextEdit", {"IsMultiline": True, "UseHtml": False}]
     assert [name for name, _ in seen["groups"]] == ["review", "anomaly"]
@@ -128,8 +130,11 @@ def test_saving_the_form_changes_the_review_and_nothing_else(seen: dict[str, Any
     columns = [name for _, name, *_ in rows(folder / "anomalies.gpkg", "PRAGMA table_info(anomalies)")]
     changed = dict(zip(columns, before[1], strict=True))
     changed |= {"review_status": "accepted", "review_label": "ship", "review_note": "two <b>lines</b>\nit's"}
+    changed |= {"review_by": getpass.getuser()}
     after = rows(folder / "anomalies.gpkg", "SELECT * FROM anomalies ORDER BY rank")
-    assert after == [before[0], tuple(changed.values()), before[2]]
+    time = after[1][columns.index("review_time")]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", time)
+    assert after == [before[0], tuple((changed | {"review_time": time}).values()), before[2]]
     assert rows(folder / "anomalies.gpkg", "PRAGMA integrity_check") == [("ok",)]
 
 

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas
@@ -18,7 +19,7 @@ import shapely
 from results import change, opinions, places
 
 from satae.errors import OutputError, ResultError, SataeError
-from satae.review import store
+from satae.review import outlines, store
 from satae.review.store import ConflictError, LockedError, Opinion, Review
 
 YES, NO = Opinion("accepted", "ship", "seen"), Opinion("rejected")
@@ -76,7 +77,7 @@ def test_outlines_are_those_that_gdal_reads(opened: Review, gpkg: Path) -> None:
     assert {fid: shape.equals(expected[fid]) for fid, shape in opened.polygons.items()} == dict.fromkeys(
         expected.index, True
     )
-    lines = store.outlines(opened.polygons, lambda xy: xy)
+    lines = outlines.outlines(opened.polygons, lambda xy: xy)
     assert all(shapely.Polygon(lines[fid][0][0]).equals(expected[fid].geoms[0]) for fid in expected.index)
 
 
@@ -87,11 +88,11 @@ def test_outlines_have_their_holes_and_parts_and_nothing_without_a_place() -> No
         9: shapely.Point(1, 1),
         4: shapely.box(90, 0, 91, 1),
     }
-    found = store.outlines(shapes, lambda xy: np.where(xy[:, :1] > 80, np.nan, xy))
+    found = outlines.outlines(shapes, lambda xy: np.where(xy[:, :1] > 80, np.nan, xy))
     assert list(found) == [7, 9, 4] and found[9] == found[4] == []
     again = shapely.MultiPolygon([(lines[0], lines[1:]) for lines in found[7]])
     assert again.equals(shapes[7]) and [len(lines) for lines in found[7]] == [2, 1]
-    assert store.outlines({}, lambda xy: xy) == {}
+    assert outlines.outlines({}, lambda xy: xy) == {}
 
 
 def test_what_others_wrote_is_told_and_not_overwritten(opened: Review, gpkg: Path) -> None:
@@ -380,3 +381,38 @@ def test_threads_lose_no_decision(opened: Review, gpkg: Path) -> None:
     assert opinions(gpkg) == [("accepted", "", "9")] * 6 and np.all(
         [latest(opened, f) > 6 for f in range(1, 7)]
     )
+
+
+def test_who_decided_and_when_is_kept_and_an_undone_decision_is_nobodys(gpkg: Path) -> None:
+    change(gpkg, "ALTER TABLE anomalies DROP COLUMN review_by")  # a result of before
+    with closing(Review(gpkg, "Ana")) as review:
+        entry = review.decide(1, YES, seen=latest(review, 1))
+        assert entry.by == "Ana" and abs(age(entry.time)) < 60
+        with closing(Review(gpkg, "Ben")) as other:
+            assert other.changes(0)[1][1].by == "Ana"
+            other.decide(1, NO, seen=latest(other, 1))
+        assert review.changes(entry.revision)[1][1].by == "Ben"
+        review.decide(2, YES, seen=latest(review, 2))
+        review.decide(2, Opinion(), seen=latest(review, 2))
+    with closing(sqlite3.connect(gpkg)) as database:
+        found = database.execute("SELECT review_by, review_time FROM anomalies ORDER BY rank").fetchall()
+    assert found[0][0] == "Ben" and abs(age(found[0][1])) < 60 and found[1] == ("", "")
+
+
+def age(time: str) -> float:
+    """Seconds since a moment of UTC."""
+    assert time.endswith("Z")
+    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
+
+
+def test_the_file_remembers_the_names_of_the_keys(gpkg: Path) -> None:
+    usual = ("ship", "roof")
+    with closing(Review(gpkg)) as review:
+        assert review.labels(None, usual) == usual
+        assert review.labels(("oil", "wake"), usual) == ("oil", "wake")
+    with closing(Review(gpkg)) as review:
+        assert review.labels(None, usual) == ("oil", "wake")
+    change(gpkg, "UPDATE satae_labels SET name = 'a,a'")  # of another program's making
+    with closing(Review(gpkg)) as review:
+        assert review.labels(None, usual) == usual
+    assert sorted(pyogrio.list_layers(gpkg)[:, 0]) == ["anomalies", "layer_styles", "scenes", "tiles"]

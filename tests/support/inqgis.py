@@ -56,6 +56,8 @@ def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
         "review_status": "unreviewed",
         "review_label": "",
         "review_note": "",
+        "review_by": "",
+        "review_time": "",
     }
     texts |= {"baseline": None, "chip": "anomalies_chips/a1.png", "band_shares": '{"red": 0.9}'}
     anomalies = {"anomaly_id": [f"a{k}" for k in rank], "rank": rank, "score": score, "p_value": 10**-score}

@@ -36,6 +36,7 @@ export class Closing {
       : waiting ? `Saving ${waiting}: keep this page open until all is stored.` : `All that was decided is stored in ${name}.`;
     $("closing-counts").replaceChildren(...counts(regions.map(({ fid }) => opinions.stored(fid))));
     $("closing-next").replaceChildren(...hints(name, regions.length, open).map((text) => element("li", "", text)));
+    $("exports").hidden = !regions.some(({ fid }) => opinions.stored(fid).status === "accepted");
     $("next-open").hidden = !openHere;
     $("show-all").hidden = !regions.length || shown.length === regions.length;
     $("look-again").hidden = !shown.length;

@@ -1,13 +1,13 @@
 // What is known of the selected region, its labels and its note.
 
-import { area, element, number, percent, probability, score } from "./words.js";
+import { area, element, number, percent, place, probability, score } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
 export class Facts {
   /** `decide(fields, fid)` changes the opinion on a region. */
-  constructor(labels, scenes, decide) {
-    Object.assign(this, { scenes, decide, fid: null, opinion: null });
+  constructor(labels, scenes, link, decide) {
+    Object.assign(this, { scenes, link, decide, fid: null, opinion: null });
     labels.forEach((name, i) => {
       const button = element("button", "label", "");
       button.type = "button";
@@ -52,6 +52,10 @@ export class Facts {
     this.fid = region.fid;
     $("rank").textContent = `Rank ${region.rank ?? "–"}`;
     $("place").textContent = [this.scenes[region.scene]?.name, region.anomaly_id].filter(Boolean).join(" · ");
+    $("coordinates").hidden = !region.at;
+    $("at").textContent = place(region.at);
+    $("elsewhere").hidden = !this.link || !region.at;
+    if (this.link && region.at) $("elsewhere").href = this.link.replaceAll("{lat}", region.at[1]).replaceAll("{lon}", region.at[0]);
     $("chip").hidden = !region.chip;
     if (region.chip) $("chip-image").src = `chips/${region.fid}.png`;
     else $("chip-image").removeAttribute("src");
@@ -81,6 +85,8 @@ export class Facts {
     $("status").dataset.status = opinion.status;
     $("status").dataset.waits = opinion.waits;
     $("status").title = opinion.waits ? "not stored yet" : "";
+    const when = opinion.time ? new Date(opinion.time) : null;
+    $("who").textContent = opinion.by || when ? `Decided${opinion.by ? ` by ${opinion.by}` : ""}${when && !isNaN(when) ? `, ${when.toLocaleString()}` : ""}` : "";
     $("label").textContent = opinion.label;
     $("label").hidden = !opinion.label;
     for (const button of $("labels").children) {

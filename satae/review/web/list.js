@@ -17,6 +17,12 @@ export class List {
     new ResizeObserver(() => this.draw()).observe(box);
   }
 
+  /** How many stand side by side: one, or as many chips as there is room for. */
+  get columns() {
+    const wide = parseFloat(getComputedStyle(this.box).getPropertyValue("--cell"));
+    return wide ? Math.max(1, Math.floor(this.box.clientWidth / wide)) : 1;
+  }
+
   get height() {
     return parseFloat(getComputedStyle(this.box).getPropertyValue("--row"));
   }
@@ -27,14 +33,20 @@ export class List {
     this.opinion = opinion;
     this.drawn.forEach((row) => row.remove());
     this.drawn.clear();
-    this.rows.style.height = `${regions.length * this.height}px`;
+    this.rows.style.height = `${Math.ceil(regions.length / this.columns) * this.height}px`;
     this.draw();
   }
 
   draw() {
-    const height = this.height;
-    const first = Math.max(0, Math.floor(this.box.scrollTop / height) - SPARE);
-    const last = Math.min(this.regions.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + SPARE);
+    const [height, columns] = [this.height, this.columns];
+    const first = columns * Math.max(0, Math.floor(this.box.scrollTop / height) - SPARE);
+    const last = Math.min(this.regions.length, columns * (Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + SPARE));
+    if (columns !== this.drawnColumns) {
+      this.drawn.forEach((row) => row.remove());
+      this.drawn.clear();
+      this.drawnColumns = columns;
+      this.rows.style.height = `${Math.ceil(this.regions.length / columns) * height}px`;
+    }
     for (const [index, row] of this.drawn) {
       if (index < first || index >= last) {
         row.remove();
@@ -44,7 +56,8 @@ export class List {
     for (let index = last - 1; index >= first; index--) {
       if (this.drawn.has(index)) continue;
       const row = this.row(index);
-      row.style.transform = `translateY(${index * height}px)`;
+      row.style.transform = `translate(${((index % columns) * 100)}%, ${Math.floor(index / columns) * height}px)`;
+      row.style.width = columns > 1 ? `${100 / columns}%` : "";
       this.drawn.set(index, row);
       this.rows.insertBefore(row, this.drawn.get(index + 1) ?? null); // in the order that they are read in
     }
@@ -87,6 +100,7 @@ export class List {
       if (!wanted.has(Number(row.dataset.fid))) continue;
       const again = this.row(index);
       again.style.transform = row.style.transform;
+      again.style.width = row.style.width;
       row.replaceWith(again);
       this.drawn.set(index, again);
     }
@@ -96,7 +110,8 @@ export class List {
     this.selected = fid;
     const index = this.regions.findIndex((region) => region.fid === fid);
     if (index >= 0) {
-      const [top, height] = [index * this.height, this.height];
+      const height = this.height;
+      const top = Math.floor(index / this.columns) * height;
       const { scrollTop, clientHeight } = this.box;
       if (top < scrollTop) this.box.scrollTop = top;
       else if (top + height > scrollTop + clientHeight) this.box.scrollTop = top + height - clientHeight;
@@ -108,8 +123,10 @@ export class List {
 
   move(event) {
     const index = this.regions.findIndex((region) => region.fid === this.selected);
-    const page = Math.max(1, Math.floor(this.box.clientHeight / this.height) - 1);
-    const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -index, End: this.regions.length };
+    const columns = this.columns;
+    const page = columns * Math.max(1, Math.floor(this.box.clientHeight / this.height) - 1);
+    const aside = columns > 1 ? { ArrowRight: 1, ArrowLeft: -1 } : {};
+    const steps = { ...aside, ArrowDown: columns, ArrowUp: -columns, PageDown: page, PageUp: -page, Home: -index, End: this.regions.length };
     if (!(event.key in steps) || !this.regions.length) return;
     event.preventDefault();
     const target = Math.min(this.regions.length - 1, Math.max(0, index + steps[event.key]));

@@ -5,6 +5,7 @@ const COLOURS = [ // of outlines by score, as in the QGIS style
 ];
 const ACCEPTED = "#35e08d";
 const REJECTED = "#c9d1d8";
+const UNSURE = "#78beff";
 const CASING = "rgba(12,12,20,0.75)";
 const LABELLED = 2; // scene pixels a screen pixel, up to which ranks are written
 const TILE = 256;
@@ -13,7 +14,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export class Ground {
   /** `choose(fid)` is called when a region is clicked, `damaged()` when a tile cannot be read. */
   constructor(target, where, scenes, choose, damaged) {
-    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}) });
+    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}), fetched: new Set(), opacity: 1 });
     this.outlines = new ol.source.Vector();
     this.styles = new Map();
     this.lines = new ol.layer.Vector({ source: this.outlines, style: (f, r) => this.style(f, r), declutter: true, zIndex: 3 });
@@ -84,6 +85,7 @@ export class Ground {
     source.on("tileloaderror", () => this.damaged());
     const layer = new ol.layer.Tile({ source, zIndex, preload: 1 });
     layer.setVisible(what !== "heatmap" || this.hot !== false);
+    if (what === "heatmap") layer.setOpacity(this.opacity);
     return layer;
   }
 
@@ -93,7 +95,7 @@ export class Ground {
     const { status, waits } = this.opinion(fid);
     const chosen = fid === this.selected;
     const level = feature.get("score");
-    const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : COLOURS.find(([upper]) => level < upper)[1];
+    const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : status === "unsure" ? UNSURE : COLOURS.find(([upper]) => level < upper)[1];
     const label = chosen || resolution <= LABELLED ? String(feature.get("rank") ?? "") : "";
     const dash = waits ? [1, 6] : status === "rejected" ? [4, 4] : undefined;
     const key = [colour, dash, chosen, label].join();
@@ -150,6 +152,37 @@ export class Ground {
   heatmap(on) {
     this.hot = on;
     this.heat?.setVisible(on);
+  }
+
+  /** How much of what lies below the heatmap hides, 0 to 1. */
+  veil(opacity) {
+    this.opacity = opacity;
+    this.heat?.setOpacity(opacity);
+  }
+
+  /** Fetches the tiles that a region would show, so that none is grey when it is chosen. */
+  ahead(region) {
+    const scene = this.scenes[region.scene];
+    const feature = this.features[region.scene]?.find((f) => f.getId() === region.fid);
+    if (region.scene !== this.number || !feature || !scene.width) return;
+    const [x, y] = ol.extent.getCenter(feature.getGeometry().getExtent());
+    const resolution = this.map.getView().getResolution();
+    const [width, height] = this.map.getSize() ?? [0, 0];
+    const level = Math.max(0, Math.min(scene.levels - 1, Math.floor(Math.log2(Math.max(1, resolution)))));
+    const side = TILE * 2 ** level;
+    const [first, last] = [[x - (width / 2) * resolution, -y - (height / 2) * resolution], [x + (width / 2) * resolution, -y + (height / 2) * resolution]];
+    const clip = (value, size) => Math.max(0, Math.min(Math.ceil(size / side) - 1, Math.floor(value / side)));
+    for (const what of ["picture", "heatmap"]) {
+      if (!scene[what === "picture" ? "picture" : "heat"]) continue;
+      for (let row = clip(first[1], scene.height); row <= clip(last[1], scene.height); row++) {
+        for (let col = clip(first[0], scene.width); col <= clip(last[0], scene.width); col++) {
+          const address = `scenes/${region.scene}/${what}/${level}/${row}/${col}.png`;
+          if (this.fetched.has(address)) continue;
+          this.fetched.add(address);
+          new Image().src = address;
+        }
+      }
+    }
   }
 
   at(coordinate) {

@@ -22,7 +22,7 @@ export class Opinions {
     this.watch();
   }
 
-  /** {status, label, note} as the page shows it. */
+  /** {status, label, note} as the page shows it; with what is stored come `by` and `time`. */
   of(fid) {
     return this.entries.get(fid).shown;
   }
@@ -116,7 +116,8 @@ export class Opinions {
   }
 
   /** Writes until it is stored: a file that is locked or full, or a server that is away, may come back. */
-  async write(fid, opinion, seen) {
+  async write(fid, { status, label, note }, seen) {
+    const opinion = { status, label, note };
     const entry = this.entries.get(fid);
     let unanswered = false; // such a write may be stored all the same
     for (let pause = FIRST; ; pause = Math.min(LAST, 1.5 * pause)) {

@@ -11,6 +11,7 @@ import { element } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const HELD = 350; // milliseconds from which a key is held rather than pressed
 const page = { regions: [], byFid: new Map(), shown: [], selected: null };
 
 start().catch(shut);
@@ -27,7 +28,7 @@ async function start() {
   page.labels = content.labels;
   page.opinions = new Opinions(said, changed, failed);
   page.list = new List($("list"), $("rows"), select);
-  page.facts = new Facts(page.labels, page.scenes, (fields, fid) => decide(fields, { fid }));
+  page.facts = new Facts(page.labels, page.scenes, content.link, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
   page.ground.take(outlines, page.regions);
   page.closing = new Closing(page);
@@ -44,17 +45,18 @@ const opinion = (fid) => ({ ...page.opinions.of(fid), waits: page.opinions.waits
 const isOpen = ({ fid }) => page.opinions.of(fid).status === "unreviewed";
 const named = (fid) => `Rank ${page.byFid.get(fid)?.rank ?? fid}`;
 
-function offer({ scenes, clear }) {
+function offer({ scenes, clear, exports }) {
   scenes.forEach((scene, number) => $("by-scene").append(new Option(scene.name, number)));
   $("scene-choice").hidden = scenes.length < 2;
   page.clear = clear;
+  $("export-geojson").hidden = !exports.includes("geojson");
 }
 
 /** Remarks and the legend belong to the scene that is shown. */
 function describe(number) {
   const scene = page.scenes[number];
   $("remarks").replaceChildren(...(scene?.remarks ?? []).map((text) => element("li", "", text)));
-  $("legend").hidden = !scene?.heat;
+  $("legend").hidden = $("veil").hidden = !scene?.heat;
   if (scene?.heat) {
     $("legend-from").textContent = page.clear;
     $("legend-to").textContent = `${scene.top.toFixed(1)}${scene.top < 10 ? "" : " +"}`;
@@ -71,11 +73,14 @@ function filter() {
     (!status || page.opinions.of(region.fid).status === status) &&
     (scene === "" || region.scene === Number(scene)) &&
     !(region.score < least) && !(size(region) < from) && !(size(region) > to));
+  const order = $("by-order").value;
+  if (order) page.shown.sort((a, b) => (b[order] ?? -Infinity) - (a[order] ?? -Infinity)); // ranks where they are equal
   page.list.show(page.shown, opinion);
   page.list.select(page.selected);
   page.ground.refresh(opinion, new Set(page.shown.map((region) => region.fid)));
   $("shown").textContent = `${page.shown.length} of ${page.regions.length} shown`;
   $("clear").hidden = page.shown.length === page.regions.length;
+  $("grid").hidden = !page.regions.length;
   $("none").hidden = page.shown.length > 0;
 }
 
@@ -97,6 +102,15 @@ function select(fid) {
   page.closing.hide();
   page.facts.show(region, opinion(fid));
   describe(region.scene);
+  clearTimeout(page.later);
+  page.later = setTimeout(() => ahead(fid), 60); // once this one is drawn
+}
+
+/** Fetches what the next regions show, and the one before. */
+function ahead(fid) {
+  const index = page.shown.findIndex((region) => region.fid === fid);
+  const next = page.shown.slice(index + 1).find(isOpen);
+  for (const region of new Set([next, page.shown[index + 1], page.shown[index - 1]])) if (region) page.ground.ahead(region);
 }
 
 /** Puts the list away, on screens where it lies over the map. */
@@ -183,6 +197,7 @@ function count() {
   $("saving").textContent = `saving ${page.opinions.waiting}`;
   $("accepted-share").style.width = `${(100 * (tally.accepted ?? 0)) / total}%`;
   $("rejected-share").style.width = `${(100 * (tally.rejected ?? 0)) / total}%`;
+  $("unsure-share").style.width = `${(100 * (tally.unsure ?? 0)) / total}%`;
   $("waiting-share").style.width = `${(100 * waiting) / total}%`;
   page.closing.refresh();
 }
@@ -213,6 +228,10 @@ const KEYS = {
   k: () => step(-1),
   a: () => decide({ status: "accepted" }, { onward: true }),
   r: () => decide({ status: "rejected" }, { onward: true }),
+  s: () => decide({ status: "unsure" }, { onward: true }),
+  ".": () => page.closing.on || select(open(page.shown.findIndex((region) => region.fid === page.selected)) ?? null),
+  c: () => copy(),
+  g: () => $("grid").click(),
   u: undo,
   n: () => page.selected === null || page.facts.write(),
   h: () => $("heat").click(),
@@ -232,7 +251,7 @@ function listen() {
     if (event.repeat && !"jk".includes(event.key.toLowerCase())) return;
     act();
   });
-  const press = { accept: "a", reject: "r", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?" };
+  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?" };
   for (const [id, key] of Object.entries(press)) $(id).addEventListener("click", () => KEYS[key]());
   $("next-open").addEventListener("click", () => select(open() ?? null));
   $("look-again").addEventListener("click", () => select(page.shown[0].fid));
@@ -245,6 +264,13 @@ function listen() {
     if (page.opinions.waiting) event.preventDefault(); // the browser asks before it leaves
   });
   document.addEventListener("visibilitychange", () => document.hidden && page.facts.keep());
+  hold();
+  toggle("grid", (on) => {
+    document.body.classList.toggle("gallery", on);
+    page.list.show(page.shown, opinion);
+    page.list.select(page.selected);
+  });
+  $("opacity").addEventListener("input", () => page.ground.veil($("opacity").valueAsNumber / 100));
   toggle("heat", (on) => page.ground.heatmap(on));
   toggle("lines", (on) => page.ground.lines.setVisible(on));
   $("theme").addEventListener("click", () => {
@@ -271,6 +297,25 @@ function listen() {
   const kept = localStorage.getItem("satae-keys") !== "off";
   $("single-keys").checked = kept;
   $("single-keys").addEventListener("change", () => localStorage.setItem("satae-keys", $("single-keys").checked ? "on" : "off"));
+}
+
+/** H held shows what lies below the heatmap, and brings it back when it is let go. */
+function hold() {
+  let since = null;
+  document.addEventListener("keydown", (event) => {
+    if (event.key.toLowerCase() === "h" && !event.repeat) since = event.timeStamp;
+  }, true);
+  document.addEventListener("keyup", (event) => {
+    if (event.key.toLowerCase() !== "h" || since === null) return;
+    if (event.timeStamp - since > HELD) $("heat").click();
+    since = null;
+  });
+}
+
+async function copy() {
+  const text = $("at").textContent;
+  if (page.selected === null || !text) return;
+  await navigator.clipboard.writeText(text).then(() => say(`Copied ${text}`), () => say("The browser lets nothing be copied here.", "fault"));
 }
 
 function toggle(id, act) {

@@ -1,6 +1,6 @@
 // Numbers as text, and elements that hold text: what comes from the result is never taken for HTML.
 
-export const marks = { unreviewed: "", accepted: "✓", rejected: "✕" };
+export const marks = { unreviewed: "", accepted: "✓", rejected: "✕", unsure: "?" };
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
@@ -29,6 +29,11 @@ export function probability(exponent) {
   if (power <= 3) return short.format(10 ** -exponent);
   const superscript = [...String(power)].map((digit) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[digit]).join("");
   return `${(10 ** (power - exponent)).toFixed(1)} · 10⁻${superscript}`;
+}
+
+/** Latitude and longitude, to 0.1 m. */
+export function place(at) {
+  return at ? `${at[1].toFixed(6)}, ${at[0].toFixed(6)}` : "";
 }
 
 export function percent(share) {
