@@ -39,6 +39,8 @@ TOP = {
     "constraints.txt": "the versions that `make` installs",
     "requirements-score.txt": "dependencies of the Docker image that only scores",
     "Dockerfile": "two images: `train`, and `score` without torch",
+    "environment.yml": "the environment for conda, held to pyproject.toml by a test",
+    ".gitattributes": "how git joins the changelog",
     ".ci": "`.ci/run` is what the continuous integration runs",
     ".dockerignore": "what stays out of the images",
     ".gitignore": "what stays out of git",
