@@ -77,7 +77,7 @@ def _unpacked(scene: Scene, folder: Path) -> Scene:
         if file.source.slow and not file.source.member and 2 * len(file.bands) >= len(file.source.bands):
             # who reads it block by block finds the damage, and may go round it
             with suppress(DamageError):
-                moved[file.source] = readers.faster_copy(file.source, folder)
+                moved[file.source] = readers.unpack(file.source, folder)
     files = tuple(File(moved.get(f.source, f.source), f.bands, f.alpha) for f in scene.files)
     if product is not None:
         fill, clouds = (

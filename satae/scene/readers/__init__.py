@@ -87,10 +87,10 @@ def open_pixels(
     return reader.open(source, grid, mean=mean)
 
 
-def faster_copy(source: Source, folder: Path) -> Source:
+def unpack(source: Source, folder: Path) -> Source:
     """The source in a new file where that is read faster, else as it is; DamageError where it is damaged."""
-    unpack = getattr(_of(source.path), "unpack", None)
-    return (unpack and unpack(source, folder)) or source
+    own = getattr(_of(source.path), "unpack", None)
+    return (own and own(source, folder)) or source
 
 
 def _of(path: Path) -> FileReader:
