@@ -32,7 +32,12 @@ CLASSES = (
     (6, 1e99, "255,45,150", 0.65, "above 6, p ≤ 1 in 1 000 000"),
 )
 CASING = "12,12,20,190"
-REVIEWED = {"unreviewed": "255,214,51", "accepted": "53,224,141", "rejected": "201,209,216", "unsure": "120,190,255"}
+REVIEWED = {
+    "unreviewed": "255,214,51",
+    "accepted": "53,224,141",
+    "rejected": "201,209,216",
+    "unsure": "120,190,255",
+}
 
 # matplotlib's inferno from 0.15 up (its start is black and would only dirty the scene), and opacities.
 HEAT = ("#2b0b57", "#59106e", "#84206b", "#b0315b", "#d54a41", "#f06f20", "#fc9f07", "#f7d340", "#fcffa4")
