@@ -95,6 +95,7 @@ def _vector(tree: Element, layers: Element, name: str, gpkg: str, layer: str, cr
     made = _map_layer(layers, title, source, "ogr", crs)
     _abstract(made, title, qgis.ABSTRACTS[layer])
     qgis.fill_layer(made, layer)
+    # the current style is the layer's own, and has no body here
     first, *others = [style for style, (of, _, _) in qgis.STYLES.items() if of == layer]
     if others:
         manager = add(made, "map-layer-style-manager", {"current": first})
@@ -140,6 +141,7 @@ def fill_picture(parent: Element, channels: Sequence[Channel]) -> None:
         )
         for colour, channel in zip(colours, channels, strict=True):
             _stretch(add(renderer, f"{colour}ContrastEnhancement"), channel)
+    # QGIS raises to 1 / gamma
     add(pipe, "brightnesscontrast", {"brightness": "0", "contrast": "0", "gamma": f"{1 / GAMMA:.2f}"})
     add(pipe, "rasterresampler", {"maxOversampling": "2"})
     add(parent, "blendMode", text="0")

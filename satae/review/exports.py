@@ -25,7 +25,7 @@ KINDS = {"gpkg": "application/geopackage+sqlite3", "geojson": "application/geo+j
 WITHOUT = ("signature", "chip")  # columns that mean nothing beside another file
 
 
-def accepted(path: Path, kind: str) -> bytes:
+def file_of(path: Path, kind: str) -> bytes:
     """The accepted regions of a result as a file of one of KINDS; ResultError where it cannot be made."""
     with tempfile.TemporaryDirectory(prefix="satae-") as name:
         copy = Path(name) / path.name
@@ -62,4 +62,5 @@ def _copy(path: Path, target: Path) -> None:
         if "qgis_projects" in geopackage.tables(made):
             made.execute("DELETE FROM qgis_projects")
         made.execute("COMMIT")
+        # what was deleted is not only unlinked but gone
         made.execute("VACUUM")

@@ -42,6 +42,7 @@ def coordinates(shapes: dict[int, Any], crs: pyproj.CRS | None) -> dict[int, tup
     """Longitude and latitude (WGS 84) of a point inside each shape; none where the CRS leads to none."""
     if crs is None or not shapes:
         return {}
+    # a centroid may lie outside of a bent region
     inside = shapely.get_coordinates(shapely.point_on_surface(list(shapes.values())))
     try:
         move = pyproj.Transformer.from_crs(crs, "OGC:CRS84", always_xy=True)

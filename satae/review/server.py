@@ -320,7 +320,8 @@ def _serve_exports(app: FastAPI, review: Review) -> None:
     def accepted(kind: str) -> Response:
         if kind not in exports.KINDS:
             raise HTTPException(404, "there is no such file")
-        content = exports.accepted(review.path, kind)
+        content = exports.file_of(review.path, kind)
+        # a name of the file's own, which may hold anything
         name = quote(f"{review.path.stem}_accepted.{kind}")
         given = {"content-disposition": f"attachment; filename*=UTF-8''{name}"}
         return Response(content, media_type=exports.KINDS[kind], headers=given)

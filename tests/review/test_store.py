@@ -8,7 +8,6 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import geopandas
@@ -381,38 +380,3 @@ def test_threads_lose_no_decision(opened: Review, gpkg: Path) -> None:
     assert opinions(gpkg) == [("accepted", "", "9")] * 6 and np.all(
         [latest(opened, f) > 6 for f in range(1, 7)]
     )
-
-
-def test_who_decided_and_when_is_kept_and_an_undone_decision_is_nobodys(gpkg: Path) -> None:
-    change(gpkg, "ALTER TABLE anomalies DROP COLUMN review_by")  # a result of before
-    with closing(Review(gpkg, "Ana")) as review:
-        entry = review.decide(1, YES, seen=latest(review, 1))
-        assert entry.by == "Ana" and abs(age(entry.time)) < 60
-        with closing(Review(gpkg, "Ben")) as other:
-            assert other.changes(0)[1][1].by == "Ana"
-            other.decide(1, NO, seen=latest(other, 1))
-        assert review.changes(entry.revision)[1][1].by == "Ben"
-        review.decide(2, YES, seen=latest(review, 2))
-        review.decide(2, Opinion(), seen=latest(review, 2))
-    with closing(sqlite3.connect(gpkg)) as database:
-        found = database.execute("SELECT review_by, review_time FROM anomalies ORDER BY rank").fetchall()
-    assert found[0][0] == "Ben" and abs(age(found[0][1])) < 60 and found[1] == ("", "")
-
-
-def age(time: str) -> float:
-    """Seconds since a moment of UTC."""
-    assert time.endswith("Z")
-    return (datetime.now(UTC) - datetime.fromisoformat(time)).total_seconds()
-
-
-def test_the_file_remembers_the_names_of_the_keys(gpkg: Path) -> None:
-    usual = ("ship", "roof")
-    with closing(Review(gpkg)) as review:
-        assert review.labels(None, usual) == usual
-        assert review.labels(("oil", "wake"), usual) == ("oil", "wake")
-    with closing(Review(gpkg)) as review:
-        assert review.labels(None, usual) == ("oil", "wake")
-    change(gpkg, "UPDATE satae_labels SET name = 'a,a'")  # of another program's making
-    with closing(Review(gpkg)) as review:
-        assert review.labels(None, usual) == usual
-    assert sorted(pyogrio.list_layers(gpkg)[:, 0]) == ["anomalies", "layer_styles", "scenes", "tiles"]
