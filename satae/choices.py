@@ -32,8 +32,8 @@ class Choices:
 
     @classmethod
     def of(cls, package: str, path: Sequence[str], setting: str, kind: str) -> Choices:
-        """All files of the package but those that begin with an underscore."""
-        names = tuple(sorted(m.name for m in pkgutil.iter_modules(path) if m.name[0] != "_"))
+        """All files of the package but those that begin with an underscore; folders in it are choices of their own."""
+        names = tuple(sorted(m.name for m in pkgutil.iter_modules(path) if m.name[0] != "_" and not m.ispkg))
         return cls(package, setting, kind, names)
 
     def module(self, name: str) -> ModuleType:

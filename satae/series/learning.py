@@ -1,4 +1,4 @@
-"""What is learned before a date is scored: rules, a threshold, the unrest of dates."""
+"""What is learned before a date is scored: rules, threshold from a sample of the history, the unrest of dates."""
 
 from __future__ import annotations
 
