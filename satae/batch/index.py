@@ -55,7 +55,7 @@ def write(out: Path, shard: Shard, plans: Sequence[Path]) -> Path:
 
 
 def _said(out: Path) -> sqlite3.Connection:
-    """What the journals say last of each key, in a database that SQLite keeps in a file of its own where it is large."""
+    """What the journals say last of each key, in a database that SQLite moves to a file where it is large."""
     # what a scene took is in the journals alone: a folder holds what would be the same anywhere
     database = sqlite3.connect("")
     database.execute("CREATE TABLE said (key TEXT PRIMARY KEY, line TEXT) WITHOUT ROWID")
