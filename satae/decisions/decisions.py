@@ -115,7 +115,10 @@ def _told(database: sqlite3.Connection, layer: str) -> str:
     if not set(REVIEW) <= set(geopackage.columns(database, layer)):
         return ""
     status, *others = REVIEW
-    told = [f"coalesce({status}, '') NOT IN ('', '{UNREVIEWED}')", *(f"coalesce({n}, '') <> ''" for n in others)]
+    told = [
+        f"coalesce({status}, '') NOT IN ('', '{UNREVIEWED}')",
+        *(f"coalesce({n}, '') <> ''" for n in others),
+    ]
     return " OR ".join(told)
 
 
