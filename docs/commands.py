@@ -26,7 +26,7 @@ Every command and every option but `-h`, `--help`, which all have and which says
 | 1 | a bug in satae: please report it with its traceback |
 | 2 | input or options that cannot be used; the sentence on stderr says what to change |
 | 3 | an output exists, is locked or could not be written; nothing was replaced |
-| 4 | done, less what stderr names: damaged blocks (`--on-bad-tile mask`), a report, picture or STAC Item, scenes of a run |
+| 4 | done, less what stderr names: damaged blocks (`--on-bad-tile mask`), a report or picture, scenes of a run |
 | 130 | interrupted; nothing was replaced |
 
 Paths and tables go to stdout; progress, notes and errors to stderr. Nothing is replaced without `--overwrite`, and no
