@@ -60,7 +60,8 @@ def series(
     from satae.inference.card import now
     from satae.scene.describe import describe
     from satae.series import dates
-    from satae.series.run import Options, resume
+    from satae.series.learning import Options
+    from satae.series.run import resume
     from satae.series.run import series as score
 
     steps: Steps = context.obj

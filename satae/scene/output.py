@@ -25,14 +25,15 @@ import rasterio.shutil  # isort: skip
 @contextmanager
 def writing(
     path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None, name: str = "",
+    side: int = 256,
 ) -> Iterator[Output]:  # fmt: skip
-    """A new GeoTIFF in 256-pixel blocks, compressed; OutputError where GDAL says that it failed.
+    """A new GeoTIFF in blocks of `side` pixels, compressed; OutputError where GDAL says that it failed.
 
     An error calls it by `name`, since that of a draft means nothing to the user. GDAL does not always say so: a full
     disk goes unnoticed. Read back what matters with `verify`.
     """
-    tiled = grid.height >= 256 and grid.width >= 256
-    layout: dict[str, Any] = {"tiled": True, "blockxsize": 256, "blockysize": 256} if tiled else {}
+    tiled = grid.height >= side and grid.width >= side
+    layout: dict[str, Any] = {"tiled": True, "blockxsize": side, "blockysize": side} if tiled else {}
     try:
         with raster.quietly():
             dataset = rasterio.open(

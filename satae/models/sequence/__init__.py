@@ -1,9 +1,9 @@
 """Architectures over the dates of one place, one file each: every date is expected from the other dates of its pixel.
 
 A file `NAME.py` here has `Params`, a frozen dataclass, and `build(bands, params)`: a torch module that maps `sequence`
-(N, T, B, H, W) in DN, `valid` (N, T, 1, H, W, 1.0 = good) and `days` (N, T) to an `Expectation`. What a date holds has no
-part in what is expected of it. T may be any number, dates lie any number of days apart, and what is not valid may hold
-anything.
+(N, T, B, H, W) in DN, `valid` (N, T, 1, H, W, 1.0 = good) and `days` (N, T) to an `Expectation`. What a date holds has
+no part in what is expected of it. T may be any number, dates lie any number of days apart, and what is not valid may
+hold anything.
 """
 
 from __future__ import annotations
