@@ -26,8 +26,9 @@ import rasterio.shutil  # isort: skip
 @contextmanager
 def writing(
     path: Path, grid: Grid, *, bands: int = 1, dtype: str = "float32", nodata: float | None = None, name: str = "",
+    side: int | None = None,
 ) -> Iterator[Output]:  # fmt: skip
-    """A new GeoTIFF in blocks of 256 pixels a side, of many bands fewer, compressed.
+    """A new GeoTIFF in blocks of 256 pixels a side, of many bands fewer, or of `side`, compressed.
 
     OutputError where GDAL says that it failed.
 
@@ -35,7 +36,7 @@ def writing(
     disk goes unnoticed. Read back what matters with `verify`.
     """
     # all bands of a block are read together, and must fit into one read
-    side = side_at_once(bands * np.dtype(dtype).itemsize)
+    side = side or side_at_once(bands * np.dtype(dtype).itemsize)
     tiled = grid.height >= side and grid.width >= side
     layout: dict[str, Any] = {"tiled": True, "blockxsize": side, "blockysize": side} if tiled else {}
     try:

@@ -62,6 +62,7 @@ def sample(grid: Grid, dates: int, bands: int) -> list[Window]:
     if len(cells) <= most:
         return cells
     # a lattice of its own shape: evenly in rows and in columns
+    # so that a place of any shape is covered from edge to edge
     share = (most / len(cells)) ** 0.5
     rows, cols = sorted({c.row for c in cells}), sorted({c.col for c in cells})
     kept = [set(_evenly(v, max(1, int(len(v) * share)))) for v in (rows, cols)]

@@ -93,6 +93,7 @@ def rules_of(
     marked = x.transpose(1, 0, 2)[:, valid]
     centre = np.median(marked, axis=1).astype(np.float64)
     spread = np.maximum(1.4826 * np.median(np.abs(marked - centre[:, None]), axis=1), 1e-9)
+    # at first bands by themselves, in deviations of all that was seen
     draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
     # whitened by what the fit leaves, which depends on weights, which depend on the whitening
     for _ in range(ROUNDS):

@@ -102,6 +102,7 @@ def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -
                     dtype=dtype,
                     nodata=nodata,
                     name=kind,
+                    side=_side(len(bands)) // 2,
                 )
             )
             rasters[kind].name(bands)
@@ -116,8 +117,7 @@ def finish(
     """COGs, layers, styles and project, of what was written to the folder."""
     for kind in COGS:
         plain = folder / f"{kind}.plain.tif"
-        # all bands of a block are in memory at once
-        side = 512 if kind != HEAT or len(new.dates) < MANY else 128
+        side = _side(len(new.dates) if kind == HEAT else 1)
         output.to_cog(plain, folder / beside(out, kind).name, beside(out, kind).name, side)
         plain.unlink()
     heat = beside(out, HEAT)
@@ -142,6 +142,12 @@ def finish(
             path, name=out.stem, archive=archive, updated=moment.astimezone(UTC), styles=playback.styles()
         )
     _check(path, out.name, {layer: len(frame) for layer, frame in frames.items()})
+
+
+def _side(bands: int) -> int:
+    """Pixels a side of the blocks of a COG: all bands of a block are in memory at once, and a row of blocks is."""
+    # the plain file has half of it, so that what GDAL copies at once is decoded once
+    return 512 if bands < MANY else 128
 
 
 def changes(found: Sequence[Change], grid: Grid, header: Header) -> Any:

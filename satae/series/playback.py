@@ -95,6 +95,7 @@ def _fill(parent: Element, layer: str) -> None:
     symbol = add(
         add(renderer, "symbols"), "symbol", {"type": "fill", "name": "0", "alpha": "1", "clip_to_extent": "1"}
     )
+    # a dark casing under each outline, which then stands out from any ground
     colours = ((CASING, "1.2"), (INK, "0.5")) if layer == "changes" else ((FADED, "0.3"),)
     for colour, width in colours:
         line = add(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})

@@ -84,6 +84,7 @@ def resume(
     if header.model == PAIR:
         raise ConfigError(f"{path} is of two dates and does not go on; name all dates without --state")
     source = state.source(path, header)
+    # by day and name, for two scenes may be of one day
     done = {(s.day, s.scene) for s in header.scored}
     low, high = options.monitor or (-np.inf, np.inf)
     last = max((s.day for s in header.scored), default=int(max(header.history)))

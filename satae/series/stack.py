@@ -205,6 +205,7 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     for _, scene in order[1:]:
         _check_bands(first, scene)
     finest = min((s for _, s in order), key=lambda s: abs(s.grid.transform.determinant))
+    # pixels of the finest scene, which may lie above or left of it
     placed = [(s, day, *_place(finest, s)) for day, s in order]
     # the smallest grid that covers all, with the pixels of the finest
     top, left = min(row for *_, row, _, _ in placed), min(col for *_, col, _ in placed)

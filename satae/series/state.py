@@ -145,6 +145,7 @@ class Reader:
         """The memory of the pixels of a window in row-major order."""
         total = sum(self.sizes.values())
         stored = self.pixels.read(range(2, total + 2), window).reshape(total, -1)
+        # one name after the other, as `sizes` has them
         ends = np.cumsum(list(self.sizes.values()))
         return dict(zip(self.sizes, np.split(stored, ends[:-1]), strict=True))
 
