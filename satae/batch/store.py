@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from affine import Affine
 from satae.errors import ResultError
 from satae.gis.columns import LAYERS, Footprint, Region, Tiles, values
 from satae.gis.layers import SceneLayer
+from satae.gis.qgisproject import Backdrop, Channel
 from satae.grid import Grid, Window
 from satae.report.overview import Picture
 from satae.scoring.domain import Verdict
@@ -66,6 +67,7 @@ def write(record: SceneRecord) -> None:
         "agrees": record.agrees,
         "damage": [[w.row, w.col, w.height, w.width] for w in record.damage],
         "faults": record.faults,
+        "backdrop": layer.backdrop and asdict(layer.backdrop),
         "view": record.view and {"step": record.view.step, "shape": record.view.shape},
     }
     _dump(folder / ABOUT, about)
@@ -93,8 +95,9 @@ def bare(found: Summary) -> SceneLayer:
     grid = Grid(height, width, Affine(*about["grid"]["transform"]), found.crs)
     row = Footprint(**{k: _number(v, "scenes", k) for k, v in found.row.items()})
     none = {k: np.empty(0, c.kind if c.kind != "str" else object) for k, c in LAYERS["tiles"].items()}
+    tiles = Tiles(**none, corners=np.empty((0, 4, 2)))
     return SceneLayer(
-        grid, [], Tiles(**none, corners=np.empty((0, 4, 2))), row, HEATMAP, _real(about["maximum"])
+        grid, [], tiles, row, HEATMAP, _real(about["maximum"]), _backdrop(about.get("backdrop"))
     )
 
 
@@ -117,6 +120,12 @@ def read(found: Summary) -> SceneRecord:
         tuple(Window(*w) for w in about["damage"]),
         tuple(about["faults"]),
     )
+
+
+def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
+    if said is None:
+        return None
+    return Backdrop(said["file"], tuple(Channel(**channel) for channel in said["channels"]))
 
 
 def _region(region: Region) -> dict[str, Any]:
