@@ -142,7 +142,7 @@ class Files:
 
     def holds(self, name: str) -> bool:
         """Whether there is such a file; SceneError for a name that leads out of the product."""
-        if ".." in PurePosixPath(name).parts:
+        if ".." in PurePosixPath(name).parts or ":/" in name or name.startswith("/"):
             raise SceneError(
                 f"the metadata of {self.path} name {name}, which lies outside of it; do not trust it"
             )
