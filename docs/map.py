@@ -19,7 +19,7 @@ BEGIN, END = "<!-- map, written by python docs/map.py -->\n", "<!-- end of map -
 ROOMS = [
     *("models", "heads", "objectives", "formats"),
     *("scene", "tiles", "nn", "detector", "training", "inference", "scoring", "gis", "report", "decisions"),
-    *("batch", "fetch", "convert", "review", "bench", "demo", "cli"),
+    *("batch", "fetch", "convert", "review", "bench", "demo", "api", "cli"),
 ]
 
 # What lies beside the package, and what in the package is no Python.
@@ -46,6 +46,7 @@ TOP = {
     ".gitignore": "what stays out of git",
 }
 OTHER = {
+    "__init__.pyi": "The types of the public names.",
     "py.typed": "Tells type checkers that satae has types.",
     "gis/plugin/icon.svg": "The plugin's icon.",
     "gis/plugin/metadata.txt": "What QGIS is told of the plugin: its name, its version, and where it runs.",

@@ -39,8 +39,9 @@ ARROWS = {
     "review": "formats gis scene",
     "demo": "training scene",
     "bench": "scoring training objectives models nn inference tiles scene",
-    "cli": "batch series bench demo review convert training scoring decisions formats detector objectives heads models "
-    "nn inference fetch tiles scene",
+    "api": "training scoring decisions inference tiles scene",
+    "cli": "api batch series bench demo review convert training scoring decisions formats detector objectives heads "
+    "models nn inference fetch tiles scene",
 }
 GROUND = [
     "errors",
@@ -76,6 +77,9 @@ DOORS = {
 # What a process that imports the first must not have loaded.
 SPARED = {
     "satae.cli.app": ["numpy", "pydantic", "rasterio", "torch"],
+    "satae": ["numpy", "rasterio", "onnxruntime", "torch", "typer"],
+    "satae.api.tile": ["pandas", "geopandas", "scipy", "onnxruntime", "torch"],
+    "satae.api.score, satae.api.train": ["torch", "albumentations", "onnx", "matplotlib", "geopandas"],
     "satae.scoring.run, satae.cli.options": ["torch", "albumentations", "onnx", "matplotlib"],
     "satae.scoring.run": ["pandas", "geopandas", "pyarrow", "pyogrio"],  # not held through a long scan
     "satae.cli.options, satae.tiles.cut, satae.cli.info": [

@@ -5,7 +5,6 @@ Those that go together are a dataclass. A command takes it as one parameter, and
 
 import functools
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -14,8 +13,6 @@ from typing import Annotated, Any
 import typer
 
 from satae.errors import ConfigError
-
-CORES = min(4, os.cpu_count() or 1)
 
 Bands = Annotated[
     str | None, typer.Option(help="Bands to use, by name or counted from 1, such as red,nir or 1-4.")

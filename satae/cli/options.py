@@ -9,7 +9,7 @@ from pathlib import Path
 
 from satae.cli.flags import PixelOptions
 from satae.console import Steps
-from satae.errors import ConfigError, OutputError
+from satae.errors import ConfigError
 from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.items import holds_items, is_link
@@ -105,20 +105,3 @@ def chosen_bands(text: str | None) -> list[int | str] | None:
             raise ConfigError(f"--bands {text} is not a list of numbers such as 1,2,3 or 1-4")
         chosen += range(start, stop + 1)
     return chosen
-
-
-def make_folder(folder: Path) -> bool:
-    """Make a folder that is missing; whether it was. OutputError where it cannot be."""
-    try:
-        folder.mkdir()
-    except FileNotFoundError:
-        raise OutputError(
-            f"{folder} cannot be made: there is no folder {folder.parent}; make it first"
-        ) from None
-    except FileExistsError:
-        if folder.is_dir():
-            return False
-        raise OutputError(f"{folder} is a file; choose another --out") from None
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
-    return True

@@ -1,13 +1,12 @@
 """The command `satae score`: scenes and a model into layers, heatmaps, chips and a report."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from satae.api import CORES
 from satae.cli.flags import (
-    CORES,
     PIXELS,
     BadTiles,
     Device,
@@ -68,15 +67,15 @@ def score(
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"--min-area {min_area} is not an area")
+    from satae.api import score as scoring
     from satae.cli import options
     from satae.decisions import decisions
     from satae.inference import runtime
-    from satae.inference.card import now
     from satae.publish import check_target
-    from satae.scoring import run as scoring
     from satae.scoring import summary
     from satae.scoring.cubes import by_wavelength
     from satae.scoring.outputs import Options
+    from satae.scoring.run import check
 
     steps: Steps = context.obj
     decided = decisions.read(feedback) if feedback else None
@@ -94,15 +93,17 @@ def score(
         found = options.tiled_copies(found, Path("tiles"))
     else:
         found = options.scenes_of_tiles(Path("tiles"), on_bad_tile=on_bad_tile)
-    found = [by_wavelength(scene, opened) for scene in found]
-    how = Options(
-        rule, min_area, heatmap, workers, overwrite, now(), chips=chips, force_domain=force_domain,
-        stac=model if stac else None, feedback=decided,
-    )  # fmt: skip
+    other = None
     if baseline:
-        scoring.check(found, opened, out, how)  # before it is fitted
-        how = replace(how, baseline=_baseline(baseline, found, opened.card.tile, device, workers, steps))
-    result = scoring.score(found, opened, out, how, steps)
+        found = [by_wavelength(scene, opened) for scene in found]
+        how = Options(rule, heatmap=heatmap, overwrite=overwrite, chips=chips, stac=model if stac else None)
+        check(found, opened, out, how)  # before it is fitted
+        other = _baseline(baseline, found, opened.card.tile, device, workers, steps)
+    result = scoring.score(
+        found, opened, out, heatmap=heatmap, far=far, fdr=fdr, top=top, threshold=threshold, min_area=min_area,
+        chips=chips, baseline=other, force_domain=force_domain, stac=model if stac else False, feedback=decided,
+        workers=workers, overwrite=overwrite, progress=steps,
+    ).record  # fmt: skip
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))
     exit_if_damaged((s.path, s.damage) for s in result.scenes)

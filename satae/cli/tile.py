@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satae.cli.flags import CORES, PIXELS, BadTiles, Json, Overwrite, PixelOptions, Workers
+from satae.api import CORES
+from satae.cli.flags import PIXELS, BadTiles, Json, Overwrite, PixelOptions, Workers
 from satae.cli.output import exit_if_damaged, say
 from satae.console import Steps, quantity
-from satae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from satae.scene.scene import Scene
     from satae.tiles.store import TileSet
 
 
@@ -35,44 +34,24 @@ def tile(
     as_json: Json = False,
 ) -> None:
     """Split scenes into tiles."""
+    from satae.api import tile as cutting
     from satae.cli import options
-    from satae.publish import check_target
-    from satae.tiles.cut import Cut, cut
+    from satae.tiles.cut import Cut
 
     steps: Steps = context.obj
-    how = Cut(size, overlap, min_valid, patches, workers)
+    Cut(
+        size, overlap, min_valid, patches, workers
+    )  # what is wrong with these is said before scenes are looked at
     limits = options.limits_of(counted, on_bad_tile)
     paths = options.local_paths(scenes, counted, steps)
     found = options.scenes_at(paths, counted.bands, counted.stack, limits, counted.gsd)
-    _check_names(found, out)
-    made = options.make_folder(out)
-    try:
-        for scene in found:
-            check_target(out / scene.name, overwrite=overwrite)
-        cuts: list[TileSet] = []
-        for scene in found:
-            cuts.append(cut(scene, out / scene.name, how, steps, brief=0))
-    finally:
-        if made and not any(out.iterdir()):
-            out.rmdir()
+    cuts = cutting.tile(
+        found, out, size=size, overlap=overlap, min_valid=min_valid, patches=patches, workers=workers,
+        overwrite=overwrite, progress=steps,
+    )  # fmt: skip
     rows = [_row(tiles) for tiles in cuts]
     say(as_json, {"tilesets": rows}, [_line(row) for row in rows])
     exit_if_damaged((str(s.path), tiles.damage) for s, tiles in zip(found, cuts, strict=True))
-
-
-def _check_names(scenes: "list[Scene]", out: Path) -> None:
-    """ConfigError where two scenes would be cut into one folder: names of files may differ in what a name drops."""
-    first: dict[str, Path] = {}
-    for scene in scenes:
-        other = first.setdefault(scene.name, scene.path)
-        if other is scene.path:
-            continue
-        if other.samefile(scene.path):
-            raise ConfigError(f"{scene.path} is named twice")
-        raise ConfigError(
-            f"{other} and {scene.path} would both be cut into {out / scene.name}; rename one, or cut them one by one "
-            "with different --out"
-        )
 
 
 def _row(tiles: "TileSet") -> dict[str, Any]:

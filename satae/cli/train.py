@@ -56,18 +56,11 @@ def train(
 
         sets, heed = apply_feedback(sets, feedback)
 
-    from satae.training import run as training
+    from satae.api import train as training
 
     steps: Steps = context.obj
     result = training.train(
-        sets,
-        recipe,
-        out,
-        Path("runs") / out.stem,
-        device=device,
-        resume=resume,
-        overwrite=overwrite,
-        steps=steps,
+        sets, out, recipe=recipe, device=device, resume=resume, overwrite=overwrite, progress=steps
     )
     content = {
         "model": str(out), "run": str(result.run), "epochs": result.epochs,

@@ -56,6 +56,11 @@ class Model:
     name: str
     origin: Origin | None = None
 
+    @classmethod
+    def load(cls, path: str | Path, device: str = "auto", threads: int = 0) -> Model:
+        """Open a model file on a device, auto, cpu or cuda; ModelError where it is none of satae's."""
+        return load(Path(path), device, threads)
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.origin is None:
             raise ModelError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from satae.api import tile as cutting
 from satae.cli import options
 from satae.cli.flags import PixelOptions
 from satae.errors import ConfigError, OutputError
@@ -55,15 +56,15 @@ def test_twelve_landsat_files_are_one_scene_with_bands(data: Path) -> None:
 
 
 def test_a_folder_is_made_once(tmp_path: Path) -> None:
-    assert options.make_folder(tmp_path / "new") and not options.make_folder(tmp_path / "new")
+    assert cutting.make_folder(tmp_path / "new") and not cutting.make_folder(tmp_path / "new")
 
 
 def test_a_folder_that_cannot_be_made_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a file"):
-        options.make_folder(tmp_path / "file")
+        cutting.make_folder(tmp_path / "file")
     with pytest.raises(OutputError, match="there is no folder"):
-        options.make_folder(tmp_path / "a" / "b")
+        cutting.make_folder(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
 
 

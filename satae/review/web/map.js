@@ -9,6 +9,7 @@ const UNSURE = "#78beff";
 const CASING = "rgba(12,12,20,0.75)";
 const LABELLED = 2; // scene pixels a screen pixel, up to which ranks are written
 const TILE = 256;
+const MANY = 2000; // outlines of a scene from which drawing all of them takes longer than a frame
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Ground {
@@ -98,8 +99,9 @@ export class Ground {
     const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : status === "unsure" ? UNSURE : COLOURS.find(([upper]) => level < upper)[1];
     const label = chosen || resolution <= LABELLED ? String(feature.get("rank") ?? "") : "";
     const dash = waits ? [1, 6] : status === "rejected" ? [4, 4] : undefined;
-    const key = [colour, dash, chosen, label].join();
-    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, dash, chosen, label));
+    const cased = chosen || resolution <= LABELLED || this.features[this.number].length <= MANY;
+    const key = [colour, dash, chosen, label, cased].join();
+    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, dash, chosen, label).slice(cased ? 0 : 1));
     return this.styles.get(key);
   }
 
@@ -130,12 +132,17 @@ export class Ground {
     const fits = !this.fresh && fitting * 1.2 < now && now < fitting * 30;
     const target = { center: ol.extent.getCenter(extent), resolution: fits ? now : fitting * 6 };
     view.cancelAnimations();
-    if (this.fresh || still.matches) {
+    if (this.fresh || this.calm) {
       view.setCenter(target.center);
       view.setResolution(target.resolution);
     } else view.animate({ ...target, duration: 180 });
     this.fresh = false;
     this.wide = false;
+  }
+
+  /** Whether the view jumps: for who wants that, and where each frame of a flight would draw thousands of outlines. */
+  get calm() {
+    return still.matches || this.features[this.number].length > MANY;
   }
 
   /** The whole scene, and back. */
@@ -145,7 +152,7 @@ export class Ground {
       this.fresh = true;
       return this.look(feature.getGeometry().getExtent());
     }
-    this.map.getView().fit(this.extents[this.number], { padding: [16, 16, 16, 16], duration: still.matches ? 0 : 180 });
+    this.map.getView().fit(this.extents[this.number], { padding: [16, 16, 16, 16], duration: this.calm ? 0 : 180 });
     this.wide = true;
   }
 
