@@ -7,11 +7,12 @@ where all workers reach them by the same path, and so does the folder of the run
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import queue
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from satae import interrupts
 from satae.batch import worker
@@ -20,10 +21,8 @@ from satae.batch.worker import Outcome
 from satae.errors import ConfigError
 from satae.later import Later
 
-if TYPE_CHECKING:
-    import distributed
-else:
-    distributed = Later("distributed")
+# of which types are known in part: here all of it is Any
+distributed: Any = Later("distributed")
 
 # tasks that wait for each worker: enough to steal from, and few enough to stop early
 AHEAD = 2
@@ -92,7 +91,7 @@ class Cluster:
 
     def _submit(self, task: Any, attempt: int, workers: list[str] | None = None) -> None:
         future = self.client.submit(
-            _attempt, self.function, task, key=f"satae-{task.key}-{attempt}", pure=False, resources=self.resources,
+            _attempt, self.function, task, key=_key(task, attempt), pure=False, resources=self.resources,
             workers=workers, allow_other_workers=bool(workers),
         )  # fmt: skip
         self.at_work[future.key] = (future, task, attempt)
@@ -126,6 +125,12 @@ class Cluster:
 def _attempt(function: str, task: Any) -> Outcome:
     """What is called on a worker."""
     return worker.attempt(worker.function_of(function), task, worker=distributed.get_worker().address)
+
+
+def _key(task: Any, attempt: int) -> str:
+    """What the scheduler knows an attempt by: who starts again joins it, and a run in another folder does not."""
+    folder = hashlib.sha256(str(task.target).encode()).hexdigest()[:16]
+    return f"satae-{task.id}-{folder}-{attempt}"
 
 
 def _outcome(future: Any) -> Outcome:
