@@ -12,7 +12,7 @@ import logging
 import queue
 from collections.abc import Callable, Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from satae import interrupts
 from satae.batch import worker
@@ -21,8 +21,10 @@ from satae.batch.worker import Outcome
 from satae.errors import ConfigError
 from satae.later import Later
 
-# of which types are known in part: here all of it is Any
-distributed: Any = Later("distributed")
+if TYPE_CHECKING:
+    import distributed
+else:
+    distributed = Later("distributed")
 
 # tasks that wait for each worker: enough to steal from, and few enough to stop early
 AHEAD = 2
@@ -51,8 +53,10 @@ class Cluster:
         self.function, self.dropped, self.tries = function, dropped, tries
         self.resources = {GPU: 1} if gpu else None
         self.told = False
+        # whose types are known in part only
+        library: Any = distributed
         try:
-            self.client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+            self.client = library.Client(address, timeout=PATIENCE, set_as_default=False)
         except ModuleNotFoundError as error:
             raise ConfigError("--scheduler needs distributed: pip install 'satae[dask]'") from error
         except (OSError, ValueError, TypeError) as error:
