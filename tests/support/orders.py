@@ -32,7 +32,7 @@ def obedient(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def order(folder: Path, **orders: list[str]) -> None:
-    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
+    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow', 'nap' or 'full'."""
     (folder / ORDERS).write_text(json.dumps(orders))
 
 
@@ -63,9 +63,9 @@ def _happen(what: str, scored: Callable[..., Any], *given: Any, **more: Any) -> 
     record = scored(*given, **more)
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "slow":
+    if what in ("slow", "nap"):
         (given[2].parent / "begun").touch()
-        time.sleep(60)
+        time.sleep(60 if what == "slow" else 2)
     if what == "full":
         raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
     if what == "bug":
