@@ -9,6 +9,7 @@ From a list to a result:
    Of it only size and place in that file are held, and the largest comes first.
 4. `work`: a task is scored in a folder of its own below `parts` and takes its place, `scenes/NAME-KEY`, by one rename.
    There is no lock: whoever comes second finds the place taken and drops an equal folder.
+   Of a scene that is split, blocks of rows are scanned below `.blocks` first, each a task (`backlog`).
 5. `pool`: spawned processes do the tasks, a scene at a time each; one that dies is noticed, another gets its scene.
 6. `journal`: a line in one write for all that was tried, so that a kill leaves at most one torn line, the last.
 7. `index` and `collect`: of all finished folders a table; one GeoPackage, one report and one STAC catalogue. Rows pass

@@ -43,11 +43,11 @@ def free_memory() -> int | None:
     return min(known) if known else None
 
 
-def bytes_of(text: str) -> int:
+def bytes_of(text: str, option: str = "--memory") -> int:
     """A number of bytes such as 8G, 500M or 8, which is in GiB; ConfigError where it is none."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text.strip(), re.I)
     if not found or float(found[1]) <= 0:
-        raise ConfigError(f"--memory {text} is no amount such as 8G or 500M")
+        raise ConfigError(f"{option} {text} is no amount such as 8G or 500M")
     return int(float(found[1]) * UNITS[found[2].upper()])
 
 

@@ -7,6 +7,7 @@ where all workers reach them by the same path, and so does the folder of the run
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import queue
 from collections.abc import Callable, Iterator
@@ -52,8 +53,10 @@ class Cluster:
         self.function, self.dropped, self.tries = function, dropped, tries
         self.resources = {GPU: 1} if gpu else None
         self.told = False
+        # whose types are known in part only
+        library: Any = distributed
         try:
-            self.client = distributed.Client(address, timeout=PATIENCE, set_as_default=False)
+            self.client = library.Client(address, timeout=PATIENCE, set_as_default=False)
         except ModuleNotFoundError as error:
             raise ConfigError("--scheduler needs distributed: pip install 'satae[dask]'") from error
         except (OSError, ValueError, TypeError) as error:
@@ -92,7 +95,7 @@ class Cluster:
 
     def _submit(self, task: Any, attempt: int, workers: list[str] | None = None) -> None:
         future = self.client.submit(
-            _attempt, self.function, task, key=f"satae-{task.key}-{attempt}", pure=False, resources=self.resources,
+            _attempt, self.function, task, key=_key(task, attempt), pure=False, resources=self.resources,
             workers=workers, allow_other_workers=bool(workers),
         )  # fmt: skip
         self.at_work[future.key] = (future, task, attempt)
@@ -126,6 +129,12 @@ class Cluster:
 def _attempt(function: str, task: Any) -> Outcome:
     """What is called on a worker."""
     return worker.attempt(worker.function_of(function), task, worker=distributed.get_worker().address)
+
+
+def _key(task: Any, attempt: int) -> str:
+    """What the scheduler knows an attempt by: who starts again joins it, and a run in another folder does not."""
+    folder = hashlib.sha256(str(task.target).encode()).hexdigest()[:16]
+    return f"satae-{task.id}-{folder}-{attempt}"
 
 
 def _outcome(future: Any) -> Outcome:

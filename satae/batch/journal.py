@@ -18,6 +18,7 @@ from satae.errors import OutputError
 
 NAME = "journal"
 DONE, FAILED, AGAIN, DROPPED = "done", "failed", "again", "dropped"
+BLOCK = "block"  # of a scene that is split is done
 REFUSED = 2  # exit code of input that no other try would make better
 
 

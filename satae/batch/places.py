@@ -19,7 +19,7 @@ from satae import interrupts
 from satae.errors import OutputError
 from satae.publish import sync
 
-SCENES, PARTS = "scenes", ".parts"
+SCENES, PARTS, BLOCKS = "scenes", ".parts", ".blocks"
 # seconds without a sign of life after which a part is nobody's, wherever it was begun
 STALE = 600.0
 # seconds between signs of life
@@ -48,6 +48,26 @@ def make(out: Path) -> None:
 def folder_of(out: Path, name: str, key: str) -> Path:
     """Where the finished folder of a scene lies."""
     return out / SCENES / f"{name}-{key}"
+
+
+def blocks_of(out: Path, key: str) -> Path:
+    """Where the blocks of a scene that is split lie until it is finished."""
+    return out / BLOCKS / key
+
+
+def forget(out: Path, key: str) -> None:
+    """Remove the blocks of a scene: first their name, for nobody may find but some of them."""
+    target = out / PARTS / f"{key}-blocks.{host()}.{os.getpid()}"
+    with contextlib.suppress(OSError):
+        os.rename(blocks_of(out, key), target)
+        shutil.rmtree(target, ignore_errors=True)
+
+
+def strangers(out: Path) -> list[str]:
+    """The keys of blocks that nobody has added to for long: of runs that were not ended, if they are in no plan."""
+    there = out / BLOCKS
+    now = _now(out) if there.is_dir() else 0.0
+    return [p.name for p in _entries(there) if now - _changed(p, now) > STALE]
 
 
 @contextmanager
@@ -146,9 +166,10 @@ def sweep(out: Path, *, dead: int | None = None) -> None:
 
 
 def tidy(out: Path) -> None:
-    """Remove the folder of parts where nobody writes one; whoever begins one makes it again."""
-    with contextlib.suppress(OSError):
-        (out / PARTS).rmdir()
+    """Remove the folders of parts and blocks where there are none; whoever begins one makes it again."""
+    for name in (PARTS, BLOCKS):
+        with contextlib.suppress(OSError):
+            (out / name).rmdir()
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -12,7 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import index, journal, manifest, places, plan, sample
+from satae.batch import backlog, index, journal, manifest, places, plan, sample
+from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
 from satae.batch.cluster import Cluster
 from satae.batch.journal import Journal
@@ -69,7 +70,7 @@ class Options:
     `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
 
     `threads` of None shares the cores out. `retry` tries again what was refused before. A `scheduler` is the address
-    of dask's, whose workers take the place of `jobs`.
+    of dask's, whose workers take the place of `jobs`. Scenes of more than `split` bytes are scanned in blocks of rows.
     """
 
     out: Path
@@ -85,6 +86,7 @@ class Options:
     allowance: Allowance = field(default_factory=Allowance)
     retry: bool = False
     scheduler: str | None = None
+    split: int | None = None
     network: bool = False
     cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -248,7 +250,7 @@ class _Tally:
 
 def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
-    jobs = max(1, min(options.jobs, len(planned.sizes)))
+    jobs = max(1, min(options.jobs, sum(backlog.count(size, options.split) for size in planned.sizes)))
     # K processes that each take all cores would spend their time on waiting for each other
     threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
@@ -259,11 +261,16 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
         options.cache,
     )  # fmt: skip
 
+    if strangers := {*places.strangers(options.out)}:
+        for key in strangers - {line.key for line in plan.lines(plan.current(options.out))}:
+            places.forget(options.out, key)
+
     def drop(task: Task) -> None:
         diary.add(journal.DROPPED, key=task.key, name=task.name)
 
+    tasks = Backlog((_task(line, options, means) for line in planned.to_do()), options.split)
     with steps.stage("score", planned.size, "B", brief=0) as bar:
-        tell = _Telling(tally, diary, budget, bar)
+        tell = _Telling(tally, tasks, diary, budget, bar)
         try:
             crew: Pool | Cluster
             if options.scheduler:
@@ -273,7 +280,7 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
                     SCORE, lambda: budget.slots, environment=_shares(threads), dropped=drop,
                     gone=lambda number: places.sweep(options.out, dead=number),
                 )  # fmt: skip
-            crew.run((_task(line, options, means) for line in planned.to_do()), tell)
+            crew.run(tasks, tell)
         finally:
             diary.close()
     if tally.fatal:
@@ -288,8 +295,8 @@ def _shares(threads: int) -> dict[str, str]:
 class _Telling:
     """Writes the journal and the line of progress as attempts end, and says whether to go on."""
 
-    def __init__(self, tally: _Tally, diary: Journal, budget: Budget, bar: Bar) -> None:
-        self.tally, self.diary, self.budget, self.bar = tally, diary, budget, bar
+    def __init__(self, tally: _Tally, tasks: Backlog, diary: Journal, budget: Budget, bar: Bar) -> None:
+        self.tally, self.tasks, self.diary, self.budget, self.bar = tally, tasks, diary, budget, bar
 
     def __call__(self, task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
         tally = self.tally
@@ -298,7 +305,9 @@ class _Telling:
         if outcome.fatal:
             tally.fatal = tally.fatal or outcome.reason
             return False
-        state = journal.DONE if outcome.code == 0 else journal.FAILED if last else journal.AGAIN
+        good = outcome.code == 0
+        done = journal.DONE if task.block is None else journal.BLOCK
+        state = done if good else journal.FAILED if last else journal.AGAIN
         said = {"code": outcome.code, "attempt": attempt, "host": outcome.host, "process": outcome.process}
         said |= {"seconds": round(outcome.seconds, 3), "cpu": round(outcome.cpu, 3)}
         said |= {"peak_mb": round(outcome.peak / 2**20, 1)}
@@ -307,7 +316,10 @@ class _Telling:
         self.diary.add(state, key=task.key, name=task.name, path=";".join(task.paths), **said)
         self.budget.note(outcome.peak)
         if last:
-            tally.add(task, outcome)
+            if self.tasks.over(task, good=good):
+                tally.add(task, outcome)
+                if outcome.code == journal.REFUSED:
+                    places.forget(tally.options.out, task.key)
             self.bar.update(self.bar.done + task.size, tally.note)
         return not tally.is_over
 

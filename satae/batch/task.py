@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from satae.batch import places
@@ -53,7 +53,7 @@ class Means:
 
 @dataclass(frozen=True)
 class Task:
-    """A scene to be scored: plain values that pickle."""
+    """A scene to be scored, or a block of rows of one that is split into `blocks`: plain values that pickle."""
 
     name: str
     key: str
@@ -61,8 +61,29 @@ class Task:
     asked: Request
     means: Means
     size: int = 0  # bytes of its files
+    blocks: int = 1
+    block: int | None = None  # None is all of it
+
+    @property
+    def id(self) -> str:
+        """What no other task of a run goes by."""
+        return self.key if self.block is None else f"{self.key}-{self.block}-of-{self.blocks}"
 
     @property
     def place(self) -> Path:
-        """Where its finished folder is to lie."""
+        """Where the finished folder of the scene is to lie."""
         return places.folder_of(self.means.out, self.name, self.key)
+
+    @property
+    def target(self) -> Path:
+        """Where that of this task is to lie."""
+        if self.block is None:
+            return self.place
+        return places.blocks_of(self.means.out, self.key) / f"{self.block}-of-{self.blocks}"
+
+    @property
+    def parts(self) -> list[Task]:
+        """The blocks of a scene that is split."""
+        if self.blocks == 1 or self.block is not None:
+            return []
+        return [replace(self, block=i) for i in range(self.blocks)]

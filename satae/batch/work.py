@@ -12,7 +12,7 @@ from satae.batch.key import content, key_of
 from satae.batch.task import Means, Task
 from satae.batch.worker import MeansError
 from satae.console import SILENT
-from satae.errors import ModelError, SataeError, SceneError
+from satae.errors import ModelError, ResultError, SataeError, SceneError
 from satae.inference import runtime
 from satae.inference.runtime import Model
 from satae.later import Later
@@ -22,7 +22,7 @@ from satae.scene.together import once
 from satae.scoring.baseline import Baseline, open_baseline
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import check_fit
-from satae.scoring.record import How, calibration_of, score_scene
+from satae.scoring.record import How, calibration_of, scan_block, score_scene
 
 if TYPE_CHECKING:
     from satae.fetch import scenes as fetching
@@ -34,34 +34,54 @@ DECODED = "decoded"  # what is kept of a scene meanwhile, in the folder of its r
 
 
 def score(task: Task) -> dict[str, Any]:
-    """Score a scene and give its finished folder its place; what is there already stays.
+    """Score a scene, or scan a block of one, and give the finished folder its place; what is there already stays.
 
     Gives what the journal says of it. Raises what `describe`, `check_fit` and `score_scene` do, and SceneError where
     the files are not those that were planned with.
     """
-    asked, means = task.asked, task.means
     # another process, or the run before, may have been here since it was planned
     if not task.place.is_dir():
-        model, judge = _opened(means, asked.baseline)
-        # else the result would go by the name of something that it was not made of
-        check_key(task)
-        scene = describe(_here(task), bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
-        scene = by_wavelength(scene, model)
-        how = How(
-            asked.rule, asked.min_area_m2, means.threads, means.created, asked.chips, baseline=judge,
-            force_domain=asked.force_domain, side=means.side,
-        )  # fmt: skip
-        with places.part(means.out, task.key) as folder:
-            scene = once(scene, folder / DECODED)
-            check_fit(scene, model, force=asked.force_domain)
-            if judge is not None:
-                check_fit(scene, judge.model, force=asked.force_domain)
-            record = score_scene(scene, model, folder, how, name=task.name)
-            shutil.rmtree(folder / DECODED, ignore_errors=True)
-            store.write(record)
-            places.settle(folder, task.place)
+        # what is there is passed over, and what somebody removed is made again
+        for part in task.parts:
+            _make(part)
+        _make(task)
+    if task.block is not None:
+        return {"block": f"{task.block + 1}/{task.blocks}"}
+    if task.blocks > 1:
+        places.forget(task.means.out, task.key)
     row = store.summary(task.place)
     return {"anomalies": row.row["anomalies"], "damaged": len(row.about["damage"])}
+
+
+def _make(task: Task) -> None:
+    """Make the finished folder of a task, where it is not there."""
+    asked, means = task.asked, task.means
+    if task.target.is_dir():
+        return
+    model, judge = _opened(means, asked.baseline)
+    # else the result would go by the name of something that it was not made of
+    check_key(task)
+    scene = describe(_here(task), bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
+    scene = by_wavelength(scene, model)
+    how = How(
+        asked.rule, asked.min_area_m2, means.threads, means.created, asked.chips, baseline=judge,
+        force_domain=asked.force_domain, side=means.side,
+    )  # fmt: skip
+    with places.part(means.out, task.id) as folder:
+        scene = once(scene, folder / DECODED)
+        check_fit(scene, model, force=asked.force_domain)
+        if judge is not None:
+            check_fit(scene, judge.model, force=asked.force_domain)
+        if task.block is not None:
+            scan_block(scene, model, folder, how, (task.block, task.blocks))
+        else:
+            blocks = [part.target for part in task.parts]
+            store.write(score_scene(scene, model, folder, how, name=task.name, blocks=blocks))
+            if not all(place.is_dir() for place in blocks):
+                raise ResultError(f"blocks of {task.paths[0]} were removed meanwhile; run again")
+        shutil.rmtree(folder / DECODED, ignore_errors=True)
+        task.target.parent.mkdir(exist_ok=True, parents=True)
+        places.settle(folder, task.target)
 
 
 def check_key(task: Task) -> None:

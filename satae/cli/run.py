@@ -42,6 +42,9 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="Score on the workers of a dask scheduler.")
     ] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Share a scene out whose files are larger than this.")
+    ] = None,
     max_failures: Annotated[
         str | None, typer.Option(metavar="N|P%", help="Begin no more scenes once more than these failed.")
     ] = None,
@@ -100,8 +103,8 @@ def run(
         )
     options = batch.Options(
         out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *TEXTS), counted.stack, jobs,
-        bytes_of(memory) if memory else None, workers, device, part, batch.Allowance.of(max_failures),
-        retry, scheduler, counted.allow_network, counted.cache,
+        bytes_of(memory, "--memory") if memory else None, workers, device, part, batch.Allowance.of(max_failures),
+        retry, scheduler, bytes_of(split, "--split") if split else None, counted.allow_network, counted.cache,
         recipe=recipes.load(settings.config, settings.all_changes),
     )  # fmt: skip
     result = batch.run(scenes, options, steps)

@@ -53,7 +53,7 @@ def scan(source: Source, model: Model, workers: int = 2) -> Iterator[tuple[Windo
 
     Strips do not overlap, cover the grid and end at its edges. Memory is bounded by a few strips.
     """
-    return scan_windows(source, model, _strips(source, model), workers)
+    return scan_windows(source, model, lattice(source, model), workers)
 
 
 def scan_windows(
@@ -68,16 +68,19 @@ def scan_windows(
         yield window, outputs[0] if outputs else _nothing(valid)
 
 
-def look(source: Source, model: Model, workers: int = 2) -> Iterator[InferredWindow]:
-    """The strips of `scan` with all that one reading and one inference have to say of them."""
-    windows = _strips(source, model)
+def look(
+    source: Source, model: Model, workers: int = 2, windows: Iterable[Window] | None = None
+) -> Iterator[InferredWindow]:
+    """The strips of `scan`, or some of them, with all that one reading and one inference have to say of them."""
+    windows = lattice(source, model) if windows is None else windows
     for window, image, valid, outputs in _inferred(source, model, windows, workers, model.explanation):
         if not outputs:
             outputs = [_nothing(valid), *np.zeros((2, *image.shape), np.float32)]
         yield InferredWindow(window, image, valid, *outputs)
 
 
-def _strips(source: Source, model: Model) -> Iterator[Window]:
+def lattice(source: Source, model: Model) -> Iterator[Window]:
+    """The strips of a grid, which depend on nothing but the source and the model."""
     return strips(source, core_of(model), model.card.halo, STRIP_BYTES)
 
 

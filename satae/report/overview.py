@@ -66,6 +66,22 @@ class Overview(OfScene):
         with self.survey.open() as reader:
             yield _Sampling(reader, self)
 
+    def sample_of(self, window: Window, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+        """Take a sample of pixels that were read; threads that sample one place twice put the same there."""
+        with self.keeping_faults():
+            rows, cols = (
+                slice(*np.searchsorted(places, span))
+                for places, span in zip(
+                    (self.rows, self.cols),
+                    zip((window.row, window.col), window.stop, strict=True),
+                    strict=True,
+                )
+            )
+            inside = np.ix_(self.rows[rows] - window.row, self.cols[cols] - window.col)
+            self.known[rows, cols] = valid[inside]
+            for plane, band in zip(self.sample, self.bands, strict=True):
+                plane[rows, cols] = np.where(valid[inside], image[band][inside], 0)
+
     def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:
         """Take in a window of the heatmap, NaN where not scored."""
         with self.keeping_faults():
@@ -114,29 +130,15 @@ class Overview(OfScene):
 
 @dataclass(frozen=True)
 class _Sampling:
-    """A reader that hands on what it reads; threads that sample one place twice put the same there."""
+    """A reader that hands on what it reads."""
 
     reader: Reader
     overview: Overview
 
     def read(self, window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         image, valid = self.reader.read(window)
-        with self.overview.keeping_faults():
-            self._sample(window, image, valid)
+        self.overview.sample_of(window, image, valid)
         return image, valid
-
-    def _sample(self, window: Window, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
-        view = self.overview
-        rows, cols = (
-            slice(*np.searchsorted(places, span))
-            for places, span in zip(
-                (view.rows, view.cols), zip((window.row, window.col), window.stop, strict=True), strict=True
-            )
-        )
-        inside = np.ix_(view.rows[rows] - window.row, view.cols[cols] - window.col)
-        view.known[rows, cols] = valid[inside]
-        for plane, band in zip(view.sample, view.bands, strict=True):
-            plane[rows, cols] = np.where(valid[inside], image[band][inside], 0)
 
 
 def _places(cells: int, step: int, length: int) -> Ints:

@@ -6,7 +6,8 @@ model take it from here. The files lie beside the drafts and are gone when a sce
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,40 +27,62 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Scratch:
-    """Records (row, col) of a grid in a file, written and read in windows; zero where nothing was written.
+    """Records (row, col) of a grid in files, written and read in windows; zero where nothing was written.
 
+    A file `name` lies in each of `folders`, which go by the first row that is in them; the next one's are in the next.
     What is never written takes no room where the file system knows holes.
     """
 
-    path: Path
+    name: str
+    folders: Mapping[int, Path]
     grid: Grid
     dtype: np.dtype[Any]
 
     def write(self, window: Window, records: npt.NDArray[Any], wanted: Bools) -> None:
         """Put down the records of a window inside the grid where `wanted` is True, and perhaps some beside them."""
-        with self.path.open("r+b" if self.path.exists() else "w+b") as file:
-            for row in np.flatnonzero(wanted.any(axis=1)):
-                cols = np.flatnonzero(wanted[row])
-                for run in np.split(cols, np.flatnonzero(np.diff(cols) > GAP) + 1):
-                    file.seek(self._offset(window.row + int(row), window.col + int(run[0])))
-                    file.write(records[row, run[0] : run[-1] + 1].tobytes())
+        for path, first, lines in self._parts(window):
+            with path.open("r+b" if path.exists() else "w+b") as file:
+                for row in lines:
+                    line, cols = row - window.row, np.flatnonzero(wanted[row - window.row])
+                    for run in np.split(cols, np.flatnonzero(np.diff(cols) > GAP) + 1) if len(cols) else ():
+                        file.seek(self._offset(row - first, window.col + int(run[0])))
+                        file.write(records[line, run[0] : run[-1] + 1].tobytes())
 
     def read(self, window: Window) -> npt.NDArray[Any]:
         """The records of a window, which may reach beyond the grid."""
         out = np.zeros((window.height, window.width), self.dtype)
         inside = window.within(self.grid.window)
-        if inside is None or not self.path.exists():
+        if inside is None:
             return out
         rows, cols = inside.slices(window)
-        with self.path.open("rb", buffering=0) as file:
-            for number, line in enumerate(out[rows, cols]):
-                file.seek(self._offset(inside.row + number, inside.col))
-                found = file.read(line.nbytes)
-                whole = (
-                    len(found) // self.dtype.itemsize
-                )  # the file ends with the last record that was written
-                line[:whole] = np.frombuffer(found, self.dtype, whole)
+        for path, first, lines in self._parts(inside):
+            if not path.exists():
+                continue
+            with path.open("rb", buffering=0) as file:
+                for row in lines:
+                    line = out[rows, cols][row - inside.row]
+                    file.seek(self._offset(row - first, inside.col))
+                    found = file.read(line.nbytes)
+                    # the file ends with the last record that was written
+                    whole = len(found) // self.dtype.itemsize
+                    line[:whole] = np.frombuffer(found, self.dtype, whole)
         return out
+
+    def drop(self) -> None:
+        """Remove the files."""
+        for folder in self.folders.values():
+            (folder / self.name).unlink(missing_ok=True)
+
+    def _parts(self, window: Window) -> Iterator[tuple[Path, int, range]]:
+        """(file, its first row, the rows of a window that are in it)."""
+        firsts = sorted(self.folders)
+        row, end = window.row, window.stop[0]
+        while row < end:
+            place = bisect_right(firsts, row)
+            stop = min(end, firsts[place]) if place < len(firsts) else end
+            first = firsts[place - 1]
+            yield self.folders[first] / self.name, first, range(row, stop)
+            row = stop
 
     def _offset(self, row: int, col: int) -> int:
         return (row * self.grid.width + col) * self.dtype.itemsize
@@ -71,9 +94,12 @@ class PixelCache(OfScene):
     Of every valid pixel its DN are kept, its raw score, and what was expected of the `shown` bands; of those
     whose heat is `floor` or more, all that was expected and what each band adds to the error. That is the size of
     the scene uncompressed and 5 bytes a pixel and 4 a `shown` band, and up to 8 bytes a band where the floor is low.
+    The files lie in `folder`, or in several, by the first row of each (see `Scratch`).
     """
 
-    def __init__(self, scene: Scene, folder: Path, floor: float, shown: Sequence[int]) -> None:
+    def __init__(
+        self, scene: Scene, folder: Path | Mapping[int, Path], floor: float, shown: Sequence[int]
+    ) -> None:
         self.scene, self.floor = scene, np.float32(floor)
         bands, self.shown = len(scene.names), list(shown)
         of_pixel = [
@@ -83,8 +109,9 @@ class PixelCache(OfScene):
             ("valid", np.bool_),
         ]
         of_error = [("error", np.float32, (bands,)), ("expected", np.float32, (bands,))]
-        self._pixels = Scratch(folder / "pixels", scene.grid, np.dtype(of_pixel))
-        self._errors = Scratch(folder / "errors", scene.grid, np.dtype(of_error))
+        folders = {0: folder} if isinstance(folder, Path) else folder
+        self._pixels = Scratch("pixels", folders, scene.grid, np.dtype(of_pixel))
+        self._errors = Scratch("errors", folders, scene.grid, np.dtype(of_error))
 
     def add(self, seen: InferredWindow, heat: Map) -> None:
         """Take in a window of the scan with its heatmap (row, col)."""
@@ -124,7 +151,7 @@ class PixelCache(OfScene):
     def drop(self) -> None:
         """Remove the files."""
         for scratch in (self._pixels, self._errors):
-            scratch.path.unlink(missing_ok=True)
+            scratch.drop()
 
     @contextmanager
     def open(self) -> Iterator[PixelCache]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,10 +57,12 @@ def write(
     workers: int,
     progress: Progress,
     keep: Keep = lambda seen, heat: None,
+    found: Iterable[InferredWindow] | None = None,
 ) -> Heatmap:
     """Score a scene to a COG; OutputError where what can be read back is not what was written.
 
-    `progress` is called with the pixels of each window, `keep` with what was seen and its heatmap.
+    `progress` is called with the pixels of each window, `keep` with what was seen and its heatmap. Windows that were
+    `found` before are taken in place of a scan.
     """
     tiles = Maxima(scene.grid, model.card.tile)
     # a COG cannot be written in strips: a plain file first, which is then copied with overviews
@@ -68,7 +70,7 @@ def write(
     checks: dict[Window, int] = {}
     passing = raster.once_through(CACHE_BYTES)
     with passing, output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
-        for seen in look(scene, model, workers):
+        for seen in look(scene, model, workers) if found is None else found:
             window = seen.window
             tiles.add(window, seen.scores)
             heat = heat_of(calibration, seen.scores)

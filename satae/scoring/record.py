@@ -32,8 +32,9 @@ from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene import barren
 from satae.scene.scene import Scene
-from satae.scoring import baseline, domain, heatmap, selection
+from satae.scoring import baseline, block, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
+from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
 from satae.scoring.domain import Verdict
 from satae.scoring.heatmap import Heatmap
@@ -105,8 +106,11 @@ def score_scene(
     *,
     name: str = "",
     steps: Steps = SILENT,
+    blocks: Sequence[Path] = (),
 ) -> SceneRecord:
     """Score a scene, which the result calls `name`, into a folder that is there and empty.
+
+    With the folders of `blocks` that `scan_block` made nothing is read or inferred again.
 
     The folder is finished when this returns and never changed afterwards; the same arguments give the same
     folder and record. `steps` are told how far it is. Whether the scene fits the model at all is checked before,
@@ -115,26 +119,48 @@ def score_scene(
     """
     heap.trim()  # what describing and opening took, and scenes before this one
     with extras.faults() as faults:
-        record = _scored(scene, model, folder, how, name or scene.name, steps)
+        record = _scored(scene, model, folder, how, name or scene.name, steps, blocks)
     return replace(record, faults=tuple(faults))
 
 
-def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps: Steps) -> SceneRecord:
+def scan_block(scene: Scene, model: Model, folder: Path, how: How, part: tuple[int, int]) -> None:
+    """Scan block number of count, `part`, of a scene into a folder that is there and empty (see `block`)."""
+    heap.trim()
+    floor, shown = _kept(scene, model, how)
+    block.scan(
+        scene, model, calibration_of(model), folder, part, floor=floor, shown=shown, workers=how.workers
+    )
+
+
+def _kept(scene: Scene, model: Model, how: How) -> tuple[float, list[int]]:
+    """The heat from which reasons of pixels are kept, and the bands of which is kept what was expected."""
+    smallest = selection.min_pixels(scene.grid, how.min_area_m2)
+    # nothing below this heat is in any region, so its reasons need not be kept
+    floor = how.rule.floor(calibration_of(model), scene.grid.pixel_area_m2, smallest)
+    return floor, list(scene.natural) if how.chips else []
+
+
+def _scored(
+    scene: Scene, model: Model, folder: Path, how: How, name: str, steps: Steps, blocks: Sequence[Path]
+) -> SceneRecord:
     """The record of a scene, without the faults of its extras."""
     calibration = calibration_of(model)
     overview = Overview(scene, how.side)
     smallest = selection.min_pixels(scene.grid, how.min_area_m2)
-    # nothing below this heat is in any region, so its reasons need not be kept
-    floor = how.rule.floor(calibration, scene.grid.pixel_area_m2, smallest)
-    kept = PixelCache(scene, folder, floor, scene.natural if how.chips else [])
+    known = Blocks.read(blocks) if blocks else None
+    kept = PixelCache(scene, known.folders if known else folder, *_kept(scene, model, how))
+    found = known.windows(kept, model, overview) if known else None
 
     def keep(seen: InferredWindow, heat: npt.NDArray[np.float32]) -> None:
         overview.add(seen.window, heat)
-        kept.add(seen, heat)
+        if known is None:
+            kept.add(seen, heat)
 
     # one pass over the pixels of the scene: heatmap, overview and scratch files are filled together
     with scene.steady(), steps.stage(f"score {name}", scene.grid.pixels, "px", brief=0) as bar:
-        heat = heatmap.write(overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep)
+        heat = heatmap.write(
+            overview, model, calibration, folder / HEATMAP, how.workers, bar.add, keep, found
+        )
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below
         verdict = domain.verdict_on(kept, model)
@@ -149,7 +175,8 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
             selected = how.rule.select(Field(heat, scene.grid, calibration, smallest))
     with steps.stage(f"look at regions of {name}", len(selected.found), "region") as bar:
         regions = _regions(name, kept, model, heat, selected.found, folder, how, bar)
-    kept.drop()
+    if known is None:
+        kept.drop()
     layer = SceneLayer(
         scene.grid,
         regions,
@@ -159,10 +186,6 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         heat.maximum,
         _backdrop(scene, overview),
     )
-    agrees = None
-    if how.baseline is not None:
-        opinions = np.array([r.baseline_score for r in regions])
-        agrees = baseline.agreement([r.score for r in regions], opinions)
     view = None
     with Extra(f"the picture of {name}"):
         view = overview.picture(model.card.normalization)
@@ -175,9 +198,17 @@ def _scored(scene: Scene, model: Model, folder: Path, how: How, name: str, steps
         smallest,
         verdict,
         _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held),
-        agrees,
-        overview.survey.damage,
+        _agrees(how, regions),
+        known.damage if known else overview.survey.damage,
     )
+
+
+def _agrees(how: How, regions: Sequence[Region]) -> int | None:
+    """The number of regions that the baseline agrees on, None where there is none."""
+    if how.baseline is None:
+        return None
+    opinions = np.array([r.baseline_score for r in regions])
+    return baseline.agreement([r.score for r in regions], opinions)
 
 
 def _backdrop(scene: Scene, overview: Overview) -> Backdrop | None:

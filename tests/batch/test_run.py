@@ -15,7 +15,7 @@ from typing import Any
 import crowds
 import pytest
 from commands import SATAE, refused, typed
-from crowds import alive, children, diary, everything, expected, heatmaps, leftovers, ran, rows, serial
+from crowds import alive, begun, children, diary, everything, expected, heatmaps, leftovers, ran, rows, serial
 from orders import obedient, order
 from servers import serving
 from shared import Shared
@@ -27,40 +27,6 @@ from satae.batch.run import Allowance
 from satae.batch.shard import Shard
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-# a run in a process of its own, with scoring that does as it is ordered
-PROGRAM = """
-import sys
-from pathlib import Path
-from satae import interrupts
-interrupts.listen()
-from satae.batch import run as batch
-from satae.batch.task import Request
-from satae.scoring.rule import Top
-if __name__ == "__main__":
-    batch.SCORE = "orders:score"
-    try:
-        request = Request(rule=Top(3), chips=2)
-        options = batch.Options(Path(sys.argv[2]), Path(sys.argv[3]), lambda row: request, jobs=2, threads=1)
-        batch.run([sys.argv[1]], options)
-    except KeyboardInterrupt:
-        sys.exit(130)
-"""
-
-
-def begun(inside: Path, out: Path, model: Path) -> subprocess.Popen[bytes]:
-    """The program, once a scene is in its middle."""
-    script = out.parent / "program.py"
-    script.write_text(PROGRAM)
-    place = os.pathsep.join(
-        [str(Path(crowds.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-    )
-    process = subprocess.Popen(
-        [sys.executable, script, inside, out, model], env=os.environ | {"PYTHONPATH": place}
-    )
-    while not list(out.glob(".parts/begun")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    return process
 
 
 def gone(processes: list[int], within: float = 12.0) -> bool:

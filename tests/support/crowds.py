@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +29,25 @@ from satae.scoring.rule import Top
 
 SIDE = 96
 REQUEST = Request(rule=Top(3), chips=2)
+# a run in a process of its own, with scoring that does as it is ordered
+PROGRAM = """
+import sys
+from pathlib import Path
+from satae import interrupts
+interrupts.listen()
+from satae.batch import run as batch
+from satae.batch.task import Request
+from satae.scoring.rule import Top
+if __name__ == "__main__":
+    batch.SCORE = "orders:score"
+    try:
+        request = Request(rule=Top(3), chips=2)
+        options = batch.Options(Path(sys.argv[2]), Path(sys.argv[3]), lambda row: request, jobs=2, threads=1,
+            scheduler=(sys.argv[4:] or [None])[0])
+        batch.run([sys.argv[1]], options)
+    except KeyboardInterrupt:
+        sys.exit(130)
+"""
 
 
 def crowd(folder: Path, number: int = 6) -> Path:
@@ -119,3 +142,17 @@ def children(process: int) -> list[int]:
     except OSError:
         return []
     return own + [n for child in own for n in children(child)]
+
+
+def begun(inside: Path, out: Path, model: Path, *more: str) -> subprocess.Popen[bytes]:
+    """The program, once a scene is in its middle."""
+    script = out.parent / "program.py"
+    script.write_text(PROGRAM)
+    place = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    process = subprocess.Popen(
+        [sys.executable, script, inside, out, model, *more], env=os.environ | {"PYTHONPATH": place}
+    )
+    while not list(out.glob(".parts/begun")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    return process

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ def obedient(source: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def order(folder: Path, **orders: list[str]) -> None:
-    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow' or 'full'."""
+    """What is to happen at each attempt at a scene, in turn: 'kill', 'bug', 'slow', 'nap' or 'full'."""
     (folder / ORDERS).write_text(json.dumps(orders))
 
 
@@ -44,23 +46,26 @@ def score(task: Task) -> Any:
     attempt = len(tried.read_text())
     what = told[attempt - 1] if attempt <= len(told) else ""
     if what:
-        work.score_scene = lambda *given, **more: _happen(what, *given, **more)
+        work.score_scene, work.scan_block = (
+            partial(_happen, what, _score_scene),
+            partial(_happen, what, _scan_block),
+        )
     try:
         return work.score(task)
     finally:
-        work.score_scene = _score_scene
+        work.score_scene, work.scan_block = _score_scene, _scan_block
 
 
-_score_scene = work.score_scene
+_score_scene, _scan_block = work.score_scene, work.scan_block
 
 
-def _happen(what: str, *given: Any, **more: Any) -> Any:
-    record = _score_scene(*given, **more)
+def _happen(what: str, scored: Callable[..., Any], *given: Any, **more: Any) -> Any:
+    record = scored(*given, **more)
     if what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if what == "slow":
+    if what in ("slow", "nap"):
         (given[2].parent / "begun").touch()
-        time.sleep(60)
+        time.sleep(60 if what == "slow" else 2)
     if what == "full":
         raise OSError(28, "No space left on device", str(given[2] / "heatmap.tif"))
     if what == "bug":
