@@ -65,7 +65,7 @@ def result(folder: Path, number: int) -> Path:
                 anomaly_id=f"scene-{i}", scene="scene", score=score, p_value=10**-score, peak=20.0, mean=10.0,
                 area_m2=float(100 * (1 + i % 60)), pixels=1 + i % 60, top_band="red",
                 band_shares='{"blue": 0.1, "green": 0.2, "red": 0.4, "nir": 0.3}', spectral_share=0.7, baseline=None,
-                baseline_score=None, baseline_p=None, feedback=0.0, signature="", chip=None, polygon=polygons[i],
+                baseline_score=np.nan, baseline_p=np.nan, feedback=0.0, signature="", chip=None, polygon=polygons[i],
                 outline=outlines[i],
             )
         )  # fmt: skip
