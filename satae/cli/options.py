@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from satae.cli.flags import PixelOptions
 from satae.console import Steps
-from satae.errors import ConfigError
+from satae.errors import ConfigError, TilesError
 from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.items import holds_items, is_link
 from satae.scene.raster import MAX_BANDS
 from satae.scene.scene import Limits, Scene
 from satae.tiles.cut import scene_again, tiled_copy
-from satae.tiles.store import load_all
+from satae.tiles.store import load, load_all, tile_sets
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,11 @@ def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:
     if all(s.is_plain for s in scenes) or not folder.is_dir():
         return scenes
     # a product is decoded once: the tile set holds it in a format that is quickly read
-    sets = load_all([folder])
+    sets = []
+    for path in tile_sets(folder):
+        # the others have no part in this: they may be of another sensor, or damaged
+        with suppress(TilesError):
+            sets.append(load(path))
     return [s if s.is_plain else tiled_copy(s, sets) or s for s in scenes]
 
 

@@ -61,12 +61,17 @@ def describe(
             log.info("%s: %d bands of %s are taken as %s", paths[0], len(offered), offered[0][1].dtype, found)
         if limits.sensor not in ("", sensors.NONE):
             offered = sensors.seen_by(limits.sensor, offered)
-        used = _chosen(offered, bands)
+        used = _chosen(offered, bands, offered[0][0].path)
     else:
         shared, owns, offered = _file_name(product.name), {}, list(product.bands)
         if limits.sensor not in ("", sensors.NONE):
             sensors.check_product(limits.sensor, product)
-        used = _chosen(offered, product.usual if bands is None else bands)
+        used = _chosen(offered, product.usual if bands is None else bands, product.path)
+        if limits.offset and (moved := [band for _, band in used if band.shift]):
+            raise SceneError(
+                f"{product.path} states an offset of its own, of which {moved[0].shift} is added already; "
+                "leave out --offset"
+            )
     grid, used = _on_one_grid(used, gsd)
     own = [band for _, band in used]
     _check_usable(used, grid, limits.offset)
@@ -168,14 +173,13 @@ def _mask(path: Path, grid: Grid) -> File:
     return File(source, (1,), next((b.index for b in source.bands[1:] if b.colour == ALPHA), None))
 
 
-def _chosen(offered: list[Offer], bands: Sequence[int | str] | None) -> list[Offer]:
-    """The bands that are used, by number or by name."""
-    path = offered[0][0].path
+def _chosen(offered: list[Offer], bands: Sequence[int | str] | None, path: Path) -> list[Offer]:
+    """The bands of what is at a path that are used, by number or by name."""
     if bands is None:
         return [o for o in offered if o[1].colour != ALPHA and o[1].good] or offered
     if not bands:
         raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4, or names")
-    numbers = [band if isinstance(band, int) else _number(band, offered) for band in bands]
+    numbers = [band if isinstance(band, int) else _number(band, offered, path) for band in bands]
     if twice := [i for i in numbers if numbers.count(i) > 1]:
         raise SceneError(f"--bands names band {twice[0]} twice")
     if outside := [i for i in numbers if not 1 <= i <= len(offered)]:
@@ -188,13 +192,14 @@ def _chosen(offered: list[Offer], bands: Sequence[int | str] | None) -> list[Off
     return [offered[i - 1] for i in numbers]
 
 
-def _number(name: str, offered: list[Offer]) -> int:
+def _number(name: str, offered: list[Offer], path: Path) -> int:
     """The number of the band of that name, in upper or lower case."""
     names = [band.name for _, band in offered]
-    for known in (names, [n.lower() for n in names]):
+    for known in (names, [n.lower() for n in names], [band.common for _, band in offered]):
         if (asked := name if known is names else name.lower()) in known:
             return known.index(asked) + 1
-    raise SceneError(f"{offered[0][0].path} has no band {name!r}; it has {', '.join(names)}")
+    listed = [f"{band.name} ({band.common})" if band.common else band.name for _, band in offered]
+    raise SceneError(f"{path} has no band {name!r}; it has {', '.join(listed)}")
 
 
 def _files(used: list[Offer]) -> Iterator[File]:

@@ -26,8 +26,8 @@ TABLE = ".parquet"
 ONE_OF_SEVERAL = re.compile(r"(.+?\.(?:json|geojson|parquet))#(.+)$", re.I)
 IMAGES = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 SHOWN = re.compile(
-    r"thumbnail|overview|visual|preview|metadata|tci", re.I
-)  # roles and keys of what is no measurement
+    r"thumbnail|overview|visual|preview|metadata|tci|^(aot|wvp|oa_.*)$", re.I
+)  # roles and keys of what is no measurement of the ground
 MASKS = re.compile(r"mask|cloud|quality|classification|saturation|snow-ice|land-water|water-mask", re.I)
 KNOWN_MASKS = (
     "scl",
@@ -37,7 +37,9 @@ KNOWN_MASKS = (
     "udm2",
 )  # keys of assets of classes and flags in known catalogues
 CLASSES = "classification:classes"
-APART = re.compile("pan$|lwir|cirrus")  # common names of bands that do not go with those of reflectance
+APART = re.compile(
+    "(.*_)?pan(chromatic)?$|lwir|cirrus"
+)  # common names of bands that do not go with those of reflectance
 LINK = re.compile(r"[a-z][a-z0-9+.-]*://\S+$", re.I)
 CLOUDED = re.compile(r"cloud|cirrus", re.I)
 CLEAR = re.compile(r"no.?cloud|not.?cloud|cloud.?free|clear", re.I)
@@ -122,7 +124,7 @@ class Item:
 
 def finest(assets: Sequence[tuple[Asset, float | None]]) -> tuple[Asset, ...]:
     """Those of the smallest pixel, all where one says none; panchromatic and thermal bands where they are alone."""
-    colours = [of for of in assets if not any(APART.match(b.common) for b in of[0].bands)] or assets
+    colours = [of for of in assets if not any(APART.match(b.common or b.name) for b in of[0].bands)] or assets
     # where one does not say, only its file will
     pixels = [pixel for _, pixel in colours if pixel is not None]
     return tuple(a for a, pixel in colours if len(pixels) < len(colours) or pixel == min(pixels))

@@ -23,6 +23,10 @@ IDS = (
     "B11",
     "B12",
 )  # by band_id
+COMMON = (
+    "coastal", "blue", "green", "red", "rededge1", "rededge2", "rededge3", "nir", "nir08", "nir09", "cirrus", "swir16",
+    "swir22",
+)  # fmt: skip
 FINEST = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)  # metres
 NANOMETRES = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
 WIDTHS = (20, 65, 35, 30, 14, 14, 19, 105, 21, 19, 29, 90, 174)
@@ -46,4 +50,5 @@ def with_facts(band: Band, name: str) -> Band:
         width=float(WIDTHS[number]),
         nodata=NODATA,
         saturated=SATURATED,
+        common=COMMON[number],
     )

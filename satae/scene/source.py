@@ -24,6 +24,7 @@ class Band:
     DN that products of one sensor share; nodata, and the DN of `saturated` pixels, which do not count either, are as
     stored. A band that is not `good` is used only where it is asked for. Bands that are `coded` are parts of a vector,
     of which the direction counts: as 'vector', or as 'signed square', sign(v) (v / 127.5)^2; `dtype` is the vector's.
+    It may be asked for by its `common` name, such as red, too.
     """
 
     index: int
@@ -40,6 +41,7 @@ class Band:
     saturated: float | None = None
     good: bool = True
     coded: str = ""
+    common: str = ""
 
 
 @dataclass(frozen=True)

@@ -263,6 +263,60 @@ def test_what_others_processed_again_has_tiff_images_and_another_case_in_a_name(
     assert np.array_equal(pixels(one)[0], pixels(two)[0]) and one.names == two.names
 
 
+def test_landsat_level_2_says_at_its_end_what_its_level_1_was(tmp_path: Path) -> None:
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3, 4)}
+    path = landsat(tmp_path, images, np.zeros((60, 70), int))
+    metadata = next(path.glob("*_MTL.txt"))
+    # as USGS writes it: groups of the same keys, behind those of Level 2
+    record = (
+        '  GROUP = LEVEL1_PROCESSING_RECORD\n    PROCESSING_LEVEL = "L1TP"\n    COLLECTION_NUMBER = 01\n'
+        '    FILE_NAME_BAND_2 = "LC08_L1TP_B2.TIF"\n  END_GROUP = LEVEL1_PROCESSING_RECORD\n'
+    )
+    metadata.write_text(
+        metadata.read_text().replace(
+            "END_GROUP = LANDSAT_METADATA_FILE", f"{record}END_GROUP = LANDSAT_METADATA_FILE"
+        )
+    )
+    product = products.at(path)
+    assert product is not None and product.kind == "Landsat 8 L2SP" and product.baseline == "Collection 02"
+    assert describe([path]).scales == (2.75e-5,) * 3
+
+
+def test_bands_of_products_go_by_common_names_too(tmp_path: Path) -> None:
+    path = sentinel2(tmp_path, FINE)
+    assert describe([path], bands=["red", "NIR", "B03"]).names == ("B04", "B08", "B03")
+    with pytest.raises(SceneError, match=rf"{path.name} has no band 'swir16'; it has B02 \(blue\), B03"):
+        describe([path], bands=["swir16"])
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (4, 5)}
+    other = landsat(tmp_path, images, np.zeros((60, 70), int))
+    assert describe([other], bands=["nir", "red"]).names == ("B5", "B4")
+
+
+def test_an_offset_is_not_taken_off_twice(here: Path) -> None:
+    assert "states an offset of its own, of which -1000 is added already" in refused(
+        2, "tile", sentinel2(here, FINE), "--offset", -1000
+    )
+    # before baseline 04.00 there is none
+    assert typed("tile", sentinel2(here, FINE, baseline="02.14"), "--offset", 5, "--size", 16).exit_code == 0
+
+
+def test_a_zip_may_have_any_name_and_a_folder_without_metadata_says_what_it_lacks(here: Path) -> None:
+    path = sentinel2(here, FINE)
+    other = zipped(path).rename(here / "0f1c2d.zip")
+    assert np.array_equal(pixels(describe([other]))[0], pixels(describe([path]))[0])
+    (path / "MTD_MSIL2A.xml").unlink()
+    assert "lacks its metadata, such as MTD_MSIL2A.xml" in refused(2, "tile", path)
+
+
+def test_a_product_is_scored_beside_tile_sets_of_other_sensors(here: Path) -> None:
+    images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (2, 3)}
+    first, other = sentinel2(here, FINE), landsat(here, images, np.zeros((60, 70), int))
+    assert typed("tile", first, "--size", 16).exit_code == 0
+    assert typed("train", "--config", PCA, "--epochs", 1, "--device", "cpu").exit_code == 0
+    assert typed("tile", other, "--size", 16).exit_code == 0
+    assert typed("score", first, "--chips", 0).exit_code == 0
+
+
 def test_the_first_l2a_products_name_their_images_by_other_tags(tmp_path: Path) -> None:
     path = sentinel2(tmp_path, FINE, baseline="02.05")
     metadata = path / "MTD_MSIL2A.xml"
@@ -376,5 +430,5 @@ def test_distances_that_a_grid_cannot_have_are_refused(tmp_path: Path, gsd: floa
 
 
 def test_a_band_that_is_not_there_is_said_with_those_that_are(tmp_path: Path) -> None:
-    with pytest.raises(SceneError, match="has no band 'B12'; it has B02, B03, B04, B08"):
+    with pytest.raises(SceneError, match=r"has no band 'B12'; it has B02 \(blue\), B03"):
         describe([sentinel2(tmp_path, FINE)], bands=["B12"])

@@ -31,6 +31,23 @@ CENTRES: dict[str, dict[int, float]] = {  # nanometres, by band, of reflective b
         7: 950,
     },  # on Landsat 1 to 3, where another camera has the first numbers
 }
+_VISIBLE = {1: "blue", 2: "green", 3: "red"}
+COMMON = {
+    "OLI": {
+        1: "coastal",
+        2: "blue",
+        3: "green",
+        4: "red",
+        5: "nir",
+        6: "swir16",
+        7: "swir22",
+        8: "pan",
+        9: "cirrus",
+    },
+    "TM": {**_VISIBLE, 4: "nir", 5: "swir16", 7: "swir22", 8: "pan"},
+    "MSS": {1: "green", 2: "red", 4: "nir"},
+    "early MSS": {4: "green", 5: "red", 7: "nir"},
+}
 # of 30 m, or 60 m
 USUAL = {
     "OLI": (1, 2, 3, 4, 5, 6, 7), "TM": (1, 2, 3, 4, 5, 7), "MSS": (1, 2, 3, 4), "early MSS": (4, 5, 6, 7),
@@ -49,7 +66,8 @@ def product(path: Path) -> Product:
     files, metadata = _metadata(path)
     folder = metadata.removesuffix(metadata.rpartition("/")[2])
     said = _groups(files.text(metadata))
-    every = {key: value for group in said.values() for key, value in group.items()}
+    # what the product is comes first; a product of Level 2 ends with what its Level 1 was, under the same names
+    every = {key: value for group in reversed(said.values()) for key, value in group.items()}
     level = every.get("PROCESSING_LEVEL", "")
     # a product of Level 2 states those of Level 1 too, under the same names in another group
     surface = level.startswith("L2")
@@ -81,6 +99,7 @@ def product(path: Path) -> Product:
             offset=offset,
             nodata=0.0,
             wavelength=float(centre),
+            common=COMMON[kind].get(number, ""),
         )
         bands.append((replace(source, bands=(band,)), band))
     if not bands:

@@ -7,6 +7,7 @@ model serves products of all baselines: reflectance is DN / 10000 (Sentinel-2 Pr
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from xml.etree.ElementTree import Element
@@ -33,7 +34,17 @@ def matches(path: Path) -> bool:
     """Whether it is such a folder, an archive named as the provider names them, or the metadata of one."""
     if path.is_dir():
         return any(METADATA.match(p.name) for p in path.glob("MTD_MSIL*.xml"))
-    return path.is_file() and bool(METADATA.match(path.name) or ARCHIVE.match(path.name))
+    named = METADATA.match(path.name) or ARCHIVE.match(path.name)
+    return path.is_file() and (bool(named) or (path.suffix.lower() == ".zip" and _holds_metadata(path)))
+
+
+def _holds_metadata(path: Path) -> bool:
+    """Whether a .zip under a name of its own holds such a product, as some servers send it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(METADATA.match(name.rpartition("/")[2]) for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def product(path: Path) -> Product:

@@ -100,6 +100,10 @@ def _of(path: Path) -> FileReader:
         reader = cast(FileReader, READERS.module(name))
         if reader.matches(path, head):
             return reader
+    if path.is_dir() and path.suffix.upper() == ".SAFE":
+        raise SceneError(
+            f"{path} lacks its metadata, such as MTD_MSIL2A.xml; download it again, or name its images with --stack"
+        )
     if path.is_dir():
         raise SceneError(
             f"{path} is a folder, and of no product that satae knows; name the GeoTIFF files in it"
