@@ -39,6 +39,7 @@ def describe(
     bands: Sequence[int | str] | None = None,
     limits: Limits | None = None,
     gsd: float | None = None,
+    warn: bool = True,
 ) -> Scene:
     """Read what the files, or a product, say of themselves and settle bands, grid, masks and AOI.
 
@@ -46,7 +47,7 @@ def describe(
     counted over all files; the default is every band but alpha, of a product its usual ones. The grid is that of the
     finest band used, or has pixels of `gsd` map units: coarser bands are brought to it by nearest neighbour, finer ones
     by mean. Raises SceneError where the files do not make a scene that satae can judge; logs a warning for what looks
-    wrong but may be meant.
+    wrong but may be meant, unless `warn` is False.
     """
     limits = limits or Limits()
     sensors.check_name(limits.sensor)
@@ -90,6 +91,8 @@ def describe(
         mask=None if limits.mask is None else _mask(limits.mask, grid),
         product=product,
     )
+    if not warn:
+        return scene
     remarks = (*(product.remarks if product else ()), *(r for f in scene.files for r in f.source.remarks))
     for remark in dict.fromkeys(remarks):
         log.warning("%s", remark)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zipfile
 import zlib
@@ -15,10 +16,13 @@ from satae.errors import DamageError, SceneError
 from satae.grid import Window
 from satae.scene import output, readers
 from satae.scene.describe import describe
+from satae.scene.doubts import doubts
 from satae.scene.once import Blocks
 from satae.scene.scene import File, Scene, Survey
 from satae.scene.source import Source
 from satae.scene.stream import ahead, side_at_once, strips
+
+log = logging.getLogger(__name__)
 
 MAX_MEMBER = 4 << 30  # bytes of a file in an archive; an image of Sentinel-2 has 0.2 GB
 
@@ -50,7 +54,11 @@ def together(
     shutil.rmtree(folder)
     product = None if scene.product is None else replace(scene.product, fill=(), clouds=())
     limits = replace(scene.limits, nodata=None, offset=0.0, sensor="")
-    return replace(describe([path], limits=limits), name=scene.name, product=product), survey.damage
+    found = describe([path], limits=limits, warn=False)
+    # the provider of a product has said what is fill; of other files the edge can be looked at only now
+    for doubt in doubts(found, declared=len(found.names)) if product is None else ():
+        log.warning("%s", doubt.replace(str(path), str(scene.path)))
+    return replace(found, name=scene.name, product=product), survey.damage
 
 
 def once(scene: Scene, folder: Path) -> Scene:

@@ -15,6 +15,7 @@ from commands import refused, told, typed
 from deliveries import enmap, landsat, outlines, planet, raster, sentinel1, sentinel2, tarred, zipped
 
 from satae.errors import SceneError
+from satae.grid import Window
 from satae.scene import products
 from satae.scene.describe import describe
 from satae.scene.raster import Raster
@@ -290,6 +291,17 @@ def test_bands_of_products_go_by_common_names_too(tmp_path: Path) -> None:
     images = {n: RNG.integers(7000, 20000, (60, 70)) for n in (4, 5)}
     other = landsat(tmp_path, images, np.zeros((60, 70), int))
     assert describe([other], bands=["nir", "red"]).names == ("B5", "B4")
+
+
+def test_dark_water_at_the_edge_of_a_product_is_not_taken_for_fill(here: Path) -> None:
+    dark = {name: np.where(np.arange(120) < 60, 1, image) for name, image in FINE.items()}
+    path = sentinel2(here, {name: np.where(image == 1, -500, image) for name, image in dark.items()})
+    done = typed("tile", path, "--size", 16)
+    # what lies under the offset is 0, and counts
+    assert done.exit_code == 0 and "--nodata" not in done.stderr
+    with describe([here / "tiles" / path.stem / "scene.tif"]).open() as reader:
+        image, valid = reader.read(Window(0, 0, 96, 60))
+    assert valid.all() and not image.any()
 
 
 def test_an_offset_is_not_taken_off_twice(here: Path) -> None:
