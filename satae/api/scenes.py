@@ -14,6 +14,7 @@ from satae.errors import ConfigError
 from satae.publish import check_target
 from satae.scene import arrays
 from satae.scene.describe import describe
+from satae.scene.naming import apart
 from satae.scene.scene import Limits, Scene
 
 Source = Any
@@ -57,9 +58,9 @@ def open_scene(
 
 
 def open_scenes(sources: Source) -> list[Scene]:
-    """One source or a list of them as scenes, each of its own."""
+    """One source or a list of them as scenes, each of its own, whose names tell them apart where their folders do."""
     found = sources if isinstance(sources, list | tuple) else [sources]
-    return [open_scene(source) for source in found]
+    return apart([open_scene(source) for source in found])
 
 
 def _image(

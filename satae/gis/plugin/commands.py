@@ -133,7 +133,8 @@ COMMANDS = (
         (
             Field("FOLDER", "Folder of scenes, one a date", "folder", optional=False),
             Field("HISTORY", "Dates that are normal, such as ..2025-06-30", "text", "--history"),
-            Field("MODEL", "Model", "file", "--model", suffix="onnx"),
+            Field("STATE", "Go on from this state", "file", "--state", suffix="tif"),
+            Field("FAR", "False alarms per km² and year (1 where none is given)", "number", "--far"),
             MORE,
             OVERWRITE,
             Field("OUTPUT", "Changes", "to_file", "--out", optional=False, suffix="gpkg"),
