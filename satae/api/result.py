@@ -53,6 +53,7 @@ class Result:
     @property
     def regions(self) -> geopandas.GeoDataFrame:
         """The regions as they are in the file now, decisions of a review too, by rank."""
+        # read each time: a review may go on meanwhile
         if self.out.suffix.lower() == ".parquet":
             return geopandas.read_parquet(self.out)
         layers: dict[str, Any] = {"layer": "anomalies"} if self.out.suffix.lower() == ".gpkg" else {}
@@ -84,5 +85,6 @@ class Result:
         name = html.escape(str(self.out), quote=True)
         if self.report is None or not self.report.is_file():
             return f"<p>{name}: {self._summary}</p>"
+        # a frame keeps the styles of the page from the notebook, and its text is data there
         page = self.report.read_text(encoding="utf-8")
         return FRAME.format(page=html.escape(page, quote=True), name=name)

@@ -14,6 +14,7 @@ from satae.errors import ConfigError
 from satae.publish import check_target
 from satae.scene import arrays
 from satae.scene.describe import describe
+from satae.scene.naming import apart
 from satae.scene.scene import Limits, Scene
 
 Source = Any
@@ -50,22 +51,23 @@ def open_scene(
         paths = [path]
     else:
         paths, nodata = [_copy(_image(source, transform, crs, nodata, names), keep)], None
+    # of a copy nodata is declared in the file already, for all that reads it
     if nodata is not None:
         how = replace(how, nodata=nodata)
     return describe(paths, bands=bands, limits=how, gsd=gsd)
 
 
 def open_scenes(sources: Source) -> list[Scene]:
-    """One source or a list of them as scenes, each of its own."""
+    """One source or a list of them as scenes, each of its own, whose names tell them apart where their folders do."""
     found = sources if isinstance(sources, list | tuple) else [sources]
-    return [open_scene(source) for source in found]
+    return apart([open_scene(source) for source in found])
 
 
 def _image(
     source: Any, transform: Any, crs: Any, nodata: float | None, names: Sequence[str] | None
 ) -> arrays.Image:
-    if arrays.is_labelled(source):
-        return arrays.of_labelled(source, transform, crs, nodata)
+    if arrays.has_labels(source):
+        return arrays.of_dataarray(source, transform, crs, nodata)
     if arrays.is_dataset(source):
         return arrays.of_dataset(source)
     if not hasattr(source, "__array__"):
@@ -76,6 +78,7 @@ def _image(
 
 def _copy(image: arrays.Image, keep: str | Path | None) -> Path:
     """The image as a file."""
+    # a scene is read again and again, by threads and processes of their own: it must be a file
     if keep is None:
         folder = Path(tempfile.mkdtemp(prefix="satae-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

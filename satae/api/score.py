@@ -54,6 +54,7 @@ def score(
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"a smallest area of {min_area} m2 is not an area")
     opened = model if isinstance(model, Model) else runtime.load(Path(model), device, workers)
+    # an Item names the model by a path, which a session does not need
     if stac is True:
         stac = opened.origin.path if isinstance(model, Model) and opened.origin else Path(str(model))
     other = baseline if baseline is None or isinstance(baseline, Baseline) else Path(baseline)

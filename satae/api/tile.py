@@ -35,6 +35,7 @@ def tile(
     how, out = Cut(size, overlap, min_valid, patches, workers), Path(out)
     found, steps = open_scenes(scenes), steps_of(progress)
     _check_names(found, out)
+    # a folder that was made for nothing goes again
     made = make_folder(out)
     try:
         for scene in found:

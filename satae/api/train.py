@@ -43,6 +43,7 @@ def train(
     out = Path(out)
     how = recipe if isinstance(recipe, Recipe) else _recipe(recipe, settings)
     sets = _sets([tiles] if isinstance(tiles, str | Path | TileSet) else tiles)
+    # before torch is loaded, which takes seconds
     check_target(out, overwrite=overwrite or resume)
     if feedback is not None:
         sets, _ = apply_feedback(sets, Path(feedback))
@@ -58,6 +59,7 @@ def _recipe(recipe: str | Path | None, settings: Mapping[str, Any] | None) -> Re
 
 
 def _sets(tiles: Sequence[str | Path | TileSet]) -> list[TileSet]:
+    # sets that were handed over may hold decisions, and are not opened again
     made = [each for each in tiles if isinstance(each, TileSet)]
     if len(made) == len(tiles):
         return made

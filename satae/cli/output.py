@@ -32,6 +32,12 @@ def note(remarks: Iterable[str]) -> None:
         typer.echo(printable(f"note: {remark}"), err=True)
 
 
+def end(lines: Iterable[str]) -> None:
+    """Print what to make of a result, and what to do next, on stderr: it is for people, and stdout for programs."""
+    for line in lines:
+        typer.echo(printable(line), err=True)
+
+
 def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:
     """End with DAMAGED, having named the blocks of all scenes in one note, where some could not be decoded."""
     places = [f"{path}: {place}" for path, windows in damage for place in _places(windows)]

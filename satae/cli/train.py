@@ -16,9 +16,11 @@ from satae.cli.flags import (
     check_device,
     check_model_name,
 )  # fmt: skip
-from satae.cli.output import say
+from satae.cli.output import end, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
+
+SHOWN = 5  # findings on a terminal
 
 if TYPE_CHECKING:
     from satae.training.run import Result
@@ -71,8 +73,25 @@ def train(
     say(
         as_json,
         content,
-        [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:5]]],
+        [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]],
     )
+    end([] if steps.quiet else [_verdict(result), _next(out, tilesets)])
+
+
+def _verdict(result: "Result") -> str:
+    """What the diagnosis says, in a line."""
+    number, page = len(result.findings), result.run / "diagnosis.md"
+    if not number:
+        return f"diagnosis: nothing stands out ({page})"
+    more = f", the first {SHOWN} above" if number > SHOWN else ""
+    return f"diagnosis: {quantity(number, 'thing')} to look at{more}; {page} says more"
+
+
+def _next(out: Path, tilesets: list[Path] | None) -> str:
+    """What to type next."""
+    scenes = " SCENE" if tilesets else ""
+    model = "" if out == Path("model.onnx") else f" --model {out}"
+    return f"next: satae score{scenes}{model}"
 
 
 def _lines(result: "Result") -> list[str]:

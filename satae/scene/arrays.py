@@ -6,17 +6,21 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from affine import Affine
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 
 from satae.errors import SceneError
 from satae.grid import Grid, Window
+from satae.later import Later
 from satae.scene import output, raster
+
+if TYPE_CHECKING:
+    import pyproj
+else:
+    pyproj = Later("pyproj")  # files bring their CRS as text
 
 ROWS = 256  # at once, as many as a block of what is written has
 EVEN = 0.01  # pixels by which coordinates may lie beside those of a grid
@@ -44,6 +48,7 @@ class Image:
         dtype = STORED.get(self.dtype, self.dtype)
         count = len(self.names)
         with output.writing(path, self.grid, bands=count, dtype=dtype, nodata=self.nodata) as out:
+            # rows of a lazy array or a warped dataset are computed as they are asked for, never all at once
             for row in range(0, self.grid.height, ROWS):
                 window = Window(row, 0, min(ROWS, self.grid.height - row), self.grid.width)
                 out.write(self.read(window).astype(dtype, copy=False), window)
@@ -54,16 +59,18 @@ class Image:
 
 def is_dataset(source: Any) -> bool:
     """Whether it is an open dataset of rasterio."""
+    # by what it can do: to import rasterio for an isinstance would pass by the door that settles GDAL
     return all(hasattr(source, name) for name in ("read", "dataset_mask", "transform", "crs", "driver"))
 
 
-def is_labelled(source: Any) -> bool:
+def has_labels(source: Any) -> bool:
     """Whether it is a DataArray of xarray, which is not imported for that."""
     return all(hasattr(source, name) for name in ("dims", "coords", "isel", "attrs"))
 
 
 def file_of(source: Any) -> Path | None:
     """The file that an open dataset reads, None where it is none on its own, such as one in memory or a warped one."""
+    # a dataset that is written to may hold pixels that its file does not have yet
     path = Path(source.name)
     return path if source.driver == "GTiff" and source.mode == "r" and path.is_file() else None
 
@@ -78,10 +85,12 @@ def of_array(
     """An array (band, row, col) or (row, col), masked ones too; `transform` leads from (col, row) to the map."""
     if transform is None:
         raise SceneError("an array needs transform=, an Affine from (col, row) to map coordinates, and crs=")
+    # an array does not say where it lies, and a guess would put regions into the sea
     pixels = array[None] if array.ndim == 2 else array
     if pixels.ndim != 3:
         raise SceneError(f"an array of shape {array.shape} is no image; give (band, row, col) or (row, col)")
     _check_dtype(pixels.dtype)
+    # a pixel counts where all of its bands do
     shown = np.logical_not(np.ma.getmaskarray(pixels).any(axis=0))
     values = np.ma.getdata(pixels)
     grid = Grid(values.shape[1], values.shape[2], _affine(transform), _wkt(crs))
@@ -94,6 +103,7 @@ def of_array(
 
 def of_dataset(source: Any) -> Image:
     """An open dataset of rasterio, whatever it reads; an alpha band and a mask of its own tell what is valid."""
+    # alpha is no measurement: it becomes the mask of the copy
     colours = [colour.name for colour in source.colorinterp]
     bands = [i for i, colour in enumerate(colours, 1) if colour != "alpha"]
     flags = {flag.name for each in source.mask_flag_enums for flag in each}
@@ -107,7 +117,7 @@ def of_dataset(source: Any) -> Image:
     )  # fmt: skip
 
 
-def of_labelled(source: Any, transform: Any = None, crs: Any = None, nodata: float | None = None) -> Image:
+def of_dataarray(source: Any, transform: Any = None, crs: Any = None, nodata: float | None = None) -> Image:
     """A DataArray with dimensions of rows and columns, and one of bands where it has three.
 
     Grid, CRS and nodata are looked for where rioxarray and GDAL put them, then in the coordinates; lazy pixels are
@@ -119,11 +129,13 @@ def of_labelled(source: Any, transform: Any = None, crs: Any = None, nodata: flo
         raise SceneError(
             f"a DataArray with dimensions {', '.join(map(str, source.dims))} is no image; choose one of the others"
         )
+    # transposing moves no pixel, also where they are lazy
     pixels = source.transpose(*others, down, across)
     spatial = source.coords["spatial_ref"].attrs if "spatial_ref" in source.coords else {}
     rows, cols = source.sizes[down], source.sizes[across]
     named = source.coords[others[0]].values.tolist() if others and others[0] in source.coords else None
     texts = named if named and all(isinstance(name, str) for name in named) else None
+    # where it was opened with masking, the fill has moved to the encoding
     fill = source.attrs.get("_FillValue", source.encoding.get("_FillValue"))
     _check_dtype(source.dtype)
 
@@ -150,6 +162,7 @@ def _dimension(source: Any, known: Sequence[str]) -> str:
 
 def _placed(source: Any, down: str, across: str, spatial: dict[str, Any]) -> Affine:
     """Where the pixels lie, by their centres; SceneError where these are not evenly spaced."""
+    # what rioxarray writes has no rounding of coordinates in it
     if "GeoTransform" in spatial:
         return Affine.from_gdal(*map(float, str(spatial["GeoTransform"]).split()))
     if down not in source.coords or across not in source.coords:
@@ -164,6 +177,7 @@ def _steps(centres: npt.NDArray[np.float64], name: str) -> tuple[float, float]:
     """The first of evenly spaced centres, and the step between them."""
     if len(centres) < 2:
         raise SceneError(f"a DataArray with one pixel along {name} needs transform=")
+    # the mean step: the first one alone would carry its rounding across the scene
     step = float(centres[-1] - centres[0]) / (len(centres) - 1)
     even = centres[0] + step * np.arange(len(centres))
     if not (step and np.isfinite(centres).all() and abs(even - centres).max() <= EVEN * abs(step)):
@@ -193,8 +207,8 @@ def _wkt(crs: Any) -> str | None:
     if not crs:
         return None
     try:
-        return CRS.from_user_input(crs).to_wkt()
-    except CRSError as error:
+        return pyproj.CRS.from_user_input(crs).to_wkt()
+    except pyproj.exceptions.CRSError as error:
         raise SceneError(f"crs {crs!r} is no CRS, such as EPSG:32632 or its WKT") from error
 
 

@@ -197,7 +197,8 @@ def _scored(
         selected.threshold,
         smallest,
         verdict,
-        _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held),
+        _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held)
+        + (() if held else _nothing(selected, heat, smallest)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
     )
@@ -376,6 +377,18 @@ def _doubt(calibration: Calibration, regions: Sequence[Region]) -> str:
     return (
         f"{quantity(beyond, 'score')} above {tail.reach:.2g} cannot be checked, for {why}: the order of the regions "
         f"holds, but how high these scores are says nothing (none gets over {tail.limit:.2g}); train on {cure}"
+    )
+
+
+def _nothing(selected: Selection, heat: Heatmap, smallest: int) -> tuple[str, ...]:
+    """What is highest where nothing is reported, and how to see it."""
+    if selected.found or not heat.valid:
+        return ()
+    # a speck of fewer pixels than a region has may be hotter than what is asked for
+    speck = f" in a patch of fewer than {smallest} pixels" if heat.maximum >= selected.threshold else ""
+    return (
+        f"no region is reported: the hottest pixel has a heat of {heat.maximum:.3g}{speck}; "
+        "--top 20 lists the highest regions, however high they are",
     )
 
 

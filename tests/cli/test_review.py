@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from commands import typed
 from results import change, opinions
 
 from satae.review.server import COOKIE, TOKEN
@@ -48,6 +49,15 @@ def post(link: str, path: str, body: object = None, cookie: str = "") -> tuple[i
         return answer.status, answer.read().decode(), given
     finally:
         connection.close()
+
+
+def test_open_opens_the_link_that_is_printed(gpkg: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("webbrowser.open", seen.append)
+    monkeypatch.setattr("satae.review.server.Server.run", lambda server: server._listener.close())
+    assert typed("review", gpkg).stdout.startswith("http://127.0.0.1:") and seen == []
+    done = typed("review", gpkg, "--open")
+    assert seen == [done.stdout.splitlines()[0]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

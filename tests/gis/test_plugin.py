@@ -14,6 +14,7 @@ import zipfile
 from pathlib import Path
 
 import geopandas
+import places
 import pytest
 import typer
 from inqgis import PYTHON, needs_qgis
@@ -42,8 +43,9 @@ def script(folder: Path, name: str, *lines: str) -> str:
 
 def wrapped(folder: Path) -> str:
     """A command that runs this satae, whatever the environment."""
-    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from satae.__main__ import main; main()"
-    return script(folder, "satae", start)
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from satae.__main__ import main"
+    # processes that satae run spawns read this file too
+    return script(folder, "satae", start, 'if __name__ == "__main__":', "    main()")
 
 
 def test_answers_become_words_and_what_is_not_answered_is_left_out() -> None:
@@ -201,6 +203,30 @@ def test_qgis_process_runs_satae_score(scene_path: Path, model_path: Path, tmp_p
     again = run_in_qgis(tmp_path, "run", "satae:score", "--", *given)
     assert again.returncode != 0 and "exists; pass --overwrite to replace it" in again.stdout + again.stderr
     assert "Traceback" not in again.stdout + again.stderr
+
+
+@needs_qgis
+def test_qgis_process_runs_satae_run(scene_path: Path, model_path: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "scenes.txt"
+    listed.write_text(f"{scene_path}\n")
+    given = (f"LIST={listed}", f"MODEL={model_path}", "TOP=4", f"OUTPUT={tmp_path / 'coast'}")
+    done = run_in_qgis(tmp_path, "run", "satae:run", "--", *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(geopandas.read_file(tmp_path / "coast" / "anomalies.gpkg", layer="anomalies")) == 4
+
+
+@needs_qgis
+def test_qgis_process_runs_satae_series(tmp_path: Path) -> None:
+    """A step of many deviations from one date on, which satae finds from a folder of dates."""
+    when = places.days(44)
+    dn = places.cube(when)
+    dn[38:, :, 10:16, 20:27] += 800
+    places.write(tmp_path / "dates", when, dn)
+    past = f"HISTORY=..{when[35].isoformat()}"
+    given = (f"FOLDER={tmp_path / 'dates'}", past, f"OUTPUT={tmp_path / 'changes.gpkg'}")
+    done = run_in_qgis(tmp_path, "run", "satae:series", "--", *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(geopandas.read_file(tmp_path / "changes.gpkg", layer=command("series").layer)) >= 1
 
 
 LOADING = r"""

@@ -90,6 +90,55 @@ def test_h_held_shows_what_is_below_and_let_go_brings_it_back(enter: Open, gpkg:
     press(page, "a")  # a slider takes no keys of its own away
 
 
+def drawn(page: Page) -> list[int]:
+    """The colour in the middle of the map's tiles, a little off the chosen region's centre."""
+    code = """() => {
+      const map = document.querySelector("#map canvas");
+      const ratio = map.width / map.clientWidth;
+      const [x, y] = [map.clientWidth / 2 + 8, map.clientHeight / 2 + 8];
+      return [...map.getContext("2d").getImageData(ratio * x, ratio * y, 1, 1).data];
+    }"""
+    return list(page.evaluate(code))
+
+
+def test_the_slider_makes_the_heatmap_thinner(enter: Open, gpkg: Path) -> None:
+    page = enter(gpkg)
+    page.wait_for_timeout(800)
+    full = drawn(page)
+    page.locator("#opacity").fill("10")
+    page.wait_for_timeout(400)
+    thin = drawn(page)
+    page.click("#heat")
+    page.wait_for_timeout(400)
+    bare = drawn(page)
+
+    def apart(one: list[int], other: list[int]) -> int:
+        return sum(abs(a - b) for a, b in zip(one[:3], other[:3], strict=True))
+
+    assert 0 < apart(thin, bare) < apart(full, bare) / 3
+
+
+def test_of_several_scenes_each_is_shown_with_its_own_regions(enter: Open, tmp_path: Path) -> None:
+    path = result(tmp_path / "out")
+    columns = "path, crs, gsd_m, bands, valid_fraction, anomalies, threshold, rule"
+    change(path, f"INSERT INTO scenes (scene, {columns}) SELECT 'other', {columns} FROM scenes")
+    change(path, "UPDATE anomalies SET scene = 'other' WHERE fid IN (2, 5)")
+    page = enter(path)
+    assert page.inner_text("#place").startswith("scene")
+    page.select_option("#by-scene", label="other")
+    assert [r.get_attribute("data-fid") for r in page.locator(".row").all()] == ["2", "5"]
+    assert rank(page) == "Rank 2" and page.inner_text("#place").startswith("other")
+    page.locator("#list").focus()
+    press(page, "a a")
+    eventually(
+        lambda: [o[0] for o in opinions(path)],
+        ["unreviewed", "accepted"] + ["unreviewed"] * 2 + ["accepted", "unreviewed"],
+    )
+    expected(page, "#closing-title").to_contain_text("4 of 6 are left outside")
+    page.click("#show-all")
+    assert rank(page) == "Rank 1" and page.inner_text("#place").startswith("scene")
+
+
 def test_tiles_of_the_next_region_are_there_before_it_is_chosen(enter: Open, tmp_path: Path) -> None:
     path = result(tmp_path / "out", number=12, side=600)
     change(path, "UPDATE anomalies SET review_status = 'rejected' WHERE fid BETWEEN 2 AND 6")

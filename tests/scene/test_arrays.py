@@ -75,9 +75,9 @@ def labelled(x: Any, y: Any, dims: tuple[str, ...] = ("y", "x")) -> Any:
 )
 def test_a_dataarray_off_a_grid_is_refused(x: Any, y: Any, dims: tuple[str, ...], sentence: str) -> None:
     with pytest.raises(SataeError, match=sentence):
-        arrays.of_labelled(labelled(x, y, dims))
+        arrays.of_dataarray(labelled(x, y, dims))
 
 
 def test_centres_of_pixels_make_the_grid() -> None:
-    image = arrays.of_labelled(labelled([5.0, 15.0, 25.0], [95.0, 85.0]))
+    image = arrays.of_dataarray(labelled([5.0, 15.0, 25.0], [95.0, 85.0]))
     assert tuple(image.grid.transform)[:6] == (10, 0, 0, 0, -10, 100) and image.grid.width == 3

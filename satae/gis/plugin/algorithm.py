@@ -163,7 +163,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         rasters = told.get("heatmaps", []) if isinstance(told, dict) else []
         layers = [(str(path), Path(path).stem) for path in rasters]
         vectors = [out] if out.suffix == ".gpkg" else sorted(out.glob("*.gpkg")) if out.is_dir() else []
-        layers += [(f"{path}|layername=anomalies", path.stem) for path in vectors]
+        layers += [(f"{path}|layername={self.command.layer}", path.stem) for path in vectors]
         for uri, title in layers:
             # by name and not as a layer: QGIS opens it in its own thread
             details = QgsProcessingContext.LayerDetails(title, context.project(), self.command.output)

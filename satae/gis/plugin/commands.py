@@ -26,13 +26,14 @@ class Field:
 
 @dataclass(frozen=True)
 class Command:
-    """A command of satae; `output` is the field whose answer is what it makes."""
+    """A command of satae; `output` is the field whose answer is what it makes, `layer` what of that is shown."""
 
     name: str
     title: str
     help: str
     fields: tuple[Field, ...]
     output: str = "OUTPUT"
+    layer: str = "anomalies"
 
     # '--json' is added by who runs it: it says which files were made
 
@@ -122,6 +123,7 @@ COMMANDS = (
             MODEL,
             Field("JOBS", "Scenes at once", "whole", "--jobs", default=1),
             *RULES,
+            Field("COLLECT", "Put all into one result, which is loaded", "flag", "--collect", default=True),
             MORE,
             Field("OUTPUT", "Folder of the run", "to_folder", "--out", optional=False),
         ),
@@ -133,10 +135,12 @@ COMMANDS = (
         (
             Field("FOLDER", "Folder of scenes, one a date", "folder", optional=False),
             Field("HISTORY", "Dates that are normal, such as ..2025-06-30", "text", "--history"),
-            Field("MODEL", "Model", "file", "--model", suffix="onnx"),
+            Field("STATE", "Go on from this state", "file", "--state", suffix="tif"),
+            Field("FAR", "False alarms per km² and year (1 where none is given)", "number", "--far"),
             MORE,
             OVERWRITE,
             Field("OUTPUT", "Changes", "to_file", "--out", optional=False, suffix="gpkg"),
         ),
+        layer="changes",
     ),
 )
