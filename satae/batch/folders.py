@@ -15,6 +15,7 @@ import pyproj
 from satae.batch import places, plan, store
 from satae.batch.store import Summary
 from satae.errors import ConfigError, ResultError
+from satae.scoring.outputs import beside
 from satae.scoring.record import HEATMAP, SceneRecord
 
 NAME, ABOUT = "anomalies.gpkg", "collect.json"  # the result, and what it says of itself
@@ -71,7 +72,8 @@ def files(out: Path) -> list[str]:
 def _within(record: SceneRecord, out: Path) -> SceneRecord:
     """The record with its heatmap as the result refers to it: from the folder of the run on."""
     path = (record.folder / HEATMAP).relative_to(out).as_posix()
-    return replace(record, layer=replace(record.layer, heatmap=path))
+    backdrop = beside(record.layer.backdrop, out / NAME)
+    return replace(record, layer=replace(record.layer, heatmap=path, backdrop=backdrop))
 
 
 def _about(out: Path) -> dict[str, Any]:

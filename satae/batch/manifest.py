@@ -77,6 +77,20 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
         raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
 
 
+def is_list(name: str) -> bool:
+    """Whether a name lists scenes, and is none itself."""
+    path = Path(name)
+    if items.is_link(name):
+        return False
+    if path.is_dir():
+        return products.at(path) is None
+    return (
+        path.suffix.lower() in (*LISTS, *TABLES)
+        or (glob.has_magic(name) and not path.exists())
+        or (not items.ONE_OF_SEVERAL.match(name) and items.holds_items(path))
+    )
+
+
 def file_name(text: str) -> str:
     """A name that files and folders can be called by; one too long ends in a hash of itself."""
     name = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "scene"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from affine import Affine
 from satae.errors import ResultError
 from satae.gis.columns import LAYERS, Footprint, Region, Tiles, values
 from satae.gis.layers import SceneLayer
+from satae.gis.qgisproject import Backdrop, Channel
 from satae.grid import Grid, Window
 from satae.report.overview import Picture
 from satae.scoring.domain import Verdict
 from satae.scoring.record import HEATMAP, SceneRecord
 
-VERSION = 1
+VERSION = 2
 ABOUT, REGIONS, TILES = "scene.json", "regions.json", "tiles.npy"
 PICTURES = "overview.png", "overview_heat.png"
 
@@ -66,6 +67,7 @@ def write(record: SceneRecord) -> None:
         "agrees": record.agrees,
         "damage": [[w.row, w.col, w.height, w.width] for w in record.damage],
         "faults": record.faults,
+        "backdrop": layer.backdrop and asdict(layer.backdrop),
         "view": record.view and {"step": record.view.step, "shape": record.view.shape},
     }
     _dump(folder / ABOUT, about)
@@ -93,9 +95,11 @@ def bare(found: Summary) -> SceneLayer:
     grid = Grid(height, width, Affine(*about["grid"]["transform"]), found.crs)
     row = Footprint(**{k: _number(v, "scenes", k) for k, v in found.row.items()})
     none = {k: np.empty(0, c.kind if c.kind != "str" else object) for k, c in LAYERS["tiles"].items()}
+    backdrop = about["backdrop"]
     return SceneLayer(
-        grid, [], Tiles(**none, corners=np.empty((0, 4, 2))), row, HEATMAP, _real(about["maximum"])
-    )
+        grid, [], Tiles(**none, corners=np.empty((0, 4, 2))), row, HEATMAP, _real(about["maximum"]),
+        backdrop and Backdrop(backdrop["path"], tuple(Channel(**c) for c in backdrop["channels"])),
+    )  # fmt: skip
 
 
 def read(found: Summary) -> SceneRecord:

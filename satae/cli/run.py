@@ -1,12 +1,12 @@
 """The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
 
-from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satae.cli import rows
 from satae.cli.flags import PIXELS, RECIPE, BadTiles, Device, Json, PixelOptions, RecipeOptions, check_device
 from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps, quantity
@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from satae.batch.run import Result
     from satae.batch.task import Request
 
-# columns of a table that are options of its row, with what their text means
-NUMBERS = {"nodata": float, "offset": float, "gsd": float, "far": float, "fdr": float, "top": int, "threshold": float,
-           "min_area": float}  # fmt: skip
-TEXTS = ("bands", "aoi", "aoi_layer", "mask", "sensor", "clouds")
+# columns of a table that are options of its row, beside those of pixels, with what their text means
+NUMBERS = {"far": float, "fdr": float, "top": int, "threshold": float, "min_area": float}
 RULES = ("far", "fdr", "top", "threshold")
 
 
@@ -102,7 +100,7 @@ def run(
             "--collect goes over all parts: pass it alone when all of them are done, without --shard"
         )
     options = batch.Options(
-        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *TEXTS), counted.stack, jobs,
+        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *rows.COLUMNS), counted.stack, jobs,
         bytes_of(memory, "--memory") if memory else None, workers, device, part, batch.Allowance.of(max_failures),
         retry, scheduler, bytes_of(split, "--split") if split else None, counted.allow_network, counted.cache,
         recipe=recipes.load(settings.config, settings.all_changes),
@@ -142,10 +140,8 @@ def _asked(
     from satae.cli import options
     from satae.scoring.rule import rule_of
 
-    given = {name: _value(name, text) for name, text in row}
-    changes = {k: v for k, v in given.items() if hasattr(counted, k)}
-    changes |= {k: Path(str(changes[k])) for k in ("aoi", "mask") if k in changes}
-    counted = replace(counted, **changes)
+    counted = rows.pixels_of(counted, row)
+    given = {name: rows.number(name, text, NUMBERS[name]) for name, text in row if name in NUMBERS}
     own = {k: given.get(k) for k in RULES}
     rule = rule_of(**(own if any(v is not None for v in own.values()) else rules))
     least = given.get("min_area", min_area)
@@ -163,15 +159,6 @@ def _asked(
         force_domain,
         baseline,
     )
-
-
-def _value(name: str, text: str) -> Any:
-    if name not in NUMBERS:
-        return text
-    try:
-        return NUMBERS[name](text)
-    except ValueError:
-        raise ConfigError(f"a table has {text!r} in its column {name}, which is no number") from None
 
 
 def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:
