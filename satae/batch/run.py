@@ -22,6 +22,7 @@ from satae.batch.plan import Line, Plan
 from satae.batch.pool import Pool
 from satae.batch.shard import Shard
 from satae.batch.task import Means, Request, Task
+from satae.batch.watch import Arrivals
 from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
@@ -71,6 +72,7 @@ class Options:
 
     `threads` of None shares the cores out. `retry` tries again what was refused before. A `scheduler` is the address
     of dask's, whose workers take the place of `jobs`. Scenes of more than `split` bytes are scanned in blocks of rows.
+    With `arrivals` only what is complete by them is scored, and what failed at an earlier look is left alone.
     """
 
     out: Path
@@ -87,6 +89,7 @@ class Options:
     retry: bool = False
     scheduler: str | None = None
     split: int | None = None
+    arrivals: Arrivals | None = None
     network: bool = False
     cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -136,7 +139,10 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     options, sha256 = replace(options, model=model), model_hash(model)
     failed = journal.failures(out)
     # what failed otherwise may do better another time: another machine, more memory, a disk with room
-    refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
+    seen = options.arrivals is not None and options.arrivals.looks > 1
+    refused = {
+        k: f for k, f in failed.items() if seen or (f["code"] == journal.REFUSED and not options.retry)
+    }
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
     about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
@@ -209,9 +215,16 @@ def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     # what is wrong with options is told before a list is read
     asked(())
-    entries = manifest.entries(names, options.known, stack=options.stack)
+    entries = listed(names, options)
+    if options.arrivals is not None:
+        entries = options.arrivals.complete(entries)
     with steps.stage("look at the scenes", 0, "scene") as bar:
         return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
+
+
+def listed(names: Sequence[str], options: Options) -> Iterator[manifest.Entry]:
+    """The entries of a run; there may be none yet where more arrive."""
+    return manifest.entries(names, options.known, stack=options.stack, empty=options.arrivals is not None)
 
 
 class _Tally:

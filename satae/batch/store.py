@@ -98,7 +98,7 @@ def bare(found: Summary) -> SceneLayer:
     backdrop = about["backdrop"]
     return SceneLayer(
         grid, [], Tiles(**none, corners=np.empty((0, 4, 2))), row, HEATMAP, _real(about["maximum"]),
-        backdrop and Backdrop(backdrop["path"], tuple(Channel(**c) for c in backdrop["channels"])),
+        backdrop and Backdrop(backdrop["file"], tuple(Channel(**c) for c in backdrop["channels"])),
     )  # fmt: skip
 
 
@@ -121,6 +121,21 @@ def read(found: Summary) -> SceneRecord:
         tuple(Window(*w) for w in about["damage"]),
         tuple(about["faults"]),
     )
+
+
+def regions(folder: Path) -> list[dict[str, Any]]:
+    """What is known of each region of a finished scene, as JSON has it; ResultError where the folder is damaged."""
+    known = {"polygon", "outline"}
+    return [{k: v for k, v in said.items() if k not in known} for said in _load(folder / REGIONS)]
+
+
+def lonlat(found: Summary, region: dict[str, Any]) -> list[float] | None:
+    """Where the first pixel of a region lies, in degrees; None where the scene is not tied to the Earth."""
+    grid, (row, col) = bare(found).grid, region["at"]
+    if not grid.is_georeferenced:
+        return None
+    corner = grid.footprint(Window(row, col, 1, 1))[:1]
+    return [round(float(v), 7) for v in grid.lonlat(corner)[0]]
 
 
 def _region(region: Region) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
 
+from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +15,11 @@ from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satae.batch import run as batch
     from satae.batch.result import RunOutput
     from satae.batch.run import Result
     from satae.batch.task import Request
+    from satae.batch.watch import Teller
 
 # columns of a table that are options of its row, beside those of pixels, with what their text means
 NUMBERS = {"far": float, "fdr": float, "top": int, "threshold": float, "min_area": float}
@@ -49,6 +53,12 @@ def run(
     collect: Annotated[
         bool, typer.Option("--collect", help="Make one result of all; alone, of what is there.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and score what arrives, until interrupted.")
+    ] = False,
+    on_anomaly: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Is given each region once, as JSON on stdin.")
+    ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try scenes again that were refused before.")
     ] = False,
@@ -81,6 +91,7 @@ def run(
     from satae.batch import run as batch
     from satae.batch.budget import bytes_of
     from satae.batch.shard import shard_of
+    from satae.batch.watch import Arrivals, Teller, pauses
 
     steps: Steps = context.obj
     rules = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
@@ -102,14 +113,43 @@ def run(
     options = batch.Options(
         out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *rows.COLUMNS), counted.stack, jobs,
         bytes_of(memory, "--memory") if memory else None, workers, device, part, batch.Allowance.of(max_failures),
-        retry, scheduler, bytes_of(split, "--split") if split else None, counted.allow_network, counted.cache,
+        retry, scheduler, bytes_of(split, "--split") if split else None,
+        network=counted.allow_network, cache=counted.cache,
         recipe=recipes.load(settings.config, settings.all_changes),
     )  # fmt: skip
+    teller = Teller(out, on_anomaly) if on_anomaly else None
+    if not watch:
+        _once(scenes, options, teller, collects, steps, as_json)
+        return
+    if model is None or as_json:
+        raise ConfigError("--watch needs --model, and has no end for --json to tell of")
+    arrivals = Arrivals()
+    options = replace(options, arrivals=arrivals)
+    for _ in pauses():
+        if arrivals.are_new(batch.listed(scenes, options)):
+            with suppress(typer.Exit):
+                _once(scenes, options, teller, collects, steps, as_json)
+        elif teller is not None and teller.failed:
+            teller.tell(part)
+
+
+def _once(
+    scenes: list[str],
+    options: "batch.Options",
+    teller: "Teller | None",
+    collects: bool,
+    steps: Steps,
+    as_json: bool,
+) -> None:
+    """Score what is missing, tell of it, and make one result of all where that is asked for."""
+    from satae.batch import run as batch
+
     result = batch.run(scenes, options, steps)
-    made = (
-        _collected(out, steps) if collects and result.total > len(result.failures) + result.dropped else None
-    )
-    _tell(result, made, as_json)
+    if teller is not None:
+        with steps.stage("tell of regions"):
+            teller.tell(options.shard)
+    there = result.total > len(result.failures) + result.dropped
+    _tell(result, _collected(options.out, steps) if collects and there else None, as_json)
 
 
 def _collected(out: Path, steps: Steps) -> "RunOutput | None":
