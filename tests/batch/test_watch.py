@@ -88,16 +88,17 @@ def test_every_region_is_told_of_once_over_restarts_and_what_failed_again(
     assert len(set(first)) == 3 and Teller(out, line).tell(Shard()) == 0
     # of the next scene one region is refused at first, and the file of what was told is torn
     ran(alone / "in", out, model_path)
-    names = [json.loads(p.read_text()) for p in out.glob("scenes/s3-*/regions.json")]
-    (tmp_path / "not").write_text(names[0][1]["anomaly_id"])
+    found = [said["anomaly_id"] for p in out.glob("scenes/*/regions.json") for said in json.loads(p.read_text())]
+    assert len(found) > 12
+    (tmp_path / "not").write_text(next(name for name in found if name.startswith("s3-")))
     teller = Teller(out, line)
-    assert teller.tell(Shard()) == 14 and teller.failed
+    assert teller.tell(Shard()) == len(found) - 4 and teller.failed
     with (out / watch.TOLD).open("ab") as file:
         file.write(b'{"scene": "s')
     (tmp_path / "not").write_text("nothing")
     teller = Teller(out, line)
     assert teller.tell(Shard()) == 1 and not teller.failed
-    assert len(told(tmp_path)) == 18 == len(set(told(tmp_path)))
+    assert sorted(told(tmp_path)) == sorted(found)
     assert Teller(out, line).tell(Shard()) == 0
     said = json.loads((tmp_path / "told").read_text().splitlines()[0])
     assert said["scene"] == "s0" and said["path"].endswith("s0.tif") and said["score"] > 0
