@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import backlog, index, journal, manifest, places, plan, sample
+from satae.batch import backlog, devices, index, journal, manifest, places, plan, sample
 from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
 from satae.batch.cluster import Cluster
@@ -263,7 +263,10 @@ class _Tally:
 
 def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
-    jobs = max(1, min(options.jobs, sum(backlog.count(size, options.split) for size in planned.sizes)))
+    lanes = [] if options.scheduler else devices.shares(options.device)
+    # none of the devices that were asked for is left idle
+    wanted = max(options.jobs, len(lanes)) if options.device == "cuda" else options.jobs
+    jobs = max(1, min(wanted, sum(backlog.count(size, options.split) for size in planned.sizes)))
     # K processes that each take all cores would spend their time on waiting for each other
     threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
@@ -290,7 +293,7 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
                 crew = Cluster(options.scheduler, SCORE, gpu=options.device == "cuda", dropped=drop)
             else:
                 crew = Pool(
-                    SCORE, lambda: budget.slots, environment=_shares(threads), dropped=drop,
+                    SCORE, lambda: budget.slots, environment=_shares(threads), lanes=lanes, dropped=drop,
                     gone=lambda number: places.sweep(options.out, dead=number),
                 )  # fmt: skip
             crew.run(tasks, tell)

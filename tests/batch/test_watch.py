@@ -88,7 +88,9 @@ def test_every_region_is_told_of_once_over_restarts_and_what_failed_again(
     assert len(set(first)) == 3 and Teller(out, line).tell(Shard()) == 0
     # of the next scene one region is refused at first, and the file of what was told is torn
     ran(alone / "in", out, model_path)
-    found = [said["anomaly_id"] for p in out.glob("scenes/*/regions.json") for said in json.loads(p.read_text())]
+    found = [
+        said["anomaly_id"] for p in out.glob("scenes/*/regions.json") for said in json.loads(p.read_text())
+    ]
     assert len(found) > 12
     (tmp_path / "not").write_text(next(name for name in found if name.startswith("s3-")))
     teller = Teller(out, line)
