@@ -215,14 +215,14 @@ def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     # what is wrong with options is told before a list is read
     asked(())
-    entries = listed(names, options)
+    entries = entries_of(names, options)
     if options.arrivals is not None:
         entries = options.arrivals.complete(entries)
     with steps.stage("look at the scenes", 0, "scene") as bar:
         return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
 
 
-def listed(names: Sequence[str], options: Options) -> Iterator[manifest.Entry]:
+def entries_of(names: Sequence[str], options: Options) -> Iterator[manifest.Entry]:
     """The entries of a run; there may be none yet where more arrive."""
     return manifest.entries(names, options.known, stack=options.stack, empty=options.arrivals is not None)
 

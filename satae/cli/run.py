@@ -126,7 +126,7 @@ def run(
     arrivals = Arrivals()
     options = replace(options, arrivals=arrivals)
     for _ in pauses():
-        if arrivals.are_new(batch.listed(scenes, options)):
+        if arrivals.are_new(batch.entries_of(scenes, options)):
             with suppress(typer.Exit):
                 _once(scenes, options, teller, collects, steps, as_json)
         elif teller is not None and teller.failed:

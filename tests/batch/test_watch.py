@@ -144,7 +144,7 @@ def test_what_failed_is_not_tried_at_every_look(shared: Shared, model_path: Path
 
     def turns() -> Iterator[batch.Result]:
         for _ in range(2):
-            arrivals.are_new(batch.listed([str(inside)], given))
+            arrivals.are_new(batch.entries_of([str(inside)], given))
             yield batch.run([str(inside)], given)
 
     first, second = turns()
