@@ -105,6 +105,7 @@ class TrainSettings(_Section):
     patience: int = pydantic.Field(default=10, ge=1)
     validation: float = pydantic.Field(default=0.2, gt=0, lt=1)
     block: int = pydantic.Field(default=4, ge=1)
+    sample: int | None = pydantic.Field(default=None, ge=4)
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
 

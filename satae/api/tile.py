@@ -23,6 +23,7 @@ def tile(
     size: int = 64,
     overlap: int = 0,
     min_valid: float = 0.5,
+    sample: int | None = None,
     patches: bool = False,
     workers: int = CORES,
     overwrite: bool = False,
@@ -30,9 +31,10 @@ def tile(
 ) -> list[TileSet]:
     """Cut scenes, a list or a single one, into tile sets below `out`, a folder each by the name of the scene.
 
-    `size` and `overlap` in pixels; tiles with a smaller share of valid pixels than `min_valid` are left out.
+    `size` and `overlap` in pixels; tiles with a smaller share of valid pixels than `min_valid` are left out, and of
+    the rest no more than `sample` a scene are kept.
     """
-    how, out = Cut(size, overlap, min_valid, patches, workers), Path(out)
+    how, out = Cut(size, overlap, min_valid, patches, workers, sample), Path(out)
     found, steps = open_scenes(scenes), steps_of(progress)
     _check_names(found, out)
     # a folder that was made for nothing goes again

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from satae.batch import store
 from satae.batch.store import Summary
+from satae.gis.layers import SceneLayer
 from satae.report import stac
 from satae.scoring.record import HEATMAP
 
@@ -28,8 +29,9 @@ def write(folder: Path, found: Iterable[Summary]) -> None:
         inside = folder / ITEMS / name
         inside.mkdir(parents=True)
         links = []
-        for summary in some:
-            item = _item(summary)
+        layers = [replace(store.bare(summary), heatmap=HEATMAP) for summary in some]
+        for summary, layer, place in zip(some, layers, stac.places(layers), strict=True):
+            item = _item(summary, layer, place)
             file = f"{summary.row['scene']}.json"
             _dump(inside / file, item)
             links.append({"rel": "item", "href": f"./{quote(file)}", "type": "application/geo+json"})
@@ -39,10 +41,9 @@ def write(folder: Path, found: Iterable[Summary]) -> None:
     _dump(folder / NAME, _catalogue("satae", [*_links({"root": f"./{NAME}"}), *pages]))
 
 
-def _item(summary: Summary) -> dict[str, Any]:
+def _item(summary: Summary, layer: SceneLayer, place: dict[str, Any]) -> dict[str, Any]:
     """The Item of a scene: where it lies, what was found, its heatmap, and what it was derived from."""
-    layer = replace(store.bare(summary), heatmap=HEATMAP)
-    found = stac.result(Path(HEATMAP), [layer], "application/json")
+    found = stac.result(Path(HEATMAP), [layer], "application/json", place)
     up = f"../../{summary.folder.parent.name}/{quote(summary.folder.name)}"
     found["id"] = summary.row["scene"]
     found["assets"]["anomalies"]["href"] = f"{up}/{store.REGIONS}"

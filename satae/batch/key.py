@@ -73,6 +73,11 @@ def content(paths: Sequence[Path | str]) -> Content:
     return Content(digest.hexdigest(), size)
 
 
+def stamps(paths: Sequence[Path | str]) -> list[tuple[Path, int, int]]:
+    """(file, bytes, time of change in ns) of all that a scene is read from; nothing of what lies on a server."""
+    return [of for named in paths if not items.is_link(str(named)) for of in _files(Path(named))]
+
+
 def key_of(name: str, holds: Content, model: str, asked: str) -> str:
     """The key of a result; `model` is the hash of its file, `asked` says what else changes what comes out."""
     text = json.dumps([__version__, name, holds.digest, model, asked])

@@ -50,11 +50,13 @@ class Entry:
     options: tuple[tuple[str, str], ...] = ()
 
 
-def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) -> Iterator[Entry]:
+def entries(
+    names: Sequence[str], known: Sequence[str], *, stack: bool = False, empty: bool = False
+) -> Iterator[Entry]:
     """The scenes that are named, each with a name of its own, in the order of the lists.
 
     `known` are the columns of a table that are options. With `stack` the names are the bands of one scene. Raises
-    ConfigError where a list cannot be read, and where one names no scene.
+    ConfigError where a list cannot be read, and where no scene is named unless that may be (`empty`).
     """
     # (hash of a name: what goes by it)
     taken: dict[int, int] = {}
@@ -73,8 +75,22 @@ def entries(names: Sequence[str], known: Sequence[str], *, stack: bool = False) 
         # whoever scores it may work in another folder
         paths = tuple(p if items.is_link(p) else os.path.join(os.getcwd(), p) for p in entry.paths)
         yield Entry(paths, name, entry.options)
-    if not taken:
+    if not taken and not empty:
         raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
+
+
+def is_list(name: str) -> bool:
+    """Whether a name lists scenes, and is none itself."""
+    path = Path(name)
+    if items.is_link(name):
+        return False
+    if path.is_dir():
+        return products.at(path) is None
+    return (
+        path.suffix.lower() in (*LISTS, *TABLES)
+        or (glob.has_magic(name) and not path.exists())
+        or (not items.ONE_OF_SEVERAL.match(name) and items.holds_items(path))
+    )
 
 
 def file_name(text: str) -> str:

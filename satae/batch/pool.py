@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -41,12 +41,14 @@ class _Worker:
     task: Any = None
     attempt: int = 0
     since: float = 0.0
+    lane: int = 0
 
 
 class Pool:
     """Processes that call `function` (`module:name`) on tasks, `slots()` of them at once at the most.
 
-    `environment` is set for them before they load anything. `gone` is told the number of a process that died, and
+    `environment` is set for them before they load anything, and of `lanes` that which the fewest of them have, such as
+    a device. `gone` is told the number of a process that died, and
     `dropped` each task that was not brought to an end because this process was interrupted.
     """
 
@@ -56,12 +58,14 @@ class Pool:
         slots: Callable[[], int],
         *,
         environment: Mapping[str, str] | None = None,
+        lanes: Sequence[Mapping[str, str]] = (),
         gone: Callable[[int], None] = lambda number: None,
         dropped: Callable[[Any], None] = lambda task: None,
         tries: int = TRIES,
     ) -> None:
         self.function, self.slots, self.tries = function, slots, tries
         self.environment, self.gone, self.dropped = dict(environment or {}), gone, dropped
+        self.lanes = list(lanes) or [{}]
         self.idle: list[_Worker] = []
         self.busy: list[_Worker] = []
 
@@ -111,8 +115,11 @@ class Pool:
             target=worker.serve, args=(self.function, other, os.getpid()), name="satae worker"
         )
         # the child takes the environment over as it is at that moment
-        before = {name: os.environ.get(name) for name in self.environment}
-        os.environ.update(self.environment)
+        taken = [own.lane for own in (*self.idle, *self.busy)]
+        lane = min(range(len(self.lanes)), key=taken.count)
+        environment = self.environment | dict(self.lanes[lane])
+        before = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
         try:
             process.start()
         finally:
@@ -120,7 +127,7 @@ class Pool:
                 os.environ.pop(name) if value is None else os.environ.update({name: value})
         # else the line would stay open when the process is gone, and its end go unnoticed
         other.close()
-        return _Worker(process, line)
+        return _Worker(process, line, lane=lane)
 
     def _outcomes(self) -> Iterator[tuple[_Worker, Outcome]]:
         """Those that have come to the end of an attempt; of those that died, that."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import backlog, index, journal, manifest, places, plan, sample
+from satae.batch import backlog, devices, index, journal, manifest, places, plan, sample
 from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
 from satae.batch.cluster import Cluster
@@ -22,6 +22,7 @@ from satae.batch.plan import Line, Plan
 from satae.batch.pool import Pool
 from satae.batch.shard import Shard
 from satae.batch.task import Means, Request, Task
+from satae.batch.watch import Arrivals
 from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
@@ -71,6 +72,7 @@ class Options:
 
     `threads` of None shares the cores out. `retry` tries again what was refused before. A `scheduler` is the address
     of dask's, whose workers take the place of `jobs`. Scenes of more than `split` bytes are scanned in blocks of rows.
+    With `arrivals` only what is complete by them is scored, and what failed at an earlier look is left alone.
     """
 
     out: Path
@@ -87,6 +89,7 @@ class Options:
     retry: bool = False
     scheduler: str | None = None
     split: int | None = None
+    arrivals: Arrivals | None = None
     network: bool = False
     cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
@@ -136,7 +139,10 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     options, sha256 = replace(options, model=model), model_hash(model)
     failed = journal.failures(out)
     # what failed otherwise may do better another time: another machine, more memory, a disk with room
-    refused = {} if options.retry else {k: f for k, f in failed.items() if f["code"] == journal.REFUSED}
+    seen = options.arrivals is not None and options.arrivals.looks > 1
+    refused = {
+        k: f for k, f in failed.items() if seen or (f["code"] == journal.REFUSED and not options.retry)
+    }
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
     about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
@@ -209,9 +215,16 @@ def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     # what is wrong with options is told before a list is read
     asked(())
-    entries = manifest.entries(names, options.known, stack=options.stack)
+    entries = entries_of(names, options)
+    if options.arrivals is not None:
+        entries = options.arrivals.complete(entries)
     with steps.stage("look at the scenes", 0, "scene") as bar:
         return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
+
+
+def entries_of(names: Sequence[str], options: Options) -> Iterator[manifest.Entry]:
+    """The entries of a run; there may be none yet where more arrive."""
+    return manifest.entries(names, options.known, stack=options.stack, empty=options.arrivals is not None)
 
 
 class _Tally:
@@ -250,7 +263,10 @@ class _Tally:
 
 def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
-    jobs = max(1, min(options.jobs, sum(backlog.count(size, options.split) for size in planned.sizes)))
+    lanes = [] if options.scheduler else devices.shares(options.device)
+    # none of the devices that were asked for is left idle
+    wanted = max(options.jobs, len(lanes)) if options.device == "cuda" else options.jobs
+    jobs = max(1, min(wanted, sum(backlog.count(size, options.split) for size in planned.sizes)))
     # K processes that each take all cores would spend their time on waiting for each other
     threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
@@ -277,7 +293,7 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
                 crew = Cluster(options.scheduler, SCORE, gpu=options.device == "cuda", dropped=drop)
             else:
                 crew = Pool(
-                    SCORE, lambda: budget.slots, environment=_shares(threads), dropped=drop,
+                    SCORE, lambda: budget.slots, environment=_shares(threads), lanes=lanes, dropped=drop,
                     gone=lambda number: places.sweep(options.out, dead=number),
                 )  # fmt: skip
             crew.run(tasks, tell)

@@ -25,7 +25,7 @@ from satae.report.overview import Picture
 from satae.scoring.domain import Verdict
 from satae.scoring.record import HEATMAP, SceneRecord
 
-VERSION = 1
+VERSION = 2
 ABOUT, REGIONS, TILES = "scene.json", "regions.json", "tiles.npy"
 PICTURES = "overview.png", "overview_heat.png"
 
@@ -126,6 +126,21 @@ def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
     if said is None:
         return None
     return Backdrop(said["file"], tuple(Channel(**channel) for channel in said["channels"]))
+
+
+def regions(folder: Path) -> list[dict[str, Any]]:
+    """What is known of each region of a finished scene, as JSON has it; ResultError where the folder is damaged."""
+    known = {"polygon", "outline"}
+    return [{k: v for k, v in said.items() if k not in known} for said in _load(folder / REGIONS)]
+
+
+def lonlat(found: Summary, region: dict[str, Any]) -> list[float] | None:
+    """Where the first pixel of a region lies, in degrees; None where the scene is not tied to the Earth."""
+    grid, (row, col) = bare(found).grid, region["at"]
+    if not grid.is_georeferenced:
+        return None
+    corner = grid.footprint(Window(row, col, 1, 1))[:1]
+    return [round(float(v), 7) for v in grid.lonlat(corner)[0]]
 
 
 def _region(region: Region) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -7,20 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satae.cli import rows
 from satae.cli.flags import PIXELS, RECIPE, BadTiles, Device, Json, PixelOptions, RecipeOptions, check_device
 from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satae.batch import run as batch
     from satae.batch.result import RunOutput
     from satae.batch.run import Result
     from satae.batch.task import Request
+    from satae.batch.watch import Teller
 
-# columns of a table that are options of its row, with what their text means
-NUMBERS = {"nodata": float, "offset": float, "gsd": float, "far": float, "fdr": float, "top": int, "threshold": float,
-           "min_area": float}  # fmt: skip
-TEXTS = ("bands", "aoi", "aoi_layer", "mask", "sensor", "clouds")
+# columns of a table that are options of its row, beside those of pixels, with what their text means
+NUMBERS = {"far": float, "fdr": float, "top": int, "threshold": float, "min_area": float}
 RULES = ("far", "fdr", "top", "threshold")
 
 
@@ -51,6 +53,12 @@ def run(
     collect: Annotated[
         bool, typer.Option("--collect", help="Make one result of all; alone, of what is there.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and score what arrives, until interrupted.")
+    ] = False,
+    on_anomaly: Annotated[
+        str | None, typer.Option(metavar="COMMAND", help="Is given each region once, as JSON on stdin.")
+    ] = None,
     retry: Annotated[
         bool, typer.Option("--retry", help="Try scenes again that were refused before.")
     ] = False,
@@ -83,6 +91,7 @@ def run(
     from satae.batch import run as batch
     from satae.batch.budget import bytes_of
     from satae.batch.shard import shard_of
+    from satae.batch.watch import Arrivals, Teller, pauses
 
     steps: Steps = context.obj
     rules = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
@@ -102,16 +111,45 @@ def run(
             "--collect goes over all parts: pass it alone when all of them are done, without --shard"
         )
     options = batch.Options(
-        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *TEXTS), counted.stack, jobs,
+        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *rows.COLUMNS), counted.stack, jobs,
         bytes_of(memory, "--memory") if memory else None, workers, device, part, batch.Allowance.of(max_failures),
-        retry, scheduler, bytes_of(split, "--split") if split else None, counted.allow_network, counted.cache,
+        retry, scheduler, bytes_of(split, "--split") if split else None,
+        network=counted.allow_network, cache=counted.cache,
         recipe=recipes.load(settings.config, settings.all_changes),
     )  # fmt: skip
+    teller = Teller(out, on_anomaly) if on_anomaly else None
+    if not watch:
+        _once(scenes, options, teller, collects, steps, as_json)
+        return
+    if model is None or as_json:
+        raise ConfigError("--watch needs --model, and has no end for --json to tell of")
+    arrivals = Arrivals()
+    options = replace(options, arrivals=arrivals)
+    for _ in pauses():
+        if arrivals.are_new(batch.entries_of(scenes, options)):
+            with suppress(typer.Exit):
+                _once(scenes, options, teller, collects, steps, as_json)
+        elif teller is not None and teller.failed:
+            teller.tell(part)
+
+
+def _once(
+    scenes: list[str],
+    options: "batch.Options",
+    teller: "Teller | None",
+    collects: bool,
+    steps: Steps,
+    as_json: bool,
+) -> None:
+    """Score what is missing, tell of it, and make one result of all where that is asked for."""
+    from satae.batch import run as batch
+
     result = batch.run(scenes, options, steps)
-    made = (
-        _collected(out, steps) if collects and result.total > len(result.failures) + result.dropped else None
-    )
-    _tell(result, made, as_json)
+    if teller is not None:
+        with steps.stage("tell of regions"):
+            teller.tell(options.shard)
+    there = result.total > len(result.failures) + result.dropped
+    _tell(result, _collected(options.out, steps) if collects and there else None, as_json)
 
 
 def _collected(out: Path, steps: Steps) -> "RunOutput | None":
@@ -142,10 +180,8 @@ def _asked(
     from satae.cli import options
     from satae.scoring.rule import rule_of
 
-    given = {name: _value(name, text) for name, text in row}
-    changes = {k: v for k, v in given.items() if hasattr(counted, k)}
-    changes |= {k: Path(str(changes[k])) for k in ("aoi", "mask") if k in changes}
-    counted = replace(counted, **changes)
+    counted = rows.pixels_of(counted, row)
+    given = {name: rows.number(name, text, NUMBERS[name]) for name, text in row if name in NUMBERS}
     own = {k: given.get(k) for k in RULES}
     rule = rule_of(**(own if any(v is not None for v in own.values()) else rules))
     least = given.get("min_area", min_area)
@@ -163,15 +199,6 @@ def _asked(
         force_domain,
         baseline,
     )
-
-
-def _value(name: str, text: str) -> Any:
-    if name not in NUMBERS:
-        return text
-    try:
-        return NUMBERS[name](text)
-    except ValueError:
-        raise ConfigError(f"a table has {text!r} in its column {name}, which is no number") from None
 
 
 def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:

@@ -28,11 +28,17 @@ if TYPE_CHECKING:
 
 def train(
     context: typer.Context,
-    tilesets: Annotated[list[Path] | None, typer.Argument(metavar="TILESET", help="Default: tiles")] = None,
+    tilesets: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="TILESET|LIST", help="Folders, or text files that list them. Default: tiles"),
+    ] = None,
     settings: RecipeOptions = RECIPE,
     out: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     device: Device = "auto",
     seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=4, help="Same as --set train.sample=N: so many tiles a set at most.")
+    ] = None,
     feedback: Feedback = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     overwrite: Overwrite = False,
@@ -42,9 +48,10 @@ def train(
     check_device(device)
     check_model_name(out)
     changes = [*settings.all_changes, *([] if seed is None else [f"train.seed={seed}"])]
+    changes += [] if sample is None else [f"train.sample={sample}"]
     if resume and (changes or settings.config):
         raise ConfigError(
-            "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed out"
+            "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed, --sample out"
         )
     from satae import config as recipes
     from satae.publish import check_target

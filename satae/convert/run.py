@@ -141,7 +141,7 @@ def _reduced(
         raise ModelError(f"{model.name} is {card.precision} already; export from the model that was trained")
     sets = _measured_on(card, options.tilesets)
     train = config.recipe_of(card.recipe).train
-    chosen = split(sets, share=train.validation, block=train.block, seed=train.seed)
+    chosen = split(sets, share=train.validation, block=train.block, seed=train.seed, sample=train.sample)
     with steps.stage(f"make it {kind}"):
         less = precision.reduce(proto, kind, _feeds(sets, chosen), model.name)
     card = card.model_copy(update={"precision": kind})

@@ -61,8 +61,14 @@ def write(path: Path, name: str, scenes: Sequence[SceneLayer], created: str) -> 
 
 def feature_geometry(geometry: Any, crs: str) -> dict[str, Any]:
     """A geometry in `crs` as the `geometry` and `bbox` of a GeoJSON feature."""
+    (found,) = feature_geometries([geometry], crs)
+    return found
+
+
+def feature_geometries(geometries: Sequence[Any], crs: str) -> list[dict[str, Any]]:
+    """Each geometry as `feature_geometry` gives it, all written at once."""
     buffer = BytesIO()
-    frame = geopandas.GeoDataFrame(geometry=[geometry], crs=crs)
+    frame = geopandas.GeoDataFrame(geometry=list(geometries), crs=crs)
     pyogrio.write_dataframe(frame, buffer, driver="GeoJSON", layer_options=STANDARD)
-    (feature,) = json.loads(buffer.getvalue())["features"]
-    return {"geometry": feature["geometry"], "bbox": feature["bbox"]}
+    found = json.loads(buffer.getvalue())["features"]
+    return [{"geometry": feature["geometry"], "bbox": feature["bbox"]} for feature in found]

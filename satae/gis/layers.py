@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pyproj
 import shapely
 
 from satae.errors import ConfigError, OutputError
-from satae.gis.columns import Footprint, Region, Tiles, by_rank, kinds, values
+from satae.gis.columns import LAYERS, Footprint, Region, Tiles, by_rank, kinds, values
 from satae.gis.qgisproject import Backdrop
 from satae.grid import Grid
 from satae.later import Later
@@ -74,28 +75,36 @@ def anomalies(scenes: Sequence[SceneLayer]) -> Any:
     """
     crs = common_crs([s.grid for s in scenes])
     frames = []
-    for s in with_ranks(scenes):
-        rows = [values(region) for region in s.regions]
-        frames.append(_frame("anomalies", rows, polygons_of(s.regions), crs, s.grid))
+    for own, some in _by_crs(with_ranks(scenes)):
+        regions = [region for s in some for region in s.regions]
+        frames.append(_frame("anomalies", [values(r) for r in regions], polygons_of(regions), crs, own))
     return geopandas.GeoDataFrame(pd.concat(frames, ignore_index=True), crs=crs).sort_values("rank")
 
 
 def tiles(scenes: Sequence[SceneLayer]) -> Iterator[Any]:
-    """The tiles of all scenes, so many rows at once, at least one frame a scene."""
+    """The tiles of all scenes, so many rows at once, at least one frame."""
     crs = common_crs([s.grid for s in scenes])
-    for s in scenes:
-        for start in range(0, max(1, len(s.tiles.corners)), CHUNK):
+    for own, some in _by_crs(scenes):
+        data = {name: np.concatenate([values(s.tiles)[name] for s in some]) for name in LAYERS["tiles"]}
+        corners = np.concatenate([s.tiles.corners for s in some])
+        for start in range(0, max(1, len(corners)), CHUNK):
             part = slice(start, start + CHUNK)
-            data = {name: numbers[part] for name, numbers in values(s.tiles).items()}
-            yield _frame("tiles", data, shapely.polygons(s.tiles.corners[part]), crs, s.grid)
+            rows = {name: numbers[part] for name, numbers in data.items()}
+            yield _frame("tiles", rows, shapely.polygons(corners[part]), crs, own)
 
 
 def footprints(scenes: Sequence[SceneLayer]) -> Iterator[Any]:
-    """The outline of each scene, a frame each."""
+    """The outlines of the scenes in their order, a frame for those that come one after the other in one CRS."""
     crs = common_crs([s.grid for s in scenes])
-    for s in scenes:
-        outline = np.array([shapely.Polygon(s.grid.footprint())])
-        yield _frame("scenes", [values(s.scene)], outline, crs, s.grid)
+    for own, some in _by_crs(scenes):
+        outlines = np.array([shapely.Polygon(s.grid.footprint()) for s in some])
+        yield _frame("scenes", [values(s.scene) for s in some], outlines, crs, own)
+
+
+def _by_crs(scenes: Sequence[SceneLayer]) -> Iterator[tuple[str | None, list[SceneLayer]]]:
+    """Scenes that come one after the other in one CRS: a frame takes longer than a thousand rows of it."""
+    for crs, some in groupby(scenes, key=lambda s: s.grid.crs):
+        yield crs, list(some)
 
 
 def polygons_of(regions: Sequence[Region]) -> npt.NDArray[Any]:
@@ -105,12 +114,12 @@ def polygons_of(regions: Sequence[Region]) -> npt.NDArray[Any]:
     return out
 
 
-def _frame(layer: str, data: Any, geometry: npt.NDArray[Any], crs: str | None, scene: Grid) -> Any:
+def _frame(layer: str, data: Any, geometry: npt.NDArray[Any], crs: str | None, own: str | None) -> Any:
     types = kinds(layer)
     table = pd.DataFrame(data, columns=list(types)).astype(types)
-    shapes = geopandas.GeoSeries(geometry, crs=scene.crs)
-    frame = geopandas.GeoDataFrame(table, geometry=shapes, crs=scene.crs)
-    frame = frame if scene.crs == crs else frame.to_crs(crs)
+    shapes = geopandas.GeoSeries(geometry, crs=own)
+    frame = geopandas.GeoDataFrame(table, geometry=shapes, crs=own)
+    frame = frame if own == crs else frame.to_crs(crs)
     bounds = shapely.bounds(frame.geometry.to_numpy())
     if len(frame) and not (np.isfinite(bounds).all() and frame.geometry.is_valid.all()):
         raise OutputError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -98,8 +100,13 @@ def older(out: Path) -> list[Path]:
     return found
 
 
-def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str, Any]:
-    """The Item of a result, without links. Its time is that of scoring: a GeoTIFF does not say when it was taken."""
+def result(
+    out: Path, scenes: Sequence[SceneLayer], media_type: str, place: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """The Item of a result, without links. Its time is that of scoring: a GeoTIFF does not say when it was taken.
+
+    `place` is what `places` gives, where it is known.
+    """
     created = scenes[0].scene.created
     rows = [{key: _plain(value) for key, value in values(s.scene).items()} for s in scenes]
     names = ", ".join(row["scene"] for row in rows)
@@ -119,7 +126,7 @@ def result(out: Path, scenes: Sequence[SceneLayer], media_type: str) -> dict[str
         about = {"href": f"./{quote(s.heatmap)}", "type": COG, "roles": ["data"], "data_type": "float32"}
         title = "heat: -log10 of the tail probability of each pixel, NaN where not scored"
         assets[key] = about | {"title": title} | _projection(s)
-    return _item(out.stem, [PROJECTION, PROCESSING], _footprint(scenes), properties, assets)
+    return _item(out.stem, [PROJECTION, PROCESSING], place or _footprint(scenes), properties, assets)
 
 
 def model_item(model: Model, href: str) -> dict[str, Any]:
@@ -181,6 +188,22 @@ def _item(
     return head | place | {"properties": properties, "links": [], "assets": assets}
 
 
+def places(scenes: Sequence[SceneLayer]) -> list[dict[str, Any]]:
+    """`geometry` and `bbox` of each scene alone; scenes that come one after the other in one CRS are quick."""
+    found = list[dict[str, Any]]()
+    for crs, some in groupby(scenes, key=lambda s: s.grid.crs):
+        outlines = [shapely.Polygon(s.grid.footprint()) for s in some]
+        try:
+            geojson.check(crs)
+        except ConfigError:
+            found += [{"geometry": None} for _ in outlines]
+        else:
+            assert crs is not None
+            # as the union of one is
+            found += geojson.feature_geometries([shapely.union_all([o]) for o in outlines], crs)
+    return found
+
+
 def _footprint(scenes: Sequence[SceneLayer]) -> dict[str, Any]:
     """`geometry` and `bbox`; no geometry where WGS 84 cannot be had."""
     crs = layers.common_crs([s.grid for s in scenes])
@@ -203,13 +226,18 @@ def _trained_on(card: Card) -> dict[str, Any]:
 
 
 def _projection(layer: SceneLayer) -> dict[str, Any]:
-    grid, code = layer.grid, None
-    if grid.crs is not None:
-        authority = pyproj.CRS.from_wkt(grid.crs).to_authority(min_confidence=100)
-        code = ":".join(authority) if authority else None
+    grid = layer.grid
+    code = None if grid.crs is None else _code(grid.crs)
     place = {"proj:code": code, "proj:shape": [grid.height, grid.width]}
     place |= {"proj:transform": list(grid.transform)[:6]}
     return place if code or grid.crs is None else place | {"proj:wkt2": grid.crs}
+
+
+@lru_cache(maxsize=256)
+def _code(wkt: str) -> str | None:
+    """What an authority calls a CRS, for looking it up takes long."""
+    authority = pyproj.CRS.from_wkt(wkt).to_authority(min_confidence=100)
+    return ":".join(authority) if authority else None
 
 
 def _link(href: str, media_type: str, title: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,9 +21,11 @@ from satae.scene.describe import describe
 from satae.scene.scene import SMALLEST, Limits, Scene, Survey
 from satae.scene.stream import ahead, strips
 from satae.scene.together import together
+from satae.tiles.split import turn
 from satae.tiles.store import ProductRecord, Record, SceneFile, TileSet, load
 
 Progress = Callable[[int], None]
+Tile = tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]
 LARGEST = 4096
 DECODED = "scene.tif"  # in a tile set, of a scene whose files are slow to read or many
 PROJECTED = 1000  # outlines at once
@@ -32,19 +35,23 @@ NOWHERE = 'LOCAL_CS["unknown",UNIT["unknown",1]]'
 @dataclass(frozen=True)
 class Cut:
     """How to cut. `size` and `overlap` in pixels; tiles with a smaller share of valid pixels than
-    `min_valid` are left out, counted over the part of a tile that lies in the scene."""
+    `min_valid` are left out, counted over the part of a tile that lies in the scene. Of what is left no more than
+    `sample` tiles are kept, in patches spread over the scene; they are held in memory until all have passed by."""
 
     size: int = 64
     overlap: int = 0
     min_valid: float = 0.5
     patches: bool = False
     workers: int = 2
+    sample: int | None = None
 
     def __post_init__(self) -> None:
         if not SMALLEST <= self.size <= LARGEST:
             raise ConfigError(f"--size {self.size} is not between {SMALLEST} and {LARGEST} pixels")
         if not 0 <= self.overlap < self.size:
             raise ConfigError(f"--overlap {self.overlap} is not between 0 and the tile size less one")
+        if self.sample is not None and self.sample < 1:
+            raise ConfigError(f"--sample {self.sample} is not a number of tiles")
         if not 0 <= self.min_valid <= 1:
             raise ConfigError(f"--min-valid {self.min_valid} is not between 0 and 1")
 
@@ -134,7 +141,7 @@ def _write_arrays(
     images = _Growing(folder / "tiles.npy", scene.dtype, (len(scene.names), size, size))
     valids = _Growing(folder / "valid.npy", "bool", (size, size))
     with images, valids, raster.once_through():
-        for window, image, valid in _kept(survey, how, counts, progress):
+        for window, image, valid in _sampled(_kept(survey, how, counts, progress), how, counts):
             index.append((window.row, window.col))
             images.append(image)
             valids.append(valid)
@@ -143,9 +150,18 @@ def _write_arrays(
     return order
 
 
-def _kept(
-    scene: Survey, how: Cut, counts: _Counts, progress: Progress
-) -> Iterator[tuple[Window, npt.NDArray[Any], npt.NDArray[np.bool_]]]:
+def _sampled(tiles: Iterator[Tile], how: Cut, counts: _Counts) -> Iterator[Tile]:
+    """As many tiles as are asked for, in their order."""
+    if how.sample is None:
+        yield from tiles
+        return
+    step = how.size - how.overlap
+    chosen = heapq.nsmallest(how.sample, tiles, key=lambda of: turn(of[0].row, of[0].col, step))
+    counts.valid_pixels = sum(int(np.count_nonzero(valid)) for _, _, valid in chosen)
+    yield from sorted(chosen, key=lambda of: (of[0].row, of[0].col))
+
+
+def _kept(scene: Survey, how: Cut, counts: _Counts, progress: Progress) -> Iterator[Tile]:
     """Tiles with enough valid pixels, strip by strip, invalid pixels set to 0."""
     # strips hold whole steps, and are read with the overlap that their last tiles reach out by
     step = how.size - how.overlap
@@ -162,7 +178,7 @@ def _kept(
                 counts.left_out_pixels += count
                 continue
             counts.valid_pixels += count
-            yield window, _blanked(image[:, rows, cols], good, count), good
+            yield window, _blanked(image[:, rows, cols], good, count), good.copy()
         progress(
             min(strip.height, scene.grid.height - strip.row) * min(strip.width, scene.grid.width - strip.col)
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from satae.tiles.store import TileSet
 
 FEWEST_HELD_OUT = 2  # tiles
 WEIGHT = 3  # times that a tile is learned from which holds a region found to be normal
+PATCH = 4  # tiles a side of what a sample takes together
 FEWEST_BLOCKS = 30  # blocks are made smaller until there are as many, or until they are single tiles
 
 
@@ -37,16 +39,22 @@ class Split:
         return np.unique(np.concatenate([self.held_out, self.normal]), axis=0)
 
 
-def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Split:
+def split(
+    sets: Sequence[TileSet], *, share: float, block: int, seed: int, sample: int | None = None
+) -> Split:
     """Hold out about `share` of the tiles in square blocks of up to `block` tiles a side, drawn at random.
 
+    Of each set no more than `sample` tiles are used by either side, chosen as `satae tile --sample` does.
     With overlapping tiles those that straddle the border of a held-out block are used by neither side.
     Raises TilesError where two held-out tiles would leave none to learn from.
     """
+    used = [_used(tiles, sample) for tiles in sets]
     while True:
         # smaller blocks where there are few: the split is drawn among them, and the calibration counts them
         ids = [_block_ids(s, i, block) for i, s in enumerate(sets)]
-        blocks = np.unique(np.concatenate([b[inside] for b, inside in ids]), axis=0)
+        blocks = np.unique(
+            np.concatenate([b[inside & own] for (b, inside), own in zip(ids, used, strict=True)]), axis=0
+        )
         if block == 1 or len(blocks) >= FEWEST_BLOCKS:
             break
         block -= 1
@@ -56,7 +64,7 @@ def split(sets: Sequence[TileSet], *, share: float, block: int, seed: int) -> Sp
     # as many blocks as asked for, or more until two tiles are whole in them
     for count in range(max(1, wanted), len(blocks)):
         chosen = {tuple(int(v) for v in b) for b in order[:count]}
-        train, held_out = _sides(sets, ids, chosen, block)
+        train, held_out = _sides(sets, ids, used, chosen, block)
         if len(held_out) >= FEWEST_HELD_OUT and len(train):
             # regions that an analyst found normal are learned from more often: mistakes that must not come again
             normal = {(i, tile) for i, s in enumerate(sets) for tile in s.heed.normal}
@@ -77,19 +85,43 @@ def spread_evenly(where: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.in
 def _sides(
     sets: Sequence[TileSet],
     ids: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]],
+    used: list[npt.NDArray[np.bool_]],
     chosen: set[tuple[int, ...]],
     block: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The tiles that touch no chosen block, and those that lie in one."""
     train, held_out = [], []
     for i, tiles in enumerate(sets):
-        for tile in sorted(set(range(len(tiles))) - set(tiles.heed.empty)):
+        for tile in np.flatnonzero(used[i]).tolist():
             # no pixel in common with a held-out block; a tile that straddles its border is used by neither side
             if not _touched(tiles, i, tile, block) & chosen:
                 train.append((i, tile))
             elif ids[i][1][tile]:
                 held_out.append((i, tile))
     return _pairs(train), _pairs(held_out)
+
+
+def _used(tiles: TileSet, sample: int | None) -> npt.NDArray[np.bool_]:
+    """Which tiles of a set may be used (n): those with a valid pixel left, and of them a sample."""
+    own = np.ones(len(tiles), bool)
+    own[list(tiles.heed.empty)] = False
+    if sample is not None and own.sum() > sample:
+        step = tiles.record.size - tiles.record.overlap
+        there = np.flatnonzero(own)
+        order = sorted(
+            there.tolist(), key=lambda i: turn(int(tiles.index[i, 0]), int(tiles.index[i, 1]), step)
+        )
+        own[order[sample:]] = False
+    return own
+
+
+def turn(row: int, col: int, step: int) -> tuple[int, int, int]:
+    """The place of a tile in the order in which a sample takes them: whole patches, spread over the scene by a hash.
+
+    Neighbours stay together, for models see what lies around a tile.
+    """
+    side = PATCH * step
+    return zlib.crc32(f"{row // side} {col // side}".encode()), row, col
 
 
 def _pairs(found: Iterable[tuple[int, int]]) -> npt.NDArray[np.int64]:

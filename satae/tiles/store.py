@@ -239,9 +239,21 @@ def tile_sets(folder: Path) -> list[Path]:
     return sorted(p.parent for p in folder.glob("*/tileset.json"))
 
 
+def _listed(path: Path) -> list[Path]:
+    """The folders in a text file, one a line, from its own folder on; any other path is itself."""
+    if path.suffix.lower() != ".txt" or not path.is_file():
+        return [path]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise TilesError(f"{path} cannot be read as a list of tile sets: {_short(error)}") from error
+    return [path.parent / text for line in lines if (text := line.strip()) and not text.startswith("#")]
+
+
 def load_all(folders: list[Path]) -> list[TileSet]:
-    """Open all tile sets at or below `folders`; TilesError where there is none or they differ in bands."""
-    paths = [path for folder in folders for path in tile_sets(folder)]
+    """Open all tile sets at or below `folders`, or listed in a text file; TilesError where there is none or they
+    differ in bands."""
+    paths = [path for folder in folders for listed in _listed(folder) for path in tile_sets(listed)]
     if not paths:
         names = ", ".join(map(str, folders))
         raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")

@@ -161,7 +161,7 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
     # built and dropped again, here and below: a recipe that cannot work fails now, not after the tiles were read
     Augmenter(recipe.augment, sets[0].record.size)
     models.all_params(recipe.model.name, recipe.model.params)
-    chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed)
+    chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed, sample=cfg.sample)
     normalizer = fit_normalizer(sets, chosen, recipe)
     # first weights follow from the seed alone; what is drawn later goes on from behind them
     torch.manual_seed(cfg.seed)

@@ -1,0 +1,30 @@
+"""What a row of a table asks for, in place of the options of a command."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from satae.cli.flags import PixelOptions
+from satae.errors import ConfigError
+
+# columns that say which pixels count, with what their text means
+COLUMNS: dict[str, Callable[[str], Any]] = {
+    "nodata": float, "offset": float, "gsd": float, "bands": str, "aoi": Path, "aoi_layer": str, "mask": Path,
+    "sensor": str, "clouds": str,
+}  # fmt: skip
+
+
+def pixels_of(counted: PixelOptions, row: tuple[tuple[str, str], ...]) -> PixelOptions:
+    """The options of a command with those of a row in their place."""
+    return replace(
+        counted, **{name: number(name, text, COLUMNS[name]) for name, text in row if name in COLUMNS}
+    )
+
+
+def number(name: str, text: str, kind: Callable[[str], Any]) -> Any:
+    """A text of a table as what it means; ConfigError where it is no number."""
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"a table has {text!r} in its column {name}, which is no number") from None
