@@ -15,7 +15,7 @@ import pyproj
 from satae.batch import places, plan, store
 from satae.batch.store import Summary
 from satae.errors import ConfigError, ResultError
-from satae.scoring.outputs import beside
+from satae.scoring.backdrop import beside
 from satae.scoring.record import HEATMAP, SceneRecord
 
 NAME, ABOUT = "anomalies.gpkg", "collect.json"  # the result, and what it says of itself

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError, OutputError
-from satae.gis.qgisproject import Backdrop
 from satae.publish import check_target, publish_all
 from satae.report import chips, page, stac
 from satae.scene.scene import Scene
@@ -81,17 +79,6 @@ def heatmap_targets(out: Path, names: Sequence[str], chosen: Path | None) -> lis
     if len(names) == 1:
         return [out.with_name(f"{out.stem}_heatmap.tif")]
     return [out.with_name(f"{out.stem}_{name}_heatmap.tif") for name in names]
-
-
-def beside(backdrop: Backdrop | None, out: Path) -> Backdrop | None:
-    """A scene's picture under the name that leads to it from the folder of `out`, so that both can be moved."""
-    if backdrop is None:
-        return None
-    try:
-        name = os.path.relpath(backdrop.file, out.absolute().parent)
-    except ValueError:  # on another drive
-        return backdrop
-    return replace(backdrop, file=Path(name).as_posix())
 
 
 def names(out: Path, heatmaps: Sequence[Path]) -> list[Path]:

@@ -22,7 +22,6 @@ from satae.extras import Extra
 from satae.gis import qgis
 from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
-from satae.gis.qgisproject import Backdrop, Channel
 from satae.grid import Window
 from satae.inference.calibrate import CARRIED, Calibration
 from satae.inference.regions import Anomaly
@@ -32,7 +31,7 @@ from satae.report import chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene import barren
 from satae.scene.scene import Scene
-from satae.scoring import baseline, block, domain, heatmap, selection
+from satae.scoring import backdrop, baseline, block, domain, heatmap, selection
 from satae.scoring.baseline import Baseline
 from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
@@ -42,7 +41,6 @@ from satae.scoring.rule import Rule
 from satae.scoring.selection import Field, Selection
 
 HEATMAP, LOOKS = "heatmap.tif", "looks.npz"  # in the folder of a scene; the heatmap's style lies beside it
-UNDRAWN = (".nc", ".h5", ".he5")  # whose bands QGIS finds under names inside alone
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
 
 
@@ -184,7 +182,7 @@ def _scored(
         _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
         HEATMAP,
         heat.maximum,
-        _backdrop(scene, overview),
+        backdrop.of(scene, overview),
     )
     view = None
     with Extra(f"the picture of {name}"):
@@ -210,23 +208,6 @@ def _agrees(how: How, regions: Sequence[Region]) -> int | None:
         return None
     opinions = np.array([r.baseline_score for r in regions])
     return baseline.agreement([r.score for r in regions], opinions)
-
-
-def _backdrop(scene: Scene, overview: Overview) -> Backdrop | None:
-    """How QGIS draws the scene, where one file that is there as it is holds all bands of the picture."""
-    first = scene.files[0].source
-    if (
-        len(scene.files) > 1
-        or overview.fault is not None
-        or first.member
-        or first.path.suffix.lower() in UNDRAWN
-    ):
-        return None
-    (file,), ends = scene.files, overview.contrast()
-    bands = [(file.bands[i], *end, scene.shifts[i]) for i, end in zip(overview.bands, ends, strict=True)]
-    # QGIS stretches what is stored, which the product or the user may have moved
-    channels = tuple(Channel(band, low - shift, high - shift) for band, low, high, shift in reversed(bands))
-    return Backdrop(str(file.path.absolute()), channels)
 
 
 def calibration_of(model: Model) -> Calibration:

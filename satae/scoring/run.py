@@ -22,7 +22,7 @@ from satae.report import chips, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scene.together import once
-from satae.scoring import outputs
+from satae.scoring import backdrop, outputs
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
@@ -144,7 +144,7 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
     page, pictures = report.path_of(out), chips.folder_of(out)
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
     layers = [
-        replace(r.layer, heatmap=t.name, backdrop=outputs.beside(r.layer.backdrop, out))
+        replace(r.layer, heatmap=t.name, backdrop=backdrop.beside(r.layer.backdrop, out))
         for r, t in zip(records, targets, strict=True)
     ]
     form = formats.format_of(out, common_crs([s.grid for s in layers]))
