@@ -94,3 +94,31 @@ def test_a_changed_date_stands_out(name):
         error, bands, _ = SequenceDetector(model(name), torch.eye(3) / 15)(x, valid, days)
     assert (error[:, 12][valid[:, 12] > 0] > 20).all()
     np.testing.assert_allclose(bands.sum(dim=2), error[:, :, 0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_graph_scores_as_satae_series_does(monkeypatch):
+    from satae.series import detector as tool
+    from satae.series import seasonal as numbers
+
+    needed = (1, numbers.TREND_NEEDED, *np.repeat(numbers.NEEDED, 2))
+    assert (seasonal.RIDGE, seasonal.NEEDED, seasonal.ABSENT, seasonal.LEAST) == (
+        numbers.RIDGE, needed, numbers.ABSENT, tool.HELD_OUT,
+    )  # fmt: skip
+    x, valid, days = example(n=1)
+    cube, good = x[0].reshape(30, 3, -1).numpy(), valid[0].reshape(30, -1).numpy() > 0
+    white = np.array([[0.1, 0, 0], [0.02, 0.07, 0], [0, -0.01, 0.05]])
+    rules = tool.Rules("seasonal", tuple(map(float, days[0])), np.full(3, 1000.0), white)
+
+    def both(rounds):
+        monkeypatch.setattr(tool, "ROUNDS", rounds)
+        _, square, _ = tool._fitted(rules, cube, good)
+        graph = SequenceDetector(model("seasonal", rounds=rounds), torch.tensor(white, dtype=torch.float32))
+        with torch.no_grad():
+            found = graph(x, valid, days)[0]
+        return square[good], found[0].reshape(30, -1).numpy()[good]
+
+    numpy, torch_ = both(0)
+    np.testing.assert_allclose(torch_, numpy, rtol=2e-3, atol=2e-3)
+    # weights differ: a median of squares there, their mean here, for ONNX has no median; so alike, and not equal
+    numpy, torch_ = both(1)
+    assert np.corrcoef(numpy, torch_)[0, 1] > 0.99
