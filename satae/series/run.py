@@ -58,8 +58,8 @@ def series(
     OutputError where a target exists or cannot be written.
     """
     whole = stack(scenes, days)
-    past, new = _parts(whole.days, options)
-    model = _model(options.model, whole.days[past], int(new.sum()))
+    past, new = parts_of(whole.days, options)
+    model = model_of(options.model, whole.days[past], int(new.sum()))
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
@@ -132,8 +132,8 @@ def _writing(out: Path, options: Options) -> Iterator[Path]:
         yield folder
 
 
-def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
-    """Which dates are history and which are monitored."""
+def parts_of(days: Floats, options: Options) -> tuple[Bools, Bools]:
+    """Which dates are history and which are monitored; ConfigError where none are either."""
     if len(days) < 2:
         raise ConfigError("a series has two dates at least, and one was named")
     if options.history is not None:
@@ -157,7 +157,8 @@ def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
     return past, new
 
 
-def _model(asked: str, days: Floats, new: int) -> str:
+def model_of(asked: str, days: Floats, new: int) -> str:
+    """The model that is asked for, or that suits a history of these days and so many new dates."""
     if asked not in MODELS:
         raise ConfigError(f"--model {asked}: there are {', '.join(MODELS)}")
     if asked == SEASONAL and len(days) < 3:
