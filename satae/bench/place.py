@@ -91,7 +91,9 @@ def ground(scenes: Sequence[Scene], days: Sequence[int], options: Options, stead
             f"the place has {size:,} numbers over dates and bands, and the bench holds {MOST:,} in memory; choose a "
             "part with --aoi, or fewer dates"
         )
-    header, _, _ = learning.learn(place, history, model, options, SILENT)
+    header, sample, place, _ = learning.learn(place, history, model, options, SILENT)
+    # every method reads the dates where they belong
+    _, place = learning.unrest(header, sample, place, np.flatnonzero(~history))
     with place.open() as reader:
         clear = learning.clear_ground(reader, place.grid.window, history, header.buffer)
         x, valid = learning.flat(reader, place.grid.window, clear, header.buffer)

@@ -148,7 +148,8 @@ def _content(result: "Result") -> dict[str, Any]:
             "last": dates.text_of(max(header.history)),
         },
         "scored": [
-            {"date": dates.text_of(s.day), "scene": s.scene, "unrest": s.unrest} for s in result.scored
+            {"date": dates.text_of(s.day), "scene": s.scene, "unrest": s.unrest, "shift": list(s.shift)}
+            for s in result.scored
         ],
         "far": header.far,
         "threshold": header.threshold if header.threshold < float("inf") else None,
