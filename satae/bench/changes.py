@@ -1,7 +1,8 @@
 """Changes of known date, size, contrast and kind that are planted into the dates of a real series.
 
-A change is ground from elsewhere in the place, of the same dates, mixed in with the share that gives the contrast (over 1, up to 3, where ground is too much alike): a step stays, a slow change
-grows over twenty dates, a spike is gone on the next date and should raise no alarm.
+A change is ground from elsewhere in the place, of the same dates, mixed in with the share that gives the contrast (over
+1, up to 3, where ground is too much alike): a step stays, a slow change grows over twenty dates, a spike is gone on the
+next date and should raise no alarm.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Planting:
-    """What is planted: in each of `rounds` as many changes as `number`, of sides from `sizes`, contrasts and kinds at random.
+    """What is planted in each of `rounds`: so many changes as `number`, of sides from `sizes` at random.
 
     `steady`: the share of the place that varied least in its history, which alone is planted in and counted.
     """

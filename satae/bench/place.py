@@ -1,4 +1,4 @@
-"""A real series held whole in memory, and the methods that are asked what changed in it: satae's own and the rivals'."""
+"""A real series held whole in memory, and the methods that are asked what changed in it: satae and its rivals."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ def ground(scenes: Sequence[Scene], days: Sequence[int], options: Options, stead
 
 
 def _described(place: Ground, share: float) -> Ground:
-    """The place with mean, noise and steady ground by a fit of harmonics to its history: nothing monitored is looked at.
+    """The place with mean, noise and steady ground by a fit of harmonics to its history.
 
-    Steady is the share of pixels whose history lies nearest to its own fit.
+    Nothing monitored is looked at. Steady is the share of pixels whose history lies nearest to its own fit.
     """
     x, valid, days = place.history()
     terms = seasonal.basis(days, float(days.mean()))
@@ -172,7 +172,7 @@ def ours_in_history(place: Ground) -> Floats:
 
 
 def rival_in_history(place: Ground, fit: Rival) -> Floats:
-    """The same of a rival: each part of the history by a fit to the others, then the rule of k of n dates."""
+    """Agreement (date, pixel) of the history by a rival: each part of the history by a fit to the others, then the rule of k of n dates."""
     x, valid, days = place.history()
     distance = np.concatenate(
         [fit(x[~part], valid[~part], days[~part])(x[part], valid[part], days[part]) for part in folds(days)]

@@ -126,8 +126,8 @@ def search(
             agreement = method(planted.reshape(*planted.shape[:2], -1), good.reshape(len(good), -1))
             for tally in [tallies[n] for n in (name, OWN) if n == name or name == OURS]:
                 when = confirmed(agreement, tally.threshold)
-                _, held = regions(place, when, place.new_days)
-                tally.delays.extend((change, delay(change, when, held, good)) for change in made)
+                _, inside = regions(place, when, place.new_days)
+                tally.delays.extend((change, delay(change, when, inside, good)) for change in made)
             done += 1
             progress(float(done), total, f"round {number + 1}, {name}")
     return tallies
@@ -199,7 +199,7 @@ def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[
     return [
         *out,
         f"share found of changes ({counts}; a spike should not be) by contrast in deviations of one date;",
-        "delay: valid dates, that of the change counted, by which 90 % of the found steps were; in 2: share by the second;",
+        "delay: valid dates, that of the change too, by which 90 % of the found steps were; in 2: share by the second;",
         f"past, now: alarms on the held-out history and on the new dates as they are, on {area:.3g} km2; "
         f"{place.options.far:g} a km2 and",
         f"year are {place.promised(place.history_years):.1f} and {place.allowed:.1f}; thresholds keep the former (1 at "

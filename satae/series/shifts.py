@@ -1,9 +1,9 @@
 """By how much a date lies beside its place, in parts of a pixel, and its pixels moved back.
 
-The shift is what of a date's difference from what is expected follows its gradient: of ground that lies s pixels further
-on, x(p) = e(p - s), which is e - s e' for small s. It is solved by least squares over all windows of a sample, all bands
-and pixels that count, as Lucas and Kanade (1981) do, again and again with what is expected moved by what was found.
-Unlike the correlation of phases it needs no gapless picture.
+The shift is what of a date's difference from what is expected follows its gradient: of ground that lies s pixels
+further on, x(p) = e(p - s), which is e - s e' for small s. It is solved by least squares over all windows of a sample,
+all bands and pixels that count, as Lucas and Kanade (1981) do, again and again with what is expected moved by what was
+found. Unlike the correlation of phases it needs no gapless picture.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
-    """A date that was scored: its day, the scene's name, its unrest, and by how much (rows, columns) it was moved back."""
+    """A date that was scored: its day, the scene's name, its unrest, and the shift (rows, columns) that was undone."""
 
     day: int
     scene: str

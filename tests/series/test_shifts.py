@@ -46,7 +46,10 @@ def scored(folder, dn, **options):
     scenes = [describe([p]) for p in paths]
     days = [dates.day_of(s) for s in scenes]
     return run.series(
-        scenes, days, folder / "c.gpkg", run.Options(history=(-np.inf, float(sorted(days)[PAST - 1])), **options)
+        scenes,
+        days,
+        folder / "c.gpkg",
+        run.Options(history=(-np.inf, float(sorted(days)[PAST - 1])), **options),
     )
 
 
