@@ -34,6 +34,7 @@ class Planting:
     """What is planted in each of `rounds`: so many changes as `number`, of sides from `sizes` at random.
 
     `steady`: the share of the place that varied least in its history, which alone is planted in and counted.
+    `steps` of training that autoencoders over time get, which are left out at 0.
     """
 
     kinds: tuple[str, ...] = KINDS
@@ -43,6 +44,7 @@ class Planting:
     rounds: int = 6
     steady: float = 1.0
     seed: int = 0
+    steps: int = 0
 
     def __post_init__(self) -> None:
         if not self.kinds or set(self.kinds) - set(KINDS):

@@ -172,7 +172,7 @@ def ours_in_history(place: Ground) -> Floats:
 
 
 def rival_in_history(place: Ground, fit: Rival) -> Floats:
-    """Agreement (date, pixel) of the history by a rival: each part of the history by a fit to the others, then the rule of k of n dates."""
+    """Agreement (date, pixel) of the history by a rival, each part of it by a fit to the others."""
     x, valid, days = place.history()
     distance = np.concatenate(
         [fit(x[~part], valid[~part], days[~part])(x[part], valid[part], days[part]) for part in folds(days)]

@@ -21,6 +21,8 @@ from satae.bench.contest import Progress
 from satae.bench.place import Ground, Method, ground, ours, ours_in_history, rival, rival_in_history
 from satae.bench.report import staged_output
 from satae.bench.rivals import RIVALS
+from satae.bench.sequences import NAMES as SEQUENCES
+from satae.bench.sequences import learned
 from satae.grid import Window
 from satae.scene.scene import Scene
 from satae.series.learning import Options
@@ -144,6 +146,8 @@ def bench(
         methods = {OURS: (ours_in_history(place), ours(place))}
         for name, fit in RIVALS.items():
             methods[name] = rival_in_history(place, fit), rival(place, fit(*history))
+        for name in SEQUENCES if planting.steps else ():
+            methods[name] = learned(place, name, steps=planting.steps, seed=planting.seed)
         tallies = search(place, planting, methods, progress)
         said, table = content(place, planting, tallies), lines(place, planting, tallies)
         (draft / "bench.json").write_text(json.dumps(said, indent=1, allow_nan=False), encoding="utf-8")

@@ -254,6 +254,9 @@ def series(
         float, typer.Option(help="Share of the place that counts: what varied least in its history.")
     ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of what is planted.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of training sequence_rnn and sequence_transformer; 0 leaves them out.")
+    ] = 0,
     date_pattern: DatePattern = None,
     counted: PixelOptions = PIXELS,
     output: OutputOptions = OUTPUT,
@@ -266,7 +269,13 @@ def series(
     options = options_of(history, monitor, "auto", far, persistence, min_pixels, output.overwrite)
     kept = tuple(kind.strip() for kind in kinds.split(","))
     planting = Planting(
-        kept, _numbers("--contrasts", contrasts), number=number, rounds=rounds, steady=steady, seed=seed
+        kept,
+        _numbers("--contrasts", contrasts),
+        number=number,
+        rounds=rounds,
+        steady=steady,
+        seed=seed,
+        steps=steps,
     )
     found, days = described(scenes, date_pattern, counted, context.obj)
 

@@ -1,7 +1,7 @@
 """Gated recurrent units over the dates before and after, then a decoder: what both say of the date between them.
 
-A state is carried from date to date with the days that passed, forwards and backwards; a date is expected from the state
-that the dates before it leave and the one that the dates after it leave. What is not valid enters as absent.
+A state is carried from date to date with the days that passed, forwards and backwards; a date is expected from the
+state that the dates before it leave and the one that the dates after it leave. What is not valid enters as absent.
 """
 
 from __future__ import annotations

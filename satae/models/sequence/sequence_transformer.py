@@ -1,8 +1,8 @@
 """Attention of each date over the others by their days, then a decoder: gaps and irregular dates are all it knows.
 
 How much one date looks at another follows from the days of both, so a season and a trend can be learned; how much a
-date is looked at at all also follows from what it holds, so a cloud that the mask missed can be overlooked. There is one
-layer: in a second one the dates that are looked at would have seen the date that is asked for.
+date is looked at at all also follows from what it holds, so a cloud that the mask missed can be overlooked. There is
+one layer: in a second one the dates that are looked at would have seen the date that is asked for.
 """
 
 from __future__ import annotations
