@@ -74,9 +74,9 @@ def _expectations(model: torch.nn.Module, x: Floats, valid: Bools, days: Floats,
         # the day is put among the others, where nothing is known of it
         at = day - back * calibration.YEAR
         place = int(np.searchsorted(days, at))
-        with_day = [np.insert(a, place, 0, axis=0) for a in (x, valid)]
+        with_it, known = np.insert(x, place, 0, axis=0), np.insert(valid, place, False, axis=0)
         when = np.insert(days, place, at)
-        for mean, part in _means(model, with_day[0], with_day[1], when):
+        for mean, part in _means(model, with_it, known, when):
             out[i][:, part] = mean[place]
     return out
 

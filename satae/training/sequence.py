@@ -54,13 +54,14 @@ def fit(
     rng = torch.Generator().manual_seed(seed)
     known = valid > 0
     marked = sequence.permute(1, 0, 2)[:, known]
-    model.centre.copy_(marked.mean(dim=1))
-    model.spread.copy_(marked.std(dim=1).clamp(min=1e-6))
+    kept = dict(model.named_buffers())
+    kept["centre"].copy_(marked.mean(dim=1))
+    kept["spread"].copy_(marked.std(dim=1).clamp(min=1e-6))
     rate = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-4)
     slow = torch.optim.lr_scheduler.CosineAnnealingLR(rate, steps)
     losses = []
     for _ in range(steps):
-        taken = torch.randint(sequence.shape[2], (PIXELS,), generator=rng)
+        taken = torch.randint(sequence.shape[2], (min(PIXELS, sequence.shape[2]),), generator=rng)
         # (1, T, B, 1, P): pixels side by side, all of one place and so of the same days
         x, good = sequence[:, :, taken][None, :, :, None], valid[:, taken][None, :, None, None].float()
         share = 0.4 + 0.6 * torch.rand(1, generator=rng)
@@ -75,6 +76,6 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         rate.step()
         slow.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     model.eval()
     return losses
