@@ -93,9 +93,11 @@ class Tally:
         of = sorted(d for c, d in self.delays if c.kind == kind and d is not None)
         return float(of[min(len(of) - 1, int(np.ceil(share * len(of))) - 1)]) if of else None
 
-    def prompt(self, kind: str, most: int) -> float | None:
+    def prompt(self, kind: str, most: int, contrast: float | None = None) -> float | None:
         """The share of the found changes of a kind that were found within so many valid dates."""
-        of = [d for c, d in self.delays if c.kind == kind and d is not None]
+        of = [
+            d for c, d in self.delays if c.kind == kind and d is not None and contrast in (None, c.contrast)
+        ]
         return sum(d <= most for d in of) / len(of) if of else None
 
 
@@ -174,10 +176,12 @@ def content(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> dic
                 "threshold": t.threshold if np.isfinite(t.threshold) else None,
                 "alarms_in_history": t.in_history,
                 "alarms_as_it_is": t.alarms,
-                "found": {k: {f"{s:g}": t.share(k, s) for s in planting.contrasts} for k in planting.kinds},
+                "found": {k: {f"{c:g}": t.share(k, c) for c in planting.contrasts} for k in planting.kinds},
                 "mean": {k: t.share(k) for k in planting.kinds},
                 "delay_90": {k: t.delay(k, 0.9) for k in planting.kinds},
-                "within_2": {k: t.prompt(k, 2) for k in planting.kinds},
+                "within_2": {
+                    k: {f"{c:g}": t.prompt(k, 2, c) for c in planting.contrasts} for k in planting.kinds
+                },
             }
             for name, t in tallies.items()
         },

@@ -89,7 +89,7 @@ def trained(name, x, valid, days):
     found = model(name)
     if name != "seasonal":
         cube, good = (a[0].flatten(2).squeeze(1) for a in (x, valid))
-        losses = export.fit(found, cube, good, days[0], torch.full((3,), 15.0), steps=250, seed=0)
+        losses = export.fit(found, cube, good, days[0], torch.full((3,), 15.0), steps=150, seed=0)
         assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     return found
 
