@@ -57,16 +57,16 @@ class Ground:
         return float(self.new_days[-1] - self.days[self.past][-1]) / calibration.YEAR
 
     @property
-    def allowed(self) -> float:
+    def allowance(self) -> float:
         """False alarms that are promised over the steady ground and the monitored years."""
-        return self.promised(self.years)
+        return self.promise(self.years)
 
     @property
     def history_years(self) -> float:
         """How long the history is."""
         return max(float(np.ptp(self.days[self.past])) / calibration.YEAR, 1e-9)
 
-    def promised(self, years: float) -> float:
+    def promise(self, years: float) -> float:
         """False alarms over the steady ground in so many years."""
         return self.options.far * float(self.steady.sum()) * self.pixel_km2 * years
 

@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def learned(place: Ground, name: str, *, steps: int, seed: int) -> tuple[Floats, Method]:
+def method_of(place: Ground, name: str, *, steps: int, seed: int) -> tuple[Floats, Method]:
     """(agreement (date, pixel) of the history, each date from the others, and what is said of new dates)."""
     x, valid, days = place.history()
     torch.manual_seed(seed)

@@ -22,7 +22,7 @@ from satae.bench.place import Ground, Method, ground, ours, ours_in_history, riv
 from satae.bench.report import staged_output
 from satae.bench.rivals import RIVALS
 from satae.bench.sequences import NAMES as SEQUENCES
-from satae.bench.sequences import learned
+from satae.bench.sequences import method_of
 from satae.grid import Window
 from satae.scene.scene import Scene
 from satae.series.learning import Options
@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def confirmed(agreement: Floats, threshold: float) -> npt.NDArray[np.intp]:
+def alarm_dates(agreement: Floats, threshold: float) -> npt.NDArray[np.intp]:
     """The number of the date on which each pixel's first alarm is, -1 where there is none."""
     high = agreement >= threshold  # NaN is not
     return np.where(high.any(axis=0), high.argmax(axis=0), -1)
@@ -68,7 +68,7 @@ def threshold_at(place: Ground, agreement: Floats, dates: Floats, allowed: float
     ranks = np.unique(np.geomspace(1, max(len(levels) // 2, 2), LEVELS).astype(int)) - 1
     best = float(levels[0]) * (1 + 1e-9) + 1e-12
     for rank in ranks:
-        if regions(place, confirmed(agreement, float(levels[rank])), dates)[0] > allowed:
+        if regions(place, alarm_dates(agreement, float(levels[rank])), dates)[0] > allowed:
             break
         best = float(levels[rank])
     return best
@@ -109,7 +109,7 @@ def search(
     A method is its agreement (date, pixel) in the held-out history, and what it says of new dates.
     """
     new, valid = place.new()
-    past_days, allowed = place.days[place.past], max(1.0, place.promised(place.history_years))
+    past_days, allowed = place.days[place.past], max(1.0, place.promise(place.history_years))
     tallies, total = {}, float(len(methods) * (1 + planting.rounds))
     for done, (name, (held, method)) in enumerate(methods.items(), 1):
         agreement = method(new.reshape(*new.shape[:2], -1), valid.reshape(len(valid), -1))
@@ -118,7 +118,7 @@ def search(
             thresholds[OWN] = place.rules.threshold
         for said, threshold in thresholds.items():
             counts = [
-                regions(place, confirmed(a, threshold), days)[0]
+                regions(place, alarm_dates(a, threshold), days)[0]
                 for a, days in ((held, past_days), (agreement, place.new_days))
             ]
             tallies[said] = Tally(threshold, counts[0], counts[1], [])
@@ -129,7 +129,7 @@ def search(
         for name, (_, method) in methods.items():
             agreement = method(planted.reshape(*planted.shape[:2], -1), good.reshape(len(good), -1))
             for tally in [tallies[n] for n in (name, OWN) if n == name or name == OURS]:
-                when = confirmed(agreement, tally.threshold)
+                when = alarm_dates(agreement, tally.threshold)
                 _, inside = regions(place, when, place.new_days)
                 tally.delays.extend((change, delay(change, when, inside, good)) for change in made)
             done += 1
@@ -149,7 +149,7 @@ def bench(
         for name, fit in RIVALS.items():
             methods[name] = rival_in_history(place, fit), rival(place, fit(*history))
         for name in SEQUENCES if planting.steps else ():
-            methods[name] = learned(place, name, steps=planting.steps, seed=planting.seed)
+            methods[name] = method_of(place, name, steps=planting.steps, seed=planting.seed)
         tallies = search(place, planting, methods, progress)
         said, table = content(place, planting, tallies), lines(place, planting, tallies)
         (draft / "bench.json").write_text(json.dumps(said, indent=1, allow_nan=False), encoding="utf-8")
@@ -169,7 +169,7 @@ def content(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> dic
         "km2": float(place.steady.sum()) * place.pixel_km2,
         "years": place.years,
         "far": place.options.far,
-        "allowed": place.allowed,
+        "allowed": place.allowance,
         "planting": asdict(planting),
         "methods": {
             name: {
@@ -210,7 +210,7 @@ def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[
         "delay: valid dates, that of the change too, by which 90 % of the found steps were; in 2: share by the second;",
         f"past, now: alarms on the held-out history and on the new dates as they are, on {area:.3g} km2; "
         f"{place.options.far:g} a km2 and",
-        f"year are {place.promised(place.history_years):.1f} and {place.allowed:.1f}; thresholds keep the former (1 at "
+        f"year are {place.promise(place.history_years):.1f} and {place.allowance:.1f}; thresholds keep the former (1 at "
         "least), and the latter hold what really changed",
     ]
 

@@ -264,7 +264,7 @@ def series(
     """Plant changes into a series of one place and look for them."""
     from satae.bench.changes import Planting
     from satae.bench.series import bench
-    from satae.cli.series import described, options_of
+    from satae.cli.series import options_of, scenes_of
 
     options = options_of(history, monitor, "auto", far, persistence, min_pixels, output.overwrite)
     kept = tuple(kind.strip() for kind in kinds.split(","))
@@ -277,7 +277,7 @@ def series(
         seed=seed,
         steps=steps,
     )
-    found, days = described(scenes, date_pattern, counted, context.obj)
+    found, days = scenes_of(scenes, date_pattern, counted, context.obj)
 
     def job(progress: Progress) -> Said:
         return bench(

@@ -53,7 +53,7 @@ def series(
     how = options_of(history, monitor, model, far, persistence, min_pixels, overwrite)
     if state is not None and history is not None:
         raise ConfigError("--history is in the state already; leave out one of --history and --state")
-    found, days = described(scenes, date_pattern, counted, steps)
+    found, days = scenes_of(scenes, date_pattern, counted, steps)
     result = (
         score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
     )
@@ -86,7 +86,7 @@ def options_of(
     )  # fmt: skip
 
 
-def described(
+def scenes_of(
     scenes: list[str], date_pattern: str | None, counted: PixelOptions, steps: Steps
 ) -> "tuple[list[Scene], list[int]]":
     """The scenes that are named and the day of each."""

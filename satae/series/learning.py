@@ -82,7 +82,7 @@ def learn(
         with steps.stage("learn the history"):
             rules = detector.rules_of(model, days, x, valid, options.keep)
             if found := _history_shifts(rules, draft, x, valid, np.flatnonzero(history)):
-                place = place.moved(found)
+                place = place.with_shifts(found)
                 # once more, of dates that lie where they belong
                 x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
                 rules = detector.rules_of(model, days, x, valid, options.keep)
@@ -179,7 +179,7 @@ def unrest(
                 judged = detector.judge(rules, memory, now, float(date.day))
                 shift = _shift(rules, sample.windows, now, judged, good)
                 if shift != shifts.NONE:
-                    place = place.moved({int(number): shift})
+                    place = place.with_shifts({int(number): shift})
                     moved, known = _reread(sample, place, header.buffer, np.array([number]))
                     good, judged = known[0], detector.judge(rules, memory, moved[0], float(date.day))
                 known = good & np.isfinite(judged.square)

@@ -115,7 +115,7 @@ class Stack:
         """The stack of some of its dates, on the same grid."""
         return Stack(tuple(d for d, c in zip(self.dates, chosen, strict=True) if c), self.grid, self.bands)
 
-    def moved(self, found: Mapping[int, shifts.Shift]) -> Stack:
+    def with_shifts(self, found: Mapping[int, shifts.Shift]) -> Stack:
         """The stack with these dates, by number, moved back."""
         dates = tuple(replace(d, shift=found.get(i, d.shift)) for i, d in enumerate(self.dates))
         return replace(self, dates=dates)

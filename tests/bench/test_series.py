@@ -57,7 +57,7 @@ def test_alarms_of_the_bench_are_those_of_the_tool(tmp_path):
     dn[PAST + 3 :, :, 10:16, 20:27] += np.array([120, 120, -400])[:, None, None]
     there, scenes, days, how = ground(tmp_path, dn)
     agreement = place.ours(there)(*(a.reshape(*a.shape[:-2], -1) for a in there.new()))
-    number, held = series.regions(there, series.confirmed(agreement, there.rules.threshold), there.new_days)
+    number, held = series.regions(there, series.alarm_dates(agreement, there.rules.threshold), there.new_days)
     result = run.series(scenes, days, tmp_path / "c.gpkg", how)
     wanted = np.zeros((64, 64), bool)
     for change in result.changes:

@@ -142,7 +142,7 @@ def test_the_script_for_completion_is_printed(shell: str, mark: str) -> None:
 
 def test_words_are_completed_for_each_shell() -> None:
     bash = completing(_SATAE_COMPLETE="complete_bash", COMP_WORDS="satae s", COMP_CWORD="1")
-    assert bash.split() == ["score"]
+    assert bash.split() == ["score", "series"]
     bash = completing(_SATAE_COMPLETE="complete_bash", COMP_WORDS="satae score --th", COMP_CWORD="2")
     assert bash.split() == ["--threshold"]
     zsh = completing(_SATAE_COMPLETE="complete_zsh", _TYPER_COMPLETE_ARGS="satae bench i")
