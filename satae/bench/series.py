@@ -210,8 +210,8 @@ def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[
         "delay: valid dates, that of the change too, by which 90 % of found steps were; in 2: share by the second;",
         f"past, now: alarms on the held-out history and on the new dates as they are, on {area:.3g} km2; "
         f"{place.options.far:g} a km2 and",
-        f"year are {place.promise(place.history_years):.1f} and {place.allowance:.1f}; thresholds keep the former (1 at "
-        "least), and the latter hold what really changed",
+        f"year are {place.promise(place.history_years):.1f} and {place.allowance:.1f}; thresholds keep the former "
+        "(1 at least), and the latter hold what really changed",
     ]
 
 
