@@ -29,7 +29,7 @@ from satae.series.learning import Options
 from satae.series.tracks import FIELDS, Alarms, changes
 
 OURS = "satae"
-OWN = "satae, own threshold"
+OWN, NOW = ", own", ", now"  # thresholds of the tool itself, and by alarms on the new dates
 LEVELS = 160  # thresholds that are tried
 
 Floats = npt.NDArray[np.float64]
@@ -104,7 +104,7 @@ class Tally:
 def search(
     place: Ground, planting: Planting, methods: dict[str, tuple[Floats, Method]], progress: Progress
 ) -> dict[str, Tally]:
-    """Thresholds by the held-out history, then all rounds of planting with every method.
+    """Thresholds by the held-out history, and by the new dates as they are, then all rounds of planting.
 
     A method is its agreement (date, pixel) in the held-out history, and what it says of new dates.
     """
@@ -114,8 +114,10 @@ def search(
     for done, (name, (held, method)) in enumerate(methods.items(), 1):
         agreement = method(new.reshape(*new.shape[:2], -1), valid.reshape(len(valid), -1))
         thresholds = {name: threshold_at(place, held, past_days, allowed)}
+        now = max(1.0, place.allowance)
+        thresholds[f"{name}{NOW}"] = threshold_at(place, agreement, place.new_days, now)
         if name == OURS:
-            thresholds[OWN] = place.rules.threshold
+            thresholds[f"{name}{OWN}"] = place.rules.threshold
         for said, threshold in thresholds.items():
             counts = [
                 regions(place, alarm_dates(a, threshold), days)[0]
@@ -128,7 +130,7 @@ def search(
         planted, good, made = plant(place, planting, np.random.default_rng([planting.seed, 7, number]))
         for name, (_, method) in methods.items():
             agreement = method(planted.reshape(*planted.shape[:2], -1), good.reshape(len(good), -1))
-            for tally in [tallies[n] for n in (name, OWN) if n == name or name == OURS]:
+            for tally in [tallies[name + s] for s in ("", NOW, OWN) if name + s in tallies]:
                 when = alarm_dates(agreement, tally.threshold)
                 _, inside = regions(place, when, place.new_days)
                 tally.delays.extend((change, delay(change, when, inside, good)) for change in made)
@@ -208,10 +210,11 @@ def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[
         *out,
         f"share found of changes ({counts}; a spike should not be) by contrast in deviations of one date;",
         "delay: valid dates, that of the change too, by which 90 % of found steps were; in 2: share by the second;",
-        f"past, now: alarms on the held-out history and on the new dates as they are, on {area:.3g} km2; "
-        f"{place.options.far:g} a km2 and",
-        f"year are {place.promise(place.history_years):.1f} and {place.allowance:.1f}; thresholds keep the former "
-        "(1 at least), and the latter hold what really changed",
+        f"past, now: alarms on the held-out history and on the new dates as they are, on {area:.3g} km2. By "
+        f"{place.options.far:g} a km2",
+        f"and year {place.promise(place.history_years):.1f} and {place.allowance:.1f} (1 at least) are allowed: the "
+        "first threshold of a method keeps the former, `, now` the",
+        "latter, which also holds what really changed; `, own` is what `satae series` takes",
     ]
 
 
