@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satae.cli.flags import (
+    PIXELS,
     RECIPE,
     Bands,
     Changes,
+    DatePattern,
     Device,
     Epochs,
+    History,
     Json,
     Mask,
+    Monitor,
     Nodata,
     Overwrite,
+    Persistence,
+    PixelOptions,
     RecipeOptions,
     check_device,
 )  # fmt: skip
@@ -224,6 +230,61 @@ def cifar10(
         return run(data, contest, output.out, overwrite=output.overwrite, progress=progress)
 
     _do(context, "cifar10", job, output)
+
+
+def series(
+    context: typer.Context,
+    scenes: Annotated[
+        list[str], typer.Argument(metavar="SCENE", help="A folder of scenes of one place, or scenes.")
+    ],
+    history: History = None,
+    monitor: Monitor = None,
+    far: Annotated[
+        float, typer.Option(help="False alarms per km2 and year that every method may raise.")
+    ] = 1.0,
+    persistence: Persistence = "2/3",
+    min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region in pixels.")] = 4,
+    kinds: Annotated[str, typer.Option(help="Of changes: step, slow, spike.")] = "step,slow,spike",
+    contrasts: Annotated[
+        str, typer.Option(help="Of changes, in deviations of one date, root mean square over bands.")
+    ] = "2,4,8",
+    number: Annotated[int, typer.Option(min=1, help="Changes in each round.")] = 36,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of planting.")] = 6,
+    steady: Annotated[
+        float, typer.Option(help="Share of the place that counts: what varied least in its history.")
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of what is planted.")] = 0,
+    steps: Annotated[
+        int, typer.Option(min=0, help="Of training sequence_rnn and sequence_transformer; 0 leaves them out.")
+    ] = 0,
+    date_pattern: DatePattern = None,
+    counted: PixelOptions = PIXELS,
+    output: OutputOptions = OUTPUT,
+) -> None:
+    """Plant changes into a series of one place and look for them."""
+    from satae.bench.changes import Planting
+    from satae.bench.series import bench
+    from satae.cli.series import options_of, scenes_of
+
+    options = options_of(history, monitor, "auto", far, persistence, min_pixels, output.overwrite)
+    kept = tuple(kind.strip() for kind in kinds.split(","))
+    planting = Planting(
+        kept,
+        _numbers("--contrasts", contrasts),
+        number=number,
+        rounds=rounds,
+        steady=steady,
+        seed=seed,
+        steps=steps,
+    )
+    found, days = scenes_of(scenes, date_pattern, counted, context.obj)
+
+    def job(progress: Progress) -> Said:
+        return bench(
+            found, days, options, planting, output.out, overwrite=output.overwrite, progress=progress
+        )
+
+    _do(context, "series", job, output)
 
 
 def _do(context: typer.Context, name: str, job: Job, output: OutputOptions) -> None:

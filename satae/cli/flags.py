@@ -61,6 +61,19 @@ Workers = Annotated[
     int,
     typer.Option(min=1, help="Threads that read, and that infer on a CPU.", show_default="cores, up to 4"),
 ]
+History = Annotated[
+    str | None, typer.Option(metavar="A..B", help="Days to learn from, such as ..2019-12-31.")
+]
+Monitor = Annotated[
+    str | None,
+    typer.Option(metavar="A..B", help="Days to score, such as 2020-01-01.. [default: what follows]"),
+]
+Persistence = Annotated[
+    str, typer.Option(metavar="K/N", help="An alarm is where K of the last N valid dates agree.")
+]
+DatePattern = Annotated[
+    str | None, typer.Option(metavar="TEXT", help="How dates stand in file names, such as S2_%Y%m%d.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 

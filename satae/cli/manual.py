@@ -170,6 +170,16 @@ Examples:
   satae bench inject scene.tif
   satae bench inject scene.tif --sizes 2,4 --contrasts 1,2 --number 50
 """,
+    "bench series": """Plant changes into a series of one place and look for them, beside four common methods.
+
+Steps, slow changes and spikes of known date and share go into the dates that are monitored. Every method has the same
+masks, the same rule of K of N dates, and a threshold at which the place as it is raises --far alarms.
+
+\b
+Examples:
+  satae bench series FOLDER
+  satae bench series FOLDER --history ..2018-04-26 --steady 0.7 --seed 3
+""",
     "bench cifar10": """Compare families of autoencoders with each other and with PCA on CIFAR-10.
 
 DIR holds the archives as distributed; nothing is downloaded and no pickle is run.

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satae.cli.flags import PIXELS, Json, Overwrite, PixelOptions
+from satae.cli.flags import PIXELS, DatePattern, History, Json, Monitor, Overwrite, Persistence, PixelOptions
 from satae.cli.output import note, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError, SceneError
 
 if TYPE_CHECKING:
+    from satae.scene.scene import Scene
+    from satae.series.learning import Options
     from satae.series.run import Result
 
 SUFFIXES = {".tif", ".tiff", ".jp2", ".hdr", ".vrt", ".json", ".geojson", ".zip", ".til"}
@@ -29,48 +31,70 @@ def series(
     out: Annotated[Path, typer.Option(help="Layers to write (.gpkg); rasters lie beside them.")] = Path(
         "changes.gpkg"
     ),
-    history: Annotated[
-        str | None, typer.Option(metavar="A..B", help="Days to learn from, such as ..2019-12-31.")
-    ] = None,
-    monitor: Annotated[
-        str | None,
-        typer.Option(metavar="A..B", help="Days to score, such as 2020-01-01.. [default: what follows]"),
-    ] = None,
+    history: History = None,
+    monitor: Monitor = None,
     state: Annotated[
         Path | None, typer.Option(help="Go on from this state (*_state.tif) with the new dates alone.")
     ] = None,
     model: Annotated[str, typer.Option(help="auto, seasonal or median.")] = "auto",
     far: Annotated[float, typer.Option(help="False alarms per km2 and year.")] = 1.0,
-    persistence: Annotated[
-        str, typer.Option(metavar="K/N", help="An alarm is where K of the last N valid dates agree.")
-    ] = "2/3",
+    persistence: Persistence = "2/3",
     min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region in pixels.")] = 4,
-    date_pattern: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="How dates stand in file names, such as S2_%Y%m%d.")
-    ] = None,
+    date_pattern: DatePattern = None,
     counted: PixelOptions = PIXELS,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Find what changed in a series of dates."""
-    keep = _keep(persistence)
-    if not 0 < far < float("inf"):
-        raise ConfigError(f"--far {far} is no number of false alarms over 0")
-    from satae.cli import options
-    from satae.inference.card import now
-    from satae.scene.describe import describe
-    from satae.series import dates
-    from satae.series.learning import Options
     from satae.series.run import resume
     from satae.series.run import series as score
 
     steps: Steps = context.obj
-    limits = options.limits_of(counted, "stop")
-    how = Options(
+    how = options_of(history, monitor, model, far, persistence, min_pixels, overwrite)
+    if state is not None and history is not None:
+        raise ConfigError("--history is in the state already; leave out one of --history and --state")
+    found, days = scenes_of(scenes, date_pattern, counted, steps)
+    result = (
+        score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
+    )
+    note([] if steps.quiet else result.remarks)
+    content = _content(result)
+    say(as_json, content, _lines(content))
+
+
+def options_of(
+    history: str | None,
+    monitor: str | None,
+    model: str,
+    far: float,
+    persistence: str,
+    least: int,
+    overwrite: bool,
+) -> "Options":
+    """How a series is scored, as it was typed."""
+    from satae.inference.card import now
+    from satae.series import dates
+    from satae.series.learning import Options
+
+    keep = _keep(persistence)
+    if not 0 < far < float("inf"):
+        raise ConfigError(f"--far {far} is no number of false alarms over 0")
+    return Options(
         None if history is None else dates.span(history, "--history"),
         None if monitor is None else dates.span(monitor, "--monitor"),
-        model, far, keep, min_pixels, overwrite, now(),
+        model, far, keep, least, overwrite, now(),
     )  # fmt: skip
+
+
+def scenes_of(
+    scenes: list[str], date_pattern: str | None, counted: PixelOptions, steps: Steps
+) -> "tuple[list[Scene], list[int]]":
+    """The scenes that are named and the day of each."""
+    from satae.cli import options
+    from satae.scene.describe import describe
+    from satae.series import dates
+
+    limits = options.limits_of(counted, "stop")
     paths = options.local_paths([str(p) for name in scenes for p in _inside(name)], counted, steps)
     chosen = options.chosen_bands(counted.bands)
     if counted.stack:
@@ -82,15 +106,7 @@ def series(
         for path in paths:
             found.append(describe([path], bands=chosen, limits=limits, gsd=counted.gsd))
             bar.add(1)
-    days = [dates.day_of(scene, date_pattern) for scene in found]
-    if state is not None and history is not None:
-        raise ConfigError("--history is in the state already; leave out one of --history and --state")
-    result = (
-        score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
-    )
-    note([] if steps.quiet else result.remarks)
-    content = _content(result)
-    say(as_json, content, _lines(content))
+    return found, [dates.day_of(scene, date_pattern) for scene in found]
 
 
 def _keep(text: str) -> tuple[int, int]:
@@ -132,7 +148,8 @@ def _content(result: "Result") -> dict[str, Any]:
             "last": dates.text_of(max(header.history)),
         },
         "scored": [
-            {"date": dates.text_of(s.day), "scene": s.scene, "unrest": s.unrest} for s in result.scored
+            {"date": dates.text_of(s.day), "scene": s.scene, "unrest": s.unrest, "shift": list(s.shift)}
+            for s in result.scored
         ],
         "far": header.far,
         "threshold": header.threshold if header.threshold < float("inf") else None,

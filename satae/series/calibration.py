@@ -122,6 +122,8 @@ def promise(
     `km2` is the area of a whole block. Of two dates or fewer nothing can be held out: the caller scores those.
     """
     judged = dict(held_out(rules, x, valid))
+    # a pixel that is valid on this date alone has nothing to be held out from
+    valid = valid & np.stack([np.isfinite(judged[i].square) for i in sorted(judged)])
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
     # a held-out date is further off than a fitted one, so what is usual is measured on those
     calm = max(float(np.median(squares)), 1e-9)

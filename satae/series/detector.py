@@ -81,7 +81,7 @@ class Outcome:
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
     memory, square, _ = _fitted(rules, x, valid)
-    memory["scale"] = _scale(square, valid, rules.middle)[None].astype(np.float32)
+    memory["scale"] = scale_of(square, valid, rules.middle)[None].astype(np.float32)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
@@ -228,7 +228,7 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
     return np.asarray(out / bands)
 
 
-def _scale(square: Floats, valid: Bools, middle: float) -> Floats:
+def scale_of(square: Floats, valid: Bools, middle: float) -> Floats:
     """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
     # a cloud in the history must not make its pixel deaf
     clipped = np.minimum(square, CLIPPED * middle) * valid

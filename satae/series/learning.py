@@ -12,7 +12,7 @@ import satae
 from satae.console import Steps
 from satae.errors import SceneError
 from satae.grid import Window
-from satae.series import calibration, detector, state
+from satae.series import calibration, detector, shifts, state
 from satae.series.detector import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
@@ -66,8 +66,8 @@ class Sample:
 
 def learn(
     place: Stack, history: Bools, model: str, options: Options, steps: Steps
-) -> tuple[Header, Sample, tuple[str, ...]]:
-    """The header, and the sample with its memory."""
+) -> tuple[Header, Sample, Stack, tuple[str, ...]]:
+    """The header, the sample with its memory, and the place with the dates of its history where they belong."""
     days, buffer = place.days[history], place.buffer
     windows = calibration.sample(place.grid, len(days), len(place.bands))
     with steps.stage("read a sample", len(windows), "window") as bar, place.open() as reader:
@@ -81,6 +81,11 @@ def learn(
             raise SceneError("no pixel of the sample is valid on any date of the history")
         with steps.stage("learn the history"):
             rules = detector.rules_of(model, days, x, valid, options.keep)
+            if found := _history_shifts(rules, draft, x, valid, np.flatnonzero(history)):
+                place = place.with_shifts(found)
+                # once more, of dates that lie where they belong
+                x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
+                rules = detector.rules_of(model, days, x, valid, options.keep)
             a_year = _density(days)
             side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
             block = calibration.blocks(windows, side)
@@ -99,7 +104,7 @@ def learn(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         buffer=buffer, version=satae.__version__,
     )  # fmt: skip
-    return header, replace(draft, memory=memory), remarks
+    return header, replace(draft, memory=memory), place, remarks
 
 
 def _of_itself(
@@ -160,8 +165,10 @@ def flat(
     return cube.reshape(*cube.shape[:2], -1), good.reshape(len(good), -1)
 
 
-def unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]) -> list[ScoredDate]:
-    """The dates to be scored, each with its unrest in the sample."""
+def unrest(
+    header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.intp]
+) -> tuple[list[ScoredDate], Stack]:
+    """The dates to be scored, each with its unrest and its shift in the sample; the place with them moved back."""
     rules, memory, found = header.rules, sample.memory, []
     with place.open() as reader:
         # as many dates at once as the history has, for so many fit into memory
@@ -170,8 +177,52 @@ def unrest(header: Header, sample: Sample, place: Stack, new: npt.NDArray[np.int
             for number, now, good in zip(numbers, x, valid, strict=True):
                 date = place.dates[number]
                 judged = detector.judge(rules, memory, now, float(date.day))
+                shift = _shift(rules, sample.windows, now, judged, good)
+                if shift != shifts.NONE:
+                    place = place.with_shifts({int(number): shift})
+                    moved, known = _reread(sample, place, header.buffer, np.array([number]))
+                    good, judged = known[0], detector.judge(rules, memory, moved[0], float(date.day))
                 known = good & np.isfinite(judged.square)
                 wide = calibration.unrest(judged.square, known, header.calm)
                 memory = detector.absorb(rules, memory, detector.ease(judged, wide), known)
-                found.append(ScoredDate(day=date.day, scene=date.name, unrest=wide))
+                found.append(ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift))
+    return found, place
+
+
+def _reread(
+    sample: Sample, place: Stack, buffer: int, numbers: npt.NDArray[np.intp]
+) -> tuple[npt.NDArray[Any], Bools]:
+    with place.open() as reader:
+        return sample.read(reader, buffer, numbers)
+
+
+def _history_shifts(
+    rules: Rules, sample: Sample, x: npt.NDArray[Any], valid: Bools, numbers: npt.NDArray[np.intp]
+) -> dict[int, shifts.Shift]:
+    """The dates of a history that lie beside what all of them make one expect, by their numbers in the place."""
+    if len(numbers) < 3:
+        return {}
+    memory, found = detector.learn(rules, x, valid), {}
+    for number, day, now, good in zip(numbers, rules.days, x, valid, strict=True):
+        judged = detector.judge(rules, memory, now, day)
+        shift = _shift(rules, sample.windows, now, judged, good)
+        if shift != shifts.NONE:
+            found[int(number)] = shift
     return found
+
+
+def _shift(
+    rules: Rules, windows: list[Window], x: npt.NDArray[Any], judged: detector.Outcome, good: Bools
+) -> shifts.Shift:
+    """By how much a date of the sample lies beside what is expected of it."""
+    # bands in deviations of what is left of them, so that none outweighs the others
+    spread = np.sqrt((np.linalg.inv(rules.whitening) ** 2).sum(axis=1))[:, None]
+    image, there = x / spread, (x - judged.residual) / spread
+    known = good & np.isfinite(judged.square)
+    ends = np.cumsum([w.height * w.width for w in windows])[:-1]
+    shapes = [(w.height, w.width) for w in windows]
+    parts = [np.split(a, ends, axis=-1) for a in (image, there, known)]
+    images, expected, valid = (
+        [p.reshape(*p.shape[:-1], *shape) for p, shape in zip(part, shapes, strict=True)] for part in parts
+    )
+    return shifts.estimate(images, expected, valid)

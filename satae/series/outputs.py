@@ -191,6 +191,8 @@ def dates_layer(new: Stack, header: Header, shares: npt.NDArray[Any]) -> Any:
             "path": str(date.scene.path),
             "valid_fraction": float(share),
             "unrest": said.unrest,
+            "shift_rows": said.shift[0],
+            "shift_cols": said.shift[1],
         }
         for date, said, share in zip(new.dates, header.scored[-len(new.dates) :], shares, strict=True)
     ]
@@ -207,6 +209,7 @@ CHANGES = {
 }  # fmt: skip
 DATES = {
     "date": "datetime64[ms]", "scene": "object", "path": "object", "valid_fraction": "float64", "unrest": "float64",
+    "shift_rows": "float64", "shift_cols": "float64",
 }  # fmt: skip
 
 

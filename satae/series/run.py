@@ -17,7 +17,7 @@ from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import check_target, locks, publish_all, staging
 from satae.scene.scene import Scene
-from satae.series import dates, detector, learning, outputs, persistence, state
+from satae.series import dates, detector, learning, outputs, persistence, shifts, state
 from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.stack import Stack, on_grid, stack
@@ -58,13 +58,13 @@ def series(
     OutputError where a target exists or cannot be written.
     """
     whole = stack(scenes, days)
-    past, new = _parts(whole.days, options)
-    model = _model(options.model, whole.days[past], int(new.sum()))
+    past, new = parts_of(whole.days, options)
+    model = model_of(options.model, whole.days[past], int(new.sum()))
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
-        header, sampled, remarks = learning.learn(place, history, model, options, steps)
-        unrest = learning.unrest(header, sampled, place, np.flatnonzero(~history))
+        header, sampled, place, remarks = learning.learn(place, history, model, options, steps)
+        unrest, place = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
 
 
@@ -115,7 +115,7 @@ def resume(
         parts = [reader.memory(w) for w in header.windows]
         memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
         clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
-        unrest = learning.unrest(
+        unrest, place = learning.unrest(
             header, learning.Sample(header.windows, memory, clear), place, np.arange(len(past))
         )
         return _scored(place, past, header, unrest, out, folder, options, steps, (), reader)
@@ -132,8 +132,8 @@ def _writing(out: Path, options: Options) -> Iterator[Path]:
         yield folder
 
 
-def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
-    """Which dates are history and which are monitored."""
+def parts_of(days: Floats, options: Options) -> tuple[Bools, Bools]:
+    """Which dates are history and which are monitored; ConfigError where none are either."""
     if len(days) < 2:
         raise ConfigError("a series has two dates at least, and one was named")
     if options.history is not None:
@@ -157,7 +157,8 @@ def _parts(days: Floats, options: Options) -> tuple[Bools, Bools]:
     return past, new
 
 
-def _model(asked: str, days: Floats, new: int) -> str:
+def model_of(asked: str, days: Floats, new: int) -> str:
+    """The model that is asked for, or that suits a history of these days and so many new dates."""
     if asked not in MODELS:
         raise ConfigError(f"--model {asked}: there are {', '.join(MODELS)}")
     if asked == SEASONAL and len(days) < 3:
@@ -223,7 +224,22 @@ def _scored(
         outputs.finish(folder, out, new, header, found, shares, options.created)
         moves = outputs.moves(folder, out)
         publish_all(moves)
-    return Result(out, tuple(t for _, t in moves), found, header, place.grid, tuple(unrest), remarks)
+    return Result(
+        out, tuple(t for _, t in moves), found, header, place.grid, tuple(unrest), (*remarks, *_said(unrest))
+    )
+
+
+def _said(scored: Sequence[ScoredDate]) -> list[str]:
+    """A line on dates that lie beside their place."""
+    beside = [s for s in scored if s.shift != shifts.NONE]
+    if not beside:
+        return []
+    most = max(beside, key=lambda s: np.hypot(*s.shift))
+    size = float(np.hypot(*most.shift))
+    return [
+        f"{quantity(len(beside), 'date')} lay beside the place and were moved back: {most.scene} of "
+        f"{dates.text_of(most.day)} furthest, by {size:.2f} pixels"
+    ]
 
 
 def _stepped(

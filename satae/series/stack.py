@@ -7,9 +7,9 @@ no account.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -22,6 +22,7 @@ from satae.grid import Grid, Window
 from satae.scene import raster
 from satae.scene.scene import Scene
 from satae.scene.stream import Reader
+from satae.series import shifts
 
 APART = 0.05  # pixels by which origins may be rounded
 RESIZED = 1e-4  # share by which pixel sizes may be rounded
@@ -38,13 +39,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Acquisition:
-    """A scene, the day it was taken, and where it lies: pixel (0, 0) at (row, col) of the grid, each `factor` wide."""
+    """A scene, the day it was taken, and where it lies: pixel (0, 0) at (row, col) of the grid, each `factor` wide.
+
+    `shift` are pixels of the grid by which its ground lies further on than that, and is moved back when it is read.
+    """
 
     scene: Scene
     day: int
     row: int = 0
     col: int = 0
     factor: int = 1
+    shift: shifts.Shift = shifts.NONE
 
     @property
     def name(self) -> str:
@@ -53,6 +58,14 @@ class Acquisition:
 
     def read(self, reader: Reader, window: Window) -> tuple[npt.NDArray[Any], Bools]:
         """Image and `valid` of a window of the grid."""
+        if self.shift == shifts.NONE:
+            return self._stored(reader, window)
+        around = window.with_margin(shifts.REACH)
+        image, valid = shifts.back(*self._stored(reader, around), self.shift)
+        inside = window.slices(around)
+        return image[(slice(None), *inside)], valid[inside]
+
+    def _stored(self, reader: Reader, window: Window) -> tuple[npt.NDArray[Any], Bools]:
         f = self.factor
         if f == 1:
             return reader.read(
@@ -101,6 +114,11 @@ class Stack:
     def only(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Stack:
         """The stack of some of its dates, on the same grid."""
         return Stack(tuple(d for d, c in zip(self.dates, chosen, strict=True) if c), self.grid, self.bands)
+
+    def with_shifts(self, found: Mapping[int, shifts.Shift]) -> Stack:
+        """The stack with these dates, by number, moved back."""
+        dates = tuple(replace(d, shift=found.get(i, d.shift)) for i, d in enumerate(self.dates))
+        return replace(self, dates=dates)
 
     def windows(self) -> Iterator[Window]:
         """Windows that cover the grid, of whole stored blocks where these are small enough, in row-major order."""

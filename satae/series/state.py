@@ -27,11 +27,12 @@ Bools = npt.NDArray[np.bool_]
 
 
 class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
-    """A date that was scored: its day, the scene's name, and its unrest."""
+    """A date that was scored: its day, the scene's name, its unrest, and the shift (rows, columns) that was undone."""
 
     day: int
     scene: str
     unrest: float
+    shift: tuple[float, float] = (0.0, 0.0)
 
 
 class Header(pydantic.BaseModel, extra="forbid", frozen=True):

@@ -185,6 +185,21 @@ def _matmul(trace: Trace, out: Tensor, x: Tensor, y: Tensor) -> Name:
     return trace.node("MatMul", trace.value(x), trace.value(y))
 
 
+def _gru(trace: Trace, out: Tensor, x: Tensor, weights: Sequence[Tensor], backward: bool) -> Name:
+    # ONNX has the gates in the order update, reset, new, torch reset, update, new; a direction is an axis of its own
+    parts = [w.detach().cpu().numpy() for w in weights]
+    of_input, of_state, *biases = (
+        np.concatenate([(p := np.split(a, 3))[1], p[0], p[2]])[None] for a in parts
+    )
+    constants = [trace.constant(a, np.float32) for a in (of_input, of_state, np.concatenate(biases, axis=1))]
+    how = {
+        "hidden_size": out.shape[2],
+        "linear_before_reset": 1,
+        "direction": "reverse" if backward else "forward",
+    }
+    return trace.node("Squeeze", trace.node("GRU", trace.value(x), *constants, **how), trace.ints([1]))
+
+
 # ---- over surroundings
 
 
@@ -334,6 +349,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
     "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _one("Softplus"),
     "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
+    "gru": _gru,
     "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
     "normalize": _normalize, "topk": _topk, "einsum": _einsum, "linear": _linear, "matmul": _matmul,
     "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "batch_norm": _batch_norm,

@@ -163,6 +163,13 @@ def test_few_dates_are_compared_with_their_medians(tmp_path, count, model):
     assert bool(result.remarks) == (count == 2)
 
 
+def test_pixels_that_one_date_of_a_short_history_alone_knows_spoil_nothing(tmp_path):
+    dn = places.cube(WHEN[:8])
+    dn[1:, :, :10, :10] = 0
+    result = series(places.write(tmp_path / "d", WHEN[:8], dn), tmp_path / "c.gpkg", history=None)
+    assert result.header.model == "median" and np.isfinite(result.header.threshold)
+
+
 def test_what_cannot_be_is_refused(shared, tmp_path):
     paths, result = made(shared)
     with pytest.raises(ConfigError, match="two dates"):

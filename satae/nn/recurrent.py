@@ -1,0 +1,46 @@
+"""A gated recurrent unit over dates, as one function to a trace: ONNX has it as one node, for dates of any number."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import wrap_torch_function
+
+
+@wrap_torch_function(lambda x, weights, backward: (x,))
+def gru(x: Tensor, weights: list[Tensor], backward: bool) -> Tensor:
+    """States (T, N, C) after each date of x (T, N, F), from the last date to the first if `backward`.
+
+    `weights` are those of torch's GRU: input (3 C, F), state (3 C, C), and the bias of each (3 C).
+    """
+    series = x.flip(0) if backward else x
+    begin = x.new_zeros(1, x.shape[1], weights[1].shape[1])
+    states, _ = torch._VF.gru(series, begin, weights, True, 1, 0.0, False, False, False)
+    return states.flip(0) if backward else states
+
+
+class Dense(nn.Module):
+    """A linear map of the channels of (N, T, C, H, W), which lie in the middle."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(inputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # einsum takes the channels where they lie: no copy of all dates
+        mixed = torch.einsum("oc,ntchw->ntohw", self.inner.weight, x)
+        return mixed + self.inner.bias[:, None, None]
+
+
+def mean_of_others(x: Tensor, valid: Tensor) -> Tensor:
+    """The mean (N, T, B, H, W) of the other valid dates of each, 0 where there is none; x is 0 where not valid."""
+    total, count = x.sum(dim=1, keepdim=True), valid.sum(dim=1, keepdim=True)
+    return (total - x) / (count - valid).clamp(min=1)
+
+
+def day_terms(days: Tensor) -> Tensor:
+    """Numbers (N, T, 6) of a day: where it stands in the year, twice over, and years from the middle and its square."""
+    t = (days - days.mean(dim=1, keepdim=True)) / 365.25
+    # of the year itself, not from the middle of the sequence: a season has the same numbers in every sequence
+    turn = 2 * torch.pi / 365.25 * days
+    return torch.stack([turn.cos(), turn.sin(), (2 * turn).cos(), (2 * turn).sin(), t, t * t], dim=2)

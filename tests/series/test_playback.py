@@ -1,0 +1,85 @@
+"""What a real QGIS makes of the layers and the project of a series, where there is one."""
+
+import geopandas
+import numpy as np
+import places
+from inqgis import needs_qgis, probe
+
+from satae.scene.describe import describe
+from satae.series import dates, run
+
+WHEN = places.days(50)
+PAST = 36
+
+PROBE = r"""
+import json, sys
+from qgis.core import *
+from qgis.PyQt.QtCore import QDateTime, QSize, Qt
+
+folder, picture = sys.argv[1:]
+app = QgsApplication([], True)
+app.initQgis()
+gpkg, seen = f"{folder}/changes.gpkg", {"layers": {}, "drawn": {}}
+
+def temporal(layer):
+    t = layer.temporalProperties()
+    return {"valid": layer.isValid(), "active": t.isActive(), "mode": int(t.mode()), "begin": t.startField(),
+            "end": t.endField(), "crs": layer.crs().authid(), "features": layer.featureCount()}
+
+for name in ("changes", "dates"):
+    layer = QgsVectorLayer(f"{gpkg}|layername={name}", name, "ogr")
+    seen["layers"][name] = {"style": layer.loadDefaultStyle()[1], **temporal(layer)}
+project = QgsProject.instance()
+seen["read"] = project.read(f"geopackage:{gpkg}?projectName=changes")
+seen["project"] = {l.name(): temporal(l) if isinstance(l, QgsVectorLayer) else {"valid": l.isValid()}
+                   for l in project.mapLayers().values()}
+span = project.timeSettings().temporalRange()
+seen["span"] = [span.begin().toString("yyyy-MM-dd"), span.end().toString("yyyy-MM-dd")]
+(layer,) = [l for l in project.mapLayers().values() if l.name() == "changes"]
+
+def drawn(day):
+    # pixels of the outline's colour in a map of one day, as the temporal controller draws it
+    begin = QDateTime.fromString(day + "T00:00:00Z", Qt.ISODate)
+    settings = QgsMapSettings()
+    settings.setOutputSize(QSize(200, 200))
+    settings.setDestinationCrs(project.crs())
+    settings.setLayers([layer])
+    settings.setExtent(layer.extent().buffered(50))
+    settings.setIsTemporal(True)
+    settings.setTemporalRange(QgsDateTimeRange(begin, begin.addDays(1)))
+    job = QgsMapRendererSequentialJob(settings)
+    job.start()
+    job.waitForFinished()
+    image = job.renderedImage()
+    return sum(image.pixelColor(x, y).getRgb()[:3] == (255, 82, 48) for x in range(200) for y in range(200))
+
+seen["drawn"] = {day: drawn(day) for day in DAYS}
+print(json.dumps(seen))
+"""
+
+
+@needs_qgis
+def test_qgis_opens_layers_and_project_and_plays_a_change_from_its_first_day_to_its_last(tmp_path):
+    dn = places.cube(WHEN)
+    dn[PAST + 4 : PAST + 9, :, 10:16, 20:27] += np.array([120, 120, -400])[:, None, None]
+    paths = places.write(tmp_path / "d", WHEN, dn)
+    scenes = [describe([p]) for p in paths]
+    days = [dates.day_of(s) for s in scenes]
+    folder = tmp_path / "made"
+    folder.mkdir()
+    options = run.Options(history=(-np.inf, float(days[PAST - 1])), far=0.1)
+    result = run.series(scenes, days, folder / "changes.gpkg", options)
+    assert len(result.changes) == 1
+    folder = folder.rename(tmp_path / "moved away")
+    wanted = [d.isoformat() for d in (WHEN[PAST], WHEN[PAST + 6], WHEN[-1])]
+    seen = probe(folder, PROBE.replace("DAYS", repr(wanted)))
+    fields = {"changes": ("first_date", "last_date"), "dates": ("date", "date")}
+    for name, (begin, end) in fields.items():
+        count = len(geopandas.read_file(folder / "changes.gpkg", layer=name))
+        told = {"valid": True, "active": True, "mode": 2, "begin": begin, "end": end, "crs": "EPSG:32632"}
+        assert seen["layers"][name] == {"style": True, **told, "features": count}
+        assert seen["project"][name] == {**told, "features": count}
+    assert seen["read"] and seen["project"]["changes_heatmap"]["valid"]
+    assert seen["span"] == [WHEN[PAST].isoformat(), WHEN[-1].isoformat()]
+    before, during, after = (seen["drawn"][day] for day in wanted)
+    assert before == after == 0 < during
