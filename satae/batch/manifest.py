@@ -85,7 +85,8 @@ def is_list(name: str) -> bool:
     if items.is_link(name):
         return False
     if path.is_dir():
-        return products.at(path) is None
+        # a product without its metadata is a damaged one, and no list of images
+        return path.suffix.lower() not in FOLDERS and products.at(path) is None
     return (
         path.suffix.lower() in (*LISTS, *TABLES)
         or (glob.has_magic(name) and not path.exists())

@@ -115,9 +115,9 @@ def test_the_graph_scores_as_satae_series_does(monkeypatch):
     from satae.series import seasonal as numbers
 
     needed = (1, numbers.TREND_NEEDED, *np.repeat(numbers.NEEDED, 2))
-    assert (seasonal.RIDGE, seasonal.NEEDED, seasonal.ABSENT, seasonal.LEAST) == (
+    assert (
         numbers.RIDGE, needed, numbers.ABSENT, tool.HELD_OUT,
-    )  # fmt: skip
+    ) == (seasonal.RIDGE, seasonal.NEEDED, seasonal.ABSENT, seasonal.LEAST)  # fmt: skip
     x, valid, days = example(n=1)
     cube, good = x[0].reshape(30, 3, -1).numpy(), valid[0].reshape(30, -1).numpy() > 0
     white = np.array([[0.1, 0, 0], [0.02, 0.07, 0], [0, -0.01, 0.05]])
