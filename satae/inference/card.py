@@ -193,8 +193,8 @@ def check_bands(
     if dtype != card.dtype:
         raise ModelError(
             f"{scene} holds {dtype} and the model was trained on {card.dtype}; numbers of another type "
-            "mean something else: bring them to that type and its scale with `gdal_translate -ot ... -scale ...`, or "
-            "train a model on the scene"
+            "may mean something else: bring them to that type with `gdal_translate -ot ...`, and to its scale with "
+            "-scale where their range differs, or train a model on the scene"
         )
     own = [b.name for b in card.bands]
     if sorted(own) == sorted(names) and own != list(names):

@@ -26,7 +26,8 @@ TABLE = ".parquet"
 ONE_OF_SEVERAL = re.compile(r"(.+?\.(?:json|geojson|parquet))#(.+)$", re.I)
 IMAGES = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 SHOWN = re.compile(
-    r"thumbnail|overview|visual|preview|metadata|tci|^(aot|wvp|oa_.*)$", re.I
+    r"thumbnail|overview|visual|preview|metadata|tci|^(aot|wvp|oa_.*)$|qa_(radsat|aerosol)|qa_pixel\.tif",
+    re.I,
 )  # roles and keys of what is no measurement of the ground
 MASKS = re.compile(r"mask|cloud|quality|classification|saturation|snow-ice|land-water|water-mask", re.I)
 KNOWN_MASKS = (
@@ -379,6 +380,9 @@ def _named(assets: list[Asset]) -> Iterator[Asset]:
 def _objects(of: Object, key: str, where: str) -> list[Object]:
     """A field that is a list of objects, empty where it is not there."""
     value = of.get(key) or []
+    # items of before STAC 1.0 count into a list of their properties, which need not be there
+    if isinstance(value, list) and all(type(v) is int for v in value):
+        return []
     if not isinstance(value, list) or not all(isinstance(v, Mapping) for v in value):
         raise SceneError(f"{where} states {key} that are no list of objects")
     return value

@@ -31,6 +31,7 @@ FINEST = (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20)  # metres
 NANOMETRES = (442.7, 492.7, 559.8, 664.6, 704.1, 740.5, 782.8, 832.8, 864.7, 945.1, 1373.5, 1613.7, 2202.4)
 WIDTHS = (20, 65, 35, 30, 14, 14, 19, 105, 21, 19, 29, 90, 174)
 FILE = re.compile(r"(?:.*_)?T\d\d[A-Z]{3}_\d{8}T\d{6}_(B(?:0[1-9]|8A|1[0-2]))(?:_\d\dm)?\.jp2$")
+UNIT = 1e-4  # reflectance of a DN, of every product so far
 NODATA, SATURATED = 0.0, 65535.0  # DN of every product so far
 
 
@@ -46,6 +47,7 @@ def with_facts(band: Band, name: str) -> Band:
     return replace(
         band,
         name=name,
+        scale=UNIT,
         wavelength=NANOMETRES[number],
         width=float(WIDTHS[number]),
         nodata=NODATA,

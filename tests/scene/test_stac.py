@@ -117,9 +117,9 @@ def test_of_a_bright_scene_the_item_decides(tmp_path: Path, offset: float, shift
 def test_layers_that_are_no_measurement_of_the_ground_are_no_bands(tmp_path: Path) -> None:
     path = earth_search(tmp_path, WITH_OFFSET)
     content = json.loads(path.read_text())
-    for name in ("WVP", "aot", "oa_solar_zenith", "nbart_panchromatic"):
+    for name in ("WVP", "aot", "oa_solar_zenith", "nbart_panchromatic", "SR_QA_AEROSOL.TIF"):
         raster(tmp_path / f"{name}.tif", np.full((1, 192, 240), 7, np.uint16), 5)
-        content["assets"][name] = {"href": f"{name}.tif", "type": "image/tiff", "gsd": 5}
+        content["assets"][name] = {"href": f"{name}.tif", "type": "image/tiff", "gsd": 5, "eo:bands": [0]}
     scene = describe([written(path, content)])
     assert scene.names == tuple(GROUND)
 
