@@ -80,18 +80,17 @@ def entries(
 
 
 def is_list(name: str) -> bool:
-    """Whether a name lists scenes, and is none itself."""
+    """Whether a name lists scenes, and is none itself; items of STAC, of which each is one, are no list here."""
     path = Path(name)
     if items.is_link(name):
         return False
-    if path.is_dir():
-        # a product without its metadata is a damaged one, and no list of images
-        return path.suffix.lower() not in FOLDERS and products.at(path) is None
-    return (
-        path.suffix.lower() in (*LISTS, *TABLES)
-        or (glob.has_magic(name) and not path.exists())
-        or (not items.ONE_OF_SEVERAL.match(name) and items.holds_items(path))
-    )
+    try:
+        if path.is_dir():
+            # a product without its metadata is a damaged one, and no list of images
+            return path.suffix.lower() not in FOLDERS and products.at(path) is None
+        return path.suffix.lower() in (*LISTS, *TABLES) or (glob.has_magic(name) and not path.exists())
+    except OSError:  # a name that no file can have; whoever reads the file says so
+        return False
 
 
 def file_name(text: str) -> str:

@@ -92,9 +92,9 @@ def _cut_all(
             made.append(_row(tiles) | ({"damaged": len(tiles.damage)} if tiles.damage else {}))
         except SceneError as error:
             failed.append({"path": ";".join(entry.paths), "reason": str(error)})
-    note(f["reason"] for f in failed[:NAMED])
     if len(failed) == len(entries):
-        raise SceneError(f"none of {quantity(len(entries), 'scene')} could be cut")
+        raise SceneError(f"none of {quantity(len(entries), 'scene')} could be cut: {failed[0]['reason']}")
+    note(f["reason"] for f in failed[:NAMED])
     left = [f"{quantity(len(failed), 'scene')} could not be cut"] if failed else []
     say(as_json, {"tilesets": made, "failures": failed}, [*map(_line, made), *left])
     if failed or any("damaged" in row for row in made):

@@ -69,18 +69,21 @@ class Overview(OfScene):
     def sample_of(self, window: Window, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
         """Take a sample of pixels that were read; threads that sample one place twice put the same there."""
         with self.keeping_faults():
-            rows, cols = (
-                slice(*np.searchsorted(places, span))
-                for places, span in zip(
-                    (self.rows, self.cols),
-                    zip((window.row, window.col), window.stop, strict=True),
-                    strict=True,
-                )
+            self._sample(window, image, valid)
+
+    def _sample(self, window: Window, image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+        rows, cols = (
+            slice(*np.searchsorted(places, span))
+            for places, span in zip(
+                (self.rows, self.cols),
+                zip((window.row, window.col), window.stop, strict=True),
+                strict=True,
             )
-            inside = np.ix_(self.rows[rows] - window.row, self.cols[cols] - window.col)
-            self.known[rows, cols] = valid[inside]
-            for plane, band in zip(self.sample, self.bands, strict=True):
-                plane[rows, cols] = np.where(valid[inside], image[band][inside], 0)
+        )
+        inside = np.ix_(self.rows[rows] - window.row, self.cols[cols] - window.col)
+        self.known[rows, cols] = valid[inside]
+        for plane, band in zip(self.sample, self.bands, strict=True):
+            plane[rows, cols] = np.where(valid[inside], image[band][inside], 0)
 
     def add(self, window: Window, heat: npt.NDArray[np.float32]) -> None:
         """Take in a window of the heatmap, NaN where not scored."""

@@ -73,18 +73,18 @@ def test_what_is_no_file_is_refused(place: Path, command: str, name: str) -> Non
     assert name.split("/")[-1] in fails(command, name)
 
 
-def test_a_folder_of_scenes_is_refused(place: Path, make_scene) -> None:
+def test_a_folder_of_scenes_is_no_scene(place: Path, make_scene) -> None:
     make_scene(NOISE, folder=place)
     assert "is a folder, and of no product that satae knows; name the GeoTIFF files in it" in fails(
-        "tile", place
+        "tile", "--stack", place
     )
 
 
 def test_one_bad_file_among_many_stops_before_anything_is_written(place: Path, make_scene) -> None:
     make_scene(NOISE, name="a.tif", folder=place)
-    (place / "b.txt").write_text("notes")
+    (place / "b.dat").write_text("notes")
     make_scene(NOISE, name="c.tif", folder=place)
-    assert "b.txt is not a GeoTIFF" in fails("tile", *sorted(place.iterdir()))
+    assert "b.dat is not a GeoTIFF" in fails("tile", *sorted(place.iterdir()))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ PARTS: dict[str, tuple[Any, str, str]] = {
     "the Items": (stac, "model_item", "out_stac.json"),
     "the panels of a chip": (chips, "panels", "out_chips"),
     "a chip": (chips, "draw", "out_chips"),
-    "the overview while it is read": (overview._Sampling, "_sample", ""),
+    "the overview while it is read": (overview.Overview, "_sample", ""),
     "the overview while it is scored": (overview.Maxima, "add", ""),
     "the overview when it is drawn": (overview, "_png", ""),
     "the style of the heatmap": (qgis, "heatmap_style", "out_heatmap.qml"),
