@@ -15,6 +15,7 @@ from traces import CHANNELS, Module, image, traced
 
 from satae.errors import ModelError
 from satae.heads import with_sum
+from satae.nn.recurrent import gru
 from satae.nn.surroundings import ring_total, total
 from satae.training.translation import TRANSLATIONS
 
@@ -25,10 +26,17 @@ BACK = torch.randn(CHANNELS, 3, 2, 2, generator=drawn)
 MATRIX = torch.randn(5, CHANNELS, generator=drawn)
 BANK = torch.randn(7, CHANNELS, generator=drawn)
 ONE = torch.rand(CHANNELS, generator=drawn) + 0.5
+# a recurrent unit of 3 states: of the input, of the states, and the bias of each
+UNIT = [torch.randn(9, *more, generator=drawn) for more in ((CHANNELS,), (3,), (), ())]
 
 
 def flat(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
+
+
+def lines(x: Tensor) -> Tensor:
+    """Rows as dates: (H, N W, C)."""
+    return x.permute(2, 0, 3, 1).flatten(1, 2)
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -86,6 +94,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "turns": lambda x: [x.permute(0, 2, 3, 1), x.transpose(2, 3), flat(x).T],
     "axes": lambda x: [x.unsqueeze(1), x[:, :1].squeeze(1), x[:, :1].expand(-1, 3, -1, -1), x.repeat(1, 2, 1, 1)],
     "places": lambda x: (torch.arange(x.shape[-1]) % 3 < 1).to(x.dtype) + 2 * torch.arange(x.shape[-1])[None, :] + x,
+    "a recurrent unit, both ways": lambda x: [gru(lines(x), UNIT, backward) for backward in (False, True)],
     "sizes": lambda x: x[..., : -(-x.shape[-2] // 4) * 2 - 1, : 9 - (40 - x.shape[-1]) % 7],
 }  # fmt: skip
 
