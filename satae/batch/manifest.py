@@ -10,7 +10,6 @@ import csv
 import glob
 import logging
 import os
-import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from satae.errors import ConfigError
 from satae.later import Later
 from satae.scene import items, products
+from satae.scene.describe import file_name
 
 if TYPE_CHECKING:
     import pyarrow.parquet as parquet
@@ -62,7 +62,7 @@ def entries(
     taken: dict[int, int] = {}
     found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
     for entry in found:
-        name = file_name(entry.name or Path(_bare(entry.paths[0])).stem)
+        name = file_name(entry.name or Path(_bare(entry.paths[0])).stem, LONGEST)
         # the absolute place, so that one file named in two ways is one
         what = zlib.crc32("\n".join([*map(os.path.abspath, entry.paths), str(entry.options)]).encode())
         if taken.get(hash(name), what) != what:
@@ -91,15 +91,6 @@ def is_list(name: str) -> bool:
         return path.suffix.lower() in (*LISTS, *TABLES) or (glob.has_magic(name) and not path.exists())
     except OSError:  # a name that no file can have; whoever reads the file says so
         return False
-
-
-def file_name(text: str) -> str:
-    """A name that files and folders can be called by; one too long ends in a hash of itself."""
-    name = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "scene"
-    content = name.encode()
-    if len(content) <= LONGEST:
-        return name
-    return f"{content[: LONGEST - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
 
 
 def _bare(path: str) -> str:

@@ -64,7 +64,7 @@ def describe(
             offered = sensors.seen_by(limits.sensor, offered)
         used = _chosen(offered, bands, offered[0][0].path)
     else:
-        shared, owns, offered = _file_name(product.name), {}, list(product.bands)
+        shared, owns, offered = file_name(product.name), {}, list(product.bands)
         if limits.sensor not in ("", sensors.NONE):
             sensors.check_product(limits.sensor, product)
         used = _chosen(offered, product.usual if bands is None else bands, product.path)
@@ -254,13 +254,13 @@ def _check_nodata(used: list[Offer], nodata: float | None) -> None:
             )
 
 
-def _file_name(text: str) -> str:
-    """A name that those of files can be made of: one too long ends in a hash of itself."""
+def file_name(text: str, longest: int = NAME_BYTES) -> str:
+    """A name that those of files can be made of: one of more than `longest` bytes ends in a hash of itself."""
     name = re.sub(r"[^\w.-]+", "_", text).strip("._-") or "scene"
     content = name.encode()
-    if len(content) <= NAME_BYTES:
+    if len(content) <= longest:
         return name
-    return f"{content[: NAME_BYTES - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
+    return f"{content[: longest - 9].decode(errors='ignore')}_{zlib.crc32(content):08x}"
 
 
 def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
@@ -271,4 +271,4 @@ def _stems(paths: Sequence[Path]) -> tuple[str, list[str]]:
     words = [re.split(r"[^A-Za-z0-9]+", path.stem) for path in paths]
     common = set(words[0]).intersection(*words[1:])
     shared = "_".join(w for w in words[0] if w in common) if len(paths) > 1 else paths[0].stem
-    return _file_name(shared), ["_".join(w for w in own if w not in common) for own in words]
+    return file_name(shared), ["_".join(w for w in own if w not in common) for own in words]

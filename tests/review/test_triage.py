@@ -5,36 +5,19 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import geopandas
 import pytest
-from browsing import Open, Page, eventually, expected, press, rank
+from browsing import Open, Page, eventually, expected, press, rank, serving
 from results import change, opinions, result
 
 from satae.review import exports
-from satae.review.server import COOKIE, Server, ready
-from satae.review.store import Review
+from satae.review.server import COOKIE, Server
 
-
-@contextmanager
-def linked(gpkg: Path) -> Iterator[Server]:
-    """A review with a template of links."""
-    opened = Review(gpkg, "Ana")
-    server = ready(opened, ("ship",), link="https://example.org/?lat={lat}&lon={lon}")
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stop()
-        thread.join()
-        opened.close()
+LINK = "https://example.org/?lat={lat}&lon={lon}"
 
 
 def test_unsure_is_a_decision_and_a_dot_goes_to_what_is_open(enter: Open, gpkg: Path) -> None:
@@ -159,7 +142,7 @@ def test_tiles_of_the_next_region_are_there_before_it_is_chosen(enter: Open, tmp
 
 
 def test_coordinates_are_shown_copied_and_linked(browser: Any, gpkg: Path) -> None:
-    with linked(gpkg) as server:
+    with serving(gpkg, "Ana", ("ship",), LINK) as server:
         context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
         page = context.new_page()
         page.goto(server.keys.link)
@@ -202,7 +185,7 @@ def test_what_was_accepted_comes_as_a_geopackage_and_as_geojson(gpkg: Path, tmp_
     change(gpkg, "UPDATE anomalies SET review_status = 'accepted', review_label = 'ship' WHERE fid IN (2, 5)")
     change(gpkg, "UPDATE anomalies SET review_status = 'unsure' WHERE fid = 3")
     before = gpkg.read_bytes()
-    with linked(gpkg) as server:
+    with serving(gpkg, "Ana", ("ship",), LINK) as server:
         (tmp_path / "a.gpkg").write_bytes(fetched(server, "gpkg"))
         content = json.loads(fetched(server, "geojson"))
     whole = geopandas.read_file(gpkg, layer="anomalies")

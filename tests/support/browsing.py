@@ -18,10 +18,12 @@ Open = Callable[..., Page]
 
 
 @contextmanager
-def serving(path: Path) -> Iterator[Server]:
+def serving(
+    path: Path, reviewer: str = "", labels: tuple[str, ...] = ("ship", "roof", "cloud"), link: str = ""
+) -> Iterator[Server]:
     """The review of a result, served by a thread of its own."""
-    opened = Review(path)
-    server = ready(opened, ("ship", "roof", "cloud"))
+    opened = Review(path, reviewer)
+    server = ready(opened, labels, link=link)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

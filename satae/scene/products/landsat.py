@@ -31,7 +31,6 @@ CENTRES: dict[str, dict[int, float]] = {  # nanometres, by band, of reflective b
         7: 950,
     },  # on Landsat 1 to 3, where another camera has the first numbers
 }
-_VISIBLE = {1: "blue", 2: "green", 3: "red"}
 COMMON = {
     "OLI": {
         1: "coastal",
@@ -44,7 +43,7 @@ COMMON = {
         8: "pan",
         9: "cirrus",
     },
-    "TM": {**_VISIBLE, 4: "nir", 5: "swir16", 7: "swir22", 8: "pan"},
+    "TM": {1: "blue", 2: "green", 3: "red", 4: "nir", 5: "swir16", 7: "swir22", 8: "pan"},
     "MSS": {1: "green", 2: "red", 4: "nir"},
     "early MSS": {4: "green", 5: "red", 7: "nir"},
 }
