@@ -29,7 +29,7 @@ from satae.cli.flags import (
     RecipeOptions,
     check_device,
 )  # fmt: skip
-from satae.cli.output import note, say
+from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps
 from satae.errors import ConfigError
 
@@ -214,20 +214,31 @@ def cifar10(
     epochs: Epochs = None,
     seeds: Seeds = "0",
     device: Device = "auto",
+    devices: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="A training on each at once, such as 0,1 (GPUs) or cpu,cpu; in place of --device.",
+        ),
+    ] = None,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Families on small images beside PCA."""
     check_device(device)
-    from satae.bench.cifar_report import Contest, class_numbers, run
+    if devices is not None and device != "auto":
+        raise ConfigError(f"--devices {devices} and --device {device} are both given; choose one")
+    from satae.bench.cifar_report import class_numbers, run
     from satae.bench.families import families as recipes
+    from satae.bench.trainings import Contest
 
     names = [name.strip() for name in families.split(",")]
     found = recipes(names, RecipeOptions(changes=changes, epochs=epochs).all_changes)
     normal = {} if classes is None else {"classes": class_numbers(classes)}
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
+    several = [] if devices is None else [name.strip() for name in devices.split(",")]
 
     def job(progress: Progress) -> Said:
-        return run(data, contest, output.out, overwrite=output.overwrite, progress=progress)
+        return run(data, contest, output.out, devices=several, overwrite=output.overwrite, progress=progress)
 
     _do(context, "cifar10", job, output)
 
@@ -300,6 +311,8 @@ def _do(context: typer.Context, name: str, job: Job, output: OutputOptions) -> N
         bar.update(bar.total, "")
     note([] if steps.quiet else remarks)
     say(output.as_json, content, [*table, f"written to {content['out']}"])
+    if content.get("failed"):
+        raise typer.Exit(DAMAGED)
 
 
 def _contest(settings: RecipeOptions, trial: TrialOptions, machine: MachineOptions) -> "Contest":

@@ -214,9 +214,9 @@ def fit(
 ) -> TrainedModel:
     """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
 
-    Without `run` nothing is written. In a `team` each process calls this with the same tiles and plan. Raises TilesError
-    where that checkpoint belongs to other tiles or another recipe, DivergedError where the loss is no longer finite:
-    the last good one stays in `run`.
+    Without `run` nothing is written. In a `team` each process calls this with the same tiles and plan. Raises
+    TilesError where that checkpoint belongs to other tiles or another recipe, DivergedError where the loss is no
+    longer finite: the last good one stays in `run`.
     """
     recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
     cfg = recipe.train
