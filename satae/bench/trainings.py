@@ -252,10 +252,7 @@ def lanes_of(chosen: Sequence[str]) -> list[dict[str, str]]:
     """
     seen = devices.gpus()
     known = {str(i): name for i, name in enumerate(seen)} | {CPU: ""}
-    for name in chosen:
-        if name not in known:
-            there = ", ".join(known)
-            raise ConfigError(
-                f"--devices {','.join(chosen)}: there is no device {name or '(empty)'}; there are {there}"
-            )
+    if not set(chosen) <= set(known):
+        there = f"there are {', '.join(known)}" if seen else f"there is {CPU} alone"
+        raise ConfigError(f"--devices {','.join(chosen)}: {there}")
     return [{devices.VISIBLE: known[name]} for name in chosen]
