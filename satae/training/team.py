@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from satae.config import Recipe
@@ -130,19 +131,12 @@ class JointForward:
         if not layer.training:
             plain: Tensor = nn.BatchNorm2d.forward(layer, x)
             return plain
-        # moments in float32 where layers compute in less, as torch has it
-        wide, counts = x.to(torch.promote_types(x.dtype, torch.float32)), 0.0 if self.idle else 1.0
-        number = wide.new_full((1,), wide.numel() / wide.shape[1])
-        summed = _sum(torch.cat([wide.sum(dim=(0, 2, 3)), number]) * counts)
-        # (C,), then from the mean: the difference of two large sums would be rounded away
-        mean, number = summed[:-1] / summed[-1], summed[-1].detach()
-        centred = wide - mean[:, None, None]
-        squares = _sum((centred**2).sum(dim=(0, 2, 3)) * counts)
-        scaled = centred * torch.rsqrt(squares / number + layer.eps)[:, None, None]
-        _remember(layer, mean.detach(), squares.detach() / (number - 1))
-        if layer.affine:
-            scaled = scaled * layer.weight[:, None, None] + layer.bias[:, None, None]
-        return scaled.to(x.dtype)
+        # in float32 where layers compute in less, as torch has it
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        out, mean, variance, count = _Norm.apply(wide, layer.weight, layer.bias, layer.eps, self)  # type: ignore[no-untyped-call]
+        _remember(layer, mean, variance * count / (count - 1))
+        found: Tensor = out.to(x.dtype)
+        return found
 
 
 @torch.no_grad()
@@ -155,25 +149,47 @@ def _remember(layer: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
         layer.num_batches_tracked.add_(1)
 
 
-class _Sum(torch.autograd.Function):
-    """A sum over processes. Each loss goes back through it to the terms of all, so gradients are summed too."""
+class _Norm(torch.autograd.Function):
+    """(normalised part, mean, variance and number of the whole), of which the first alone has a gradient."""
 
     @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        found = values.detach().clone()
-        dist.all_reduce(found)
-        return found
+    def forward(
+        context: Any, x: Tensor, gain: Tensor, offset: Tensor, eps: float, joint: JointForward
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        # (C,) each: squares about the mean of the part and not sums of squares, whose difference would be rounded away
+        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        number = mean.new_full((1,), 0.0 if joint.idle else x.numel() / x.shape[1])
+        mine = torch.cat([mean, variance, number])
+        every = [torch.empty_like(mine) for _ in range(joint.team.size)]
+        dist.all_gather(every, mine)
+        means, variances, numbers = torch.stack(every).split([len(mean), len(mean), 1], dim=1)
+        count = numbers.sum()
+        mean = (means * numbers).sum(dim=0) / count
+        # the variance of parts and that of their means (Chan et al. 1979)
+        variance = ((variances + (means - mean) ** 2) * numbers).sum(dim=0) / count
+        context.save_for_backward(x, gain, mean, torch.rsqrt(variance + eps), count)
+        context.joint = joint
+        out = F.batch_norm(x, mean, variance, gain, offset, training=False, eps=eps)
+        context.mark_non_differentiable(mean, variance, count)
+        return out, mean, variance, count
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> Tensor:
-        found = gradients[0].clone()
-        dist.all_reduce(found)
-        return found
-
-
-def _sum(values: Tensor) -> Tensor:
-    found: Tensor = _Sum.apply(values)  # type: ignore[no-untyped-call]
-    return found
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, gain, mean, scale, count = context.saved_tensors
+        passed = gradients[0]
+        # (C,): sums over the part of the gradient, and of it times the normalised x
+        offset = passed.sum(dim=(0, 2, 3))
+        along = ((passed * x).sum(dim=(0, 2, 3)) - offset * mean) * scale
+        sums = torch.cat([offset, along]) * (0.0 if context.joint.idle else 1.0)
+        # every part has moved the moments of all
+        dist.all_reduce(sums)
+        first, second = (sums / count).chunk(2)
+        # gain * scale * (passed - first - (x - mean) * scale * second), as multiples of two images
+        by_x = -second * scale * scale * gain
+        constant = -first * scale * gain - by_x * mean
+        shape = (1, -1, 1, 1)
+        toward = torch.addcmul(constant.view(shape), x, by_x.view(shape))
+        return toward.addcmul_(passed, (scale * gain).view(shape)), along, offset, None, None
 
 
 def _add_up(bucket: Any) -> torch.futures.Future[Tensor]:
