@@ -53,7 +53,7 @@ def run(
             found, failed = spread(todo, devices, progress)
         else:
             found = list(in_turn(todo, material, contest.device, progress))
-        pictures = {"original": unit(material.shown(contest))}
+        pictures = {"original": unit(material.examples(contest))}
         for one in found:
             pictures |= one.pictures
         rows = [one.row for one in found]

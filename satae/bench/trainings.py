@@ -138,7 +138,7 @@ class Material:
         chosen = np.isin(self.images.test_classes, range(len(CLASSES)) if contest.tells else contest.classes)
         return self.images.test[chosen], self.images.test_classes[chosen]
 
-    def shown(self, contest: Contest) -> Bytes:
+    def examples(self, contest: Contest) -> Bytes:
         """The first test image of each class."""
         test, classes = self.test(contest)
         return test[np.sort(np.unique(classes, return_index=True)[1])]
@@ -165,7 +165,7 @@ def measure(
     training: Training, material: Material, device: str, report: Share = lambda share: None
 ) -> Measurement:
     """Train, and look at the test images."""
-    linear, shown = material.linear(training), material.shown(training.contest)
+    linear, shown = material.linear(training), material.examples(training.contest)
     found = fit(linear.pixels, training.family, device_of(device), report)
     name = training.family.name
     if training.normal is not None:

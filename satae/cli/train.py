@@ -111,10 +111,10 @@ def _shared(
     """What the processes that torchrun started make together; only that of rank 0 has a result, and says anything."""
     from satae.training import run as training
     from satae.training.loop import device_of
-    from satae.training.team import gathered
+    from satae.training.team import muster
 
     # a signal must reach whoever waits for others as an exception, which ends this process and with it their waiting
-    with interrupts.tidying(), gathered(device_of(device)) as team:
+    with interrupts.tidying(), muster(device_of(device)) as team:
         folder = Path("runs") / out.stem
         if team.leads:
             return training.train(

@@ -37,7 +37,7 @@ class Deal:
             own = min(step + self.team.rank, len(self.order) - 1)
             mine = self.feed.training(self.order[own], epoch, own)
             for rank, numbers in enumerate(self.order[step : step + self.team.size]):
-                x, valid, chosen = (self.team.passed_on(part, len(numbers), rank) for part in mine)
+                x, valid, chosen = (self.team.copy_from_rank(part, len(numbers), rank) for part in mine)
                 self.waiting[step + rank] = x, valid, chosen
         return self.waiting.pop(step)
 

@@ -82,7 +82,7 @@ def train(
                 "the run again, or leave --resume out to train anew"
             )
         # from here on the others follow, who have the recipe from nobody else
-        team.told(recipe.model_dump_json())
+        team.message(recipe.model_dump_json())
         with steps.stage("look at the tiles"):
             for doubt in conventions(sets):
                 log.warning("%s", doubt)
@@ -116,11 +116,11 @@ def train(
 
 def assist(sets: Sequence[TileSet], run: Path, team: Team) -> None:
     """What the other processes of a team do while that of rank 0 is in `train`: learn, write nothing, say nothing."""
-    recipe = Recipe.model_validate_json(team.told())
+    recipe = Recipe.model_validate_json(team.message())
     planned = plan(sets, recipe)
     check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
     # rank 0 has settled by now what the run folder holds
-    team.told()
+    team.message()
     fit(sets, planned, run, device=team.device, team=team)
     team.part_ways()
 
@@ -252,7 +252,7 @@ def _fitted(
 
         try:
             # the run folder is as it shall be: the others look for a checkpoint in it
-            team.told()
+            team.message()
             trained = fit(sets, planned, run, device=device, report=tell, team=team)
             team.part_ways()
         except DivergedError as error:

@@ -46,7 +46,7 @@ class Team:
         """Whether this is the process that writes files."""
         return self.rank == 0
 
-    def told(self, words: str = "") -> str:
+    def message(self, words: str = "") -> str:
         """What the process of rank 0 says here, in all of them."""
         said = [words]
         if self.size > 1:
@@ -62,7 +62,7 @@ class Team:
         dist.all_reduce(every)
         return [float(v) for v in every.cpu()]
 
-    def passed_on(self, mine: Tensor, count: int, rank: int) -> Tensor:
+    def copy_from_rank(self, mine: Tensor, count: int, rank: int) -> Tensor:
         """A tensor (count, ...) of one process, in all; `mine` is of the same type and shape but for `count`."""
         sent = mine.contiguous() if rank == self.rank else mine.new_empty((count, *mine.shape[1:]))
         dist.broadcast(sent, src=rank)
@@ -250,7 +250,7 @@ def _draws(model: nn.Module, channels: int) -> bool:
 
 
 @contextmanager
-def gathered(device: torch.device, environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
+def muster(device: torch.device, environment: Mapping[str, str] = os.environ) -> Iterator[Team]:
     """The team that torchrun started this process for, on the GPU of its number where the device is CUDA.
 
     DeviceError where more processes were started here than there are GPUs.

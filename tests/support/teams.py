@@ -21,7 +21,7 @@ from satae.nn.checkpoint import Epoch
 from satae.tiles.store import TileSet
 from satae.training import feed, loop
 from satae.training.loop import TrainedModel
-from satae.training.team import ALONE, Team, gathered
+from satae.training.team import ALONE, Team, muster
 
 # 12 of 16 tiles are learned from, 5 a batch and 2 in the last
 QUICK = "train.batch=5", "train.min_steps=1", "train.epochs=3"
@@ -86,7 +86,7 @@ def work(folder: Path) -> None:
     """Train what `tests/training/test_team.py` looks at; at the end rank 1 is killed."""
     found: dict[str, Any] = {}
     try:
-        with gathered(CPU) as team:
+        with muster(CPU) as team:
             for name, changes in CASES.items():
                 found[name] = history(fitted(changes, team))
             with double():

@@ -28,7 +28,7 @@ from satae.nn.checkpoint import CHECKPOINT, HISTORY, Epoch
 from satae.tiles.store import load_all
 from satae.training import loop, team
 from satae.training import run as training
-from satae.training.team import Team, check_shareable, gathered
+from satae.training.team import Team, check_shareable, muster
 
 TWO = Team(0, 2)
 TORCHRUN = sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"
@@ -174,7 +174,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
         pytest.raises(
             DeviceError, match="started 4 processes here and torch sees 2 GPUs; pass --nproc-per-node 2"
         ),
-        gathered(torch.device("cuda"), known),
+        muster(torch.device("cuda"), known),
     ):
         pass
 
