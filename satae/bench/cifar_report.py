@@ -11,8 +11,9 @@ import numpy as np
 from satae.bench import cifar
 from satae.bench.cifar import CLASSES
 from satae.bench.families import ClassResult, ReconstructionResult, flat, unit
+from satae.bench.lanes import Progress, lanes_of, spread
 from satae.bench.report import save, staged_output
-from satae.bench.trainings import Contest, Material, Progress, in_turn, lanes_of, spread, trainings
+from satae.bench.trainings import Contest, Material, in_turn, trainings
 from satae.errors import ConfigError
 from satae.training import figures
 from satae.training.loop import device_of
@@ -50,7 +51,7 @@ def run(
     material, todo, failed = Material(cifar.read(data)), trainings(data, contest), list[str]()
     with staged_output(out, overwrite=overwrite) as (draft, _):
         if devices:
-            found, failed = spread(todo, devices, progress)
+            found, failed = spread("satae.bench.trainings:work", todo, devices, progress)
         else:
             found = list(in_turn(todo, material, contest.device, progress))
         pictures = {"original": unit(material.examples(contest))}

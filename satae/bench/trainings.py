@@ -6,8 +6,7 @@ same wherever and in whatever order they are done.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from satae.batch import budget, devices
-from satae.batch.pool import Pool
-from satae.batch.worker import Outcome
-from satae.bench import cifar
+from satae.bench import cifar, lanes
 from satae.bench.cifar import CLASSES, Cifar
 from satae.bench.families import (
     ClassResult,
@@ -33,18 +29,15 @@ from satae.bench.families import (
     telling,
     with_seed,
 )
-from satae.errors import ConfigError, TrainError
+from satae.errors import ConfigError
 from satae.training.loop import device_of
 
 TASKS = ("reconstruction", "one-class")
 FEWEST = 20  # images to learn from, of which some are held out
-FUNCTION = "satae.bench.trainings:work"
-CPU = "cpu"
 
 Row = ReconstructionResult | ClassResult
 Picture = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
-Progress = Callable[[float, float, str], None]  # (trainings done, of how many, what is being done)
 
 
 @dataclass(frozen=True)
@@ -190,7 +183,7 @@ def _pictured(found: FittedFamily, pixels: Bytes) -> Picture:
 
 
 def in_turn(
-    todo: Sequence[Training], material: Material, device: str, progress: Progress
+    todo: Sequence[Training], material: Material, device: str, progress: lanes.Progress
 ) -> Iterator[Measurement]:
     """The measurements of all, one training after the other in this process."""
     for done, training in enumerate(todo):
@@ -202,57 +195,12 @@ def in_turn(
         report(0.0, done + 1)
 
 
-def work(task: tuple[int, Training]) -> Measurement:
+def work(training: Training) -> Measurement:
     """A training in a process that was started for it, on the device that this is shown."""
-    training = task[1]
-    shown = os.environ.get(devices.VISIBLE)
-    return measure(training, _material(training.data), "cuda" if shown else CPU)
+    return measure(training, _material(training.data), lanes.device())
 
 
 @lru_cache(maxsize=1)
 def _material(data: Path) -> Material:
     # a process does several trainings of one contest
     return Material(cifar.read(data))
-
-
-def spread(
-    todo: Sequence[Training], chosen: Sequence[str], progress: Progress
-) -> tuple[list[Measurement], list[str]]:
-    """The measurements of all in their order, one training a device at a time, and what failed, with its exit code.
-
-    TrainError where none came to its end. A training that fails takes no other with it.
-    """
-    lanes, found, failed = lanes_of(chosen), dict[int, Measurement](), list[str]()
-
-    def tell(task: tuple[int, Training], outcome: Outcome, attempt: int, last: bool) -> bool:
-        number, training = task
-        if outcome.code:
-            failed.append(f"{training.place}: {outcome.reason} (exit code {outcome.code})")
-        else:
-            found[number] = outcome.value
-        progress(len(found) + len(failed), len(todo), training.place)
-        return True
-
-    progress(0, len(todo), "")
-    # threads that compute on the CPU are shared out, unless somebody has said how many there shall be
-    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, budget.cores() // len(lanes))))
-    shared = {"OMP_NUM_THREADS": threads}
-    Pool(FUNCTION, lambda: len(lanes), environment=shared, lanes=lanes, tries=1).run(
-        iter(enumerate(todo)), tell
-    )
-    if not found:
-        raise TrainError(f"no training came to its end; the first to fail was {failed[0]}")
-    return [found[number] for number in sorted(found)], failed
-
-
-def lanes_of(chosen: Sequence[str]) -> list[dict[str, str]]:
-    """What a process of each device is shown: a GPU by its number among those that are seen, or none for cpu.
-
-    A device that is named twice has two processes. ConfigError where there is no such device.
-    """
-    seen = devices.gpus()
-    known = {str(i): name for i, name in enumerate(seen)} | {CPU: ""}
-    if not set(chosen) <= set(known):
-        there = f"there are {', '.join(known)}" if seen else f"there is {CPU} alone"
-        raise ConfigError(f"--devices {','.join(chosen)}: {there}")
-    return [{devices.VISIBLE: known[name]} for name in chosen]

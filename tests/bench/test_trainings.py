@@ -11,9 +11,10 @@ from archives import batches, write_binary
 from commands import refused, typed
 from trials import Order
 
-from satae.bench import cifar_report, trainings
+from satae.bench import cifar_report
 from satae.bench.families import ClassResult, families
-from satae.bench.trainings import Contest, lanes_of, spread
+from satae.bench.lanes import lanes_of, spread
+from satae.bench.trainings import Contest
 from satae.errors import ConfigError, TrainError
 
 BENCH = "bench", "cifar10", "--data", "cifar", "--task", "one-class", "--epochs", 1, "--classes", "cat,horse"
@@ -54,15 +55,14 @@ def test_a_training_has_a_device_and_one_that_dies_is_told_with_its_exit_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-a,GPU-b")
-    monkeypatch.setattr(trainings, "FUNCTION", "trials:obey")
     steps: list[tuple[float, float]] = []
 
     def progress(done: float, total: float, note: str) -> None:
         steps.append((done, total))
 
-    todo = [Order(what) for what in ("run", "kill", "bug", "run", "run")]
-    found, failed = spread(todo, ["0", "1", "cpu"], progress)  # type: ignore[arg-type]
-    assert [number for number, _ in found] == [0, 3, 4]  # type: ignore[misc]
+    todo = [Order(what) for what in ("0", "kill", "bug", "3", "4")]
+    found, failed = spread("trials:obey", todo, ["0", "1", "cpu"], progress)  # type: ignore[arg-type]
+    assert [number for number, _ in found] == ["0", "3", "4"]  # type: ignore[misc]
     assert {shown for _, shown in found} <= {"GPU-a", "GPU-b", ""}  # type: ignore[misc]
     assert sorted(failed)[0].startswith("the bug: ValueError: a bug") and failed[0].endswith(")")
     assert (
@@ -71,7 +71,7 @@ def test_a_training_has_a_device_and_one_that_dies_is_told_with_its_exit_code(
     )
     assert steps == [(done, 5) for done in range(6)]
     with pytest.raises(TrainError, match="no training came to its end; the first to fail was the kill"):
-        spread([Order("kill")], ["cpu"], progress)  # type: ignore[list-item]
+        spread("trials:obey", [Order("kill")], ["cpu"], progress)  # type: ignore[list-item]
 
 
 def test_devices_go_by_their_number_among_those_that_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:

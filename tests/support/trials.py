@@ -22,11 +22,10 @@ class Order:
         return f"the {self.what}"
 
 
-def obey(task: tuple[int, Order]) -> tuple[int, str | None]:
-    """The number of a training, and which devices its process is shown."""
-    number, order = task
+def obey(order: Order) -> tuple[str, str | None]:
+    """What was ordered, and which devices this process is shown."""
     if order.what == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if order.what == "bug":
         raise ValueError("a bug")
-    return number, SHOWN
+    return order.what, SHOWN
