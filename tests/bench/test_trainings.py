@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import scipy.io
 from archives import batches, write_binary
 from commands import refused, typed
 from trials import Order
 
-from satae.bench import cifar_report
+from satae import config
+from satae.bench import cifar_report, report
+from satae.bench.contest import Contest as ContestOfScenes
+from satae.bench.contest import mat_cases
 from satae.bench.families import ClassResult, families
 from satae.bench.lanes import lanes_of, spread
 from satae.bench.trainings import Contest
@@ -107,3 +112,46 @@ def test_a_class_without_all_its_seeds_has_no_figure_and_its_family_no_mean() ->
     assert cifar_report.content(contest, known)["mean"] == {}
     whole = [*known, row("dog", 0)]
     assert cifar_report.content(contest, whole)["mean"] == {"dense": {"error": 0.75}}
+
+
+def contest_on(mats: Path, out: Path, **how: Any) -> dict[str, Any]:
+    """What RX and its shrunk kin have on made-up cubes, without the seconds that it took."""
+    fast = ContestOfScenes(config.load(None, ["model.name=rx"]), "rx", classics=("rx_shrunk",))
+    said, _, _ = report.run("had", lambda work: mat_cases(mats, work), fast, out, **how)
+    return {key: value for key, value in said.items() if key != "out"}
+
+
+def test_devices_give_the_figures_and_pictures_of_scenes_as_one_after_the_other_does(here: Path) -> None:
+    rng = np.random.default_rng(0)
+    Path("mats").mkdir()
+    for name in ("one", "two"):
+        truth = np.zeros((48, 56), np.uint8)
+        truth[8:11, 10:13] = truth[30:33, 40:43] = 1
+        cube = rng.normal(1000, 30, (48, 56, 4)) + 200 * truth[..., None]
+        scipy.io.savemat(f"mats/{name}.mat", {"data": cube.astype(np.uint16), "map": truth})
+    alone = contest_on(Path("mats"), Path("turns"))
+    assert contest_on(Path("mats"), Path("both"), devices=["cpu"]) == alone
+    for name in ("maps_one.png", "maps_two.png", "roc.png"):
+        assert Path("both", name).read_bytes() == Path("turns", name).read_bytes()
+
+
+def test_a_classic_that_failed_is_left_out_and_without_the_recipe_there_is_no_table(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Found:
+        def __init__(self, method: str) -> None:
+            self.method = method
+
+    contest = ContestOfScenes(config.load(None, ["model.name=rx"]), "rx", classics=("pca", "rx_shrunk"))
+    monkeypatch.setattr(report, "trials", lambda *given: iter(()))
+    parts = [[Found("rx")], [Found("pca")]]
+    monkeypatch.setattr(
+        report, "spread", lambda *given: (parts, ["one, rx_shrunk, seed 0: gone (exit code 1)"])
+    )
+    left, found, failed = report._spread([None], contest, here, ["cpu"], lambda *given: None)  # type: ignore[list-item]
+    assert (
+        left.methods == ("rx", "pca") and [one.method for one in found] == ["rx", "pca"] and len(failed) == 1
+    )
+    parts.pop(0)
+    with pytest.raises(TrainError, match=r"one, rx_shrunk, seed 0: gone \(exit code 1\)"):
+        report._spread([None], contest, here, ["cpu"], lambda *given: None)  # type: ignore[list-item]
