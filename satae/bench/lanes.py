@@ -20,7 +20,7 @@ WORK = "satae.bench.lanes:work"
 Progress = Callable[[float, float, str], None]  # (trainings done, of how many, what is being done)
 
 
-class Placed(Protocol):
+class Job(Protocol):
     """Anything that messages can name."""
 
     @property
@@ -30,7 +30,7 @@ class Placed(Protocol):
 
 
 def spread(
-    function: str, todo: Sequence[Placed], chosen: Sequence[str], progress: Progress
+    function: str, todo: Sequence[Job], chosen: Sequence[str], progress: Progress
 ) -> tuple[list[Any], list[str]]:
     """What `function` (`module:name`) gives of each, in their order without what failed; and that, with its exit code.
 
@@ -38,7 +38,7 @@ def spread(
     """
     lanes, found, failed = lanes_of(chosen), dict[int, Any](), list[str]()
 
-    def tell(task: tuple[int, str, Placed], outcome: Outcome, attempt: int, last: bool) -> bool:
+    def tell(task: tuple[int, str, Job], outcome: Outcome, attempt: int, last: bool) -> bool:
         number, _, one = task
         if outcome.code:
             failed.append(f"{one.place}: {outcome.reason} (exit code {outcome.code})")
@@ -58,7 +58,7 @@ def spread(
     return [found[number] for number in sorted(found)], failed
 
 
-def work(task: tuple[int, str, Placed]) -> Any:
+def work(task: tuple[int, str, Job]) -> Any:
     """What a task of `spread` gives, in the process that was started for it."""
     return function_of(task[1])(task[2])
 

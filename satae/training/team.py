@@ -180,9 +180,11 @@ class _Norm(torch.autograd.Function):
         # (C,): sums over the part of the gradient, and of it times the normalised x
         offset = passed.sum(dim=(0, 2, 3))
         along = ((passed * x).sum(dim=(0, 2, 3)) - offset * mean) * scale
-        sums = torch.cat([offset, along]) * (0.0 if context.joint.idle else 1.0)
-        # every part has moved the moments of all
+        sums = torch.cat([offset, along])
+        # every part has moved the moments of all, but for the sample of an idle process
         dist.all_reduce(sums)
+        if context.joint.idle:
+            return torch.zeros_like(x), along, offset, None, None
         first, second = (sums / count).chunk(2)
         # gain * scale * (passed - first - (x - mean) * scale * second), as multiples of two images
         by_x = -second * scale * scale * gain
