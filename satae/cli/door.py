@@ -35,7 +35,7 @@ def explain_failures(command: Command) -> Command:
             if isinstance(error, BrokenPipeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from None
-            if not has_the_word():
+            if not _speaks(command):
                 raise typer.Exit(error.exit_code) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
             typer.echo(printable(f"error: {sentence}"), err=True)
@@ -46,10 +46,15 @@ def explain_failures(command: Command) -> Command:
     return wrapped
 
 
+def _speaks(command: Command) -> bool:
+    """Whether this process says why it ends: several that train together have one voice, others their own."""
+    return command.__name__ != "train" or has_the_word()
+
+
 def _interrupted(command: Command) -> typer.Exit:
     """The end of a command that was interrupted, of which it has told."""
     said = interrupts.PLACED if command.__name__ in SEVERAL else interrupts.SAID
     hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
-    if has_the_word():
+    if _speaks(command):
         typer.echo(f"{said}{hint}", err=True)
     return typer.Exit(interrupts.exit_code())

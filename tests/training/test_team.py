@@ -187,8 +187,8 @@ def test_of_several_processes_one_has_the_word(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(ranks, "PATIENCE", 0.5)
     assert ranks.is_silent()
-    # who keeps the store is gone: rank 0 speaks
-    assert not ranks.has_the_word()
+    # who keeps the store is gone: rather several times than not at all
+    assert ranks.has_the_word()
     store = torch.distributed.TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
     # rank 0 does not say anything in time, and is too late then
     assert ranks.has_the_word() and not ranks.has_the_word()
