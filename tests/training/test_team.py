@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,42 @@ def test_torchrun_goes_on_from_what_one_process_has_left_and_one_process_speaks(
     assert np.allclose(own, teams.history(whole), rtol=1e-5, atol=0)
     assert runtime.load(Path("model.onnx"), "cpu").card.weights > team.LEAST
     assert [p.name for p in here.iterdir() if p.name.startswith(".")] == []
+
+
+def process_of(rank: int, under: int) -> int:
+    """The number of the process of a rank, among those that one has started."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, ValueError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == under and f"RANK={rank}".encode() in (folder / "environ").read_bytes().split(b"\0"):
+                return int(folder.name)
+    raise AssertionError(f"no process of rank {rank}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_killed_process_ends_all_with_one_sentence_and_leaves_what_goes_on(
+    tile_set: Path, here: Path
+) -> None:
+    changes = "model.name=conv", "model.params={width: 32}", "train.sample=16", "train.patience=500"
+    words = [word for change in changes for word in ("--set", change)]
+    command = *TORCHRUN, "-m", "satae", "-q", "train", tile_set, "--device", "cpu", "--epochs", "500", *words
+    started = subprocess.Popen(
+        [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    run = here / "runs" / "model"
+    try:
+        end = time.monotonic() + 120
+        while not (run / CHECKPOINT).exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        os.kill(process_of(1, started.pid), signal.SIGKILL)
+        said, errors = started.communicate(timeout=120)
+    finally:
+        started.kill()
+    assert started.returncode == 1 and said == ""
+    assert [line for line in errors.splitlines() if "error: " in line.lower()[:20]] == [f"error: {team.LOST}"]
+    assert "interrupted" not in errors and "RuntimeError" not in errors
+    assert [path.name for path in here.rglob(".*")] == [] and not (here / "model.onnx").exists()
+    assert torch.load(run / CHECKPOINT, weights_only=True)["model"]
 
 
 @pytest.mark.parametrize(
