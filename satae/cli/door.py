@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from satae import interrupts
-from satae.cli.ranks import has_the_word
+from satae.cli.ranks import has_the_word, several
 from satae.console import printable
 from satae.errors import SataeError
 
@@ -36,10 +36,10 @@ def explain_failures(command: Command) -> Command:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from None
             if not _speaks(command):
-                raise typer.Exit(error.exit_code) from None
+                raise _end(command, error.exit_code) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
             typer.echo(printable(f"error: {sentence}"), err=True)
-            raise typer.Exit(error.exit_code) from None
+            raise _end(command, error.exit_code) from None
         except KeyboardInterrupt:
             raise _interrupted(command) from None
 
@@ -57,4 +57,13 @@ def _interrupted(command: Command) -> typer.Exit:
     hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
     if _speaks(command):
         typer.echo(f"{said}{hint}", err=True)
-    return typer.Exit(interrupts.exit_code())
+    return _end(command, interrupts.exit_code())
+
+
+def _end(command: Command, code: int) -> typer.Exit:
+    """The end with an exit code; in a team at once, for threads that wait for a lost process would abort it."""
+    if command.__name__ == "train" and several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return typer.Exit(code)

@@ -98,6 +98,8 @@ def work(folder: Path) -> None:
     except TrainError as error:
         found["lost"] = str(error)
     (folder / "found.json").write_text(json.dumps(found))
+    # as the command does: threads that wait for a lost process abort when they are ended
+    os._exit(0)
 
 
 if __name__ == "__main__":
