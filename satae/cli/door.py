@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from satae import interrupts
-from satae.console import printable
+from satae.console import printable, tint
 from satae.errors import SataeError
 
 SEVERAL = "tile", "demo", "run"  # commands that put one output in place and go on with the next
@@ -35,7 +35,7 @@ def explain_failures(command: Command) -> Command:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
-            typer.echo(printable(f"error: {sentence}"), err=True)
+            typer.echo(f"{tint('error:', 'red')} {printable(sentence)}", err=True)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             raise _interrupted(command) from None
