@@ -71,6 +71,7 @@ def score(
     from satae.scoring.run import check
 
     steps: Steps = context.obj
+    options.check_there(scenes or [])  # what was mistyped is the first thing to say
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
