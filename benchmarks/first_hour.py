@@ -22,13 +22,15 @@ import sys
 import tempfile
 import time
 import venv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 DECISIONS = 100
+# what is installed shall not be found beside what is here
+CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 QUIET = "--no-sandbox --disable-gpu --disable-background-networking --no-first-run"
 
 
@@ -67,18 +69,18 @@ def install(folder: Path) -> list[str]:
     venv.create(folder, with_pip=True)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     pip = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", f"{ROOT}[review]"]
-    subprocess.run([str(word) for word in pip], check=True)
+    subprocess.run([str(word) for word in pip], check=True, env=CLEAN)
     return [str(python), "-m", "satae"]
 
 
-def review(satae: Sequence[str], folder: Path, path: Path) -> None:
+def review(satae: Sequence[str], folder: Path, path: Path, given: Mapping[str, str] | None) -> None:
     """The page opened, and a key a region until DECISIONS are stored."""
     api: Any = importlib.import_module("playwright.sync_api")
     chromium = os.environ.get("SATAE_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET.split())
         command = [*satae, "review", str(path)]
-        with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as server:
+        with subprocess.Popen(command, cwd=folder, env=given, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None
                 with timed("`satae review`, the page and the first decision"):
@@ -106,6 +108,7 @@ def main() -> None:
     print("| step | seconds | CPU seconds | load after it |\n|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder, satae = Path(place), [sys.executable, "-m", "satae"]
+        given = CLEAN if how.install else None
         if how.install:
             with timed("install"):
                 satae = install(folder / "environment")
@@ -118,8 +121,10 @@ def main() -> None:
         for words in (["tile", str(scene)], ["train"], ["score", "--top", str(DECISIONS)]):
             said = " ".join(words).replace(str(scene), "SCENE")
             with timed(f"`satae {said}`"):
-                subprocess.run([*satae, "-q", *words], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        review(satae, folder, folder / "anomalies.gpkg")
+                subprocess.run(
+                    [*satae, "-q", *words], cwd=folder, env=given, check=True, stdout=subprocess.DEVNULL
+                )
+        review(satae, folder, folder / "anomalies.gpkg", given)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from satae.cli.demo import demo
 from satae.cli.door import Command, explain_failures
 from satae.cli.export import export
 from satae.cli.flags import spell_out
-from satae.cli.grouping import Grouped
+from satae.cli.grouping import HelpPage
 from satae.cli.manual import MANUAL
 from satae.cli.models import models
 from satae.cli.review import review
@@ -76,7 +76,7 @@ def common(
 def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
     """Take commands into a group by their names, with their pages of the manual, behind the door of failures."""
     for command in commands:
-        group.command(cls=Grouped, help=MANUAL[above + command.__name__])(
+        group.command(cls=HelpPage, help=MANUAL[above + command.__name__])(
             explain_failures(spell_out(command))
         )
 

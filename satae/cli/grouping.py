@@ -47,7 +47,7 @@ def groups(parameters: Iterable[Any]) -> dict[str, list[Any]]:
     return {title: below for title, below in found.items() if below}
 
 
-class Grouped(TyperCommand):
+class HelpPage(TyperCommand):
     """A command whose --help has headings among its options; plain text, for rich takes a while to load."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pytest
 from deliveries import planet, sentinel2
 from inqgis import EXTENT, crs_of, needs_qgis, probe, write_layers
 
@@ -87,31 +85,20 @@ print(json.dumps(seen))
 """
 
 
-@pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What QGIS makes of a project in a folder that was moved with its product."""
-    home = tmp_path_factory.mktemp("home")
-    (home / "written" / "results").mkdir(parents=True)
-    found = drawn(sentinel2(home / "written", FINE))
-    results = home / "written" / "results"
-    moved = backdrop.beside(found, results / "anomalies.gpkg")
-    rasters = [Rasters("north", "missing_heatmap.tif", 5.0, crs_of(UTM), moved)]
+@needs_qgis
+def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(tmp_path: Path) -> None:
+    """Each colour by numpy: between the quantiles, to the power of satae's gamma."""
+    home, results = tmp_path, tmp_path / "written" / "results"
+    results.mkdir(parents=True)
+    found = backdrop.beside(drawn(sentinel2(home / "written", FINE)), results / "anomalies.gpkg")
+    rasters = [Rasters("north", "missing_heatmap.tif", 5.0, crs_of(UTM), found)]
     write_layers(results / "anomalies.gpkg")
     content = qgisproject.project("a", gpkg="anomalies.gpkg", scenes=rasters, crs=crs_of(UTM), extent=EXTENT)
     (results / "a.qgz").write_bytes(content)
     (home / "written").rename(home / "moved away")
-    return probe(home / "moved away" / "results", DRAWN)
-
-
-@needs_qgis
-def test_qgis_finds_the_bands_of_a_moved_product(seen: dict[str, Any]) -> None:
+    seen = probe(home / "moved away" / "results", DRAWN)
     assert seen["read"] and seen["valid"] == [True] * 3 and seen["group"] == [qgisproject.COMPOSITE]
     assert [name.split("_")[-2] for name in seen["names"]] == ["B02", "B03", "B04"]
-
-
-@needs_qgis
-def test_qgis_adds_the_bands_up_to_one_picture(seen: dict[str, Any]) -> None:
-    """Each colour by numpy: between the quantiles, to the power of satae's gamma."""
     colours = np.array(seen["colours"], float)
     for place, band in enumerate(("B04_10", "B03_10", "B02_10")):
         low, high = np.quantile(FINE[band], [0.005, 0.995])

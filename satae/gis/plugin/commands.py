@@ -70,14 +70,14 @@ class Command:
         return [self.name, *options, "--", *arguments]
 
 
-def made(title: str, suffix: str = "") -> Field:
+def output(title: str, suffix: str = "") -> Field:
     """The question where the result goes: to a file, or to a folder where there is no suffix."""
     return Field(
         "OUTPUT", title, "to_file" if suffix else "to_folder", "--out", optional=False, suffix=suffix
     )
 
 
-def reviewed(purpose: str) -> Field:
+def feedback(purpose: str) -> Field:
     """The question for a result that an analyst went through."""
     return Field("FEEDBACK", f"Reviewed regions to {purpose}", "file", "--feedback", suffix="gpkg")
 
@@ -98,7 +98,7 @@ COMMANDS = (
         "Tile scenes",
         "Cuts scenes into tiles, from which a model is trained. Run it first, then train, then score.",
         (SCENES, Field("SIZE", "Side of a tile in pixels", "whole", "--size", default=64), BANDS, AOI),
-        made("Folder of tile sets"),
+        output("Folder of tile sets"),
     ),
     Command(
         "train",
@@ -107,17 +107,17 @@ COMMANDS = (
         (
             Field("TILES", "Folder of tile sets", "folder", optional=False),
             Field("RECIPE", "Recipe", "text", "--config"),
-            reviewed("learn from"),
+            feedback("learn from"),
         ),
-        made("Model", "onnx"),
+        output("Model", "onnx"),
     ),
     Command(
         "score",
         "Score scenes",
         "Finds what is out of place in scenes, and ranks it. Regions, heatmaps and a report are written; what can be "
         "shown is loaded with its style. Choose at most one rule.",
-        (SCENES, MODEL, *RULES, BANDS, AOI, reviewed("rank by")),
-        made("Anomalies", "gpkg"),
+        (SCENES, MODEL, *RULES, BANDS, AOI, feedback("rank by")),
+        output("Anomalies", "gpkg"),
     ),
     Command(
         "run",
@@ -130,7 +130,7 @@ COMMANDS = (
             *RULES,
             Field("COLLECT", "Put all into one result, which is loaded", "flag", "--collect", default=True),
         ),
-        made("Folder of the run"),
+        output("Folder of the run"),
         replaces=False,
     ),
     Command(
@@ -143,7 +143,7 @@ COMMANDS = (
             Field("STATE", "Go on from this state", "file", "--state", suffix="tif"),
             Field("FAR", "False alarms per km² and year (1 where none is given)", "number", "--far"),
         ),
-        made("Changes", "gpkg"),
+        output("Changes", "gpkg"),
         layer="changes",
     ),
 )
