@@ -33,13 +33,14 @@ class Crs:
 class Channel:
     """A band, counted from 1, and the stored values of it that are drawn black and white.
 
-    `file` where the scene has one for each band, else that of the scene.
+    `file` where that is not the one of the scene, and `member` where that is a .zip which holds the file.
     """
 
     band: int
     low: float
     high: float
     file: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,28 +124,35 @@ def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
     if scene.backdrop is None:
         return
     channels = scene.backdrop.channels
-    if not any(c.file for c in channels):
-        _picture(under, layers, scene.backdrop.file, scene.crs, channels)
+    sources = [_source(c.file or scene.backdrop.file, c.member) for c in channels]
+    if len(set(sources)) == 1:
+        _picture(under, layers, sources[0], scene.crs, channels)
         return
     # light is added: three files, each in a colour of its own, make one picture
     group = {"name": COMPOSITE, "checked": "Qt::Checked", "expanded": "0"}
     under = add(under, "layer-tree-group", group)
-    for place, channel in reversed([*enumerate(channels)]):
-        alone = tuple(channel if place == i else None for i in range(len(channels)))
-        _picture(under, layers, channel.file, scene.crs, alone, over=place > 0)
+    for place, source in reversed([*enumerate(sources)]):
+        alone = tuple(channel if place == i else None for i, channel in enumerate(channels))
+        _picture(under, layers, source, scene.crs, alone, over=place > 0)
+
+
+def _source(file: str, member: str) -> str:
+    """A file, or one in a .zip, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
+    plain = file if PurePath(file).is_absolute() else f"./{file}"
+    return f"/vsizip/{plain}/{member}" if member else plain
 
 
 def _picture(
     tree: Element,
     layers: Element,
-    file: str,
+    source: str,
     crs: Crs | None,
     channels: Sequence[Channel | None],
     *,
     over: bool = False,
 ) -> None:
     """A file of a scene as a layer; `over` adds its light to that of the layers below."""
-    source, title = file if PurePath(file).is_absolute() else f"./{file}", PurePath(file).name
+    title = PurePath(source).name
     _leaf(tree, title, source, "gdal", shown=True)
     picture = _map_layer(layers, title, source, "gdal", crs)
     _abstract(picture, title, qgis.ABSTRACTS["scene"])

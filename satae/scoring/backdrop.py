@@ -14,19 +14,26 @@ UNDRAWN = (".nc", ".h5", ".he5")  # whose bands QGIS finds under names inside al
 
 
 def of(scene: Scene, overview: Overview) -> Backdrop | None:
-    """How QGIS draws the scene, where files that are there as they are hold the bands of the picture."""
+    """How QGIS draws the scene, where the bands of the picture are in files that QGIS reads."""
     if overview.fault is not None:
         return None
     # file and number of each band of the scene
     places = [(file, number) for file in scene.files for number in file.bands]
     chosen = [places[i] for i in overview.bands]
-    if any(f.source.member or f.path.suffix.lower() in UNDRAWN for f, _ in chosen):
+    # a member of a .tar is known by its bytes alone
+    if any(f.path.suffix.lower() in UNDRAWN or f.source.span for f, _ in chosen):
         return None
     ends = zip(overview.contrast(), (scene.shifts[i] for i in overview.bands), strict=True)
-    several = len({file.path for file, _ in chosen}) > 1
+    several = len({(file.path, file.source.member) for file, _ in chosen}) > 1
     # QGIS stretches what is stored, which the product or the user may have moved
     channels = [
-        Channel(number, low - shift, high - shift, str(file.path.absolute()) if several else "")
+        Channel(
+            number,
+            low - shift,
+            high - shift,
+            str(file.path.absolute()) if several else "",
+            file.source.member or "",
+        )
         for (file, number), ((low, high), shift) in zip(chosen, ends, strict=True)
     ]
     # bands of a picture go from blue to red, channels from red to blue

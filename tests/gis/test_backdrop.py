@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from deliveries import planet, sentinel2
+import pytest
+from deliveries import landsat, planet, sentinel2, tarred, zipped
 from inqgis import EXTENT, crs_of, needs_qgis, probe, write_layers
 
 from satae.composite import GAMMA
@@ -86,11 +89,18 @@ print(json.dumps(seen))
 
 
 @needs_qgis
-def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", [None, zipped], ids=["folder", "zip"])
+def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(
+    packed: Callable[[Path], Path] | None, tmp_path: Path
+) -> None:
     """Each colour by numpy: between the quantiles, to the power of satae's gamma."""
     home, results = tmp_path, tmp_path / "written" / "results"
     results.mkdir(parents=True)
-    found = backdrop.beside(drawn(sentinel2(home / "written", FINE)), results / "anomalies.gpkg")
+    product = sentinel2(home / "written", FINE)
+    if packed is not None:
+        folder, product = product, packed(product)
+        shutil.rmtree(folder)
+    found = backdrop.beside(drawn(product), results / "anomalies.gpkg")
     rasters = [Rasters("north", "missing_heatmap.tif", 5.0, crs_of(UTM), found)]
     write_layers(results / "anomalies.gpkg")
     content = qgisproject.project("a", gpkg="anomalies.gpkg", scenes=rasters, crs=crs_of(UTM), extent=EXTENT)
@@ -105,6 +115,14 @@ def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(tmp_path: Path
         wanted = 255 * np.clip((FINE[band] - low) / (high - low), 0, 1) ** GAMMA
         # steep in the dark, where one DN is several levels
         assert np.abs(colours[..., place] - wanted)[wanted > 60].max() < 6, band
+
+
+def test_parts_of_a_file_that_have_no_name_in_it_are_not_drawn(tmp_path: Path) -> None:
+    images = {int(name[2]): image for name, image in FINE.items()}
+    path = landsat(tmp_path, images, np.full((SIDE, SIDE), 21824))
+    found = drawn(path)
+    assert found is not None and [c.file[-6:] for c in found.channels] == ["B4.TIF", "B3.TIF", "B2.TIF"]
+    assert drawn(tarred(path)) is None
 
 
 def test_channels_of_older_results_are_those_of_one_file() -> None:
