@@ -46,3 +46,7 @@ def test_what_is_reported_stands_together_in_score_and_run() -> None:
     for name in ("score", "run"):
         found = {p.opts[0] for p in groups(LEAVES[(name,)].params)["Detection"]}
         assert {"--far", "--fdr", "--top", "--threshold", "--min-area"} <= found
+
+
+def test_the_first_page_of_help_leads_to_the_glossary() -> None:
+    assert "docs/glossary.md" in typed("-h").stdout
