@@ -66,8 +66,8 @@ DOORS = {
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
     "filelock": "publish",
-    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.run cli.score cli.series cli.tile cli.train",
+    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.grouping cli.models cli.output "
+    "cli.review cli.run cli.score cli.series cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",

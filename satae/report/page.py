@@ -28,6 +28,7 @@ from satae.grid import Grid
 from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
 from satae.inference.runtime import Model
+from satae.report import words
 from satae.report.overview import Picture
 
 MAP = 1000  # units of the longer side of a drawn scene
@@ -40,12 +41,6 @@ SMALLEST = 14  # units below which a region is drawn as a ring around it
 SPECK = 4  # units around a part of a region that is too small to be drawn
 NO_CRS = "no CRS"
 POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
-ABOUT = (
-    "The score of a region is −log10 of its p-value among the candidate regions of ground that was held out: "
-    "2 is reached by 1 in 100 of them. Heat, which the heatmap shows and thresholds are in, says the same of single "
-    "pixels among pixels, so its values are larger. "
-    "Both say how unusual a place is, not what is there; that is for you to judge."
-)
 
 
 @dataclass(frozen=True)
@@ -132,6 +127,8 @@ def write(
     _regions(body, chapters, out, chips, whole)
     _thresholds(body, chapters, model.card, asked)
     _provenance(body, chapters, model, whole)
+    _add(body, "h2", "Words")
+    _facts(body, words.WORDS)
     text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
     path.write_text(text, encoding="utf-8")
 
@@ -158,7 +155,7 @@ def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole
     where = f"{quantity(whole.regions, 'region')} in {quantity(whole.scenes, 'scene')}"
     scene = chapters[0].layer.scene
     _add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
-    _add(body, "p", ABOUT)
+    _add(body, "p", words.ABOUT)
 
 
 def _scene(body: Element, chapter: Chapter) -> None:
