@@ -218,7 +218,8 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
     first = order[0][1]
     for (_, one), (_, two) in pairwise(order):
-        if one.path == two.path:
+        # of a cube each date has bands of its own
+        if [(f.path, f.bands) for f in one.files] == [(f.path, f.bands) for f in two.files]:
             raise SceneError(f"{one.path} is named twice")
     for _, scene in order[1:]:
         _check_bands(first, scene)
