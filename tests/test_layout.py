@@ -35,7 +35,7 @@ ARROWS = {
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
-    "series": "gis inference scene",
+    "series": "report gis inference scene",
     "review": "formats gis scene",
     "demo": "training scene",
     "bench": "series scoring training objectives models nn inference tiles scene",

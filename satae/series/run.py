@@ -15,11 +15,13 @@ from satae import heap
 from satae.console import SILENT, Steps, quantity
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
-from satae.publish import check_target, locks, publish_all, staging
+from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import dates, detector, learning, outputs, persistence, shifts, state
 from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
+from satae.series.looks import LISTED, looks
+from satae.series.sketch import Sketch
 from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
@@ -127,8 +129,7 @@ def _writing(out: Path, options: Options) -> Iterator[Path]:
     if out.suffix.lower() != ".gpkg":
         raise ConfigError(f"--out {out} must end in .gpkg")
     with locks(outputs.targets(out)), staging(out) as folder:
-        for target in outputs.targets(out):
-            check_target(target, overwrite=options.overwrite)
+        outputs.check_targets(out, overwrite=options.overwrite)
         yield folder
 
 
@@ -186,7 +187,7 @@ def _scored(
     rules, parts = header.rules, []
     heap.trim()  # what the sample took
     new = place.only(~history)
-    seen = np.zeros(len(unrest), np.int64)
+    seen, sketch = np.zeros(len(unrest), np.int64), Sketch(place.grid, place.dates[0].scene.natural)
     with (
         steps.stage("score dates", place.grid.pixels, "px", brief=0) as bar,
         outputs.writing(folder, out, new, rules, header) as files,
@@ -198,6 +199,7 @@ def _scored(
             else:
                 clear = older.clear(window.with_margin(header.buffer + 1))
             x, valid = learning.flat(reader, window, clear, header.buffer)
+            sketch.add(window, x[~history], valid[~history])
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
             # few pixels at once: the arithmetic is in float64 and over all dates
@@ -219,9 +221,14 @@ def _scored(
             parts.append(_alarms(window, memory, rules.bands))
     # regions are of the whole place, so they come last, and of the pixels in alarm alone
     found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
+    with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
+        shown = []
+        for look in looks(found, place, history, rules, unrest, header.buffer, older):
+            shown.append(look)
+            bar.add(1)
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
-        outputs.finish(folder, out, new, header, found, shares, options.created)
+        outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
         moves = outputs.moves(folder, out)
         publish_all(moves)
     return Result(
