@@ -64,9 +64,11 @@ def draw(kept: npt.NDArray[np.uint8]) -> Picture:
     return joined(panels_of([kept[..., first : first + 3] for first in (0, 3, 6)], kept[..., -1]))
 
 
-def panels_of(pictures: Sequence[npt.NDArray[np.uint8]], inside: npt.NDArray[Any]) -> list[Picture]:
+def panels_of(
+    pictures: Sequence[npt.NDArray[np.uint8]], inside: npt.NDArray[Any], side: int = PANEL
+) -> list[Picture]:
     """Pictures (row, col, 3) of one place scaled up to panels, each with the outline of a region (row, col) in it."""
-    scale = max(1, PANEL // len(inside))
+    scale = max(1, side // len(inside))
     held = _enlarged(inside.astype(np.uint8), scale)
     ring = (cv2.dilate(held, np.ones((3, 3), np.uint8)) > 0) & (held == 0)
     shown = [_enlarged(picture, scale) for picture in pictures]

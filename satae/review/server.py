@@ -30,8 +30,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satae import interrupts
 from satae.errors import ConfigError, OutputError, ResultError, SceneError
+from satae.gis.geopackage import CHANGES
 from satae.gis.qgis import CLEAR_BELOW
-from satae.review import exports
+from satae.review import exports, series
 from satae.review.connections import Connections
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
@@ -64,6 +65,7 @@ PAGE = {
     "list.js": SCRIPT,
     "map.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "series.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
     "icon.svg": "image/svg+xml",
@@ -175,12 +177,17 @@ def application(review: Review, labels: tuple[str, ...], keys: Keys, link: str =
     """The page and what it asks for; `link` is an address with {lat} and {lon}, which is shown with each region."""
     app = FastAPI(title="satae review", docs_url=None, redoc_url=None, openapi_url=None)
     scenes = review.scenes
-    views = [view(row, review.path, alone=len(scenes) == 1) for row in scenes]
+    if review.layer == CHANGES:
+        views = series.views(review)
+    else:
+        views = [view(row, review.path, alone=len(scenes) == 1) for row in scenes]
     _explain_failures(app)
     _serve_page(app, keys)
     _serve_pictures(app, review, views)
     _serve_regions(app, review, views, labels, link)
     _serve_exports(app, review)
+    if review.layer == CHANGES:
+        series.serve(app, review, chip_of)
     return Guard(app, keys)
 
 

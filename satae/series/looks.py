@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +24,7 @@ from satae.series.tracks import Change
 
 LISTED = 24  # regions that are looked at, by their peaks
 MOST = 4096  # pixels of one that its means are of
+PANEL, LARGE = 96, 96  # pixels of a picture, and of a window from which on it is halved
 PANELS = 8  # dates in a strip
 CLEAR = 0.5  # share of a window that counts on a date that is shown
 YEAR = 365.25
@@ -169,4 +171,9 @@ def _drawn(
         composite.bgr(image[list(natural)], low, high, good)
         for image, good in zip(images, valid, strict=True)
     ]
-    return chips.panels_of(drawn, inside)
+    if len(inside) > LARGE:
+        # pixels of a picture that is shown at half of their size, or less, would be most of a report
+        half = (len(inside) // 2,) * 2
+        drawn = [cv2.resize(picture, half, interpolation=cv2.INTER_AREA) for picture in drawn]
+        inside = cv2.resize(inside.astype(np.uint8), half, interpolation=cv2.INTER_AREA) > 0
+    return chips.panels_of(drawn, inside, PANEL)

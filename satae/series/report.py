@@ -75,21 +75,32 @@ def _map(
     listed: int,
 ) -> None:
     """The place as it was last seen, with outlines."""
+    box = add(
+        add(add(figure, "div", kind="tools"), "label"),
+        "input",
+        type="checkbox",
+        kind="show-regions",
+        checked="",
+    )
+    box.tail = "regions"
     unit = maps.SIDE / max(grid.height, grid.width)
-    box = f"0 0 {grid.width * unit:.1f} {grid.height * unit:.1f}"
+    seen = f"0 0 {grid.width * unit:.1f} {grid.height * unit:.1f}"
     kind = "map narrow" if grid.height > grid.width else "map"
-    drawn = add(figure, "svg", viewBox=box, kind=kind, role="group", aria_label="the place with what changed")
+    drawn = add(
+        figure, "svg", viewBox=seen, kind=kind, role="group", aria_label="the place with what changed"
+    )
     height, width = (cells * sketch.step * unit for cells in sketch.values.shape[1:])
     add(
         drawn, "image", width=f"{width:.1f}", height=f"{height:.1f}", preserveAspectRatio="none",
         href=html.data(sketch.png()), kind="whole" if sketch.step == 1 else "sampled",
     )  # fmt: skip
+    regions = add(drawn, "g", kind="regions")
     # the first come last, over the others
-    for row, shape in reversed(list(zip(rows, shapes, strict=True))[:OUTLINED]):
+    for row, shape in reversed(list(zip(rows[:OUTLINED], shapes[:OUTLINED], strict=True))):
         rank = row["rank"]
-        holder, label = drawn, ""
+        holder, label = regions, ""
         if rank <= listed:
-            holder, label = add(drawn, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}"), str(rank)
+            holder, label = add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}"), str(rank)
         maps.outline(holder, shape, grid, maps.class_of(row["score"]), label)
     some = f" The first {OUTLINED} of {len(rows):,} are drawn." if len(rows) > OUTLINED else ""
     size = f"{grid.height:,} x {grid.width:,} pixels, {crs_name(grid.crs) or 'no CRS'}"
@@ -121,15 +132,19 @@ def _region(listed: Element, grid: Grid, header: Header, row: Mapping[str, Any],
         if roles:
             add(shot, "small", roles)
     top = header.bands.index(row["top_band"])
-    item.append(plot(course(look, header.bands, top)))
+    _plotted(item, look, header, top)
     others = [b for b in range(len(header.bands)) if b != top][:OTHERS]
     if others:
         more = add(item, "details")
         add(more, "summary", "other bands")
         for band in others:
-            add(more, "p", header.bands[band], kind="muted")
-            more.append(plot(course(look, header.bands, band)))
+            _plotted(more, look, header, band)
     html.facts(item, _facts(grid, row, look))
+
+
+def _plotted(item: Element, look: Look, header: Header, band: int) -> None:
+    add(item, "p", f"{header.bands[band]}, {'values' if header.scaled else 'DN'}", kind="muted axis")
+    item.append(plot(course(look, header.bands, band)))
 
 
 def course(look: Look, bands: Sequence[str], band: int) -> Course:
