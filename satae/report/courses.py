@@ -18,8 +18,8 @@ import numpy.typing as npt
 from satae.report.html import add
 
 STYLE = Path(__file__).with_name("course.css")
-WIDTH, HEIGHT = 480.0, 210.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 26.0, 28.0  # margins
+WIDTH, HEIGHT = 480.0, 224.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 40.0, 28.0  # margins
 WIDE = 2.0  # deviations on either side of what is expected
 HALF = 0.5  # share of the pixels under which a date is drawn hollow
 MANY = 20  # dates from which on a few may lie beyond the axis
@@ -27,7 +27,8 @@ EPOCH = date(1970, 1, 1)
 STEPS = 1, 2, 5, 10
 MONTHS = 1, 2, 3, 6
 MOST_TICKS = 7
-CLOSE = 34.0  # units between words that would run into each other
+LETTER = 9.5  # units that a letter takes at the most
+LINE = 17.0  # units from one line of words to the next
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,7 +114,7 @@ def _grid(holder: Element, axes: _Axes, course: Course) -> None:
             "height": f"{HEIGHT - TOP - BOTTOM:g}",
         }
         add(holder, "rect", kind="past", **size)
-        if end - LEFT > 2 * CLOSE:
+        if end - LEFT > 8 * LETTER:
             add(holder, "text", "history", kind="quiet", x=f"{LEFT + 4:g}", y=f"{TOP + 13:g}")
     for value in _ticks(axes.low, axes.high):
         y = f"{axes.y(value):.1f}"
@@ -155,10 +156,15 @@ def _band(holder: Element, axes: _Axes, course: Course) -> None:
 
 
 def _marks(holder: Element, axes: _Axes, course: Course) -> None:
-    """A line on each day that has a name; names of days that lie close share a line of text."""
-    there = [(axes.x(day), name) for name, day in course.marks.items() if axes.first <= day <= axes.last]
-    words: list[tuple[float, str]] = []
-    for x, name in sorted(there, key=lambda of: of[0]):
+    """A line on each day that has a name; of names that would run into each other the later one goes a line up."""
+    by_day: dict[int, list[str]] = {}
+    for name, day in course.marks.items():
+        by_day.setdefault(day, []).append(name)
+    ends = [-math.inf, -math.inf]  # of what stands in each line
+    for day in sorted(by_day):
+        if not axes.first <= day <= axes.last:
+            continue
+        x, text = axes.x(day), ", ".join(by_day[day])
         add(
             holder,
             "line",
@@ -168,14 +174,12 @@ def _marks(holder: Element, axes: _Axes, course: Course) -> None:
             y1=f"{TOP:g}",
             y2=f"{HEIGHT - BOTTOM:g}",
         )
-        if words and x - words[-1][0] < CLOSE:
-            words[-1] = (words[-1][0], f"{words[-1][1]}, {name}")
-        else:
-            words.append((x, name))
-    for x, text in words:
-        right = x > WIDTH - 3 * CLOSE
-        side = {"x": f"{x:.1f}", "text_anchor": "end" if right else "start" if x < 3 * CLOSE else "middle"}
-        add(holder, "text", text, kind="name", y=f"{TOP - 9:g}", **side)
+        half = len(text) * LETTER / 2
+        middle = min(max(x, half), WIDTH - half)
+        line = 0 if middle - half > ends[0] else 1
+        ends[line] = middle + half
+        y = TOP - 6 - line * LINE
+        add(holder, "text", text, kind="name", x=f"{middle:.1f}", y=f"{y:g}", text_anchor="middle")
 
 
 def _points(holder: Element, axes: _Axes, course: Course) -> None:

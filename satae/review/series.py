@@ -15,6 +15,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
 from satae.errors import SceneError
+from satae.gis.geopackage import CHANGES
 from satae.report.chips import GAP
 from satae.report.courses import STYLE, Course, plot
 from satae.review.pictures import Pyramid, View, view
@@ -25,7 +26,9 @@ EPOCH = date(1970, 1, 1)
 
 
 def views(review: Review) -> list[View]:
-    """How each date is drawn that is the peak of a region: its scene, and its band of the heatmap."""
+    """How each scene is drawn; of a series each date that is the peak of a region, with its band of the heatmap."""
+    if review.layer != CHANGES:
+        return [view(row, review.path, alone=len(review.scenes) == 1) for row in review.scenes]
     found = []
     for row in review.scenes:
         drawn = view(row, review.path, alone=True)
@@ -41,6 +44,8 @@ def views(review: Review) -> list[View]:
 
 def serve(app: FastAPI, review: Review, chip_of: Any) -> None:
     """Add what only results of a series have to the server; `chip_of` reads a picture that the result names."""
+    if review.layer != CHANGES:
+        return
     folder = review.path.absolute().parent.resolve()
     regions = {row["fid"]: row for row in review.regions}
 

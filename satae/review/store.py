@@ -251,9 +251,8 @@ class Review:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Check that this is a result of satae; add the column of labels that older ones lack."""
-        columns = (
-            geopackage.columns(database, self.layer) if self.layer in geopackage.tables(database) else {}
-        )
+        there = self.layer in geopackage.tables(database)
+        columns = geopackage.columns(database, self.layer) if there else {}
         missing = [name for name in NEEDED if self._own(name) not in columns]
         if not missing and columns["fid"] != ("INTEGER", 1):
             raise ResultError(

@@ -62,6 +62,14 @@ def parts(
     return [DatedScene(_on_day(scene, file, day, named[day], used), day) for day in sorted(named)]
 
 
+def path_of(scene: Scene) -> str:
+    """Where a scene lies: of a file of many dates with the day, for the file alone is not that scene."""
+    (file, *others) = scene.files
+    rest = [b.name for b in file.source.bands if b.index not in file.bands and b.colour != "alpha"]
+    dated = not others and bool(rest) and any(dates.day_in(name) is not None for name in rest)
+    return f"{scene.path}#{scene.name}" if dated else str(scene.path)
+
+
 def _own_names(scene: Scene, numbers: Sequence[int]) -> dict[str, int]:
     """The number of each band of a date, by what tells its name from the others'."""
     words = [re.findall(r"[A-Za-z0-9]+", scene.bands[n].name) for n in numbers]

@@ -174,6 +174,8 @@ def _drawn(
     if len(inside) > LARGE:
         # pixels of a picture that is shown at half of their size, or less, would be most of a report
         half = (len(inside) // 2,) * 2
-        drawn = [cv2.resize(picture, half, interpolation=cv2.INTER_AREA) for picture in drawn]
+        drawn = [
+            cv2.resize(picture, half, interpolation=cv2.INTER_AREA).astype(np.uint8) for picture in drawn
+        ]
         inside = cv2.resize(inside.astype(np.uint8), half, interpolation=cv2.INTER_AREA) > 0
     return chips.panels_of(drawn, inside, PANEL)

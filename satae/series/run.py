@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
+DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -65,6 +67,7 @@ def series(
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
+        place = place.decoded_once(folder / DECODED)
         header, sampled, place, remarks = learning.learn(place, history, model, options, steps)
         unrest, place = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
@@ -114,6 +117,7 @@ def resume(
     # all that is read now is new: the history is in the state
     past = np.zeros(len(place.dates), bool)
     with _writing(out, options) as folder, state.reading(source, header) as reader:
+        place = place.decoded_once(folder / DECODED)
         parts = [reader.memory(w) for w in header.windows]
         memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
         clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
@@ -226,6 +230,7 @@ def _scored(
         for look in looks(found, place, history, rules, unrest, header.buffer, older):
             shown.append(look)
             bar.add(1)
+    shutil.rmtree(folder / DECODED)  # room for what is written now
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
         outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)

@@ -11,7 +11,7 @@ import shapely
 
 from satae.grid import Grid
 from satae.later import Later
-from satae.series import dates
+from satae.series import cubes, dates
 from satae.series.looks import Look
 from satae.series.stack import Stack
 from satae.series.state import Header
@@ -86,7 +86,7 @@ def scored_dates(new: Stack, header: Header, shares: npt.NDArray[Any]) -> Any:
         {
             "date": _date(date.day),
             "scene": date.name,
-            "path": str(date.scene.path),
+            "path": cubes.path_of(date.scene),
             "valid_fraction": float(share),
             "unrest": said.unrest,
             "shift_rows": said.shift[0],
