@@ -16,13 +16,14 @@ import pyproj
 
 from satae.errors import OutputError
 from satae.extras import Extra
-from satae.gis import layers, qgis, qgisproject
+from satae.gis import geopackage, layers, qgis, qgisproject
+from satae.gis.geopackage import COURSES
 from satae.grid import Grid, Window
 from satae.later import Later
 from satae.publish import check_target
 from satae.report import chips, html
 from satae.scene import output
-from satae.series import dates, playback, report, state, tables
+from satae.series import dates, earlier, playback, report, state, tables
 from satae.series.detector import Memory, Rules
 from satae.series.looks import Look
 from satae.series.sketch import Sketch
@@ -38,7 +39,6 @@ else:
     geopandas, pd, pyogrio = Later("geopandas"), Later("pandas"), Later("pyogrio")
 
 HEAT, FIRST, MAGNITUDE, PERSISTENCE, STATE = "heatmap", "first_date", "magnitude", "persistence", "state"
-COURSES = "courses"  # the table of what regions showed on each date
 MANY = 8  # bands from which on a COG has small blocks
 COGS = HEAT, FIRST, MAGNITUDE, PERSISTENCE
 
@@ -128,8 +128,8 @@ def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -
 def finish(
     folder: Path, out: Path, new: Stack, header: Header, found: Sequence[Change], shares: npt.NDArray[Any],
     created: str, shown: Sequence[Look], sketch: Sketch,
-) -> None:  # fmt: skip
-    """COGs, layers, styles and project, chips and report, of what was written to the folder."""
+) -> tuple[str, ...]:  # fmt: skip
+    """COGs, layers, styles and project, chips and report, of what was written to the folder; lines on what to know."""
     for kind in COGS:
         plain = folder / f"{kind}.plain.tif"
         side = _side(len(new.dates) if kind == HEAT else 1)
@@ -144,6 +144,9 @@ def finish(
         "dates": tables.scored_dates(new, header, shares),
         COURSES: tables.courses(shown, header.bands),
     }
+    frames["changes"], left, remarks = earlier.carry(out, frames["changes"])
+    if left is not None:
+        frames[geopackage.BEFORE] = left
     path = folder / out.name
     moment = datetime.fromisoformat(created)
     _store(path, out.name, frames, moment)
@@ -159,6 +162,7 @@ def finish(
         report.write(
             folder / html.path_of(out).name, out, new.grid, header, rows, shapes, shown, sketch, created
         )
+    return remarks
 
 
 def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
@@ -175,13 +179,14 @@ def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
 
 def _store(path: Path, name: str, frames: dict[str, Any], moment: datetime) -> None:
     """Write layers and the table of courses, all with one date."""
-    kinds = {"changes": "MultiPolygon", "dates": "Polygon", COURSES: None}
+    kinds = {"dates": "Polygon", COURSES: None}
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
     try:
         for number, (layer, frame) in enumerate(frames.items()):
-            options = {"FID": "fid"} | ({} if kinds[layer] is None else {"GEOMETRY_NAME": "geom"})
+            kind = kinds.get(layer, "MultiPolygon")
+            options = {"FID": "fid"} | ({} if kind is None else {"GEOMETRY_NAME": "geom"})
             layers.store(
-                frame, path, name=name, driver="GPKG", layer=layer, kind=kinds[layer], layer_options=options,
+                frame, path, name=name, driver="GPKG", layer=layer, kind=kind, layer_options=options,
                 dataset_options={} if number else {"VERSION": "1.3"},
             )  # fmt: skip
     finally:

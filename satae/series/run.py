@@ -233,7 +233,7 @@ def _scored(
     shutil.rmtree(folder / DECODED)  # room for what is written now
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
-        outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
+        remarks += outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
         moves = outputs.moves(folder, out)
         publish_all(moves)
     return Result(
