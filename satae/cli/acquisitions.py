@@ -18,7 +18,7 @@ from satae.scene.scene import Scene
 from satae.series import cubes, dates
 
 # in a folder, beside what `satae run` looks for: headers of ENVI, and items, which lie beside their images
-IMAGES = (*manifest.IMAGES, ".hdr", ".json", ".geojson")
+IMAGES = (*manifest.IMAGES, ".hdr", ".json", ".geojson", ".nc")
 NAME = "name"
 DAYS = "date", "datetime"  # columns of a table, the first that a row has counts
 

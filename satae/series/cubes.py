@@ -81,7 +81,14 @@ def _own_names(scene: Scene, numbers: Sequence[int]) -> dict[str, int]:
     else:
         shared = set.intersection(*map(set, words))
         found = ["_".join(w for w in own if w not in shared) for own in words]
-    return {name or f"band{i}": n for i, (name, n) in enumerate(zip(found, numbers, strict=True), 1)}
+    named = {name or f"band{i}": n for i, (name, n) in enumerate(zip(found, numbers, strict=True), 1)}
+    if len(named) < len(numbers):
+        twice = next(name for name in found if found.count(name) > 1)
+        day = dates.text_of(dates.day_in(scene.bands[numbers[0]].name) or 0)
+        raise SceneError(
+            f"{scene.path} has the band {twice} twice on {day}; keep one of a day, or their mean"
+        )
+    return named
 
 
 def _chosen(names: list[str], bands: Sequence[int | str] | None, scene: Scene) -> list[str]:
