@@ -61,7 +61,7 @@ def panels(
 
 def draw(kept: npt.NDArray[np.uint8]) -> Picture:
     """A chip (row, col, 3) of `panels`, in OpenCV's order of colours; the outline lies just outside the region."""
-    return joined(panels_of([kept[..., first : first + 3] for first in (0, 3, 6)], kept[..., -1]))
+    return side_by_side(panels_of([kept[..., first : first + 3] for first in (0, 3, 6)], kept[..., -1]))
 
 
 def panels_of(
@@ -77,7 +77,7 @@ def panels_of(
     return shown
 
 
-def joined(shown: Sequence[Picture]) -> Picture:
+def side_by_side(shown: Sequence[Picture]) -> Picture:
     """Panels side by side, with a gap between."""
     gap = np.full((len(shown[0]), GAP, 3), 255, np.uint8)
     return np.concatenate([part for panel in shown for part in (panel, gap)][:-1], axis=1)

@@ -58,6 +58,7 @@ def plot(course: Course) -> Element:
     holder = Element("svg")
     holder.attrib |= {"viewBox": f"0 0 {WIDTH:g} {HEIGHT:g}", "class": "course", "role": "img"}
     holder.set("aria-label", f"{said}, beside what was expected; {_peak_said(course)}")
+    # what lies below comes first
     _grid(holder, axes, course)
     _band(holder, axes, course)
     _marks(holder, axes, course)
@@ -88,8 +89,10 @@ class _Axes:
             seen = np.sort(seen)[few:-few]
         known = np.concatenate([*(e[np.isfinite(e)] for e in ends), seen])
         low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+        # flat or empty courses have an axis too
         room = 0.06 * (high - low) or max(1.0, abs(high) * 0.05)
         days = (float(course.days.min()), float(course.days.max()))
+        # so that the first dot is whole
         around = 0.02 * (days[1] - days[0]) or 1.0
         return cls(days[0] - around, days[1] + around, low - room, high + room)
 
@@ -175,6 +178,7 @@ def _marks(holder: Element, axes: _Axes, course: Course) -> None:
             y1=f"{TOP:g}",
             y2=f"{HEIGHT - BOTTOM:g}",
         )
+        # how wide letters are is known to browsers alone: a bound
         half = len(text) * LETTER / 2
         middle = min(max(x, half), WIDTH - half)
         line = 0 if middle - half > ends[0] else 1
@@ -220,6 +224,7 @@ def _path(corners: Sequence[tuple[float, float]]) -> str:
 
 def _ticks(low: float, high: float) -> Iterator[float]:
     """Round numbers between two, three to six of them."""
+    # four steps, of 1, 2 or 5 times a power of ten
     rough = (high - low) / 4
     scale = 10.0 ** math.floor(math.log10(rough))
     step = scale * next(s for s in STEPS if s * scale >= rough * 0.8)
@@ -233,6 +238,7 @@ def _days(first: float, last: float) -> Iterator[tuple[int, str]]:
     years = stop.year - start.year
     if years >= 3:
         step = next((s for s in YEARS if years <= s * MOST_TICKS), YEARS[-1])
+        # round years, so that plots of several regions can be compared
         moments = [date(y, 1, 1) for y in range(start.year, stop.year + 1) if y % step == 0]
     else:
         months = range(start.year * 12 + start.month - 1, stop.year * 12 + stop.month)
@@ -250,6 +256,7 @@ def _text(day: float) -> str:
 
 def _peak_said(course: Course) -> str:
     """What was seen and expected on the day of the peak, in words."""
+    # for those who hear the page
     there = np.flatnonzero((course.days == course.marks.get("peak")) & np.isfinite(course.seen))
     if not len(there):
         return "what was seen on the day of the peak is not known"

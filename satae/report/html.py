@@ -22,10 +22,12 @@ POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'no
 
 def document(title: str, styles: Iterable[Path] = (STYLE,)) -> tuple[Element, Element]:
     """A page without content, and its body."""
+    # the classes of colour that QGIS has, so that page and map look alike
     colours = [f".c{i} {{ stroke: rgb({rgb}); }}" for i, (_, _, rgb, _, _) in enumerate(qgis.CLASSES)]
     style = "\n".join([*(path.read_text(encoding="utf-8") for path in styles), *colours])
     page, head = Element("html", {"lang": "en"}), Element("head")
     page.append(head)
+    # the policy names the one style by its hash: nothing else can style the page, and no script runs
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     add(head, "meta", charset="utf-8")
     add(head, "meta", name="generator", content=f"satae {satae.__version__}")
@@ -40,6 +42,7 @@ def document(title: str, styles: Iterable[Path] = (STYLE,)) -> tuple[Element, El
 
 def store(page: Element, path: Path) -> None:
     """Write a page as one file."""
+    # as HTML and not as XML: browsers would take an empty element for an open one
     text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
     path.write_text(text, encoding="utf-8")
 
@@ -83,4 +86,5 @@ def is_ours(target: Path) -> bool:
     if not target.is_file():
         return False
     with target.open("rb") as file:
+        # it stands at the top of what `document` makes
         return b'<meta name="generator" content="satae' in file.read(1024)

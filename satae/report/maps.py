@@ -27,6 +27,7 @@ def outline(holder: Element, shape: Any, grid: Grid, step: int, label: str) -> N
     width, height = grid.width * unit, grid.height * unit
     left, top, right, bottom = (v * unit for v in shape.bounds)
     extent = max(right - left, bottom - top)
+    # half a unit of the drawing is all that is seen
     parts = shapely.get_parts(shapely.simplify(shape, 0.5 / unit))
     seen = parts[shapely.length(parts) * unit > SPECK] if extent >= SMALLEST else []
     for kind in ("casing", f"region c{step}"):
@@ -40,5 +41,6 @@ def outline(holder: Element, shape: Any, grid: Grid, step: int, label: str) -> N
     if label:
         side = {"x": f"{right + SMALLEST / 2:.1f}"}
         if right > width - 4 * SMALLEST:  # it would not be seen whole
+            # the label goes to the other side
             side = {"x": f"{left - SMALLEST / 2:.1f}", "text_anchor": "end"}
         add(holder, "text", label, y=f"{min(max(top, 1.5 * SMALLEST), height - 3):.1f}", **side)

@@ -34,6 +34,7 @@ def views(review: Review) -> list[View]:
         drawn = view(row, review.path, alone=True)
         if drawn.heat is not None:
             part = drawn.heat.parts[0]
+            # bands of the heatmap are called by their dates
             names = [band.name for band in readers.source(part.path).bands]
             day = str(row["date"] or "")[:10]
             with suppress(SceneError):
@@ -69,6 +70,7 @@ def serve(app: FastAPI, review: Review, chip_of: Any) -> None:
 
 def cut(strip: bytes, number: int) -> bytes | None:
     """One picture of a strip, None where it has none of that number."""
+    # panels are squares as high as the strip
     image = cv2.imdecode(np.frombuffer(strip, np.uint8), cv2.IMREAD_COLOR)
     if image is None or number < 0:
         return None
@@ -79,6 +81,7 @@ def cut(strip: bytes, number: int) -> bytes | None:
 
 def told(row: dict[str, Any], courses: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page draws: pictures with their days, and a plot a band, the one that changed most before others."""
+    # rows come by date; each band is a plot
     by_band: dict[str, list[dict[str, Any]]] = {}
     for line in courses:
         by_band.setdefault(str(line["band"]), []).append(line)
@@ -98,6 +101,7 @@ def told(row: dict[str, Any], courses: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _drawn(band: str, lines: list[dict[str, Any]], row: dict[str, Any]) -> str:
     """The plot of one band as text; empty where the rows of the file are none."""
+    # other programs may have written to the table
     with suppress(ValueError, TypeError):
         days = np.array([_day(line["date"]) for line in lines])
         seen, expected, spread, share = (

@@ -50,6 +50,7 @@ def parts(
     for number, band in enumerate(scene.bands):
         if (day := dates.day_in(band.name, pattern)) is not None:
             numbers[day].append(number)
+    # the order of the file is of no account: each date is a scene
     named = {day: _own_names(scene, held) for day, held in numbers.items()}
     first = min(named)
     for day, names in named.items():
@@ -97,6 +98,7 @@ def _chosen(names: list[str], bands: Sequence[int | str] | None, scene: Scene) -
         return names
     found = []
     for band in bands:
+        # by number in a date, or by name in any case
         known = {str(i): name for i, name in enumerate(names, 1)} | {name.lower(): name for name in names}
         if (name := known.get(str(band).lower())) is None:
             raise SceneError(

@@ -34,12 +34,14 @@ def carry(out: Path, frame: Any) -> tuple[Any, Any, tuple[str, ...]]:
     old = _decided(out)
     if old is None or not len(old):
         return frame, None, ()
+    # of dates that lie on another grid the new result may have another CRS
     if (old.crs is None) == (frame.crs is None) and old.crs != frame.crs:
         old = old.to_crs(frame.crs)
     pairs = same_regions(old.geometry.to_numpy(), frame.geometry.to_numpy())
     frame = frame.copy()
     for one, other in pairs:
         frame.loc[frame.index[other], list(SAID)] = old.iloc[one][list(SAID)].to_list()
+    # who decided has seen something there, though it is no longer reported
     left = old.drop(index=[old.index[one] for one, _ in pairs])
     said = f"{quantity(len(pairs), 'reviewed region')} carried over from the older {out.name}"
     if len(left):
@@ -70,6 +72,7 @@ def _rows(database: sqlite3.Connection, layer: str) -> Any:
     ).fillna("")
     geometry = np.empty(len(shapes), object)
     geometry[:] = shapes
+    # opinions alone: rows that nobody touched have nothing to carry
     frame = geopandas.GeoDataFrame(table, geometry=geometry, crs=crs)
     decided = ~frame[list(SAID[:3])].apply(tuple, axis=1).isin([UNTOUCHED]) if len(frame) else []
     return frame[decided] if len(frame) else frame

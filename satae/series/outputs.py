@@ -171,7 +171,7 @@ def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
     names = []
     for look in shown:
         name = chips.file_name(tables.name_of(look.change))
-        chips.write(folder / name, chips.joined(look.panels))
+        chips.write(folder / name, chips.side_by_side(look.panels))
         names.append(f"{folder.name}/{name}")
     chips.seal(folder)
     return names

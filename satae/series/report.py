@@ -59,6 +59,7 @@ def write(
             f"The first {len(looks)} of {len(rows):,}; all are" if len(rows) > len(looks) else "All are also"
         )
         add(body, "p", f"{more} in {out.name}. {KEY}")
+        # rows are by rank, and looks were taken at the first of them
         listed = add(body, "ol", kind="regions-list wide")
         for row, look in zip(rows, looks, strict=False):
             _region(listed, grid, header, row, look)
@@ -133,6 +134,7 @@ def _region(listed: Element, grid: Grid, header: Header, row: Mapping[str, Any],
             add(shot, "small", roles)
     top = header.bands.index(row["top_band"])
     _plotted(item, look, header, top)
+    # the bands of a hyperspectral cube would make the page as large as the cube
     others = [b for b in range(len(header.bands)) if b != top][:OTHERS]
     if others:
         more = add(item, "details")
@@ -189,6 +191,7 @@ def _provenance(body: Element, grid: Grid, header: Header) -> None:
     add(body, "h2", "How it was made")
     past = header.history
     asked = f"{header.far:g} false alarms per km² and year"
+    # of all runs that the state has gone through
     beside = [s for s in header.scored if s.shift != (0.0, 0.0)]
     html.facts(
         body,

@@ -22,6 +22,7 @@ class Sketch:
     def __init__(self, grid: Grid, natural: Sequence[int]) -> None:
         self.step = math.ceil(max(grid.height, grid.width) / SIDE)
         self.natural = list(natural)
+        # the middle of each cell; of the last one, which may be cut, what is there
         half = self.step // 2
         self.rows, self.cols = (
             np.minimum(np.arange(0, n, self.step) + half, n - 1) for n in (grid.height, grid.width)
@@ -37,6 +38,7 @@ class Sketch:
             )
         )
         pixels = ((self.rows[rows, None] - window.row) * window.width + self.cols[cols] - window.col).ravel()
+        # later dates over earlier ones
         for now, good in zip(x, valid, strict=True):
             part = self.values[:, rows, cols]
             seen = now[self.natural][:, pixels].reshape(part.shape)

@@ -46,6 +46,7 @@ COURSE = {
 
 def changes(found: Sequence[Change], grid: Grid, header: Header, drawn: Sequence[str] = ()) -> Any:
     """A row a region, by falling score; `drawn` are the pictures of the first."""
+    # the first scene of a day is the one that is named
     scenes = {s.day: s.scene for s in reversed(header.scored)}
     shapes = np.empty(len(found), object)
     shapes[:] = [c.region.polygon for c in found]
@@ -106,6 +107,7 @@ def courses(shown: Sequence[Look], bands: Sequence[str]) -> Any:
     """
     rows = []
     for look in shown:
+        # numbers of dates, by their places in the strip
         panels = {number: place for place, (number, _) in enumerate(look.shown)}
         roles = dict(look.shown)
         for i, (day, scene) in enumerate(zip(look.days, look.scenes, strict=True)):
@@ -135,5 +137,6 @@ def _date(day: float) -> np.datetime64:
 
 def _spread(header: Header) -> npt.NDArray[np.float64]:
     """The standard deviation of what is left of each band."""
+    # whitening takes residuals to deviations, its inverse back
     inverse = np.linalg.inv(np.array(header.whitening))
     return np.asarray(np.sqrt((inverse**2).sum(axis=1)))

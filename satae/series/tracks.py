@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 class Change:
     """A region in alarm: where it is, and days on which it was first seen, confirmed, last seen and at its peak.
 
-    It was `first` seen when EARLY of its pixels were, and `confirmed` when one was.
+    It was `first` seen, and `confirmed`, when EARLY of its pixels were.
 
     `magnitude` (B) is the mean change in DN at each pixel's peak, `persistence` the share of valid dates since the
     alarm that held it, over its pixels.
@@ -101,7 +101,7 @@ def _change(alarms: Alarms, pixels: npt.NDArray[np.intp]) -> Change:
     return Change(
         Anomaly(window, mask, peak, mean, int(row[top]), int(col[top])),
         first=float(np.quantile(numbers["first"], EARLY, method="lower")),
-        confirmed=float(numbers["confirmed"].min()),
+        confirmed=float(np.quantile(numbers["confirmed"], EARLY, method="lower")),
         last=float(numbers["last"].max()),
         peak_day=float(numbers["peak_day"][top]),
         magnitude=alarms.magnitude[:, pixels].mean(axis=1),

@@ -70,6 +70,7 @@ def describe(path: Path) -> Source:
             for i, day in enumerate(days)
             for k, (name, array) in enumerate(arrays.items(), 1)
         ]
+        # (dates, rows, columns) that are stored as one piece
         blocks = next(iter(arrays.values())).chunks or (1, 1, width)
         packed = any(array.compression for array in arrays.values())
     return Source(path, grid, tuple(bands), (min(blocks[1], height), min(blocks[2], width)), slow=packed)
@@ -91,6 +92,7 @@ class Cube:
 
     def read(self, bands: Sequence[int], window: Window) -> npt.NDArray[Any]:
         """Pixels (band, row, col) of a window."""
+        # bands count date by date
         rows, cols = window.slices(self.source.grid.window)
         parts = []
         for band in bands:
@@ -141,6 +143,7 @@ def _days(file: Any, name: str) -> list[str]:
         )
     try:
         # a zone, if one is given, moves no date by more than a day's part
+        # CF writes UTC in words that Python does not know
         begin = datetime.fromisoformat(said[2].strip().replace(" UTC", "")).replace(tzinfo=None)
         step = SECONDS[said[1].rstrip("s")]
         return [(begin + timedelta(seconds=float(v) * step)).date().isoformat() for v in axis[()]]
@@ -159,6 +162,7 @@ def _transform(file: Any, row: str, col: str) -> Affine:
                 f"{file.filename} has a coordinate {name} that is not in even steps; resample it first"
             )
         ends.append((at[0] - step / 2, step))
+    # coordinates are of centres, and a transform of corners
     (left, right), (top, down) = ends
     return Affine(right, 0, left, 0, down, top)
 
