@@ -67,8 +67,8 @@ Examples:
 Learns what each pixel shows through the year from the history, and scores the dates after it one by one. An alarm
 is where 2 of 3 valid dates differ in the same way (--persistence); a cloud that the masks missed stands alone. Dates
 come from a table, metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole
-multiples of one. Beside the layers (--out) lie a report with the dates and the course of each region, heat a date, first days,
-magnitudes and persistence as COGs, and a state: --state goes on from it, so that a new date costs one date.
+multiples of one. Beside the layers (--out) lie a report with the dates and the course of each region, heat a date,
+first days, magnitudes and persistence as COGs, and a state: --state goes on from it, so that a new date costs one.
 
 \b
 Examples:

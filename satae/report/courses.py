@@ -1,6 +1,6 @@
 """A plot of one place through time: what was seen beside the band in which it was expected, as SVG without a script.
 
-Sizes are in `course.css`; colours are the variables of the page around it.
+Sizes are in `courses.css`; colours are the variables of the page around it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from satae.report.html import add
 
-STYLE = Path(__file__).with_name("course.css")
+STYLE = Path(__file__).with_suffix(".css")
 WIDTH, HEIGHT = 480.0, 224.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 12.0, 40.0, 28.0  # margins
 WIDE = 2.0  # deviations on either side of what is expected

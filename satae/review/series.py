@@ -10,9 +10,8 @@ from xml.etree.ElementTree import tostring
 
 import cv2
 import numpy as np
-from fastapi import FastAPI
-from fastapi.responses import Response
 from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
 from satae.errors import SceneError
 from satae.gis.geopackage import CHANGES
@@ -43,29 +42,30 @@ def views(review: Review) -> list[View]:
     return found
 
 
-def serve(app: FastAPI, review: Review, chip_of: Any) -> None:
+def serve(app: Any, review: Review, chip_of: Any) -> None:
     """Add what only results of a series have to the server; `chip_of` reads a picture that the result names."""
     if review.layer != CHANGES:
         return
     folder = review.path.absolute().parent.resolve()
     regions = {row["fid"]: row for row in review.regions}
 
-    @app.get("/course.css")
     def style() -> Response:
         return Response(STYLE.read_bytes(), media_type="text/css; charset=utf-8")
 
-    @app.get("/courses/{fid}")
     def course(fid: int) -> dict[str, Any]:
         row = regions.get(fid)
-        return {} if row is None else told(row, review.courses(row["anomaly_id"]))
+        return {} if row is None else content(row, review.courses(row["anomaly_id"]))
 
-    @app.get("/courses/{fid}/{number}.png")
     def panel(fid: int, number: int) -> Response:
         strip = chip_of(folder, regions.get(fid, {}).get("chip"))
         found = None if strip is None else cut(strip, number)
         if found is None:
             raise HTTPException(404, "there is no such picture")
         return Response(found, media_type="image/png")
+
+    routes = {"/course.css": style, "/courses/{fid}": course, "/courses/{fid}/{number}.png": panel}
+    for path, answer in routes.items():
+        app.add_api_route(path, answer, methods=["GET"])
 
 
 def cut(strip: bytes, number: int) -> bytes | None:
@@ -79,7 +79,7 @@ def cut(strip: bytes, number: int) -> bytes | None:
     return cv2.imencode(".png", panel)[1].tobytes() if panel.shape[1] == side else None
 
 
-def told(row: dict[str, Any], courses: list[dict[str, Any]]) -> dict[str, Any]:
+def content(row: dict[str, Any], courses: list[dict[str, Any]]) -> dict[str, Any]:
     """What the page draws: pictures with their days, and a plot a band, the one that changed most before others."""
     # rows come by date; each band is a plot
     by_band: dict[str, list[dict[str, Any]]] = {}

@@ -62,7 +62,7 @@ def test_what_the_page_is_told_is_what_the_file_holds(tmp_path: Path) -> None:
     out = places.scored(tmp_path)
     opened = Review(out)
     row = opened.regions[0]
-    told = series.told(row, opened.courses(row["anomaly_id"]))
+    told = series.content(row, opened.courses(row["anomaly_id"]))
     table = pyogrio.read_dataframe(out, layer="courses")
     own = table[(table.change_id == row["anomaly_id"]) & (table.band == row["top_band"])].sort_values("date")
     shown = own[own.panel >= 0]
@@ -88,7 +88,7 @@ def test_a_file_without_courses_or_with_others_is_reviewed_all_the_same(tmp_path
         database.execute(damage)
     opened = Review(out)
     row = opened.regions[0]
-    told = series.told(row, opened.courses(row["anomaly_id"]))
+    told = series.content(row, opened.courses(row["anomaly_id"]))
     assert told["panels"] == [] and all(p["svg"] == "" for p in told["plots"])
     opened.close()
 
