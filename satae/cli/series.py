@@ -142,4 +142,6 @@ def _lines(content: dict[str, Any]) -> list[str]:
         )
     if (more := len(content["changes"]) - 10) > 0:
         lines.append(f"  and {more} more")
+    # it is missing where it could not be made, of which a warning has told
+    lines += [f"{file}: report, opens in any browser" for file in content["files"] if file.endswith(".html")]
     return lines
