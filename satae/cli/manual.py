@@ -67,20 +67,21 @@ Examples:
 
 Learns what each pixel shows through the year from the history, and scores the dates after it one by one. An alarm
 is where 2 of 3 valid dates differ in the same way (--persistence); a cloud that the masks missed stands alone. Dates
-come from metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole multiples of
-one. Beside the layers (--out) lie heat a date, first days, magnitudes and persistence as COGs, and a state:
---state goes on from it, so that a new date costs one date.
+come from a table, metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole
+multiples of one. Beside the layers (--out) lie a report with the dates and the course of each region, heat a date,
+first days, magnitudes and persistence as COGs, and a state: --state goes on from it, so that a new date costs one.
 
 \b
 Examples:
   satae series FOLDER
+  satae series dates.csv --out place.gpkg
   satae series FOLDER --history ..2019-12-31 --monitor 2020-01-01.. --far 0.1
   satae series new.tif --state changes_state.tif --out may.gpkg
 """,
     "review": """Look through the regions in a browser and decide, by keys.
 
-RESULT is a GeoPackage that satae score wrote. The link that is printed holds for this run and this machine; every
-decision is in the file at once. Ctrl-C ends it. Needs `pip install 'satae[review]'`.
+RESULT is a GeoPackage that satae score or satae series wrote. The link that is printed holds for this run and this
+machine; every decision is in the file at once. Ctrl-C ends it. Needs `pip install 'satae[review]'`.
 
 \b
 Examples:
