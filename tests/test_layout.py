@@ -35,8 +35,8 @@ ARROWS = {
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
-    "series": "gis inference scene",
-    "review": "formats gis scene",
+    "series": "report gis inference scene",
+    "review": "report formats gis scene",
     "demo": "training scene",
     "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",
@@ -66,8 +66,8 @@ DOORS = {
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
     "filelock": "publish",
-    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.run cli.score cli.series cli.tile cli.train",
+    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.grouping cli.models cli.output "
+    "cli.review cli.run cli.score cli.series cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",

@@ -280,7 +280,8 @@ def series(
     """Plant changes into a series of one place and look for them."""
     from satae.bench.changes import Planting
     from satae.bench.series import bench
-    from satae.cli.series import options_of, scenes_of
+    from satae.cli.acquisitions import scenes_of
+    from satae.cli.series import options_of
 
     options = options_of(history, monitor, "auto", far, persistence, min_pixels, output.overwrite)
     kept = tuple(kind.strip() for kind in kinds.split(","))

@@ -12,7 +12,7 @@ import typer
 
 from satae import interrupts
 from satae.cli.ranks import has_the_word, several
-from satae.console import printable
+from satae.console import printable, tint
 from satae.errors import SataeError
 
 SEVERAL = "tile", "demo", "run"  # commands that put one output in place and go on with the next
@@ -38,7 +38,7 @@ def explain_failures(command: Command) -> Command:
             if not _speaks(command):
                 raise _end(command, error.exit_code) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
-            typer.echo(printable(f"error: {sentence}"), err=True)
+            typer.echo(f"{tint('error:', 'red')} {printable(sentence)}", err=True)
             raise _end(command, error.exit_code) from None
         except KeyboardInterrupt:
             raise _interrupted(command) from None

@@ -24,6 +24,8 @@ from satae.cli.ranks import is_silent, several
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 SHOWN = 5  # findings on a terminal
 
 if TYPE_CHECKING:
@@ -93,7 +95,11 @@ def train(
     say(
         as_json,
         content,
-        [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]],
+        [
+            *_lines(result, settings.config),
+            *(heed.lines if heed else []),
+            *[f"! {text}" for text in result.findings[:SHOWN]],
+        ],
     )
     end([] if steps.quiet else [_verdict(result), _next(out, tilesets)])
 
@@ -148,15 +154,17 @@ def _next(out: Path, tilesets: list[Path] | None) -> str:
     return f"next: satae score{scenes}{model}"
 
 
-def _lines(result: "Result") -> list[str]:
+def _lines(result: "Result", recipe: Path | None) -> list[str]:
     card, losses = result.card, result.card.metrics
+    purpose = f"recipe for {result.purpose}" if result.purpose else card.architecture
     learned = (
-        f"{card.architecture}, {card.weights} weights, score {card.score}, "
-        f"{quantity(result.epochs, 'epoch')} on {card.trained_on}, loss {losses['train_loss']:.4g}, "
-        f"held out {losses['val_loss']:.4g}"
+        f"{card.weights:,} weights, {quantity(result.epochs, 'epoch')} on {card.trained_on}, "
+        f"loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}"
     )
-    fitted = f"{card.architecture} in closed form, score {card.score}"
+    log.info("%s, score %s", card.architecture, card.score)
+    log.info("ONNX equals torch to %.1e of the score's range", card.parity.share_of_range)
+    named = f"recipe {recipe}" if recipe else purpose
     return [
-        f"{result.model}: {learned if card.weights else fitted}",
-        f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
+        f"{result.model}: {named}, {learned if card.weights else 'in closed form'}",
+        f"{result.run}: diagnosis, curves, reconstructions and all settings",
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -49,6 +50,7 @@ class Result:
     card: Card
     epochs: int
     findings: list[str]
+    purpose: str = ""  # what the recipe looks for that was chosen by the kind of the scenes
 
 
 def train(
@@ -66,7 +68,7 @@ def train(
 ) -> Result:
     """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
 
-    `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
+    `run` keeps config.yaml, history.jsonl, checkpoint.pt, history.csv, curves.png, reconstructions.png, diagnosis.md
     and evidence.json, the numbers behind it. The others of a `team` are in `assist` meanwhile.
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, or `resume` alone and
     the run is finished, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
@@ -75,7 +77,9 @@ def train(
     place = device_of(device)
     check_target(out, overwrite=overwrite or resume)
     with lock(out):
-        recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
+        purpose = "" if resume else presets.purpose(recipe, **_kind(sets))
+        settled = presets.complete_recipe(recipe, **_kind(sets))
+        recipe = _recipe(run, settled, resume=resume, overwrite=overwrite)
         if resume and not overwrite and out.exists() and (run / documents.EVIDENCE).exists():
             raise OutputError(
                 f"{run} is finished and {out} exists, so there is nothing to resume; pass --overwrite too to export "
@@ -111,7 +115,7 @@ def train(
             draft.write_bytes(export.with_card(proto, card))
             runtime.load(draft, "cpu")
             publish(draft, out)
-    return Result(out, run, card, trained.state.epoch, faults)
+    return Result(out, run, card, trained.state.epoch, faults, purpose)
 
 
 def assist(sets: Sequence[TileSet], run: Path, team: Team) -> None:
@@ -224,13 +228,11 @@ def _withdraw(run: Path) -> None:
         run.rmdir()
 
 
-def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
-    """The recipe with what follows from the bands and the GSD of the scenes, and from what their bands are."""
+def _kind(sets: Sequence[TileSet]) -> dict[str, Any]:
+    """What a recipe follows from: the bands and the GSD of the scenes, and what their bands are."""
     gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]
     record = sets[0].record
-    return presets.complete_recipe(
-        recipe, len(record.bands), min(gsd) if gsd else None, embedded=record.embedded
-    )
+    return {"bands": len(record.bands), "gsd_m": min(gsd) if gsd else None, "embedded": record.embedded}
 
 
 def _fitted(
