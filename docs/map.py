@@ -50,6 +50,7 @@ OTHER = {
     "py.typed": "Tells type checkers that satae has types.",
     "gis/plugin/icon.svg": "The plugin's icon.",
     "gis/plugin/metadata.txt": "What QGIS is told of the plugin: its name, its version, and where it runs.",
+    "report/courses.css": "The style of strips of dates and plots, in reports and in `satae review`.",
     "report/page.css": "The style of the report.",
     "review/web": "The page of `satae review`: plain JavaScript modules, no build step.",
 }

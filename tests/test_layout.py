@@ -35,10 +35,10 @@ ARROWS = {
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
-    "series": "gis inference scene",
-    "review": "formats gis scene",
+    "series": "report gis inference scene",
+    "review": "report formats gis scene",
     "demo": "training scene",
-    "bench": "series scoring training objectives models nn inference tiles scene",
+    "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",
     "cli": "api batch series bench demo review convert training scoring decisions formats detector objectives heads "
     "models nn inference fetch tiles scene",

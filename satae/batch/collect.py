@@ -30,7 +30,7 @@ from satae.gis.layers import SceneLayer
 from satae.inference.runtime import Model
 from satae.later import Later
 from satae.publish import check_target, publish_all, staging
-from satae.report import chips, page
+from satae.report import chips, html, page
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,7 +75,7 @@ def collect(
     """
     out, target = found.out, found.out / NAME
     check_target(target, overwrite=bool(files(out)))
-    page.check_target(page.path_of(target))
+    html.check_target(html.path_of(target))
     with extras.faults() as faults, staging(target) as folder, Earlier(target) as before:
         before.check(found.crs)
         making = _Making(found, folder, before, created)
@@ -94,7 +94,7 @@ def collect(
             if before.is_stale:
                 make()
             making.publish()
-    report = page.path_of(target)
+    report = html.path_of(target)
     return Collection(
         target, found.count, making.draft.counts["anomalies"], found.missing, making.whole,
         report if report.name in making.names else None, out / catalogue.NAME, making.carried, tuple(faults),
@@ -163,14 +163,14 @@ class _Making:
         chosen = chapters.choose(self.folder / NAME, self.found, pictures, self.pictures)
         with Extra("the report"):
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
-            report = self.folder / page.path_of(self.target).name
+            report = self.folder / html.path_of(self.target).name
             page.write(report, self.target, chosen, model, asked, self.folder, whole)
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:
         """Give all of it its place; what an earlier collection had and this one has not goes."""
         out, known = self.found.out, {*files(self.found.out)}
-        made = [self.pictures, self.folder / page.path_of(self.target).name]
+        made = [self.pictures, self.folder / html.path_of(self.target).name]
         made += [self.folder / catalogue.ITEMS, self.folder / catalogue.NAME]
         made = [p for p in made if p.exists()]
         self.names = [p.name for p in made]

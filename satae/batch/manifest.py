@@ -51,16 +51,22 @@ class Entry:
 
 
 def entries(
-    names: Sequence[str], known: Sequence[str], *, stack: bool = False, empty: bool = False
+    names: Sequence[str],
+    known: Sequence[str],
+    *,
+    stack: bool = False,
+    empty: bool = False,
+    images: Sequence[str] = IMAGES,
 ) -> Iterator[Entry]:
     """The scenes that are named, each with a name of its own, in the order of the lists.
 
-    `known` are the columns of a table that are options. With `stack` the names are the bands of one scene. Raises
-    ConfigError where a list cannot be read, and where no scene is named unless that may be (`empty`).
+    `known` are the columns of a table that are options, `images` the ends of files that are scenes where a folder is
+    named. With `stack` the names are the bands of one scene. Raises ConfigError where a list cannot be read, and where
+    no scene is named unless that may be (`empty`).
     """
     # (hash of a name: what goes by it)
     taken: dict[int, int] = {}
-    found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known))
+    found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known, images))
     for entry in found:
         name = file_name(entry.name or Path(_bare(entry.paths[0])).stem, LONGEST)
         # the absolute place, so that one file named in two ways is one
@@ -99,14 +105,14 @@ def _bare(path: str) -> str:
     return found[2] if found else path.partition("?")[0].rstrip("/")
 
 
-def _of(name: str, known: Sequence[str]) -> Iterator[Entry]:
+def _of(name: str, known: Sequence[str], images: Sequence[str]) -> Iterator[Entry]:
     """The entries that one name stands for."""
     path = Path(name)
     suffix = path.suffix.lower()
     if items.is_link(name) or items.ONE_OF_SEVERAL.match(name):
         yield Entry((name,), "")
     elif path.is_dir():
-        yield from _in_folder(path)
+        yield from _in_folder(path, images)
     # a file may have such letters in its name
     elif not path.exists() and glob.has_magic(name):
         yield from (Entry((found,), "") for found in sorted(glob.iglob(name, recursive=True)))
@@ -122,21 +128,25 @@ def _of(name: str, known: Sequence[str]) -> Iterator[Entry]:
         yield Entry((name,), "")
 
 
-def _in_folder(folder: Path) -> Iterator[Entry]:
-    """A product, or the scenes below a folder by name: files of images, and folders of products as one."""
+def _in_folder(folder: Path, images: Sequence[str]) -> Iterator[Entry]:
+    """A product, or the scenes below a folder by name: files of images, or items, and folders of products as one."""
     if products.at(folder) is not None:
         yield Entry((str(folder),), "")
         return
-    for found in sorted(folder.iterdir()):
-        if found.name.startswith("."):
-            continue
+    there = sorted(f for f in folder.iterdir() if not f.name.startswith("."))
+    # JSON may be anything; where items lie, the images beside them are theirs
+    kinds = set(images) & set(items.ENDS)
+    listed = [f for f in there if f.suffix.lower() in kinds and items.holds_items(f)]
+    for found in listed:
+        yield from _items(found)
+    for found in there:
         if found.is_dir():
             # not looked into: what it is, is found out where it is scored
             if found.suffix.lower() in FOLDERS:
                 yield Entry((str(found),), "")
             else:
-                yield from _in_folder(found)
-        elif found.suffix.lower() in IMAGES:
+                yield from _in_folder(found, images)
+        elif found.suffix.lower() in images and found.suffix.lower() not in kinds and not listed:
             yield Entry((str(found),), "")
 
 

@@ -26,7 +26,7 @@ HEADINGS = {
     "Output": (
         "out", "heatmap", "chips", "stac", "collect", "on-anomaly", "flavor", "precision", "overwrite", "json",
     ),
-    "Speed": ("device", "workers", "jobs", "memory", "shard", "scheduler", "split"),
+    "Speed": ("device", "devices", "workers", "jobs", "memory", "shard", "scheduler", "split"),
 }  # fmt: skip
 REST = "Other"
 FEW = 7  # options that need no headings

@@ -26,6 +26,7 @@ Takes all tile sets below tiles/ unless some are named. Without --config a recip
 bands and the size of a pixel; `satae models` lists those that there are. Some blocks of the scenes are held out:
 the scores are calibrated on them. The folder runs/NAME keeps recipe, history.csv, checkpoint, curves.png,
 reconstructions.png and diagnosis.md, which says what to look at. An interrupted run goes on with --resume.
+`torchrun --nproc-per-node N -m satae train` trains a model of 100,000 weights or more on N GPUs.
 
 \b
 Examples:
@@ -66,20 +67,21 @@ Examples:
 
 Learns what each pixel shows through the year from the history, and scores the dates after it one by one. An alarm
 is where 2 of 3 valid dates differ in the same way (--persistence); a cloud that the masks missed stands alone. Dates
-come from metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole multiples of
-one. Beside the layers (--out) lie heat a date, first days, magnitudes and persistence as COGs, and a state:
---state goes on from it, so that a new date costs one date.
+come from a table, metadata, STAC or file names (docs/series.md). Grids may differ by whole pixels and whole
+multiples of one. Beside the layers (--out) lie a report with the dates and the course of each region, heat a date,
+first days, magnitudes and persistence as COGs, and a state: --state goes on from it, so that a new date costs one.
 
 \b
 Examples:
   satae series FOLDER
+  satae series dates.csv --out place.gpkg
   satae series FOLDER --history ..2019-12-31 --monitor 2020-01-01.. --far 0.1
   satae series new.tif --state changes_state.tif --out may.gpkg
 """,
     "review": """Look through the regions in a browser and decide, by keys.
 
-RESULT is a GeoPackage that satae score wrote. The link that is printed holds for this run and this machine; every
-decision is in the file at once. Ctrl-C ends it. Needs `pip install 'satae[review]'`.
+RESULT is a GeoPackage that satae score or satae series wrote. The link that is printed holds for this run and this
+machine; every decision is in the file at once. Ctrl-C ends it. Needs `pip install 'satae[review]'`.
 
 \b
 Examples:
@@ -188,5 +190,6 @@ DIR holds the archives as distributed; nothing is downloaded and no pickle is ru
 Examples:
   satae bench cifar10 --data DIR
   satae bench cifar10 --data DIR --families cifar10_restore --task one-class
+  satae bench cifar10 --data DIR --task one-class --seeds 0,1,2 --devices 0,1
 """,
 }

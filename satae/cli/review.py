@@ -20,7 +20,7 @@ LABELS = "ship,vehicle,building,industry,earthwork,fire,water,cloud,artefact"
 
 
 def review(
-    result: Annotated[Path, typer.Argument(metavar="RESULT", help="GeoPackage that satae score wrote.")],
+    result: Annotated[Path, typer.Argument(metavar="RESULT", help="GeoPackage of satae score or series.")],
     labels: Annotated[
         str,
         typer.Option(

@@ -9,14 +9,12 @@ import typer
 from satae.cli.flags import PIXELS, DatePattern, History, Json, Monitor, Overwrite, Persistence, PixelOptions
 from satae.cli.output import note, say
 from satae.console import Steps, quantity
-from satae.errors import ConfigError, SceneError
+from satae.errors import ConfigError
 
 if TYPE_CHECKING:
-    from satae.scene.scene import Scene
     from satae.series.learning import Options
     from satae.series.run import Result
 
-SUFFIXES = {".tif", ".tiff", ".jp2", ".hdr", ".vrt", ".json", ".geojson", ".zip", ".til"}
 MOST = 9  # of the dates that persistence looks at
 
 
@@ -25,7 +23,8 @@ def series(
     scenes: Annotated[
         list[str],
         typer.Argument(
-            metavar="SCENE", help="A folder of scenes or products, or scenes, products, STAC items."
+            metavar="SCENE|LIST",
+            help="Folders, lists, tables, globs, STAC items, scenes, products, a file of many dates.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Layers to write (.gpkg); rasters lie beside them.")] = Path(
@@ -46,6 +45,8 @@ def series(
     as_json: Json = False,
 ) -> None:
     """Find what changed in a series of dates."""
+    from satae.cli.acquisitions import scenes_of
+    from satae.series import outputs
     from satae.series.run import resume
     from satae.series.run import series as score
 
@@ -53,7 +54,7 @@ def series(
     how = options_of(history, monitor, model, far, persistence, min_pixels, overwrite)
     if state is not None and history is not None:
         raise ConfigError("--history is in the state already; leave out one of --history and --state")
-    found, days = scenes_of(scenes, date_pattern, counted, steps)
+    found, days = scenes_of(scenes, date_pattern, counted, steps, outputs.targets(out))
     result = (
         score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)
     )
@@ -86,52 +87,11 @@ def options_of(
     )  # fmt: skip
 
 
-def scenes_of(
-    scenes: list[str], date_pattern: str | None, counted: PixelOptions, steps: Steps
-) -> "tuple[list[Scene], list[int]]":
-    """The scenes that are named and the day of each."""
-    from satae.cli import options
-    from satae.scene.describe import describe
-    from satae.series import dates
-
-    limits = options.limits_of(counted, "stop")
-    paths = options.local_paths([str(p) for name in scenes for p in _inside(name)], counted, steps)
-    chosen = options.chosen_bands(counted.bands)
-    if counted.stack:
-        raise ConfigError(
-            "--stack makes one scene of all files, and a series has a scene a date; leave it out"
-        )
-    found = []
-    with steps.stage("describe scenes", len(paths), "scene") as bar:
-        for path in paths:
-            found.append(describe([path], bands=chosen, limits=limits, gsd=counted.gsd))
-            bar.add(1)
-    return found, [dates.day_of(scene, date_pattern) for scene in found]
-
-
 def _keep(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d)\s*/\s*(\d)", text)
     if found is None or not 1 <= int(found[1]) <= int(found[2]) <= MOST:
         raise ConfigError(f"--persistence {text} is not K/N such as 2/3, K dates of the last N")
     return int(found[1]), int(found[2])
-
-
-def _inside(name: str) -> list[str]:
-    """The scenes in a folder that is no product, in the order of their names; else the name itself."""
-    from satae.scene import products
-
-    folder = Path(name)
-    if not folder.is_dir() or products.at(folder) is not None:
-        return [name]
-    found = [
-        p
-        for p in sorted(folder.iterdir())
-        if not p.name.startswith(".")
-        and ((p.is_file() and p.suffix.lower() in SUFFIXES) or (p.is_dir() and products.at(p) is not None))
-    ]
-    if not found:
-        raise SceneError(f"{folder} holds no scene or product; name the files")
-    return [str(p) for p in found]
 
 
 def _content(result: "Result") -> dict[str, Any]:
@@ -182,4 +142,6 @@ def _lines(content: dict[str, Any]) -> list[str]:
         )
     if (more := len(content["changes"]) - 10) > 0:
         lines.append(f"  and {more} more")
+    # it is missing where it could not be made, of which a warning has told
+    lines += [f"{file}: report, opens in any browser" for file in content["files"] if file.endswith(".html")]
     return lines

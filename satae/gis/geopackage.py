@@ -29,6 +29,8 @@ STEPS = 100_000  # of SQLite's machine, between two looks at the clock
 MAGIC = b"SQLite format 3\0"
 REGIONS, BEFORE = "anomalies", "reviewed_before"  # layers
 OWN = (*LAYERS, BEFORE)
+# of `satae series`: its regions, and the table of what the first of them showed on each date
+CHANGES, COURSES = "changes", "courses"
 # by what a layer is known as one of satae's, of whatever version
 KNOWN = {
     "anomalies": {"anomaly_id", "scene", "score", "review_status"},
@@ -129,6 +131,12 @@ def polygon(blob: Any) -> Any:
 def tables(database: sqlite3.Connection) -> set[str]:
     """The names of all tables; views are none."""
     return {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def regions_in(database: sqlite3.Connection) -> str:
+    """The name of the layer of regions: that of `satae series` where there is no other."""
+    there = tables(database)
+    return CHANGES if CHANGES in there and REGIONS not in there else REGIONS
 
 
 def columns(database: sqlite3.Connection, table: str) -> dict[str, tuple[str, int]]:

@@ -128,8 +128,10 @@ def _frame(layer: str, data: Any, geometry: npt.NDArray[Any], crs: str | None, o
     return frame
 
 
-def store(frame: Any, path: Path, *, name: str, driver: str, layer: str, kind: str, **how: Any) -> None:
-    """Write a frame as a layer of geometries of one `kind` by GDAL; `how` are options of pyogrio.
+def store(
+    frame: Any, path: Path, *, name: str, driver: str, layer: str, kind: str | None, **how: Any
+) -> None:
+    """Write a frame as a layer of geometries of one `kind`, None for a table, by GDAL; `how` are options of pyogrio.
 
     Raises OutputError, with the file called `name`, where GDAL fails.
     """

@@ -61,15 +61,31 @@ def panels(
 
 def draw(kept: npt.NDArray[np.uint8]) -> Picture:
     """A chip (row, col, 3) of `panels`, in OpenCV's order of colours; the outline lies just outside the region."""
-    scale = max(1, PANEL // len(kept))
-    inside = _enlarged(kept[..., -1], scale)
-    ring = (cv2.dilate(inside, np.ones((3, 3), np.uint8)) > 0) & (inside == 0)
-    shown: list[npt.NDArray[Any]] = []
-    for first in (0, 3, 6):
-        large = _enlarged(kept[..., first : first + 3], scale)
+    return side_by_side(panels_of([kept[..., first : first + 3] for first in (0, 3, 6)], kept[..., -1]))
+
+
+def panels_of(
+    pictures: Sequence[npt.NDArray[np.uint8]], inside: npt.NDArray[Any], side: int = PANEL
+) -> list[Picture]:
+    """Pictures (row, col, 3) of one place scaled up to panels, each with the outline of a region (row, col) in it."""
+    scale = max(1, side // len(inside))
+    held = _enlarged(inside.astype(np.uint8), scale)
+    ring = (cv2.dilate(held, np.ones((3, 3), np.uint8)) > 0) & (held == 0)
+    shown = [_enlarged(picture, scale) for picture in pictures]
+    for large in shown:
         large[ring] = OUTLINE
-        shown += [large, np.full((len(large), GAP, 3), 255, np.uint8)]
-    return np.concatenate(shown[:-1], axis=1)
+    return shown
+
+
+def side_by_side(shown: Sequence[Picture]) -> Picture:
+    """Panels side by side, with a gap between."""
+    gap = np.full((len(shown[0]), GAP, 3), 255, np.uint8)
+    return np.concatenate([part for panel in shown for part in (panel, gap)][:-1], axis=1)
+
+
+def png(picture: Picture) -> bytes:
+    """A picture as PNG."""
+    return cv2.imencode(".png", picture)[1].tobytes()
 
 
 @contextmanager
@@ -97,7 +113,7 @@ def file_name(anomaly_id: str) -> str:
 
 def write(path: Path, picture: Picture) -> None:
     """Write a picture as one PNG file."""
-    path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+    path.write_bytes(png(picture))
 
 
 def folder_of(out: Path) -> Path:

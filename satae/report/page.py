@@ -6,20 +6,14 @@ that names and notes from elsewhere can be text and nothing else.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import Element, SubElement, tostring
+from xml.etree.ElementTree import Element, SubElement
 
-import shapely
-
-import satae
-from satae.console import printable, quantity
-from satae.errors import OutputError
+from satae.console import quantity
 from satae.geodesy import crs_name
 from satae.gis import qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
@@ -28,19 +22,17 @@ from satae.grid import Grid
 from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
 from satae.inference.runtime import Model
-from satae.report import words
+from satae.report import html, maps, words
+from satae.report.html import add, data
+from satae.report.maps import outline
 from satae.report.overview import Picture
 
-MAP = 1000  # units of the longer side of a drawn scene
 CELLS = 1000  # of the longer side of a single overview; several share the area of one
 PICTURES = 16  # scenes that are drawn
 NAMED = 100  # scenes in the list of provenance
 LISTED = 24  # regions with chip and numbers
 OUTLINED = 300  # regions drawn in the pictures, over all scenes
-SMALLEST = 14  # units below which a region is drawn as a ring around it
-SPECK = 4  # units around a part of a region that is too small to be drawn
 NO_CRS = "no CRS"
-POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'none'; form-action 'none'"
 
 
 @dataclass(frozen=True)
@@ -59,30 +51,9 @@ class Chapter:
     remarks: Sequence[str]
 
 
-def path_of(out: Path) -> Path:
-    """Where the report of a result lies."""
-    return out.with_name(f"{out.stem}.html")
-
-
 def cells(scenes: int) -> int:
     """The longer side of each scene's overview, so that all of them together stay as small as one."""
     return round(CELLS / math.sqrt(min(scenes, PICTURES)))
-
-
-def check_target(target: Path) -> None:
-    """Refuse to replace a page that satae did not write."""
-    if target.is_file() and not is_ours(target):
-        raise OutputError(
-            f"{target} is a page that satae did not write; move it away, or choose another --out"
-        )
-
-
-def is_ours(target: Path) -> bool:
-    """Whether there is a page that satae wrote."""
-    if not target.is_file():
-        return False
-    with target.open("rb") as file:
-        return b'<meta name="generator" content="satae' in file.read(1024)
 
 
 @dataclass(frozen=True)
@@ -108,148 +79,91 @@ def write(
     those with the first regions, and `whole` says of how many.
     """
     whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
-    style = _style()
-    page, head = Element("html", {"lang": "en"}), Element("head")
-    page.append(head)
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    _add(head, "meta", charset="utf-8")
-    _add(head, "meta", name="generator", content=f"satae {satae.__version__}")
-    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY.format(digest)}
-    SubElement(head, "meta", policy)
-    _add(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
-    _add(head, "meta", name="color-scheme", content="light dark")
-    _add(head, "title", f"{out.name}: anomalies")
-    _add(head, "style").text = style
-    body = _add(page, "body")
+    document, body = html.document(f"{out.name}: anomalies")
     _opening(body, out, chapters, whole)
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter)
     _regions(body, chapters, out, chips, whole)
     _thresholds(body, chapters, model.card, asked)
     _provenance(body, chapters, model, whole)
-    _add(body, "h2", "Words")
-    _facts(body, words.WORDS)
-    text = "<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html") + "\n"
-    path.write_text(text, encoding="utf-8")
-
-
-def _add(parent: Element, tag: str, text: str = "", **attributes: str) -> Element:
-    """A new last child; `kind` is its class, and an underscore in a name a hyphen."""
-    named = {"class" if k == "kind" else k.replace("_", "-"): printable(v) for k, v in attributes.items()}
-    child = SubElement(parent, tag, named)
-    child.text = printable(text)
-    return child
-
-
-def _style() -> str:
-    colours = [f".c{i} {{ stroke: rgb({rgb}); }}" for i, (_, _, rgb, _, _) in enumerate(qgis.CLASSES)]
-    return "\n".join([Path(__file__).with_suffix(".css").read_text(encoding="utf-8"), *colours])
-
-
-def _data(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    add(body, "h2", "Words")
+    html.facts(body, words.WORDS)
+    html.store(document, path)
 
 
 def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole) -> None:
-    _add(body, "h1", out.name)
+    add(body, "h1", out.name)
     where = f"{quantity(whole.regions, 'region')} in {quantity(whole.scenes, 'scene')}"
     scene = chapters[0].layer.scene
-    _add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
-    _add(body, "p", words.ABOUT)
+    add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
+    add(body, "p", words.ABOUT)
 
 
 def _scene(body: Element, chapter: Chapter) -> None:
     row, grid = chapter.layer.scene, chapter.layer.grid
-    _add(body, "h2", row.scene)
+    add(body, "h2", row.scene)
     for remark in chapter.remarks:
-        _add(body, "p", remark, kind="note")
+        add(body, "p", remark, kind="note")
     at = "" if math.isinf(chapter.threshold) else f" where heat reaches {chapter.threshold:.3g}"
-    _add(
+    add(
         body,
         "p",
         f"{quantity(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
     )
     if chapter.view is None:
-        _add(body, "p", "The scene could not be drawn.", kind="note")
+        add(body, "p", "The scene could not be drawn.", kind="note")
         return
-    figure = _add(body, "figure")
-    tools = _add(figure, "div", kind="tools")
+    figure = add(body, "figure")
+    tools = add(figure, "div", kind="tools")
     for name, label in (("show-heat", "heatmap"), ("show-regions", "regions")):
-        box = _add(_add(tools, "label"), "input", type="checkbox", kind=name, checked="")
+        box = add(add(tools, "label"), "input", type="checkbox", kind=name, checked="")
         box.tail = label
     for i, (_, _, _, _, label) in enumerate(qgis.CLASSES):
-        key = _add(tools, "span", kind="key")
-        mark = _add(key, "svg", viewBox="0 0 10 10", aria_hidden="true")
+        key = add(tools, "span", kind="key")
+        mark = add(key, "svg", viewBox="0 0 10 10", aria_hidden="true")
         for kind in ("casing", f"region c{i}"):
-            _add(mark, "rect", x="2", y="2", width="6", height="6", kind=kind)
+            add(mark, "rect", x="2", y="2", width="6", height="6", kind=kind)
         mark.tail = label.partition(",")[0]
     _map(figure, chapter, chapter.view)
     names = row.bands.split(",")
     shown = ", ".join(names[:3]) + " as blue, green and red" if len(names) > 2 else f"{names[0]} in grey"
     size = f"{grid.height:,} x {grid.width:,} pixels, {crs_name(grid.crs) or NO_CRS}"
-    _add(figure, "figcaption", f"Bands {shown}; grey is not scored. {size}. Numbers are ranks.")
+    add(figure, "figcaption", f"Bands {shown}; grey is not scored. {size}. Numbers are ranks.")
 
 
 def _map(figure: Element, chapter: Chapter, view: Picture) -> None:
     """The scene, over it its heatmap, over that the regions with the ranks of those that are listed."""
     grid = chapter.layer.grid
-    unit = MAP / max(grid.height, grid.width)
+    unit = maps.SIDE / max(grid.height, grid.width)
     box = f"0 0 {grid.width * unit:.1f} {grid.height * unit:.1f}"
     kind = "map narrow" if grid.height > grid.width else "map"
     label = f"{chapter.layer.scene.scene} with its heatmap and regions"
-    drawn = _add(figure, "svg", viewBox=box, kind=kind, role="group", aria_label=label)
+    drawn = add(figure, "svg", viewBox=box, kind=kind, role="group", aria_label=label)
     height, width = (cells * view.step * unit for cells in view.shape)
     size = {"width": f"{width:.1f}", "height": f"{height:.1f}", "preserveAspectRatio": "none"}
     sharp = "whole" if view.step == 1 else "sampled"
     for name, png in (("scene", view.scene), ("heat", view.heat)):
-        SubElement(drawn, "image", size | {"href": _data(png), "class": f"{name} {sharp}"})
-    regions = _add(drawn, "g", kind="regions")
+        SubElement(drawn, "image", size | {"href": data(png), "class": f"{name} {sharp}"})
+    regions = add(drawn, "g", kind="regions")
     for region in sorted(chapter.layer.regions, key=lambda region: -region.rank):
         rank = region.rank
         if rank > OUTLINED:
             continue
         holder = regions
         if rank <= LISTED:
-            holder = _add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}")
-        _outline(holder, region, grid, _class(region.score), str(rank) if rank <= LISTED else "")
-
-
-def _class(score: float) -> int:
-    """The number of the class of colour that a score is in; the last one has no end."""
-    return sum(score >= upper for _, upper, _, _, _ in qgis.CLASSES[:-1])
-
-
-def _outline(holder: Element, region: Region, grid: Grid, step: int, label: str) -> None:
-    """A region, in a dark casing, as a ring around it where it would hardly be seen."""
-    unit = MAP / max(grid.height, grid.width)
-    width, height = grid.width * unit, grid.height * unit
-    left, top, right, bottom = (v * unit for v in region.outline.bounds)
-    extent = max(right - left, bottom - top)
-    parts = shapely.get_parts(shapely.simplify(region.outline, 0.5 / unit))
-    seen = parts[shapely.length(parts) * unit > SPECK] if extent >= SMALLEST else []
-    for kind in ("casing", f"region c{step}"):
-        if len(seen):
-            corners = [shapely.get_coordinates(part.exterior) * unit for part in seen]
-            path = "".join("M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in c[:-1]) + "Z" for c in corners)
-            _add(holder, "path", d=path, kind=kind)
-        else:
-            x, y = f"{(left + right) / 2:.1f}", f"{(top + bottom) / 2:.1f}"
-            _add(holder, "circle", cx=x, cy=y, r=f"{max(SMALLEST, extent / 2):g}", kind=kind)
-    if label:
-        side = {"x": f"{right + SMALLEST / 2:.1f}"}
-        if right > width - 4 * SMALLEST:  # it would not be seen whole
-            side = {"x": f"{left - SMALLEST / 2:.1f}", "text_anchor": "end"}
-        _add(holder, "text", label, y=f"{min(max(top, 1.5 * SMALLEST), height - 3):.1f}", **side)
+            holder = add(regions, "a", href=f"#rank-{rank}", aria_label=f"rank {rank}")
+        label = str(rank) if rank <= LISTED else ""
+        outline(holder, region.outline, grid, maps.class_of(region.score), label)
 
 
 # --- the regions
 
 
 def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path, whole: Whole) -> None:
-    _add(body, "h2", "Regions")
+    add(body, "h2", "Regions")
     every = [(region, chapter.layer.grid) for chapter in chapters for region in chapter.layer.regions]
     if not every:
-        _add(body, "p", "No region is reported.")
+        add(body, "p", "No region is reported.")
         return
     first = sorted(every, key=lambda found: found[0].rank)[:LISTED]
     shown = (
@@ -257,22 +171,22 @@ def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path,
         if whole.regions > len(first)
         else "All are also"
     )
-    _add(
+    add(
         body,
         "p",
         f"{shown} in {out.name}. Pictures show, from left to right, the scene, what the model expected there, "
         "and the heatmap.",
     )
-    listed = _add(body, "ol", kind="regions-list")
+    listed = add(body, "ol", kind="regions-list")
     for region, grid in first:
-        item = _add(listed, "li", id=f"rank-{region.rank}")
+        item = add(listed, "li", id=f"rank-{region.rank}")
         where = f" · {region.scene}" if whole.scenes > 1 else ""
-        _add(item, "h3", f"{region.rank} · score {region.score:.2f}{where}")
+        add(item, "h3", f"{region.rank} · score {region.score:.2f}{where}")
         if region.chip:
             alt = f"rank {region.rank}: scene, expectation and heatmap"
-            picture = _data((chips / region.chip).read_bytes())
-            _add(item, "img", kind="chip", alt=alt, width="588", height="192", src=picture, loading="lazy")
-        _facts(item, _numbers(region, _place(grid, region)))
+            picture = data((chips / region.chip).read_bytes())
+            add(item, "img", kind="chip", alt=alt, width="588", height="192", src=picture, loading="lazy")
+        html.facts(item, _numbers(region, _place(grid, region)))
         _shares(item[-1], region)
 
 
@@ -315,16 +229,14 @@ def _shares(facts: Element, region: Region) -> None:
     shares = json.loads(region.band_shares)
     if not shares:
         return
-    _add(facts, "dt", "bands")
-    table = _add(_add(facts, "dd"), "table", kind="shares")
+    add(facts, "dt", "bands")
+    table = add(add(facts, "dd"), "table", kind="shares")
     for name, share in shares.items():
-        line = _add(table, "tr")
-        _add(line, "th", name, scope="row")
-        bar = _add(
-            _add(line, "td"), "svg", viewBox="0 0 100 1", preserveAspectRatio="none", aria_hidden="true"
-        )
-        _add(bar, "rect", width=f"{100 * share:.1f}", height="1")
-        _add(line, "td", f"{share:.0%}")
+        line = add(table, "tr")
+        add(line, "th", name, scope="row")
+        bar = add(add(line, "td"), "svg", viewBox="0 0 100 1", preserveAspectRatio="none", aria_hidden="true")
+        add(bar, "rect", width=f"{100 * share:.1f}", height="1")
+        add(line, "td", f"{share:.0%}")
 
 
 # --- how it came about
@@ -333,8 +245,8 @@ def _shares(facts: Element, region: Region) -> None:
 def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str) -> None:
     calibration = card.calibration
     assert calibration is not None
-    _add(body, "h2", "How the threshold was set")
-    _add(body, "p", asked)
+    add(body, "h2", "How the threshold was set")
+    add(body, "p", asked)
     region, pixel = calibration.region, calibration.pixel
     facts = {
         "held out": f"{calibration.pixels:,} pixels in {quantity(calibration.blocks, 'block')} of the training "
@@ -349,7 +261,7 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     for chapter in chapters[:PICTURES]:
         name = chapter.layer.scene.scene
         facts[f"false alarms, {name}"] = _least(calibration, chapter)
-    _facts(body, facts)
+    html.facts(body, facts)
 
 
 def _reach(supported: float) -> str:
@@ -367,7 +279,7 @@ def _least(calibration: Calibration, chapter: Chapter) -> str:
 
 def _provenance(body: Element, chapters: Sequence[Chapter], model: Model, whole: Whole) -> None:
     row, card = chapters[0].layer.scene, model.card
-    _add(body, "h2", "Provenance")
+    add(body, "h2", "Provenance")
     learned = ", ".join(s.name for s in card.scenes[:NAMED])
     facts = {
         "model": f"{model.name}, {card.architecture}, score {card.score}",
@@ -386,11 +298,4 @@ def _provenance(body: Element, chapters: Sequence[Chapter], model: Model, whole:
         facts[f"scene {scene.scene}"] = what + kind
     if (more := whole.scenes - min(len(chapters), NAMED)) > 0:
         facts["scenes not listed"] = f"{more:,}"
-    _facts(body, facts)
-
-
-def _facts(parent: Element, facts: dict[str, str]) -> None:
-    listed = _add(parent, "dl")
-    for name, value in facts.items():
-        _add(listed, "dt", name)
-        _add(listed, "dd", value)
+    html.facts(body, facts)

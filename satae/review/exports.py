@@ -35,7 +35,7 @@ def file_of(path: Path, kind: str) -> bytes:
             raise ResultError(f"{path.name} cannot be copied: {error}; try again") from error
         if kind == "gpkg":
             return copy.read_bytes()
-        frame = pyogrio.read_dataframe(copy, layer="anomalies")
+        frame = pyogrio.read_dataframe(copy, layer=_layer_of(copy))
         if frame.crs is None:
             raise ResultError(f"GeoJSON is in WGS 84, and {path.name} has no CRS; take the GeoPackage")
         out = copy.with_suffix(".geojson")
@@ -55,8 +55,9 @@ def _copy(path: Path, target: Path) -> None:
         geopackage.limit(made, geopackage.LONGEST)
         made.execute("PRAGMA journal_mode = DELETE").fetchall()
         made.execute("BEGIN")
-        made.execute("DELETE FROM anomalies WHERE review_status IS NOT 'accepted'")
-        for layer in set(geopackage.OWN) - {"anomalies", "scenes"}:
+        regions = geopackage.regions_in(made)
+        made.execute(f"DELETE FROM {regions} WHERE review_status IS NOT 'accepted'")
+        for layer in {*geopackage.OWN, geopackage.COURSES} - {regions, "scenes"}:
             geopackage.drop(made, layer)
         # it names the result and its rasters, which are elsewhere
         if "qgis_projects" in geopackage.tables(made):
@@ -64,3 +65,8 @@ def _copy(path: Path, target: Path) -> None:
         made.execute("COMMIT")
         # what was deleted is not only unlinked but gone
         made.execute("VACUUM")
+
+
+def _layer_of(path: Path) -> str:
+    with closing(geopackage.connect(path, "ro")) as database:
+        return geopackage.regions_in(database)

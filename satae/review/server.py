@@ -31,11 +31,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from satae import interrupts
 from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
-from satae.review import exports
+from satae.review import exports, series
 from satae.review.connections import Connections
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
-from satae.review.pictures import View, view
+from satae.review.pictures import View
 from satae.review.store import ConflictError, LockedError, Review
 
 HOST = "127.0.0.1"
@@ -64,6 +64,7 @@ PAGE = {
     "list.js": SCRIPT,
     "map.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "series.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
     "icon.svg": "image/svg+xml",
@@ -174,13 +175,13 @@ def _cookie(text: str) -> str:
 def application(review: Review, labels: tuple[str, ...], keys: Keys, link: str = "") -> Guard:
     """The page and what it asks for; `link` is an address with {lat} and {lon}, which is shown with each region."""
     app = FastAPI(title="satae review", docs_url=None, redoc_url=None, openapi_url=None)
-    scenes = review.scenes
-    views = [view(row, review.path, alone=len(scenes) == 1) for row in scenes]
+    views = series.views(review)
     _explain_failures(app)
     _serve_page(app, keys)
     _serve_pictures(app, review, views)
     _serve_regions(app, review, views, labels, link)
     _serve_exports(app, review)
+    series.serve(app, review, chip_of)
     return Guard(app, keys)
 
 
@@ -329,9 +330,8 @@ def _serve_exports(app: FastAPI, review: Review) -> None:
 
 def _told(v: View, row: dict[str, Any]) -> dict[str, Any]:
     """A scene for the page; `transform` is (a, b, c, d, e, f) of map coordinates from (col, row)."""
-    grid = v.grid
+    grid, first = v.grid, v.heat or v.scene
     size = {"width": grid.width, "height": grid.height, "transform": list(grid.transform)[:6]} if grid else {}
-    first = v.heat or v.scene
     return {
         "name": v.name, "remarks": v.remarks, "gsd_m": row["gsd_m"], "rule": row["rule"],
         "threshold": row["threshold"], "picture": v.scene is not None, "heat": v.heat is not None,

@@ -23,7 +23,7 @@ import pyproj
 from satae.errors import OutputError, ResultError
 from satae.gis import geopackage
 from satae.gis.columns import LAYERS
-from satae.gis.geopackage import identity
+from satae.gis.geopackage import CHANGES, COURSES, identity
 from satae.gis.matching import found_again
 from satae.review.opinions import Entry, Opinion, label_names
 
@@ -48,18 +48,24 @@ TOLD: Columns = {
     name: LAYERS["scenes"][name].python
     for name in ("scene", "path", "crs", "gsd_m", "bands", "threshold", "rule", "domain", "domain_note")
 }
+DAYS: Columns = dict.fromkeys(("first_date", "confirmed_date", "peak_date", "last_date"), str)
+OF_CHANGES: Columns = {**DAYS, "top_band": str, "direction": str, "magnitude": str, "persistence": float}
+COURSE: Columns = {
+    "date": str, "band": str, "seen": float, "expected": float, "spread": float, "share": float, "history": int,
+    "panel": int, "role": str,
+}  # fmt: skip
 READ = (
     "SELECT fid, coalesce(review_status, 'unreviewed'), coalesce(review_label, ''), coalesce(review_note, ''),"
-    " coalesce(review_by, ''), coalesce(review_time, '') FROM anomalies"
+    " coalesce(review_by, ''), coalesce(review_time, '') FROM {layer}"
 )
 WRITE = (
-    "UPDATE anomalies SET review_status = ?, review_label = ?, review_note = ?, review_by = ?, review_time = ?"
+    "UPDATE {layer} SET review_status = ?, review_label = ?, review_note = ?, review_by = ?, review_time = ?"
     " WHERE fid = ?"
 )
 LATER = ("review_label", "review_by", "review_time")  # columns that older results lack
 TOUCH = (
     "UPDATE gpkg_contents SET last_change = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
-    " WHERE table_name = 'anomalies'"
+    " WHERE table_name = '{layer}'"
 )
 
 
@@ -72,7 +78,7 @@ class ConflictError(ResultError):
 
 
 class Review:
-    """The layer `anomalies` of one GeoPackage, open for review.
+    """The layer `anomalies`, or `changes` of a series, of one GeoPackage, open for review.
 
     Regions go by the fids of the file that was opened, also where `satae score` has replaced it since: those of the
     new file are found by where they lie. All methods may be called from any thread. Raises ResultError where the
@@ -91,6 +97,7 @@ class Review:
         self._database = self._connected()
         try:
             with self._transaction("IMMEDIATE"):
+                self.layer = geopackage.regions_in(self._database)
                 self._prepare(self._database)
         except BaseException:
             self._database.close()
@@ -113,7 +120,7 @@ class Review:
         with self._lock, self._transaction("DEFERRED"):
             version = self._database.execute("PRAGMA data_version").fetchone()[0]
             if version != self._version:
-                rows = self._first_fids(self._database.execute(READ).fetchall())
+                rows = self._first_fids(self._database.execute(self._sql(READ)).fetchall())
                 self._take_in(rows)
                 gone = self._entries.keys() - {row[0] for row in rows}
                 for fid in gone:
@@ -132,7 +139,7 @@ class Review:
         with self._lock:
             with self._transaction("IMMEDIATE"):
                 now = fid if self._moved is None else self._moved.get(fid)
-                rows = self._database.execute(f"{READ} WHERE fid = ?", (now,)).fetchall()
+                rows = self._database.execute(f"{self._sql(READ)} WHERE fid = ?", (now,)).fetchall()
                 if not rows:
                     raise ConflictError(f"{self._name(fid)} is no longer in the file")
                 self._take_in([(fid, *rows[0][1:])])
@@ -149,9 +156,9 @@ class Review:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         who = (self.reviewer, now) if opinion != Opinion() else ("", "")
         said, before = (opinion.status, opinion.label, opinion.note, *who), self._database.total_changes
-        self._database.execute(WRITE, (*said, fid))
-        self._database.execute(TOUCH)
-        found = self._database.execute(f"{READ} WHERE fid = ?", (fid,)).fetchall()
+        self._database.execute(self._sql(WRITE), (*said, fid))
+        self._database.execute(self._sql(TOUCH))
+        found = self._database.execute(f"{self._sql(READ)} WHERE fid = ?", (fid,)).fetchall()
         if [row[1:] for row in found] != [said]:
             raise ResultError(
                 f"{self.path.name} keeps something else than the decision on {name}: a trigger or a type of the file "
@@ -183,9 +190,10 @@ class Review:
 
     @cached_property
     def regions(self) -> list[Row]:
-        """What was measured of each region (MEASURED, None where unknown), in the order of their ranks."""
+        """What was measured of each region (MEASURED, of a series OF_CHANGES too), in the order of their ranks."""
         with self._lock, self._transaction("DEFERRED"):
-            rows = self._rows("anomalies", MEASURED)
+            columns = MEASURED | OF_CHANGES if self.layer == CHANGES else MEASURED
+            rows = self._rows(self.layer, columns)
         for row in rows:
             row["band_shares"] = _shares(row["band_shares"])
         return sorted(rows, key=lambda r: (r["rank"] is None, r["rank"] or 0, r["fid"]))
@@ -193,6 +201,8 @@ class Review:
     @cached_property
     def scenes(self) -> list[Row]:
         """What is known of each scene (TOLD, None where unknown), those of the regions without a row too."""
+        if self.layer == CHANGES:
+            return self._dates()
         with self._lock, self._transaction("DEFERRED"):
             known = "scenes" in geopackage.tables(self._database)
             rows = self._rows("scenes", TOLD) if known else []
@@ -200,21 +210,40 @@ class Review:
         missing = dict.fromkeys(r["scene"] for r in self.regions if r["scene"] not in names)
         return rows + [dict.fromkeys(TOLD) | {"scene": name} for name in missing]
 
+    def _dates(self) -> list[Row]:
+        """The scene on which each region of a series is at its peak, as those of other results; `date` is its day."""
+        with self._lock, self._transaction("DEFERRED"):
+            known = "dates" in geopackage.tables(self._database)
+            rows = self._rows("dates", TOLD | {"date": str}) if known else []
+        there = {row["scene"]: row for row in rows}
+        bare = dict.fromkeys((*TOLD, "date"))
+        return [
+            there.get(name, bare | {"scene": name})
+            for name in dict.fromkeys(r["scene"] for r in self.regions)
+        ]
+
+    def courses(self, region: str) -> list[Row]:
+        """What a region of a series showed on each date and band (COURSE), by date; nothing where that is not told."""
+        with self._lock, self._transaction("DEFERRED"):
+            if COURSES not in geopackage.tables(self._database):
+                return []
+            return sorted(self._rows(COURSES, COURSE, "change_id = ?", region), key=lambda r: str(r["date"]))
+
     @cached_property
     def polygons(self) -> dict[int, Any]:
         """The outline of each region by fid, in the layer's CRS; not of those whose geometry is unreadable."""
         with self._lock, self._transaction("DEFERRED"):
             return {
                 fid: shape
-                for fid, _, shape in geopackage.places(self._database, "anomalies")
+                for fid, _, shape in geopackage.places(self._database, self.layer)
                 if shape is not None
             }
 
     @cached_property
     def crs(self) -> pyproj.CRS | None:
-        """The CRS of the layer `anomalies`, None where it has none."""
+        """The CRS of the layer, None where it has none."""
         with self._lock, self._transaction("DEFERRED"):
-            return geopackage.crs(self._database, "anomalies")
+            return geopackage.crs(self._database, self.layer)
 
     def _name(self, fid: int) -> str:
         rank = next((r["rank"] for r in self.__dict__.get("regions", []) if r["fid"] == fid), None)
@@ -222,27 +251,34 @@ class Review:
 
     def _prepare(self, database: sqlite3.Connection) -> None:
         """Check that this is a result of satae; add the column of labels that older ones lack."""
-        columns = (
-            geopackage.columns(database, "anomalies") if "anomalies" in geopackage.tables(database) else {}
-        )
-        missing = [name for name in NEEDED if name not in columns]
+        there = self.layer in geopackage.tables(database)
+        columns = geopackage.columns(database, self.layer) if there else {}
+        missing = [name for name in NEEDED if self._own(name) not in columns]
         if not missing and columns["fid"] != ("INTEGER", 1):
             raise ResultError(
-                f"{self.path} has a layer anomalies without integer ids; make it with `satae score`"
+                f"{self.path} has a layer {self.layer} without integer ids; make it with `satae score`"
             )
         if missing:
-            what = "layer anomalies" if not columns else f"column {missing[0]} in its layer anomalies"
+            what = f"layer {self.layer}" if not columns else f"column {missing[0]} in its layer {self.layer}"
             raise ResultError(f"{self.path} has no {what}; make it with `satae score`")
         for name in LATER:
             if name not in columns:
-                database.execute(f"ALTER TABLE anomalies ADD COLUMN {name} TEXT")
-                database.execute(TOUCH)
+                database.execute(f"ALTER TABLE {self.layer} ADD COLUMN {name} TEXT")
+                database.execute(self._sql(TOUCH))
 
-    def _rows(self, table: str, columns: Columns) -> list[Row]:
+    def _sql(self, text: str) -> str:
+        """A statement on the layer."""
+        return text.replace("{layer}", self.layer)
+
+    def _own(self, name: str) -> str:
+        """What the layer calls a column."""
+        return "change_id" if name == "anomaly_id" and self.layer == CHANGES else name
+
+    def _rows(self, table: str, columns: Columns, where: str = "true", *values: str) -> list[Row]:
         """Rows of a table with just these columns, None where a value is missing or of another type."""
         there = geopackage.columns(self._database, table)
-        chosen = ", ".join(name if name in there else "NULL" for name in columns)
-        found = self._database.execute(f"SELECT {chosen} FROM {table}").fetchall()
+        chosen = ", ".join(self._own(name) if self._own(name) in there else "NULL" for name in columns)
+        found = self._database.execute(f"SELECT {chosen} FROM {table} WHERE {where}", values).fetchall()
         return [
             {n: geopackage.of_kind(v, columns[n]) for n, v in zip(columns, row, strict=True)} for row in found
         ]
@@ -292,15 +328,15 @@ class Review:
 
     def _follow(self) -> None:
         """Turn to the result that took the place of the one that is open, and find its regions there."""
-        before = geopackage.places(self._database, "anomalies")
-        crs = geopackage.crs(self._database, "anomalies")
+        before = geopackage.places(self._database, self.layer)
+        crs = geopackage.crs(self._database, self.layer)
         check_file(self.path)
         now, database = identity(self.path), self._connected()
         try:
             database.execute("BEGIN IMMEDIATE")
             self._prepare(database)
-            same = geopackage.crs(database, "anomalies") == crs
-            found = found_again(before, geopackage.places(database, "anomalies")) if same else {}
+            same = geopackage.crs(database, self.layer) == crs
+            found = found_again(before, geopackage.places(database, self.layer)) if same else {}
             database.execute("COMMIT")
         except BaseException:
             database.close()

@@ -68,10 +68,10 @@ def _library(path: Path) -> Any:
 def holds(path: Path, name: str) -> bool:
     """Whether a file has a data set of that name in itself."""
     with open_file(path) as file:
-        return _inside(file, name)
+        return is_inside(file, name)
 
 
-def _inside(file: Any, name: str) -> bool:
+def is_inside(file: Any, name: str) -> bool:
     """Whether a name leads to a data set, through groups of this very file."""
     h5py, group = _library(Path(file.filename)), file
     parts = name.split("/")
@@ -88,7 +88,7 @@ def _inside(file: Any, name: str) -> bool:
 def array(file: Any, name: str, dimensions: int) -> Any:
     """A data set with so many dimensions, not read yet; SceneError where it is not there or cannot be trusted."""
     path = file.filename
-    if not _inside(file, name):
+    if not is_inside(file, name):
         raise SceneError(f"{path} lacks the data set {name}; download the product again")
     found = file[name]
     if found.ndim != dimensions or found.dtype.kind not in "iuf" or not found.size:

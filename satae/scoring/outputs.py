@@ -10,7 +10,7 @@ from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError, OutputError
 from satae.publish import check_target, publish_all
-from satae.report import chips, page, stac
+from satae.report import chips, html, stac
 from satae.scene.scene import Scene
 from satae.scoring import heatmap
 from satae.scoring.baseline import Baseline
@@ -85,17 +85,17 @@ def names(out: Path, heatmaps: Sequence[Path]) -> list[Path]:
     """All that a run may write or remove, folders of chips too; of two results some of these may be the same."""
     styles = [t.with_suffix(".qml") for t in heatmaps]
     beside = [] if out.suffix.lower() == decisions.GPKG else [decisions.beside(out)]
-    found = [out, *beside, page.path_of(out), chips.folder_of(out), *stac.targets(out), *heatmaps, *styles]
+    found = [out, *beside, html.path_of(out), chips.folder_of(out), *stac.targets(out), *heatmaps, *styles]
     return list(dict.fromkeys(found))
 
 
 def check_targets(scenes: Sequence[Scene], out: Path, heatmaps: Sequence[Path], options: Options) -> None:
     """Refuse targets that must not or cannot be written, before any work is done."""
-    report, items = page.path_of(out), stac.targets(out) if options.stac else ()
+    report, items = html.path_of(out), stac.targets(out) if options.stac else ()
     for target in (out, *heatmaps, *(t.with_suffix(".qml") for t in heatmaps), report, *items):
         _check_no_input(target, scenes)
         check_target(target, overwrite=options.overwrite)
-    page.check_target(report)
+    html.check_target(report)
     for target in filter(Path.exists, heatmaps):
         heatmap.check_target(target)
     for target in filter(Path.exists, set(items) - set(stac.older(out))):
@@ -129,7 +129,7 @@ def put_in_place(
     Gives the places of extras that are there now. One that could not be made is left out, and an older one of this
     name goes: it says nothing of this result.
     """
-    pictures, report, items = chips.folder_of(out), page.path_of(out), stac.targets(out)
+    pictures, report, items = chips.folder_of(out), html.path_of(out), stac.targets(out)
     moves, extras = [], [(drawn / pictures.name, pictures), (folder / report.name, report)]
     for draft, target in heatmaps:
         extras.append((draft.with_suffix(".qml"), target.with_suffix(".qml")))
@@ -145,7 +145,7 @@ def put_in_place(
     gone: list[Path] = []
     if options.overwrite:
         gone += [target for target in stac.older(out) if target not in placed]
-        gone += [report] if report not in placed and page.is_ours(report) else []
+        gone += [report] if report not in placed and html.is_ours(report) else []
         gone += [pictures] if not pictured and chips.is_ours(pictures) else []
     publish_all([*moves, (draft, out)], gone)
     return placed

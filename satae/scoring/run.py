@@ -18,7 +18,7 @@ from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
 from satae.publish import locks, staging, sync
-from satae.report import chips, stac
+from satae.report import chips, html, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scene.together import once
@@ -141,7 +141,7 @@ def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: O
 
 def _published(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
     """What `assemble` gives, without the faults of extras."""
-    page, pictures = report.path_of(out), chips.folder_of(out)
+    page, pictures = html.path_of(out), chips.folder_of(out)
     targets = outputs.heatmap_targets(out, [r.name for r in records], options.heatmap)
     layers = [
         replace(r.layer, heatmap=t.name, backdrop=backdrop.beside(r.layer.backdrop, out))

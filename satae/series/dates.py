@@ -76,6 +76,18 @@ def day_of(scene: Scene, pattern: str | None = None) -> int:
     )
 
 
+def day_of_cell(text: str, path: Path) -> int:
+    """The day that a table says of a scene, ConfigError where it says none."""
+    if (day := day_in(text)) is None:
+        raise ConfigError(f"a table says {text!r} as the date of {path}; give it as 2018-07-03")
+    return day
+
+
+def day_in(text: str, pattern: str | None = None) -> int | None:
+    """The first day that a text names, None where it names none; `pattern` as for `day_of`."""
+    return _in_text(text, [p.regex for p in (PATTERNS if pattern is None else (_pattern(pattern),))])
+
+
 def text_of(day: float) -> str:
     """A day as ISO 8601."""
     return (EPOCH + timedelta(days=round(day))).isoformat()
@@ -130,10 +142,16 @@ def _written(path: Path) -> int | None:
 def _in_names(path: Path, regexes: list[re.Pattern[str]]) -> int | None:
     """The first date in the name of a file, else in that of its folder."""
     for name in (path.name, path.absolute().parent.name):
-        for regex in regexes:
-            for match in regex.finditer(name):
-                if (day := _meant(match.groupdict())) is not None:
-                    return day
+        if (day := _in_text(name, regexes)) is not None:
+            return day
+    return None
+
+
+def _in_text(text: str, regexes: list[re.Pattern[str]]) -> int | None:
+    for regex in regexes:
+        for match in regex.finditer(text):
+            if (day := _meant(match.groupdict())) is not None:
+                return day
     return None
 
 

@@ -1,4 +1,4 @@
-"""The files of `satae series`: heat a date, first days, magnitudes, persistence as COGs; the state; the layers."""
+"""The files of `satae series`: COGs of heat, first days, magnitudes, persistence; state, layers, chips, report."""
 
 from __future__ import annotations
 
@@ -13,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pyproj
-import shapely
 
 from satae.errors import OutputError
 from satae.extras import Extra
-from satae.gis import layers, qgis, qgisproject
+from satae.gis import geopackage, layers, qgis, qgisproject
+from satae.gis.geopackage import COURSES
 from satae.grid import Grid, Window
 from satae.later import Later
+from satae.publish import check_target
+from satae.report import chips, html
 from satae.scene import output
-from satae.series import dates, playback, state
+from satae.series import dates, earlier, playback, report, state, tables
 from satae.series.detector import Memory, Rules
+from satae.series.looks import Look
+from satae.series.sketch import Sketch
 from satae.series.stack import Stack
 from satae.series.state import Header
 from satae.series.tracks import Change
@@ -44,7 +48,18 @@ Array = npt.NDArray[np.float32]
 
 def targets(out: Path) -> list[Path]:
     """All that is written, the layers last."""
-    return [*(beside(out, kind) for kind in (*COGS, STATE)), beside(out, HEAT).with_suffix(".qml"), out]
+    rasters = [beside(out, kind) for kind in (*COGS, STATE)]
+    return [*rasters, beside(out, HEAT).with_suffix(".qml"), chips.folder_of(out), html.path_of(out), out]
+
+
+def check_targets(out: Path, *, overwrite: bool) -> None:
+    """Refuse what cannot be written, and what is there, but with `overwrite`, and what others wrote even then."""
+    for target in targets(out):
+        if target == chips.folder_of(out):
+            chips.check_target(target, overwrite=overwrite)
+        else:
+            check_target(target, overwrite=overwrite)
+    html.check_target(html.path_of(out))
 
 
 def beside(out: Path, kind: str) -> Path:
@@ -112,9 +127,9 @@ def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -
 
 def finish(
     folder: Path, out: Path, new: Stack, header: Header, found: Sequence[Change], shares: npt.NDArray[Any],
-    created: str,
-) -> None:  # fmt: skip
-    """COGs, layers, styles and project, of what was written to the folder."""
+    created: str, shown: Sequence[Look], sketch: Sketch,
+) -> tuple[str, ...]:  # fmt: skip
+    """COGs, layers, styles and project, chips and report, of what was written to the folder; lines on what to know."""
     for kind in COGS:
         plain = folder / f"{kind}.plain.tif"
         side = _side(len(new.dates) if kind == HEAT else 1)
@@ -123,103 +138,65 @@ def finish(
     heat = beside(out, HEAT)
     with Extra(f"the style of {heat.name}"):
         (folder / heat.with_suffix(".qml").name).write_text(qgis.heatmap_style(10.0), encoding="utf-8")
+    drawn = _draw(folder / chips.folder_of(out).name, shown)
+    frames = {
+        "changes": tables.changes(found, new.grid, header, drawn),
+        "dates": tables.scored_dates(new, header, shares),
+        COURSES: tables.courses(shown, header.bands),
+    }
+    frames["changes"], left, remarks = earlier.carry(out, frames["changes"])
+    if left is not None:
+        frames[geopackage.BEFORE] = left
     path = folder / out.name
     moment = datetime.fromisoformat(created)
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
-    try:
-        frames = {"changes": changes(found, new.grid, header), "dates": dates_layer(new, header, shares)}
-        for number, (layer, frame) in enumerate(frames.items()):
-            layers.store(
-                frame, path, name=out.name, driver="GPKG", layer=layer, kind=("MultiPolygon", "Polygon")[number],
-                layer_options={"GEOMETRY_NAME": "geom", "FID": "fid"},
-                dataset_options={} if number else {"VERSION": "1.3"},
-            )  # fmt: skip
-    finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+    _store(path, out.name, frames, moment)
     with Extra(f"styles and project for QGIS in {out.name}"):
         archive = playback.project(out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates])
         qgis.embed(
             path, name=out.stem, archive=archive, updated=moment.astimezone(UTC), styles=playback.styles()
         )
     _check(path, out.name, {layer: len(frame) for layer, frame in frames.items()})
+    with Extra(f"the report {html.path_of(out).name}"):
+        rows = frames["changes"].drop(columns="geometry").to_dict("records")
+        shapes = [change.region.polygon for change in found[: report.OUTLINED]]
+        report.write(
+            folder / html.path_of(out).name, out, new.grid, header, rows, shapes, shown, sketch, created
+        )
+    return remarks
+
+
+def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
+    """Write a strip of dates a region; their names, from the folder of the layers on."""
+    folder.mkdir()
+    names = []
+    for look in shown:
+        name = chips.file_name(tables.name_of(look.change))
+        chips.write(folder / name, chips.side_by_side(look.panels))
+        names.append(f"{folder.name}/{name}")
+    chips.seal(folder)
+    return names
+
+
+def _store(path: Path, name: str, frames: dict[str, Any], moment: datetime) -> None:
+    """Write layers and the table of courses, all with one date."""
+    kinds = {"dates": "Polygon", COURSES: None}
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
+    try:
+        for number, (layer, frame) in enumerate(frames.items()):
+            kind = kinds.get(layer, "MultiPolygon")
+            options = {"FID": "fid"} | ({} if kind is None else {"GEOMETRY_NAME": "geom"})
+            layers.store(
+                frame, path, name=name, driver="GPKG", layer=layer, kind=kind, layer_options=options,
+                dataset_options={} if number else {"VERSION": "1.3"},
+            )  # fmt: skip
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
 
 
 def _side(bands: int) -> int:
     """Pixels a side of the blocks of a COG: all bands of a block are in memory at once, and a row of blocks is."""
     # the plain file has half of it, so that what GDAL copies at once is decoded once
     return 512 if bands < MANY else 128
-
-
-def changes(found: Sequence[Change], grid: Grid, header: Header) -> Any:
-    """A row a region, by falling score."""
-    shapes = np.empty(len(found), object)
-    shapes[:] = [c.region.polygon for c in found]
-    outlines = grid.polygons(shapes) if len(found) else shapes
-    rows = []
-    for rank, (change, area) in enumerate(zip(found, grid.area_m2(outlines), strict=True), 1):
-        top = int(np.abs(change.magnitude / _spread(header)).argmax())
-        rows.append(
-            {
-                "change_id": f"r{change.region.row}-c{change.region.col}",
-                "rank": rank,
-                "first_date": _date(change.first),
-                "confirmed_date": _date(change.confirmed),
-                "peak_date": _date(change.peak_day),
-                "last_date": _date(change.last),
-                "score": float(header.block.exponent(change.region.peak)),
-                "persistence": change.persistence,
-                "top_band": header.bands[top],
-                "direction": "up" if change.magnitude[top] > 0 else "down",
-                "magnitude": ",".join(
-                    f"{b}:{m:+.4g}" for b, m in zip(header.bands, change.magnitude, strict=True)
-                ),
-                "area_m2": float(area),
-                "pixels": change.region.pixels,
-                "review_status": "unreviewed",
-            }
-        )
-    return _frame(rows, CHANGES, outlines, grid)
-
-
-def dates_layer(new: Stack, header: Header, shares: npt.NDArray[Any]) -> Any:
-    """A row a date that was scored now."""
-    outline = shapely.Polygon(new.grid.footprint())
-    rows = [
-        {
-            "date": _date(date.day),
-            "scene": date.name,
-            "path": str(date.scene.path),
-            "valid_fraction": float(share),
-            "unrest": said.unrest,
-            "shift_rows": said.shift[0],
-            "shift_cols": said.shift[1],
-        }
-        for date, said, share in zip(new.dates, header.scored[-len(new.dates) :], shares, strict=True)
-    ]
-    shapes = np.empty(len(rows), object)
-    shapes[:] = [outline] * len(rows)
-    return _frame(rows, DATES, shapes, new.grid)
-
-
-CHANGES = {
-    "change_id": "object", "rank": "int64", "first_date": "datetime64[ms]", "confirmed_date": "datetime64[ms]",
-    "peak_date": "datetime64[ms]", "last_date": "datetime64[ms]", "score": "float64", "persistence": "float64",
-    "top_band": "object", "direction": "object", "magnitude": "object", "area_m2": "float64", "pixels": "int64",
-    "review_status": "object",
-}  # fmt: skip
-DATES = {
-    "date": "datetime64[ms]", "scene": "object", "path": "object", "valid_fraction": "float64", "unrest": "float64",
-    "shift_rows": "float64", "shift_cols": "float64",
-}  # fmt: skip
-
-
-def _frame(rows: list[dict[str, Any]], types: dict[str, str], shapes: npt.NDArray[Any], grid: Grid) -> Any:
-    table = pd.DataFrame(rows, columns=list(types)).astype(types)
-    return geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries(shapes, crs=grid.crs), crs=grid.crs)
-
-
-def _date(day: float) -> np.datetime64:
-    return np.datetime64(dates.text_of(day), "ms")
 
 
 def _calendar(days: Array) -> npt.NDArray[np.int64]:
@@ -232,12 +209,6 @@ def _calendar(days: Array) -> npt.NDArray[np.int64]:
     m = (month - year.astype("datetime64[M]")).astype(int) + 1
     d = (moment - month.astype("datetime64[D]")).astype(int) + 1
     return np.where(days > 0, y * 10_000 + m * 100 + d, 0)
-
-
-def _spread(header: Header) -> npt.NDArray[np.float64]:
-    """The standard deviation of what is left of each band."""
-    inverse = np.linalg.inv(np.array(header.whitening))
-    return np.asarray(np.sqrt((inverse**2).sum(axis=1)))
 
 
 def _crs(grid: Grid) -> qgisproject.Crs | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from satae import heap
 from satae.console import SILENT, Steps, quantity
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
-from satae.publish import check_target, locks, publish_all, staging
+from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import dates, detector, learning, outputs, persistence, shifts, state
 from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
+from satae.series.looks import LISTED, looks
+from satae.series.sketch import Sketch
 from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
@@ -29,6 +32,7 @@ ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
+DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -63,6 +67,7 @@ def series(
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:
+        place = place.decoded_once(folder / DECODED)
         header, sampled, place, remarks = learning.learn(place, history, model, options, steps)
         unrest, place = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
@@ -112,6 +117,7 @@ def resume(
     # all that is read now is new: the history is in the state
     past = np.zeros(len(place.dates), bool)
     with _writing(out, options) as folder, state.reading(source, header) as reader:
+        place = place.decoded_once(folder / DECODED)
         parts = [reader.memory(w) for w in header.windows]
         memory = {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
         clear = [reader.clear(w.with_margin(header.buffer + 1)) for w in header.windows]
@@ -127,8 +133,7 @@ def _writing(out: Path, options: Options) -> Iterator[Path]:
     if out.suffix.lower() != ".gpkg":
         raise ConfigError(f"--out {out} must end in .gpkg")
     with locks(outputs.targets(out)), staging(out) as folder:
-        for target in outputs.targets(out):
-            check_target(target, overwrite=options.overwrite)
+        outputs.check_targets(out, overwrite=options.overwrite)
         yield folder
 
 
@@ -186,7 +191,7 @@ def _scored(
     rules, parts = header.rules, []
     heap.trim()  # what the sample took
     new = place.only(~history)
-    seen = np.zeros(len(unrest), np.int64)
+    seen, sketch = np.zeros(len(unrest), np.int64), Sketch(place.grid, place.dates[0].scene.natural)
     with (
         steps.stage("score dates", place.grid.pixels, "px", brief=0) as bar,
         outputs.writing(folder, out, new, rules, header) as files,
@@ -198,6 +203,7 @@ def _scored(
             else:
                 clear = older.clear(window.with_margin(header.buffer + 1))
             x, valid = learning.flat(reader, window, clear, header.buffer)
+            sketch.add(window, x[~history], valid[~history])
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
             # few pixels at once: the arithmetic is in float64 and over all dates
@@ -219,9 +225,15 @@ def _scored(
             parts.append(_alarms(window, memory, rules.bands))
     # regions are of the whole place, so they come last, and of the pixels in alarm alone
     found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
+    with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
+        shown = []
+        for look in looks(found, place, history, rules, unrest, header.buffer, older):
+            shown.append(look)
+            bar.add(1)
+    shutil.rmtree(folder / DECODED)  # room for what is written now
     with steps.stage("write layers and heatmaps"):
         shares = seen / place.grid.pixels
-        outputs.finish(folder, out, new, header, found, shares, options.created)
+        remarks += outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
         moves = outputs.moves(folder, out)
         publish_all(moves)
     return Result(

@@ -7,10 +7,12 @@ no account.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -22,6 +24,7 @@ from satae.grid import Grid, Window
 from satae.scene import raster
 from satae.scene.scene import Scene
 from satae.scene.stream import Reader
+from satae.scene.together import once
 from satae.series import shifts
 
 APART = 0.05  # pixels by which origins may be rounded
@@ -31,6 +34,7 @@ BUFFER_M = 50.0  # metres around what is masked on a date: the edge of a cloud i
 BUFFER = 1, 5  # pixels, the fewest and the most
 SEEN = 0.5  # share of dates on which a pixel counts that a cloud may cover: others are no ground
 READ_BYTES = 48 * 2**20  # of one window over all dates
+KEPT = 0.5  # share of what is free on the disk that decoded blocks may take
 OPEN = 400  # scenes whose files are held open at once
 
 Cube = npt.NDArray[Any]
@@ -119,6 +123,19 @@ class Stack:
         """The stack with these dates, by number, moved back."""
         dates = tuple(replace(d, shift=found.get(i, d.shift)) for i, d in enumerate(self.dates))
         return replace(self, dates=dates)
+
+    def decoded_once(self, folder: Path) -> Stack:
+        """The stack with what is slow to decode kept in a new folder once it was, as far as the disk has room."""
+        folder.mkdir()
+        left, dates = KEPT * shutil.disk_usage(folder).free, []
+        for number, date in enumerate(self.dates):
+            scene = date.scene
+            size = 0 if scene.is_plain else scene.grid.pixels * (scene.pixel_bytes + 1)
+            if size <= left:
+                left -= size
+                scene = once(scene, folder / str(number))
+            dates.append(replace(date, scene=scene))
+        return replace(self, dates=tuple(dates))
 
     def windows(self) -> Iterator[Window]:
         """Windows that cover the grid, of whole stored blocks where these are small enough, in row-major order."""
@@ -218,7 +235,8 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
     first = order[0][1]
     for (_, one), (_, two) in pairwise(order):
-        if one.path == two.path:
+        # of a cube each date has bands of its own
+        if [(f.path, f.bands) for f in one.files] == [(f.path, f.bands) for f in two.files]:
             raise SceneError(f"{one.path} is named twice")
     for _, scene in order[1:]:
         _check_bands(first, scene)

@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from satae.grid import Window
 from satae.inference.regions import Anomaly
 
+EARLY = 0.1  # share of the pixels of a region that showed when it began: by chance one or two do before
 TOGETHER = 60.0  # days by which neighbours of one change may begin apart
 FIELDS = ("first", "confirmed", "last", "peak", "peak_day", "seen", "held", "spikes")
 
@@ -22,6 +23,8 @@ Floats = npt.NDArray[np.float64]
 @dataclass(frozen=True, eq=False)
 class Change:
     """A region in alarm: where it is, and days on which it was first seen, confirmed, last seen and at its peak.
+
+    It was `first` seen, and `confirmed`, when EARLY of its pixels were.
 
     `magnitude` (B) is the mean change in DN at each pixel's peak, `persistence` the share of valid dates since the
     alarm that held it, over its pixels.
@@ -97,8 +100,8 @@ def _change(alarms: Alarms, pixels: npt.NDArray[np.intp]) -> Change:
     peak, mean = float(numbers["peak"][top]), float(numbers["peak"].mean())
     return Change(
         Anomaly(window, mask, peak, mean, int(row[top]), int(col[top])),
-        first=float(numbers["first"].min()),
-        confirmed=float(numbers["confirmed"].min()),
+        first=float(np.quantile(numbers["first"], EARLY, method="lower")),
+        confirmed=float(np.quantile(numbers["confirmed"], EARLY, method="lower")),
         last=float(numbers["last"].max()),
         peak_day=float(numbers["peak_day"][top]),
         magnitude=alarms.magnitude[:, pixels].mean(axis=1),

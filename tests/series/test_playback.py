@@ -14,6 +14,7 @@ PAST = 36
 PROBE = r"""
 import json, sys
 from qgis.core import *
+from qgis.gui import QgsTemporalControllerWidget
 from qgis.PyQt.QtCore import QDateTime, QSize, Qt
 
 folder, picture = sys.argv[1:]
@@ -30,11 +31,16 @@ for name in ("changes", "dates"):
     layer = QgsVectorLayer(f"{gpkg}|layername={name}", name, "ogr")
     seen["layers"][name] = {"style": layer.loadDefaultStyle()[1], **temporal(layer)}
 project = QgsProject.instance()
+controller = QgsTemporalControllerWidget()  # as in the window, it is there before the project is opened
 seen["read"] = project.read(f"geopackage:{gpkg}?projectName=changes")
 seen["project"] = {l.name(): temporal(l) if isinstance(l, QgsVectorLayer) else {"valid": l.isValid()}
                    for l in project.mapLayers().values()}
 span = project.timeSettings().temporalRange()
 seen["span"] = [span.begin().toString("yyyy-MM-dd"), span.end().toString("yyyy-MM-dd")]
+extents = controller.temporalController().temporalExtents()
+seen["controller"] = [extents.begin().toString("yyyy-MM-dd"), extents.end().toString("yyyy-MM-dd")]
+changes = [l for l in project.mapLayers().values() if l.name() == "changes"][0]
+seen["kinds"] = {f.name(): f.typeName() for f in changes.fields() if f.name().endswith("_date")}
 (layer,) = [l for l in project.mapLayers().values() if l.name() == "changes"]
 
 def drawn(day):
@@ -81,5 +87,8 @@ def test_qgis_opens_layers_and_project_and_plays_a_change_from_its_first_day_to_
         assert seen["project"][name] == {**told, "features": count}
     assert seen["read"] and seen["project"]["changes_heatmap"]["valid"]
     assert seen["span"] == [WHEN[PAST].isoformat(), WHEN[-1].isoformat()]
+    assert seen["controller"] == seen["span"]
+    names = ("first_date", "confirmed_date", "peak_date", "last_date")
+    assert seen["kinds"] == dict.fromkeys(names, "DateTime")
     before, during, after = (seen["drawn"][day] for day in wanted)
     assert before == after == 0 < during

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,4 +67,39 @@ def prisma(
                 f"L2Scale{detector}Max": np.float32(1 + i),
             }
         file.attrs.update({k: v for k, v in {**said, **more}.items() if v is not None})
+    return path
+
+
+def netcdf(
+    path: Path,
+    times: Sequence[float],
+    variables: Mapping[str, np.ndarray],
+    *,
+    units: str = "days since 2018-01-01",
+    axes: tuple[str, str, str] = ("time", "y", "x"),
+    corner: tuple[float, float] = (500_000.0, 5_200_000.0),
+    pixel: tuple[float, float] = (10.0, -10.0),
+    crs: str | None = "EPSG:32632",
+    **storage: Any,
+) -> Path:
+    """A netCDF 4 of variables (time, row, col) as libraries write it: axes are scales, the CRS a grid mapping."""
+    height, width = next(iter(variables.values())).shape[1:]
+    with h5py.File(path, "w") as file:
+        centres = [
+            (corner[1 - i] + pixel[1 - i] * (np.arange(n) + 0.5)) for i, n in enumerate((height, width))
+        ]
+        for name, values in zip(axes, (np.asarray(times, "<f8"), *centres), strict=True):
+            file[name] = values
+            file[name].make_scale(name)
+        file[axes[0]].attrs["units"] = units
+        if crs:
+            file["spatial_ref"] = 0
+            file["spatial_ref"].attrs["crs_wkt"] = rasterio.crs.CRS.from_string(crs).to_wkt()
+        for name, cube in variables.items():
+            made = file.create_dataset(name, data=cube, **storage)
+            for i, axis in enumerate(axes):
+                made.dims[i].attach_scale(file[axis])
+            made.attrs["_FillValue"] = np.array([0], cube.dtype)
+            if crs:
+                made.attrs["grid_mapping"] = "spatial_ref"
     return path

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rasterio
 from affine import Affine
 from scenes import UTM
+
+from satae.scene.describe import describe
+from satae.series import dates, run
 
 START = date(2016, 1, 5)
 Change = Callable[[np.ndarray, np.ndarray], None]
@@ -57,3 +61,26 @@ def write(
                 file.set_band_description(i, text)
         paths.append(path)
     return paths
+
+
+BLOCK = slice(8, 16), slice(12, 22)  # that changes in what `scored` makes
+
+
+def scored(folder: Path, *, bands: tuple[str, ...] = BANDS, **options: Any) -> Path:
+    """The layers that `satae series` makes of eight dates of a season, on the last three of which two blocks changed.
+
+    The corner is under a cloud on the last date.
+    """
+    when = [START + timedelta(days=365 * i) for i in range(8)]
+    dn = cube(when, side=32)
+    for rows, cols in (BLOCK, (slice(20, 25), slice(2, 9))):
+        dn[5:, :, rows, cols] += np.array([900, 900, -900])[:, None, None]
+    dn[7, :, :4, :4] = 0
+    paths = write(folder / "dates", when, dn)
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.descriptions = bands
+    scenes = [describe([path]) for path in paths]
+    history = (-np.inf, float((when[4] - dates.EPOCH).days))
+    how = run.Options(history=history, created="2024-05-06T07:08:09Z", **options)
+    return run.series(scenes, [dates.day_of(s) for s in scenes], folder / "changes.gpkg", how).out

@@ -74,6 +74,7 @@ export class Facts {
     }));
     $("bands").replaceChildren(...bars(region.band_shares));
     $("baseline").replaceChildren(...second(region));
+    document.dispatchEvent(new CustomEvent("region", { detail: { fid: region.fid, region } })); // of a series there is more
     $("facts").scrollTop = 0;
     this.mark(opinion, true);
   }

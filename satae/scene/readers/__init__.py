@@ -40,7 +40,8 @@ OTHERS = (
     (b"%PDF", "is a PDF, not an image"),
     (
         b"\x89HDF",
-        "is HDF5 or netCDF, and no product of EMIT (L2A) or PRISMA (L2D); convert the dataset you need",
+        "is HDF5 or netCDF, no product of EMIT (L2A) or PRISMA (L2D) and no variables over (time, y, x); convert the "
+        "dataset you need",
     ),
     (b"\x89PNG", "is a PNG without georeference; convert it with `gdal_translate`"),
     (b"\xff\xd8\xff", "is a JPEG without georeference; convert it with `gdal_translate`"),

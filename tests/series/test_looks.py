@@ -1,0 +1,149 @@
+"""What a region showed on every date beside what was expected: numbers beside the ground that was made up."""
+
+import pickle
+
+import cv2
+import numpy as np
+import places
+import pyogrio
+import pytest
+from scenes import UTM
+
+from satae.report.chips import GAP
+from satae.scene.describe import describe
+from satae.series import dates, looks, run
+
+WHEN = places.days(56)
+PAST, STEP, CLOUD, HALF = 36, 40, 46, 50
+ROWS, COLS = slice(10, 16), slice(20, 27)
+CHANGE = np.array([120, 120, -400])
+
+
+def ground():
+    """A step in a block that is under a cloud on one date and half under one on another; and what it was without."""
+    plain = places.cube(WHEN)
+    dn = plain.copy()
+    dn[STEP:, :, ROWS, COLS] += CHANGE[:, None, None]
+    dn[CLOUD, :, 5:20, 15:35] = 0
+    dn[HALF, :, :20, 28:48] = 0
+    return dn, plain
+
+
+def made(folder, begin=0, end=None, **given):
+    """The result of dates `begin` to `end`, the looks that were taken at its regions, and what they were taken of."""
+    dn, _ = ground()
+    paths = places.write(folder / "d", WHEN[begin:end], dn[begin:end])
+    scenes = [describe([p]) for p in paths]
+    days = [dates.day_of(s) for s in scenes]
+    taken, asked, own = [], [], looks.looks
+
+    def keep(*args):
+        asked.append(args)
+        for look in own(*args):
+            taken.append(look)
+            yield look
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "looks", keep)
+        out = folder / f"c{begin}.gpkg"
+        state = given.pop("state", None)
+        if state is None:
+            history = (-np.inf, float((WHEN[PAST - 1] - dates.EPOCH).days))
+            run.series(scenes, days, out, run.Options(history=history, **given))
+        else:
+            run.resume(scenes, days, state, out, run.Options())
+    return out, taken, asked
+
+
+def whole(shared):
+    """The result of all dates, and its looks: made once a run."""
+
+    def make(folder):
+        (folder / "looks.pkl").write_bytes(pickle.dumps(made(folder)))
+
+    return pickle.loads((shared.made("looks", make) / "looks.pkl").read_bytes())
+
+
+def test_means_over_a_region_are_those_of_its_ground(shared):
+    _, (look, *_), _ = whole(shared)
+    dn, plain = ground()
+    clear = [i for i in range(len(WHEN)) if i not in (CLOUD, HALF)]
+    seen = np.rint(dn)[:, :, ROWS, COLS].mean(axis=(2, 3))
+    np.testing.assert_allclose(look.seen[clear], seen[clear], atol=1.0)
+    # what was expected is the ground without the step, and without noise
+    t = np.array([(d - places.START).days / 365.25 for d in WHEN])
+    wave = np.stack([np.ones_like(t), np.sin(2 * np.pi * t)], axis=1)
+    smooth = wave @ np.linalg.lstsq(wave, plain[:, :, ROWS, COLS].mean(axis=(2, 3)), rcond=None)[0]
+    np.testing.assert_allclose(look.expected, smooth, atol=20)
+    # noise of 20 DN, and how sure a fit to 36 dates is
+    assert ((look.spread > 17) & (look.spread < 30)).all()
+    assert look.past.sum() == PAST and list(np.diff(look.days)) == [16] * 55
+
+
+def test_what_clouds_cover_does_not_count(shared):
+    _, (look, *_), _ = whole(shared)
+    assert look.share[CLOUD] == 0 and np.isnan(look.seen[CLOUD]).all()
+    assert np.isfinite(look.expected[CLOUD]).all()
+    # four of seven columns lie within 50 m of it; the rest tells by how much the whole differs
+    assert look.share[HALF] == pytest.approx(3 / 7)
+    np.testing.assert_allclose(look.seen[HALF] - look.expected[HALF], CHANGE, atol=40)
+    assert (look.share[[i for i in range(56) if i not in (CLOUD, HALF)]] == 1).all()
+
+
+def test_the_strip_shows_the_dates_that_tell_a_change(shared):
+    _, (look, *_), _ = whole(shared)
+    roles = {number: role for number, role in look.shown if role}
+    assert roles[STEP] == "first" and roles[STEP - 1] == "before"
+    assert roles[STEP + 1].startswith("confirmed") and roles[55].endswith("last")
+    (past,) = [n for n, role in roles.items() if "a year before" in role]
+    (peak,) = [n for n, role in roles.items() if "peak" in role.split(", ")]
+    assert abs(WHEN[peak] - WHEN[past]).days == pytest.approx(365, abs=16)
+    assert len(look.shown) == looks.PANELS and CLOUD not in dict(look.shown)
+    assert [n for n, _ in look.shown] == sorted(n for n, _ in look.shown)
+    before, after = (look.panels[[n for n, _ in look.shown].index(i)].astype(int) for i in (STEP - 1, STEP))
+    # the region in its window of 32 pixels, three to one: it lies around its middle, and is what changed
+    apart = np.abs(after - before).mean(axis=2)
+    assert apart[42:54, 42:54].mean() > 2 * apart[:20].mean()
+
+
+def test_the_table_of_courses_and_the_chips_hold_the_same(shared):
+    out, taken, _ = whole(shared)
+    table = pyogrio.read_dataframe(out, layer="courses")
+    layer = pyogrio.read_dataframe(out, layer="changes")
+    assert len(table) == sum(len(look.days) * 3 for look in taken)
+    first = table[table.change_id == layer.change_id[0]]
+    for band, name in enumerate(places.BANDS):
+        own = first[first.band == name].sort_values("date")
+        assert [str(d)[:10] for d in own.date] == [d.isoformat() for d in WHEN]
+        for kind in ("seen", "expected", "spread"):
+            np.testing.assert_array_equal(own[kind], getattr(taken[0], kind)[:, band])
+    shown = own[own.panel >= 0].sort_values("panel")
+    assert list(shown.role) == [role for _, role in taken[0].shown]
+    strip = cv2.imread(str(out.parent / layer.chip[0]))
+    side = len(taken[0].panels[0])
+    for place, panel in enumerate(taken[0].panels):
+        np.testing.assert_array_equal(strip[:, place * (side + GAP) :][:, :side], panel)
+    # dates are dates in the file, for whoever filters by them
+    fields = dict(
+        zip(*(pyogrio.read_info(out, layer="changes")[k] for k in ("fields", "ogr_types")), strict=True)
+    )
+    days = ("first_date", "confirmed_date", "peak_date", "last_date")
+    assert {fields[d] for d in days} == {"OFTDateTime"}
+    assert layer.geometry[0].centroid.x == pytest.approx((UTM @ (23.5, 13))[0])
+
+
+def test_going_on_from_a_state_looks_at_the_new_dates_as_all_at_once_does(shared, tmp_path):
+    _, (look, *_), _ = whole(shared)
+    out, *_ = made(tmp_path, 0, STEP + 4)
+    _, (later, *_), _ = made(tmp_path, STEP + 4, state=out.with_name("c0_state.tif"))
+    assert not later.past.any() and len(later.days) == 56 - STEP - 4
+    for kind in ("seen", "expected", "spread", "share"):
+        np.testing.assert_allclose(getattr(later, kind), getattr(look, kind)[STEP + 4 :], rtol=1e-6)
+
+
+def test_of_a_large_region_some_pixels_tell(shared, monkeypatch):
+    _, (look, *_), (asked,) = whole(shared)
+    monkeypatch.setattr(looks, "MOST", 5)
+    few = next(looks.looks(*asked))
+    np.testing.assert_allclose(few.seen[STEP + 1], look.seen[STEP + 1], atol=60)
+    assert not np.array_equal(few.seen[STEP + 1], look.seen[STEP + 1])
