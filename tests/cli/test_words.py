@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from commands import told, typed
 from scenes import MakeScene
 
@@ -96,7 +97,9 @@ def test_info_says_whether_scene_and_model_are_those_of_the_result(
 
 def test_bands_are_chosen_by_name(here: Path, make_scene: MakeScene) -> None:
     image = np.arange(4 * 64 * 64, dtype=np.uint16).reshape(4, 64, 64)
-    make_scene(image, name="s.tif", folder=here, names=["blue", "green", "red", "nir"])
+    make_scene(image, name="s.tif", folder=here)
+    with rasterio.open("s.tif", "r+") as dataset:
+        dataset.descriptions = ("blue", "green", "red", "nir")
     assert told("tile", "s.tif", "--bands", "red,nir", "--size", "32")["tilesets"][0]["bands"] == 2
     assert told("info", "tiles/s")["bands"] == ["red", "nir"]
 
