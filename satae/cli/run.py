@@ -176,29 +176,18 @@ def _asked(
     on_bad_tile: str,
 ) -> "Request":
     """What is asked of a scene: the options of the command, and before them those of its row in a table."""
-    from satae.batch.task import Request
-    from satae.cli import options
     from satae.scoring.rule import rule_of
 
-    counted = rows.pixels_of(counted, row)
     given = {name: rows.number(name, text, NUMBERS[name]) for name, text in row if name in NUMBERS}
     own = {k: given.get(k) for k in RULES}
     rule = rule_of(**(own if any(v is not None for v in own.values()) else rules))
     least = given.get("min_area", min_area)
     if least is not None and not least >= 0:
         raise ConfigError(f"--min-area {least} is not an area")
-    bands = options.chosen_bands(counted.bands)
-    limits = options.limits_of(counted, on_bad_tile)
-    return Request(
-        None if bands is None else tuple(bands),
-        limits,
-        counted.gsd,
-        rule,
-        least,
-        chips,
-        force_domain,
-        baseline,
-    )
+    return replace(
+        rows.asked_of(row, counted, on_bad_tile), rule=rule, min_area_m2=least, chips=chips,
+        force_domain=force_domain, baseline=baseline,
+    )  # fmt: skip
 
 
 def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:
