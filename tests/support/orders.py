@@ -90,6 +90,8 @@ def stuck(task: str) -> Any:
     import ctypes
 
     guard.GRACE = 0.5
+    # a second in the place of ten, for a process that holds the interpreter
+    guard.arm(signal.SIGHUP)
     name = task.removeprefix("held ")
     # a part that must be gone at the end
     with places.part(Path(name).parent, "stuck"):
