@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -33,6 +34,12 @@ settings.register_profile(
     "satae", deadline=None
 )  # a machine at work is slow now and then, and no test is about that
 settings.load_profile("satae")
+
+
+def pytest_collection_finish() -> None:
+    """Leave what is loaded by now out of all looks for circles: satae takes two a scene, and each went through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
