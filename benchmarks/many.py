@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def prepare(place: Path, options: argparse.Namespace) -> None:
 def scene(folder: Path, number: int, side: int) -> Path:
     """A made-up landscape, each in a place of its own."""
     folder.mkdir(exist_ok=True)
-    image = synthetic.scene(height=side, width=side, seed=number % 16).image
+    image = ground(number % 16, side)
     grid = Grid(
         side,
         side,
@@ -97,6 +98,12 @@ def scene(folder: Path, number: int, side: int) -> Path:
     with output.writing(path, grid, bands=4, dtype="uint16", nodata=0) as out:
         out.write(image, grid.window)
     return path
+
+
+@lru_cache(maxsize=16)
+def ground(seed: int, side: int) -> np.ndarray[Any, Any]:
+    """A made-up landscape, painted once."""
+    return synthetic.scene(height=side, width=side, seed=seed).image
 
 
 def cpu(line: list[object], folder: Path) -> float:

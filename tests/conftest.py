@@ -37,7 +37,7 @@ settings.load_profile("satae")
 
 
 def pytest_collection_finish() -> None:
-    """Modules stay to the end: what looks for garbage, as every command does once, need not go through them."""
+    """Leave what is loaded by now out of all looks for circles: satae takes two a scene, and each went through it."""
     gc.collect()
     gc.freeze()
 

@@ -84,7 +84,10 @@ class Cluster:
         while self.at_work:
             future, task, attempt = self.at_work.pop(self._over())
             outcome = _outcome(future)
-            last = outcome.code in (0, REFUSED) or attempt >= self.tries
+            # dask has tried it on as many workers as it allows to die of it; once more is enough, for they may have
+            # died of another task that waited beside it
+            tries = self.tries if outcome.worker else min(self.tries, 2)
+            last = outcome.code in (0, REFUSED) or attempt >= tries
             self.going = tell(task, outcome, attempt, last) and self.going
             if not last and self.going:
                 self._submit(task, attempt + 1, self._others(outcome))

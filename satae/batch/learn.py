@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from satae.batch.sample import MODEL, RUN, TILES, Lesson, State
-from satae.batch.task import Request
+from satae.batch.sets import Sets
 from satae.console import Steps
 from satae.errors import SceneError
 from satae.nn.checkpoint import CHECKPOINT
-from satae.scene.describe import describe
-from satae.tiles.cut import Cut, cut
-from satae.tiles.store import TileSet, load
+from satae.tiles.store import TileSet
 from satae.training import run as training
 
 log = logging.getLogger(__name__)
@@ -35,13 +32,9 @@ def learn(lesson: Lesson) -> None:
     steps, here = Steps(quiet=lesson.quiet), Path()
     state = State.read(here)
     same = state.key == lesson.key
-    known = state.cut if same else ()
     ours = {*state.ours, *map(str, lesson.places)}
-    state, sets = State(lesson.key, known, tuple(sorted(ours))).write(here), []
-    for scene in lesson.scenes:
-        if (found := _tiles(*scene, lesson, known, steps)) is not None:
-            sets.append(found)
-            state = replace(state, cut=(*state.cut, scene[1])).write(here)
+    state = State(lesson.key, tuple(sorted(ours))).write(here)
+    sets = _tiles(lesson, steps)
     if not sets:
         raise SceneError("no scene of the sample can be learned from; each has its reason above")
     again = same and (RUN / CHECKPOINT).exists()
@@ -58,19 +51,16 @@ def learn(lesson: Lesson) -> None:
     replace(state, done=True).write(here)
 
 
-def _tiles(
-    paths: tuple[Path, ...], name: str, asked: Request, lesson: Lesson, known: Sequence[str], steps: Steps
-) -> TileSet | None:
-    """The tile set of a scene, which may have been cut before; None where it cannot be used and others may."""
-    folder = Path(TILES, name)
-    if name in known and folder.exists():
-        return load(folder)
-    folder.parent.mkdir(exist_ok=True)
-    try:
-        scene = describe(paths, bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
-        return cut(scene, folder, Cut(workers=lesson.workers), steps, brief=0)
-    except SceneError as error:
-        if len(lesson.scenes) == 1:
-            raise
-        log.warning("not learned from: %s", error)
-        return None
+def _tiles(lesson: Lesson, steps: Steps) -> list[TileSet]:
+    """The tile sets of the scenes that can be used; SceneError where the only one cannot."""
+    folder = Path(TILES)
+    folder.mkdir(exist_ok=True)
+    made, sets = list[TileSet](), Sets(folder, lesson.how, False, lesson.network, lesson.cache, steps)
+    for scene in lesson.scenes:
+        try:
+            made.append(sets.make(scene))
+        except SceneError as error:
+            if len(lesson.scenes) == 1:
+                raise
+            log.warning("not learned from: %s", error)
+    return made

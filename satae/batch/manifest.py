@@ -20,6 +20,7 @@ from satae.errors import ConfigError
 from satae.later import Later
 from satae.scene import items, products
 from satae.scene.describe import file_name
+from satae.tiles.store import tile_sets
 
 if TYPE_CHECKING:
     import pyarrow.parquet as parquet
@@ -97,6 +98,40 @@ def is_list(name: str) -> bool:
         return path.suffix.lower() in (*LISTS, *TABLES) or (glob.has_magic(name) and not path.exists())
     except OSError:  # a name that no file can have; whoever reads the file says so
         return False
+
+
+def names_scenes(names: Sequence[str]) -> bool:
+    """Whether lists name scenes, or else tile sets: by the first thing that each of them names.
+
+    What names neither, such as a folder that is not there, is taken for tile sets. ConfigError where some do the one
+    and some the other.
+    """
+    kinds = {name: _kind(name) for name in names}
+    scenes = [name for name, kind in kinds.items() if kind]
+    others = [name for name, kind in kinds.items() if kind is False]
+    if scenes and others:
+        raise ConfigError(f"{scenes[0]} names scenes and {others[0]} tile sets; pass the one or the other")
+    return bool(scenes)
+
+
+def _kind(name: str) -> bool | None:
+    """True for scenes, False for tile sets, None where nothing tells."""
+    path = Path(name)
+    if items.is_link(name) or items.holds_items(path):
+        return True
+    if not is_list(name):
+        return False if tile_sets(path) else None
+    if path.is_dir():
+        return False if tile_sets(path) else True if any(_in_folder(path, IMAGES)) else None
+    if path.suffix.lower() in TABLES:
+        return True
+    for entry in _of(name, (), IMAGES):
+        found = entry.paths[0]
+        if tile_sets(Path(found)):
+            return False
+        if items.is_link(found) or Path(found).exists():
+            return True
+    return None
 
 
 def _bare(path: str) -> str:

@@ -180,14 +180,19 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _alive(folder: Path) -> bool:
+    number = folder.name.rpartition(".")[2]
     try:
-        os.kill(int(folder.name.rpartition(".")[2]), 0)
+        os.kill(int(number), 0)
     except (ProcessLookupError, ValueError):
         return False
     # of somebody else
     except OSError:
         return True
-    return True
+    # one that is dead and was never asked for how it ended: in a container nobody may do that
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{number}/status").read_text()
+    except OSError:
+        return True
 
 
 def _changed(folder: Path, now: float) -> float:

@@ -188,9 +188,10 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
         )
     entries = manifest.entries(names, options.known, stack=options.stack)
     with steps.stage("choose scenes to learn from"):
+        scenes, _ = sample.choose(entries, options.asked_of)
         lesson = sample.lesson(
-            entries, options.out.absolute(), options.asked_of, options.recipe, device=options.device,
-            workers=options.threads or cores(), quiet=steps.quiet,
+            scenes, options.out.absolute(), options.recipe, device=options.device,
+            workers=options.threads or cores(), quiet=steps.quiet, network=options.network, cache=options.cache,
         )  # fmt: skip
     if sample.is_done(lesson):
         return options.out / sample.MODEL

@@ -5,21 +5,37 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from satae import __version__
-from satae.batch.key import content
 from satae.batch.manifest import Entry
+from satae.batch.sets import Member, Sets
 from satae.batch.task import Request
 from satae.config import Recipe
-from satae.errors import OutputError
+from satae.console import Steps, quantity
+from satae.errors import OutputError, SceneError
 from satae.publish import write_bytes
+from satae.tiles.cut import Cut
+from satae.tiles.store import TileSet
 
 MODEL, TILES, RUN, ABOUT = "model.onnx", "tiles", Path("runs", "model"), "learned.json"
 SCENES = 16  # that are learned from, at the most
+MOST = 1000  # tiles of each, where nothing else is said
+
+Row = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was taken of a list of `total` scenes: sets of `most` tiles at most, and why others could not be used."""
+
+    total: int
+    most: int
+    sets: list[TileSet]
+    failures: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -27,38 +43,89 @@ class Lesson:
     """Which scenes are learned from, each with what is asked of it, and how."""
 
     out: Path
-    scenes: tuple[tuple[tuple[Path, ...], str, Request], ...]
+    scenes: tuple[Member, ...]
     recipe: Recipe
     key: str  # of all that the model follows from
+    how: Cut
     device: str = "auto"
-    workers: int = 1
     quiet: bool = False
+    network: bool = False
+    cache: Path | None = None
 
     @property
     def places(self) -> list[Path]:
         """What is written, as paths in the folder of the run."""
-        return [Path(MODEL), RUN, *(Path(TILES, name) for _, name, _ in self.scenes)]
+        return [Path(MODEL), RUN, *(Path(TILES, scene.name) for scene in self.scenes)]
+
+
+def choose(entries: Iterable[Entry], asked_of: Callable[[Row], Request]) -> tuple[list[Member], int]:
+    """The scenes of a list that are learned from, by name, and how many are listed; no more are held at any time."""
+    total = 0
+
+    def counted() -> Iterator[Entry]:
+        nonlocal total
+        for entry in entries:
+            total += 1
+            yield entry
+
+    # a hash spreads over a list that is sorted by date or place
+    chosen = heapq.nsmallest(SCENES, counted(), key=lambda e: hashlib.sha256(e.name.encode()).digest())
+    named = sorted(chosen, key=lambda e: e.name)
+    return [Member(e.paths, e.name, _absolute(asked_of(e.options))) for e in named], total
+
+
+def cut_of(recipe: Recipe, number: int, workers: int) -> Cut:
+    """How so many scenes are cut to learn from: of several a part, or a list of large ones would fill the disk."""
+    sample = None if number == 1 else recipe.train.sample or MOST
+    return Cut(workers=workers, sample=sample)
+
+
+def take(
+    scenes: Sequence[Member],
+    total: int,
+    folder: Path,
+    recipe: Recipe,
+    workers: int,
+    overwrite: bool,
+    steps: Steps,
+) -> Sample:
+    """The tile sets of scenes that were chosen of `total`, below a folder; those that are there stay.
+
+    Raises OutputError where something is in the way, SceneError where no scene can be used.
+    """
+    most = recipe.train.sample or MOST
+    made, failures = list[TileSet](), dict[str, str]()
+    sets = Sets(folder, Cut(workers=workers, sample=most), overwrite, steps=steps)
+    sets.check(scenes)
+    for scene in scenes:
+        try:
+            made.append(sets.make(scene))
+        except SceneError as error:
+            failures[scene.name] = str(error)
+    if not made:
+        raise SceneError(
+            f"none of {quantity(len(scenes), 'scene')} can be learned from: {next(iter(failures.values()))}"
+        )
+    return Sample(total, most, made, failures)
 
 
 def lesson(
-    entries: Iterable[Entry],
+    scenes: Sequence[Member],
     out: Path,
-    asked_of: Callable[[tuple[tuple[str, str], ...]], Request],
     recipe: Recipe,
     *,
     device: str,
     workers: int,
     quiet: bool,
+    network: bool = False,
+    cache: Path | None = None,
 ) -> Lesson:
-    """The lesson of a list of scenes, of which no more than SCENES are held at any time."""
-    # a hash spreads over a list that is sorted by date or place
-    chosen = heapq.nsmallest(SCENES, entries, key=lambda e: hashlib.sha256(e.name.encode()).digest())
-    digest, scenes = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode()), []
-    for entry in sorted(chosen, key=lambda e: e.name):
-        paths, asked = tuple(map(Path, entry.paths)), _absolute(asked_of(entry.options))
-        digest.update(f"{entry.name} {content(paths).digest} {asked.hash()}".encode())
-        scenes.append((paths, entry.name, asked))
-    return Lesson(out, tuple(scenes), recipe, digest.hexdigest(), device, workers, quiet)
+    """The lesson of some scenes."""
+    how = cut_of(recipe, len(scenes), workers)
+    digest = hashlib.sha256(f"{__version__} {recipe.model_dump_json()}".encode())
+    for scene in scenes:
+        digest.update(scene.key(how).encode())
+    return Lesson(out, tuple(scenes), recipe, digest.hexdigest(), how, device, quiet, network, cache)
 
 
 def check_places(given: Lesson) -> None:
@@ -73,19 +140,15 @@ def check_places(given: Lesson) -> None:
 
 def is_done(given: Lesson) -> bool:
     """Whether the model of this very lesson is there."""
-    return (
-        (given.out / MODEL).is_file()
-        and State.read(given.out).key == given.key
-        and State.read(given.out).done
-    )
+    state = State.read(given.out)
+    return state.done and state.key == given.key and (given.out / MODEL).is_file()
 
 
 @dataclass(frozen=True)
 class State:
-    """What was done before: of which lesson, the scenes that are cut, all that may be replaced, whether it is over."""
+    """What was done before: of which lesson, the places that may be replaced, and whether it is over."""
 
     key: str = ""
-    cut: tuple[str, ...] = ()
     ours: tuple[str, ...] = ()
     done: bool = False
 
@@ -96,7 +159,7 @@ class State:
             found: dict[str, Any] = json.loads((out / ABOUT).read_bytes())
         except FileNotFoundError:
             return cls()
-        return cls(found["key"], tuple(found["cut"]), tuple(found["ours"]), found["done"])
+        return cls(found["key"], tuple(found["ours"]), found["done"])
 
     def write(self, out: Path) -> State:
         """Put it into the folder of a run."""

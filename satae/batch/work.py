@@ -5,30 +5,21 @@ from __future__ import annotations
 import shutil
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from satae.batch import places, store
+from satae.batch import local, places, store
 from satae.batch.key import content, key_of
 from satae.batch.task import Means, Task
 from satae.batch.worker import MeansError
-from satae.console import SILENT
 from satae.errors import ModelError, ResultError, SataeError, SceneError
 from satae.inference import runtime
 from satae.inference.runtime import Model
-from satae.later import Later
-from satae.scene import items
 from satae.scene.describe import describe
 from satae.scene.together import once
 from satae.scoring.baseline import Baseline, open_baseline
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import check_fit
 from satae.scoring.record import How, calibration_of, scan_block, score_scene
-
-if TYPE_CHECKING:
-    from satae.fetch import scenes as fetching
-else:
-    # with it come clients of servers, which files do not need
-    fetching = Later("satae.fetch.scenes")
 
 DECODED = "decoded"  # what is kept of a scene meanwhile, in the folder of its result
 
@@ -61,7 +52,8 @@ def _make(task: Task) -> None:
     model, judge = _opened(means, asked.baseline)
     # else the result would go by the name of something that it was not made of
     check_key(task)
-    scene = describe(_here(task), bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
+    paths = local.files(task.paths, asked.bands, network=means.network, cache=means.cache)
+    scene = describe(paths, bands=asked.bands, limits=asked.limits, gsd=asked.gsd)
     scene = by_wavelength(scene, model)
     how = How(
         asked.rule, asked.min_area_m2, means.threads, means.created, asked.chips, baseline=judge,
@@ -89,15 +81,6 @@ def check_key(task: Task) -> None:
     own = key_of(task.name, content(task.paths), task.means.sha256, task.asked.hash())
     if own != task.key:
         raise SceneError(f"{task.paths[0]} changed since the run began; run again when it is complete")
-
-
-def _here(task: Task) -> list[Path]:
-    """The files of a scene on this machine: what lies on a server is fetched, where that is allowed."""
-    means = task.means
-    if not any(items.is_link(p) or items.holds_items(Path(p)) for p in task.paths):
-        return [Path(p) for p in task.paths]
-    folder = {} if means.cache is None else {"folder": means.cache}
-    return fetching.local(task.paths, task.asked.bands, fetching.Network(means.network, **folder), SILENT)
 
 
 def _opened(means: Means, baseline: Path | None) -> tuple[Model, Baseline | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -67,13 +68,19 @@ def serve(function: str, line: Connection, parent: int) -> None:
     logging.getLogger("satae").addHandler(notes)
     # Ctrl-C is sent to all processes of a terminal; which of them come to their ends is told by the first one
     with interrupts.tidying(), contextlib.suppress(KeyboardInterrupt, EOFError, BrokenPipeError, OSError):
-        while True:
-            task = line.recv()
-            if task is None:
-                return
+        while (task := line.recv()) is not None:
             line.send(attempt(function_of(function), task, notes))
+            _keep()
     # without the ends of libraries, which may wait for threads that compute
     os._exit(interrupts.exit_code())
+
+
+def _keep() -> None:
+    """Leave what is alive now out of all later looks for circles."""
+    # between tasks that is libraries and the model, at which each look took as long as a small scene
+    if not gc.get_freeze_count():
+        gc.collect()
+        gc.freeze()
 
 
 def function_of(name: str) -> Callable[[Any], Any]:

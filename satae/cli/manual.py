@@ -19,10 +19,12 @@ Examples:
   satae tile B02.tif B03.tif B04.tif B08.tif --stack
   satae tile stack.tif --sensor sentinel2-l2a --offset -1000
   satae tile items.json https://example.org/items/S2A_32TQM --allow-network
+  satae tile scenes.txt --sample 500
 """,
     "train": """Fit a model of what is normal and export it to one ONNX file.
 
-Takes all tile sets below tiles/ unless some are named. Without --config a recipe is chosen by the number of
+Takes all tile sets below tiles/ unless some are named, or scenes are listed as for `satae run`: of those up to 16
+are cut into tiles/ first, and a sample of each is learned from. Without --config a recipe is chosen by the number of
 bands and the size of a pixel; `satae models` lists those that there are. Some blocks of the scenes are held out:
 the scores are calibrated on them. The folder runs/NAME keeps recipe, history.csv, checkpoint, curves.png,
 reconstructions.png and diagnosis.md, which says what to look at. An interrupted run goes on with --resume.
@@ -32,6 +34,7 @@ reconstructions.png and diagnosis.md, which says what to look at. An interrupted
 Examples:
   satae train
   satae train tiles/north tiles/south --out coast.onnx
+  satae train scenes.txt --sample 500
   satae train --config areas
   satae train --config my.yaml --set train.epochs=60 --device cuda
 """,

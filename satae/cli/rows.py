@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from satae.cli.flags import PixelOptions
+from satae.cli.flags import PIXELS, PixelOptions
 from satae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from satae.batch.task import Request
 
 # columns that say which pixels count, with what their text means
 COLUMNS: dict[str, Callable[[str], Any]] = {
@@ -20,6 +23,18 @@ def pixels_of(counted: PixelOptions, row: tuple[tuple[str, str], ...]) -> PixelO
     return replace(
         counted, **{name: number(name, text, COLUMNS[name]) for name, text in row if name in COLUMNS}
     )
+
+
+def asked_of(
+    row: tuple[tuple[str, str], ...], counted: PixelOptions = PIXELS, on_bad_tile: str = "stop"
+) -> "Request":
+    """Which bands and pixels of a scene count, by its row and the options of the command."""
+    from satae.batch.task import Request
+    from satae.cli import options
+
+    own = pixels_of(counted, row)
+    bands = options.chosen_bands(own.bands)
+    return Request(None if bands is None else tuple(bands), options.limits_of(own, on_bad_tile), own.gsd)
 
 
 def number(name: str, text: str, kind: Callable[[str], Any]) -> Any:

@@ -170,21 +170,17 @@ def _asked(
     on_bad_tile: str,
 ) -> "Request":
     """What is asked of a scene: the options of the command, and before them those of its row in a table."""
-    from satae.batch.task import Request
-    from satae.cli import options
     from satae.scoring.rule import rule_of
 
-    counted = rows.pixels_of(counted, row)
     given = {name: rows.number(name, text, NUMBERS[name]) for name, text in row if name in NUMBERS}
     # a rule of the row takes the place of that of the command, whichever both are
     own = {k: given.get(k) for k in report.rules}
     rule = rule_of(**(own if any(v is not None for v in own.values()) else report.rules))
     least = given.get("min_area", report.min_area)
     check_area(least)
-    bands = options.chosen_bands(counted.bands)
-    return Request(
-        None if bands is None else tuple(bands), options.limits_of(counted, on_bad_tile), counted.gsd, rule, least,
-        report.chips, report.force_domain, baseline,
+    return replace(
+        rows.asked_of(row, counted, on_bad_tile), rule=rule, min_area_m2=least, chips=report.chips,
+        force_domain=report.force_domain, baseline=baseline,
     )  # fmt: skip
 
 

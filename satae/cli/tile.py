@@ -1,6 +1,5 @@
 """The command `satae tile`: scenes into tile sets."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,28 +71,23 @@ def _cut_all(
     """Cut the scenes of lists one after the other; one that cannot be used is named, and stops none."""
     from satae.api.tile import make_folder
     from satae.batch import manifest
-    from satae.cli import options
-    from satae.publish import check_target
-    from satae.tiles.cut import cut
+    from satae.batch.sets import Member, Sets
 
-    entries = list(manifest.entries(names, list(rows.COLUMNS)))
+    entries = manifest.entries(names, list(rows.COLUMNS))
+    scenes = [Member(e.paths, e.name, rows.asked_of(e.options, counted, on_bad_tile)) for e in entries]
     make_folder(out)
+    sets = Sets(out, how, overwrite, counted.allow_network, counted.cache, steps)
     # before anything is cut
-    for entry in entries:
-        check_target(out / entry.name, overwrite=overwrite)
+    sets.check(scenes)
     made, failed = list[dict[str, Any]](), list[dict[str, str]]()
-    for entry in entries:
-        own = rows.pixels_of(counted, entry.options)
+    for scene in scenes:
         try:
-            paths = options.local_paths(list(entry.paths), own, steps)
-            limits = options.limits_of(own, on_bad_tile)
-            (scene,) = options.scenes_at(paths, own.bands, True, limits, own.gsd)
-            tiles = cut(replace(scene, name=entry.name), out / entry.name, how, steps, brief=0)
+            tiles = sets.make(scene)
             made.append(_row(tiles) | ({"damaged": len(tiles.damage)} if tiles.damage else {}))
         except SceneError as error:
-            failed.append({"path": ";".join(entry.paths), "reason": str(error)})
-    if len(failed) == len(entries):
-        raise SceneError(f"none of {quantity(len(entries), 'scene')} could be cut: {failed[0]['reason']}")
+            failed.append({"path": ";".join(scene.paths), "reason": str(error)})
+    if len(failed) == len(scenes):
+        raise SceneError(f"none of {quantity(len(scenes), 'scene')} could be cut: {failed[0]['reason']}")
     note(f["reason"] for f in failed[:NAMED])
     left = [f"{quantity(len(failed), 'scene')} could not be cut"] if failed else []
     say(as_json, {"tilesets": made, "failures": failed}, [*map(_line, made), *left])

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from satae import interrupts
+from satae.cli import rows
 from satae.cli.flags import (
     RECIPE,
     Device,
@@ -19,7 +20,7 @@ from satae.cli.flags import (
     check_device,
     check_model_name,
 )  # fmt: skip
-from satae.cli.output import end, say
+from satae.cli.output import DAMAGED, end, note, say
 from satae.cli.ranks import is_silent, several
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
@@ -27,8 +28,10 @@ from satae.errors import ConfigError
 log = logging.getLogger(__name__)
 
 SHOWN = 5  # findings on a terminal
+TILES = Path("tiles")
 
 if TYPE_CHECKING:
+    from satae.batch.sample import Sample
     from satae.config import Recipe
     from satae.tiles.store import TileSet
     from satae.training.run import Result
@@ -38,14 +41,17 @@ def train(
     context: typer.Context,
     tilesets: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="TILESET|LIST", help="Folders, or text files that list them. Default: tiles"),
+        typer.Argument(
+            metavar="TILESET|MANIFEST", help="Tile sets, or what lists them or scenes. Default: tiles"
+        ),
     ] = None,
     settings: RecipeOptions = RECIPE,
     out: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
     device: Device = "auto",
     seed: Annotated[int | None, typer.Option(help="Same as --set train.seed=N.")] = None,
     sample: Annotated[
-        int | None, typer.Option(min=4, help="Same as --set train.sample=N: so many tiles a set at most.")
+        int | None,
+        typer.Option(min=4, help="Same as --set train.sample=N: so many tiles a set or scene at most."),
     ] = None,
     feedback: Feedback = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
@@ -64,18 +70,18 @@ def train(
             "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed, --sample out"
         )
     from satae import config as recipes
-    from satae.publish import check_target
-    from satae.tiles.store import load_all
 
-    recipe = recipes.load(settings.config, changes)
-    sets, heed = load_all(tilesets or [Path("tiles")]), None
-    check_target(out, overwrite=overwrite or resume)  # before torch is loaded
+    # what is cut for a run that is gone on with is what that run had
+    own = Path("runs", out.stem, "config.yaml")
+    recipe = recipes.load(own if resume and own.is_file() else settings.config, changes)
+    steps: Steps = context.obj
+    sets, taken = _sets(tilesets or [TILES], recipe, out, overwrite, resume, steps)
+    heed = None
     if feedback:
         from satae.decisions.feedback import apply_feedback
 
         sets, heed = apply_feedback(sets, feedback)
 
-    steps: Steps = context.obj
     if several():
         result = _shared(sets, recipe, out, device, resume=resume, overwrite=overwrite, steps=steps)
     else:
@@ -90,18 +96,67 @@ def train(
         "model": str(out), "run": str(result.run), "epochs": result.epochs,
         "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
         "device": result.card.trained_on, "parity": result.card.parity.model_dump(), "findings": result.findings,
-        "feedback": asdict(heed) if heed else None,
+        "feedback": asdict(heed) if heed else None, "scenes": _content(taken) if taken else None,
     }  # fmt: skip
-    say(
-        as_json,
-        content,
-        [
-            *_lines(result, settings.config),
-            *(heed.lines if heed else []),
-            *[f"! {text}" for text in result.findings[:SHOWN]],
-        ],
-    )
-    end([] if steps.quiet else [_verdict(result), _next(out, tilesets)])
+    found = [*(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]]
+    say(as_json, content, [*([_line(taken)] if taken else []), *_lines(result, settings.config), *found])
+    end([] if steps.quiet else [_verdict(result), _next(out, tilesets, taken is not None)])
+    if taken and taken.failures:
+        note(taken.failures.values())
+        raise typer.Exit(DAMAGED)
+
+
+def _sets(
+    names: list[Path], recipe: "Recipe", out: Path, overwrite: bool, resume: bool, steps: Steps
+) -> "tuple[list[TileSet], Sample | None]":
+    """The tile sets that are named or listed, or those of a sample of the scenes that are, and what was taken."""
+    from satae.batch import manifest
+    from satae.publish import check_target
+    from satae.tiles.store import load_all
+
+    listed = list(map(str, names))
+    found = [] if manifest.names_scenes(listed) else load_all(names)
+    # before scenes are cut, and torch is loaded
+    check_target(out, overwrite=overwrite or resume)
+    if found:
+        return found, None
+    if several():
+        raise ConfigError(
+            f"{quantity(len(listed), 'list')} of scenes: each of several processes would cut them; "
+            "type satae tile LIST first, and torchrun on the tile sets"
+        )
+    taken = _taken(listed, recipe, overwrite, steps)
+    return taken.sets, taken
+
+
+def _taken(listed: list[str], recipe: "Recipe", overwrite: bool, steps: Steps) -> "Sample":
+    """The tile sets of a sample of the scenes of lists."""
+    from satae.api import CORES
+    from satae.api.tile import make_folder
+    from satae.batch import manifest, sample
+
+    scenes, total = sample.choose(manifest.entries(listed, list(rows.COLUMNS)), rows.asked_of)
+    made = make_folder(TILES)
+    try:
+        return sample.take(scenes, total, TILES, recipe, CORES, overwrite, steps)
+    finally:
+        # a folder that was made for nothing goes again
+        if made and not any(TILES.iterdir()):
+            TILES.rmdir()
+
+
+def _content(taken: "Sample") -> dict[str, Any]:
+    used = [{"name": s.record.scene, "path": str(s.path), "tiles": len(s)} for s in taken.sets]
+    failures = [{"name": name, "reason": reason} for name, reason in taken.failures.items()]
+    return {"listed": taken.total, "used": used, "failures": failures}
+
+
+def _line(taken: "Sample") -> str:
+    """What was taken of a list of scenes."""
+    few = taken.total > len(taken.sets) + len(taken.failures)
+    how = f"{len(taken.sets):,} of {quantity(taken.total, 'scene')}{', by a hash of their names' * few}"
+    tiles = quantity(sum(map(len, taken.sets)), "tile")
+    return f"{TILES}: {tiles} of {how}, no more than {taken.most:,} of each"
 
 
 def _shared(
@@ -147,9 +202,11 @@ def _verdict(result: "Result") -> str:
     return f"diagnosis: {quantity(number, 'thing')} to look at{more}; {page} says more"
 
 
-def _next(out: Path, tilesets: list[Path] | None) -> str:
+def _next(out: Path, named: list[Path] | None, are_scenes: bool) -> str:
     """What to type next."""
-    scenes = " SCENE" if tilesets else ""
+    if named and are_scenes:
+        return f"next: satae run {' '.join(map(str, named))} --model {out} --out FOLDER"
+    scenes = " SCENE" if named else ""
     model = "" if out == Path("model.onnx") else f" --model {out}"
     return f"next: satae score{scenes}{model}"
 

@@ -251,12 +251,14 @@ def _listed(path: Path) -> list[Path]:
 
 
 def load_all(folders: list[Path]) -> list[TileSet]:
-    """Open all tile sets at or below `folders`, or listed in a text file; TilesError where there is none or they
-    differ in bands."""
-    paths = [path for folder in folders for listed in _listed(folder) for path in tile_sets(listed)]
-    if not paths:
-        names = ", ".join(map(str, folders))
-        raise TilesError(f"there is no tile set in {names}; make one with `satae tile SCENE`")
+    """Open all tile sets at or below `folders`, or listed in a text file; TilesError where one of them holds none, or
+    they differ in bands."""
+    paths = list[Path]()
+    for place in (listed for folder in folders for listed in _listed(folder)):
+        found = tile_sets(place)
+        if not found:
+            raise TilesError(f"there is no tile set in {place}; make one with `satae tile SCENE`")
+        paths += found
     sets = [load(path) for path in paths]
     for i, other in enumerate(sets[1:], 1):
         # the same scene twice: its tiles would be learned from here and held out there

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
 from commands import refused
-from crowds import REQUEST, begun, diary, expected, heatmaps, leftovers, ran, serial
+from crowds import REQUEST, about, begun, diary, everything, expected, heatmaps, leftovers, ran, serial, whole
+from drill import Drill
 from orders import obedient, order
 from shared import Shared
 
@@ -26,17 +27,22 @@ distributed = pytest.importorskip("distributed")
 pytestmark = pytest.mark.filterwarnings("default")  # of a library that tests of ours are not about
 
 
-@contextmanager
-def cluster(workers: int = 2) -> Iterator[str]:
-    """The address of a scheduler with so many processes of one thread."""
-    how = {
-        "threads_per_worker": 1,
-        "processes": True,
-        "dashboard_address": None,
-        "silence_logs": logging.CRITICAL,
-    }
-    with distributed.LocalCluster(n_workers=workers, **how) as found:
-        yield found.scheduler_address
+@lru_cache(maxsize=1)
+def cluster() -> Any:
+    """Two processes of one thread with a GPU each, as they say, for all tests here."""
+    return distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, resources={"GPU": 1},
+        silence_logs=logging.CRITICAL,
+    )  # fmt: skip
+
+
+def teardown_module() -> None:
+    if cluster.cache_info().currsize:
+        cluster().close()
+
+
+def address() -> str:
+    return str(cluster().scheduler_address)
 
 
 def test_workers_that_are_killed_and_scenes_that_fail_change_no_result(
@@ -46,9 +52,8 @@ def test_workers_that_are_killed_and_scenes_that_fail_change_no_result(
     inside, out = obedient(alone / "in", tmp_path / "in", monkeypatch), tmp_path / "out"
     (inside / "bad.tif").write_text("junk")
     order(inside, s2=["kill"], s3=["bug"])
-    with cluster() as address:
-        result = ran(inside, out, model_path, scheduler=address)
-        again = ran(inside, out, model_path, scheduler=address)
+    result = ran(inside, out, model_path, scheduler=address())
+    again = ran(inside, out, model_path, scheduler=address())
     assert (result.scored, [(f.name, f.code) for f in result.failures]) == (6, [("bad", 2)])
     assert heatmaps(out) == expected(alone)
     assert [(said["name"], said["code"]) for said in diary(out) if said["state"] == "again"] == [("s3", 1)]
@@ -62,21 +67,74 @@ def test_a_driver_that_is_killed_and_two_parts_at_once_leave_what_one_run_does(
     alone = serial(shared, model_path)
     inside, out = obedient(alone / "in", tmp_path / "in", monkeypatch), tmp_path / "out"
     order(inside, s0=["nap"], s1=["nap"])
-    with cluster() as address:
-        driver = begun(inside, out, model_path, address)
-        driver.kill()
-        driver.wait()
-        (out / ".parts" / "begun").unlink()
-        with ThreadPoolExecutor(2) as threads:
-            both = [
-                threads.submit(ran, inside, out, model_path, scheduler=address, shard=Shard(i, 2))
-                for i in (0, 1)
-            ]
-            results = [one.result(60) for one in both]
+    driver = begun(inside, out, model_path, address())
+    driver.kill()
+    driver.wait()
+    (out / ".parts" / "begun").unlink()
+    with ThreadPoolExecutor(2) as threads:
+        both = [
+            threads.submit(ran, inside, out, model_path, scheduler=address(), shard=Shard(i, 2))
+            for i in (0, 1)
+        ]
+        results = [one.result(60) for one in both]
     assert sum(r.before + r.scored for r in results) == 6 and not any(r.failures for r in results)
     (out / ".parts" / "begun").unlink(missing_ok=True)
     places.tidy(out)
     assert heatmaps(out) == expected(alone) and leftovers(out) == []
+
+
+def test_a_scene_that_is_split_over_workers_of_which_one_is_killed_is_the_unsplit_one(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, out = whole(shared, model_path), tmp_path / "out"
+    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
+    order(inside, tall=["", "kill"])
+    size = (inside / "tall.tif").stat().st_size
+    result = ran(inside, out, model_path, split=-(-size // 2), scheduler=address())
+    assert (result.scored, result.failures) == (1, ())
+    assert [said["state"] for said in diary(out)] == ["block"] * 2 + ["done"]
+    # rows of regions and tiles are files too
+    assert everything(out) == everything(alone / "out") and about(out) == about(alone / "out")
+    assert len((inside / "tall.tried").read_text()) == 4 and leftovers(out) == []
+
+
+def test_tasks_of_a_gpu_are_given_to_others_when_a_worker_dies_or_fails(tmp_path: Path) -> None:
+    names = ("fine", "bug", "bad", "once")
+    tasks, told = [Drill(n, str(tmp_path / n)) for n in names], list[tuple[str, int, int, bool]]()
+
+    def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        told.append((task.what, outcome.code, attempt, last))
+        return True
+
+    Cluster(address(), "drill:attempted", gpu=True).run(iter(tasks), tell)
+    said = {name: [of[1:] for of in told if of[0] == name] for name in names}
+    assert said["fine"] == [(0, 1, True)] and said["bad"] == [(2, 1, True)]
+    assert said["bug"] == [(1, 1, False), (1, 2, False), (1, 3, True)]
+    # the death of a worker is dask's business
+    assert said["once"] == [(0, 1, True)] and (tmp_path / "once").read_text() == "xx"
+
+
+def test_processes_and_the_cluster_are_given_the_same_function_and_tasks(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[str, list[Task]]] = []
+
+    class Crew:
+        def __init__(self, *of: Any, **more: object) -> None:
+            self.function = next(
+                name for name in of if isinstance(name, str) and ":" in name and "/" not in name
+            )
+
+        def run(self, tasks: Iterator[Task], tell: object) -> None:
+            given.append((self.function, [*tasks]))
+
+    for name in ("Pool", "Cluster"):
+        monkeypatch.setattr(f"satae.batch.run.{name}", Crew)
+    monkeypatch.setattr("satae.batch.run.now", lambda: "2026-01-01T00:00:00Z")
+    alone = serial(shared, model_path)
+    for scheduler in (None, "tcp://x:1"):
+        ran(alone / "in", tmp_path / "out", model_path, scheduler=scheduler, split=1 << 20)
+    assert given[0] == given[1] and given[0][0] == "satae.batch.work:score" and len(given[0][1]) == 6
 
 
 class Future:
@@ -89,7 +147,9 @@ class Future:
         told(self)
 
     def result(self) -> Outcome:
-        return Outcome(0, value={"damaged": 0})
+        if self.key.startswith("satae-kill"):
+            raise distributed.KilledWorker(self.key, SimpleNamespace(address="tcp://x"), 3)
+        return Outcome(0, value={"damaged": 0}, worker="tcp://x")
 
 
 class Client:
@@ -122,6 +182,20 @@ def test_tasks_of_a_gpu_ask_for_one_and_no_two_tasks_have_one_key(
     assert [more["resources"] for more in Client.asked] == [resources] * 6
     # the same scene in two folders must be scored into both
     assert len({more["key"] for more in Client.asked}) == 6
+
+
+def test_what_dask_gave_up_is_tried_once_more_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satae.batch.cluster.distributed", SimpleNamespace(Client=Client))
+    told: list[tuple[int, int, bool]] = []
+
+    def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        told.append((outcome.code, attempt, last))
+        return "KilledWorker" in outcome.reason
+
+    Cluster("tcp://x", "m:f").run(iter([Drill("kill", str(tmp_path))]), tell)
+    assert told == [(1, 1, False), (1, 2, True)]
 
 
 def test_an_address_where_nobody_answers_is_refused(

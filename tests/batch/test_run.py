@@ -15,7 +15,21 @@ from typing import Any
 import crowds
 import pytest
 from commands import SATAE, refused, typed
-from crowds import alive, begun, children, diary, everything, expected, heatmaps, leftovers, ran, rows, serial
+from crowds import (
+    alive,
+    begun,
+    children,
+    diary,
+    everything,
+    expected,
+    finished,
+    heatmaps,
+    inline,
+    leftovers,
+    ran,
+    rows,
+    serial,
+)
 from orders import obedient, order
 from servers import serving
 from shared import Shared
@@ -36,30 +50,37 @@ def gone(processes: list[int], within: float = 12.0) -> bool:
     return not any(map(alive, processes))
 
 
-def test_two_processes_give_what_one_command_gives_and_a_second_run_scores_nothing(
+def test_two_processes_give_what_one_command_gives_though_some_are_killed_in_mid_scene(
     shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
-    alone = serial(shared, model_path)
-    out = tmp_path / "out"
-    result = ran(alone / "in", out, model_path, jobs=2)
-    assert (result.scored, result.before, result.failures) == (6, 0, ())
-    assert heatmaps(out) == expected(alone)
+    alone, out = serial(shared, model_path), finished(shared, model_path, tmp_path)
+    assert heatmaps(out) == expected(alone) and leftovers(out) == []
     found = make(SceneFolders(out)).collection
     assert found is not None and found.scenes == 6
     for layer in ("anomalies", "tiles", "scenes"):
         assert rows(out / "anomalies.gpkg", layer).equals(rows(alone / "out.gpkg", layer)), layer
-    before, again = everything(out), ran(alone / "in", out, model_path, jobs=2)
+    killed = [said for said in diary(out) if said["state"] == "again"]
+    assert sorted(said["name"] for said in killed) == ["s2", "s4", "s4"]
+    assert all(said["code"] == 137 and "SIGKILL" in said["reason"] for said in killed)
+    # each attempt in another process
+    attempts = [said["process"] for said in diary(out) if said["name"] == "s4"]
+    assert len(set(attempts)) == 3 and len(diary(out)) == 9
+
+
+def test_a_second_run_scores_nothing(shared: Shared, model_path: Path, tmp_path: Path) -> None:
+    alone, out = serial(shared, model_path), finished(shared, model_path, tmp_path)
+    before, lines = everything(out), len(diary(out))
+    again = ran(alone / "in", out, model_path, jobs=2)
     assert (again.scored, again.before, again.changed) == (0, 6, False)
-    assert len(diary(out)) == 6 and everything(out) == before and leftovers(out) == []
+    assert len(diary(out)) == lines and everything(out) == before and leftovers(out) == []
 
 
 @LINUX
 def test_a_run_with_nothing_to_do_is_over_in_two_seconds(
     shared: Shared, model_path: Path, tmp_path: Path
 ) -> None:
-    alone = serial(shared, model_path)
-    ran(alone / "in", tmp_path / "out", model_path)
-    line = [*SATAE, "run", alone / "in", "--model", model_path, "--out", tmp_path / "out"]
+    alone, out = serial(shared, model_path), finished(shared, model_path, tmp_path)
+    line = [*SATAE, "run", alone / "in", "--model", model_path, "--out", out]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([*line, "--top", "3", "--chips", "2"], capture_output=True, text=True, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -68,38 +89,21 @@ def test_a_run_with_nothing_to_do_is_over_in_two_seconds(
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2
 
 
-def test_a_worker_that_is_killed_in_mid_scene_is_noticed_and_its_scene_goes_to_another(
+def test_what_failed_for_no_reason_of_its_own_is_tried_by_the_next_run_and_nothing_else_is(
     shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = serial(shared, model_path)
+    alone, out = serial(shared, model_path), tmp_path / "out"
     inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
-    order(inside, s2=["kill"], s4=["kill", "kill"])
-    result = ran(inside, tmp_path / "out", model_path, jobs=2)
-    assert (result.scored, result.failures) == (6, ())
-    assert heatmaps(tmp_path / "out") == expected(alone) and leftovers(tmp_path / "out") == []
-    killed = [said for said in diary(tmp_path / "out") if said["state"] == "again"]
-    assert sorted(said["name"] for said in killed) == ["s2", "s4", "s4"]
-    assert all(said["code"] == 137 and "SIGKILL" in said["reason"] for said in killed)
-    attempts = [said["process"] for said in diary(tmp_path / "out") if said["name"] == "s4"]
-    assert len(set(attempts)) == 3
-
-
-def test_a_scene_that_kills_every_worker_is_given_up_and_the_others_are_scored(
-    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    alone = serial(shared, model_path)
-    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
-    order(inside, s1=["kill"] * 9, s3=["bug"] * 9)
-    result = ran(inside, tmp_path / "out", model_path, jobs=2)
-    assert result.scored == 4 and [f.name for f in result.failures if f.code == 137] == ["s1"]
-    bug = next(f for f in result.failures if f.name == "s3")
-    assert bug.code == 1 and "ValueError: a bug" in bug.reason
-    assert [len((inside / f"{n}.tried").read_text()) for n in ("s1", "s3")] == [3, 3]
-    # what failed for no reason of its own is tried again by the next run, and nothing else is
-    order(inside)
-    again = ran(inside, tmp_path / "out", model_path)
+    inline(monkeypatch)
+    order(inside, s3=["bug"], s5=["full"])
+    result = ran(inside, out, model_path)
+    assert result.scored == 4 and leftovers(out) == []
+    assert [(f.name, f.code) for f in result.failures] == [("s5", 3), ("s3", 1)]
+    full, bug = (f.reason for f in result.failures)
+    assert "No space left on device" in full and "ValueError: a bug" in bug
+    again = ran(inside, out, model_path)
     assert (again.before, again.scored, again.failures) == (4, 2, ())
-    assert [len((inside / f"{n}.tried").read_text()) for n in ("s0", "s1")] == [1, 4]
+    assert [len((inside / f"{n}.tried").read_text()) for n in ("s0", "s3", "s5")] == [1, 2, 2]
 
 
 @LINUX
@@ -125,9 +129,10 @@ def test_a_driver_that_is_killed_leaves_no_orphan_and_the_next_run_ends_what_it_
 
 @LINUX
 def test_what_a_killed_machine_left_is_removed_by_the_next_run(
-    shared: Shared, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = serial(shared, model_path)
+    inline(monkeypatch)
     out, host = tmp_path / "out", places.host()
     parts = out / ".parts"
     for name in (f"aa.{host}.999999999", "bb.elsewhere.5", "cc.elsewhere.6"):
@@ -159,9 +164,10 @@ def test_a_pre_empted_run_drops_its_scenes_within_ten_seconds(
     assert {said["name"] for said in diary(out) if said["state"] == "dropped"} & {"s0", "s1"}
 
 
-def test_two_shards_at_once_are_one_run(shared: Shared, model_path: Path, tmp_path: Path) -> None:
-    alone = serial(shared, model_path)
-    out = tmp_path / "out"
+def test_two_shards_at_once_are_one_run(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, out = serial(shared, model_path), tmp_path / "out"
     line = [
         *SATAE,
         "-q",
@@ -176,21 +182,22 @@ def test_two_shards_at_once_are_one_run(shared: Shared, model_path: Path, tmp_pa
         "--chips",
         "2",
     ]
-    environment = {"JOB_COMPLETION_INDEX": "1"}
-    both = [
-        subprocess.Popen([*line, "--shard", "0/2"], stdout=subprocess.PIPE),
-        subprocess.Popen([*line, "--shard", "auto/2"], stdout=subprocess.PIPE, env=os.environ | environment),
-    ]
-    assert [process.wait(120) for process in both] == [0, 0]
-    for process in both:
-        process.communicate()
+    environment = os.environ | {"JOB_COMPLETION_INDEX": "1"}
+    other = subprocess.Popen([*line, "--shard", "auto/2"], stdout=subprocess.DEVNULL, env=environment)
+    # neither is over before the other has begun
+    while not (out / "plan-1-of-2.jsonl").exists():
+        assert other.poll() is None
+        time.sleep(0.02)
+    inline(monkeypatch)
+    result = ran(alone / "in", out, model_path, shard=Shard(0, 2))
+    assert other.wait(120) == 0 and result.failures == ()
+    places.tidy(out)
     assert heatmaps(out) == expected(alone) and leftovers(out) == []
     own = {name for i in range(6) if Shard(1, 2).holds(name := f"s{i}")}
     assert 0 < len(own) < 6
     assert {json.loads(t)["name"] for t in (out / "plan-1-of-2.jsonl").read_text().splitlines()} == own
     assert make(SceneFolders(out)).collection.missing == 0  # type: ignore[union-attr]
-    found = rows(out / "anomalies.gpkg")
-    assert found.equals(rows(alone / "out.gpkg"))
+    assert rows(out / "anomalies.gpkg").equals(rows(alone / "out.gpkg"))
 
 
 def test_a_scene_that_does_not_fit_is_tried_once(
@@ -205,7 +212,8 @@ def test_a_scene_that_does_not_fit_is_tried_once(
     inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
     make_scene(landscape.image[:3], name="three.tif", folder=inside)
     out = tmp_path / "out"
-    result = ran(inside, out, model_path, jobs=2)
+    inline(monkeypatch)
+    result = ran(inside, out, model_path)
     assert result.scored == 6 and [(f.name, f.code) for f in result.failures] == [("three", 2)]
     assert "3 bands" in result.failures[0].reason or "has no" in result.failures[0].reason
     again = ran(inside, out, model_path)
@@ -219,9 +227,10 @@ def test_a_scene_that_does_not_fit_is_tried_once(
 
 
 def test_a_model_that_cannot_be_used_is_no_fault_of_the_scenes(
-    shared: Shared, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = serial(shared, model_path)
+    inline(monkeypatch)
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(model_path.read_bytes()[:-2000])
     said = refused(2, "run", alone / "in", "--model", broken, "--out", tmp_path / "out")
@@ -236,6 +245,7 @@ def test_too_many_failures_end_a_run_early(
     inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
     for name in ("b0", "b1", "b2"):
         (inside / f"{name}.tif").write_bytes(b"no image " * 100_000)  # the largest come first
+    inline(monkeypatch)
     result = ran(inside, tmp_path / "out", model_path, allowance=Allowance.of("1"))
     assert len(result.failures) == 2 and result.dropped == 7 and result.scored == 0
     assert [Allowance.of(t).is_over(3, 40) for t in ("2", "3", "5%", "7.5%", None)] == [
@@ -247,23 +257,11 @@ def test_too_many_failures_end_a_run_early(
     ]
 
 
-def test_an_output_that_cannot_be_written_is_tried_on_another_process(
+def test_the_command_says_what_failed_and_ends_with_4(
     shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = serial(shared, model_path)
-    inside = obedient(alone / "in", tmp_path / "in", monkeypatch)
-    order(inside, s5=["full", "full", "full"])
-    result = ran(inside / "s5.tif", tmp_path / "out", model_path)
-    assert [(f.code, f.name) for f in result.failures] == [(3, "s5")]
-    assert "No space left on device" in result.failures[0].reason
-    assert [said["state"] for said in diary(tmp_path / "out")] == ["again", "again", "failed"]
-    assert leftovers(tmp_path / "out") == []
-
-
-def test_the_command_says_what_failed_and_ends_with_4(
-    shared: Shared, model_path: Path, tmp_path: Path, make_scene: Any
-) -> None:
-    alone = serial(shared, model_path)
+    inline(monkeypatch)
     (tmp_path / "bad.tif").write_text("junk")
     names = tmp_path / "list.txt"
     names.write_text(f"# two\n\nbad.tif\n{alone / 'in' / 's0.tif'}\n")
@@ -277,9 +275,10 @@ def test_the_command_says_what_failed_and_ends_with_4(
 
 
 def test_what_lies_on_a_server_is_fetched_only_where_that_is_allowed(
-    model_path: Path, tmp_path: Path
+    model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = crowds.crowd(tmp_path, 1)
+    inline(monkeypatch)
     with serving(alone, tmp_path / "log") as server:
         line = ("run", server.link("well", "s0.tif"), "--model", model_path, "--out", tmp_path / "out")
         said = typed(*line, "--cache", tmp_path / "cache")

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import orders
 import pandas as pd
+import pytest
 from affine import Affine
 from shared import Shared
 
+from satae.batch import worker
+from satae.batch.pool import Tell
 from satae.batch.run import Options, Result, run
 from satae.batch.task import Request
 from satae.demo import synthetic
@@ -28,6 +35,8 @@ from satae.scoring.outputs import Options as ScoreOptions
 from satae.scoring.rule import Top
 
 SIDE = 96
+# two strips of 2 MB
+ROWS, COLS = 830, 300
 REQUEST = Request(rule=Top(3), chips=2)
 # a run in a process of its own, with scoring that does as it is ordered
 PROGRAM = """
@@ -93,6 +102,83 @@ def options(out: Path, model: Path, **others: Any) -> Options:
 
 def ran(names: Path | str, out: Path, model: Path, **others: Any) -> Result:
     return run([str(names)], options(out, model, **others))
+
+
+class Inline:
+    """In the place of a pool: each task once, in this process, for what is not about processes."""
+
+    def __init__(self, function: str, slots: object, **others: object) -> None:
+        self.function = function
+
+    def run(self, tasks: Iterator[Any], tell: Tell) -> None:
+        notes = worker._Notes()
+        logging.getLogger("satae").addHandler(notes)
+        try:
+            for task in tasks:
+                done = worker.attempt(worker.function_of(self.function), task, notes)
+                if not tell(task, done, 1, True):
+                    return
+        finally:
+            logging.getLogger("satae").removeHandler(notes)
+
+
+def inline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Score in this process from here on."""
+    monkeypatch.setattr("satae.batch.run.Pool", Inline)
+
+
+def hurt(shared: Shared, model_path: Path) -> Path:
+    """The folder of a run over the scenes of `serial` by two processes, of which three were killed in mid-scene."""
+    inside = serial(shared, model_path) / "in"
+
+    def score(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("satae.batch.run.SCORE", "orders:score")
+            orders.order(inside, s2=["kill"], s4=["kill", "kill"])
+            ran(inside, folder / "out", model_path, jobs=2)
+        for path in (inside / orders.ORDERS, *inside.glob("*.tried")):
+            path.unlink()
+
+    return shared.made("crowd-run", score) / "out"
+
+
+def finished(shared: Shared, model_path: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, to work on; scenes and model lie elsewhere."""
+    return Path(shutil.copytree(hurt(shared, model_path), tmp_path / "out"))
+
+
+def tall(folder: Path) -> Path:
+    """A scene of several strips, of which a part does not count, with something bright across two of them."""
+    folder.mkdir()
+    image = synthetic.scene(height=ROWS, width=COLS, seed=3).image.copy()
+    image[:, 120:180, 40:90] = 0
+    image[:, 762:774, 200:212] += 4000
+    grid = Grid(ROWS, COLS, Affine(10, 0, 500_000, 0, -10, 5_200_000), raster.wkt("EPSG:32632"))
+    with output.writing(folder / "tall.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
+        out.write(image, grid.window)
+    return folder
+
+
+def whole(shared: Shared, model: Path) -> Path:
+    """A folder with the scene `in` and, in `out`, what a run makes of it in one piece."""
+
+    def make(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            inline(patch)
+            assert ran(tall(folder / "in"), folder / "out", model).failures == ()
+
+    return shared.made("tall", make)
+
+
+def about(out: Path) -> dict[str, object]:
+    """What the finished folder says of itself, but for the time of scoring and where the scene lies."""
+    (path,) = out.glob("scenes/*/scene.json")
+    said = json.loads(path.read_text())
+    said["row"].pop("created")
+    said.pop("files")
+    said["row"].pop("path")
+    said["backdrop"].pop("file")
+    return dict(said)
 
 
 def heatmaps(out: Path) -> dict[str, str]:

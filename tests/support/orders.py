@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from satae.batch import guard, places, work
+from satae.batch import work
 from satae.batch.task import Task
 
 if TYPE_CHECKING:
@@ -71,31 +71,3 @@ def _happen(what: str, scored: Callable[..., Any], *given: Any, **more: Any) -> 
     if what == "bug":
         raise ValueError("a bug")
     return record
-
-
-# as it was when this module was loaded
-SHOWN = os.environ.get("CUDA_VISIBLE_DEVICES")
-
-
-def shown(task: str) -> Any:
-    """Which devices this process is shown; of the task 'kill' it dies at the first attempt."""
-    if task.startswith("kill") and not Path(task[5:]).exists():
-        Path(task[5:]).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return SHOWN
-
-
-def stuck(task: str) -> Any:
-    """Do not come back from C, as a library that waits for itself; a task `held ...` holds the interpreter too."""
-    import ctypes
-
-    guard.GRACE = 0.5
-    name = task.removeprefix("held ")
-    # a part that must be gone at the end
-    with places.part(Path(name).parent, "stuck"):
-        Path(name).write_text(str(os.getpid()))
-        library = ctypes.PyDLL(None) if name != task else ctypes.CDLL(None)
-        mutex = ctypes.create_string_buffer(256)
-        # the second time it waits for ever, and no signal wakes it
-        for _ in range(2):
-            library.pthread_mutex_lock(mutex)
