@@ -18,7 +18,13 @@ from shared import Shared
 
 from satae.demo import synthetic
 
-TRAIN = ("train", "--config", "pca", "--device", "cpu")  # the cheapest there is, for it is done a hundred times
+TRAIN = (
+    "train",
+    "--config",
+    "pca",
+    "--device",
+    "cpu",
+)  # the cheapest there is, for it is done a hundred times
 WORDS: dict[str, tuple[object, ...]] = {
     "tile": ("tile", "land.tif", "--size", 48, "--overwrite"),
     "train": (*TRAIN, "--set", "model.params.components=2", "--overwrite"),
