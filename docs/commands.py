@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from satae.cli import app
+from satae.cli.grouping import groups
 
 PAGE = Path(__file__).with_name("commands.md")
 HEAD = """# Commands
@@ -59,7 +60,12 @@ def section(name: str, command: Any) -> str:
     lines = [f"## {name}", "", text.strip(), ""]
     lines += [f"    {line.strip()}" for line in examples.splitlines() if line.strip().startswith("satae")]
     lines += ["", "| option | meaning |", "|---|---|"]
-    lines += [row(parameter, command) for parameter in command.params]
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    found = groups(command.params)
+    lines += [row(parameter, command) for parameter in arguments]
+    for title, options in found.items():
+        lines += [f"| **{title}** | |"] * (len(found) > 1)
+        lines += [row(parameter, command) for parameter in options]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from satae import interrupts
 
@@ -190,7 +191,23 @@ class _Lines(logging.Formatter):
     """`warning: text`, with control characters of foreign text made visible."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(f"{record.levelname.lower()}: {record.getMessage()}").replace("\n", "\\n")
+        text = printable(record.getMessage()).replace("\n", "\\n")
+        return f"{tint(f'{record.levelname.lower()}:', 'yellow')} {text}"
+
+
+COLOURS = {
+    "bold": 1,
+    "red": 31,
+    "yellow": 33,
+    "cyan": 36,
+}  # of the terminal's own palette, so legible on any ground
+
+
+def tint(text: str, colour: str, stream: TextIO | None = None) -> str:
+    """The text in one of COLOURS where `stream`, by default stderr, is a terminal that shows them; else as it is."""
+    stream = stream or sys.stderr
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()
+    return text if plain else f"\x1b[{COLOURS[colour]}m{text}\x1b[0m"
 
 
 def printable(text: str) -> str:

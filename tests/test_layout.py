@@ -38,7 +38,7 @@ ARROWS = {
     "series": "report gis inference scene",
     "review": "report formats gis scene",
     "demo": "training scene",
-    "bench": "series scoring training objectives models nn inference tiles scene",
+    "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",
     "cli": "api batch series bench demo review convert training scoring decisions formats detector objectives heads "
     "models nn inference fetch tiles scene",
@@ -66,8 +66,8 @@ DOORS = {
     "albumentations": "training.augment",
     "matplotlib": "training.figures",
     "filelock": "publish",
-    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.models cli.output cli.review "
-    "cli.run cli.score cli.series cli.tile cli.train",
+    "typer": "cli.about cli.app cli.bench cli.demo cli.door cli.export cli.flags cli.grouping cli.models cli.output "
+    "cli.review cli.run cli.score cli.series cli.tile cli.train",
     "fastapi": "review.server",
     "uvicorn": "review.server review.connections",
     "obstore": "fetch.s3",

@@ -19,6 +19,7 @@ from satae.cli.demo import demo
 from satae.cli.door import Command, explain_failures
 from satae.cli.export import export
 from satae.cli.flags import spell_out
+from satae.cli.grouping import HelpPage
 from satae.cli.manual import MANUAL
 from satae.cli.models import models
 from satae.cli.review import review
@@ -61,6 +62,8 @@ def common(
     """Find what is out of place in satellite scenes, without labels.
 
     satae tile scene.tif; satae train; satae score --out anomalies.gpkg
+
+    What words such as heat, halo or FDR mean: docs/glossary.md
     """
     if (
         context.invoked_subcommand in LIGHT
@@ -73,7 +76,9 @@ def common(
 def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
     """Take commands into a group by their names, with their pages of the manual, behind the door of failures."""
     for command in commands:
-        group.command(help=MANUAL[above + command.__name__])(explain_failures(spell_out(command)))
+        group.command(cls=HelpPage, help=MANUAL[above + command.__name__])(
+            explain_failures(spell_out(command))
+        )
 
 
 _register(app, tile, train, score, run, series, info, models, demo, export, review)

@@ -11,7 +11,8 @@ from typing import Any
 import typer
 
 from satae import interrupts
-from satae.console import printable
+from satae.cli.ranks import has_the_word, several
+from satae.console import printable, tint
 from satae.errors import SataeError
 
 SEVERAL = "tile", "demo", "run"  # commands that put one output in place and go on with the next
@@ -34,18 +35,35 @@ def explain_failures(command: Command) -> Command:
             if isinstance(error, BrokenPipeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from None
+            if not _speaks(command):
+                raise _end(command, error.exit_code) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
-            typer.echo(printable(f"error: {sentence}"), err=True)
-            raise typer.Exit(error.exit_code) from None
+            typer.echo(f"{tint('error:', 'red')} {printable(sentence)}", err=True)
+            raise _end(command, error.exit_code) from None
         except KeyboardInterrupt:
             raise _interrupted(command) from None
 
     return wrapped
 
 
+def _speaks(command: Command) -> bool:
+    """Whether this process says why it ends: several that train together have one voice, others their own."""
+    return command.__name__ != "train" or has_the_word()
+
+
 def _interrupted(command: Command) -> typer.Exit:
     """The end of a command that was interrupted, of which it has told."""
     said = interrupts.PLACED if command.__name__ in SEVERAL else interrupts.SAID
     hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
-    typer.echo(f"{said}{hint}", err=True)
-    return typer.Exit(interrupts.exit_code())
+    if _speaks(command):
+        typer.echo(f"{said}{hint}", err=True)
+    return _end(command, interrupts.exit_code())
+
+
+def _end(command: Command, code: int) -> typer.Exit:
+    """The end with an exit code; in a team at once, for threads that wait for a lost process would abort it."""
+    if command.__name__ == "train" and several():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return typer.Exit(code)

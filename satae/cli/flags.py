@@ -48,6 +48,16 @@ Feedback = Annotated[
     Path | None, typer.Option(help="Reviewed layers: what was accepted and rejected counts.")
 ]
 
+Fdr = Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")]
+Far = Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")]
+Top = Annotated[int | None, typer.Option(help="Report this many regions a scene.")]
+Threshold = Annotated[float | None, typer.Option(help="Heat, -log10 p of a pixel, to report from.")]
+MinArea = Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")]
+Chips = Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")]
+ForceDomain = Annotated[
+    bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
+]
+
 Config = Annotated[
     Path | None, typer.Option(metavar="NAME|FILE", help="A recipe of satae, such as areas, or a YAML file.")
 ]
@@ -110,7 +120,25 @@ class RecipeOptions:
         return [*(self.changes or []), *([] if self.epochs is None else [f"train.epochs={self.epochs}"])]
 
 
-PIXELS, RECIPE = PixelOptions(), RecipeOptions()
+@dataclass(frozen=True)
+class ReportOptions:
+    """Which regions of a scene are reported, and how many of them are drawn."""
+
+    fdr: Fdr = None
+    far: Far = None
+    top: Top = None
+    threshold: Threshold = None
+    min_area: MinArea = None
+    chips: Chips = 100
+    force_domain: ForceDomain = False
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What was said of each rule, of which one may be chosen."""
+        return {"far": self.far, "fdr": self.fdr, "top": self.top, "threshold": self.threshold}
+
+
+PIXELS, RECIPE, REPORT = PixelOptions(), RecipeOptions(), ReportOptions()
 
 
 def spell_out(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -146,6 +174,12 @@ def check_device(device: str) -> None:
     """ConfigError where there is no such --device."""
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"--device {device}: there are auto, cpu and cuda")
+
+
+def check_area(area: float | None) -> None:
+    """ConfigError where --min-area is no area."""
+    if area is not None and not area >= 0:
+        raise ConfigError(f"--min-area {area} is not an area")
 
 
 def check_model_name(out: Path) -> None:

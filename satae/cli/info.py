@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from satae.cli import things
+from satae.cli import freshness, things
 from satae.errors import SceneError, TilesError
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
             for source, band, name in zip(sources, scene.bands, scene.names, strict=True)
         ],
     }
+    if facts["kind"] == "heatmap":
+        facts |= freshness.of_heatmap(path)
     if check:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
         facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
@@ -101,6 +103,7 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
         opened.record.model_dump_json(exclude={"files", "crs", "transform", "wavelengths", "widths"})
     )
     facts["files"] = [f.path for f in opened.record.files]
+    facts |= freshness.of_tiles(path, facts["files"])
     if check:
         valid = sum(int(v.sum()) for v in opened.valid)
         filled = any(i[:, ~v].any() for i, v in zip(opened.images, opened.valid, strict=True))
@@ -155,7 +158,7 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
         raise SceneError(f"{path} is damaged ({state}); score the scenes again")
     if check:
         facts["checked"] = True
-    return facts | {"review": statuses, "scenes": rows}
+    return facts | {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
 
 
 def _regions(path: Path) -> dict[str, Any]:

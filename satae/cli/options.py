@@ -10,7 +10,7 @@ from pathlib import Path
 
 from satae.cli.flags import PixelOptions
 from satae.console import Steps
-from satae.errors import ConfigError, TilesError
+from satae.errors import ConfigError, SceneError, TilesError
 from satae.scene.alike import same
 from satae.scene.describe import describe
 from satae.scene.items import holds_items, is_link
@@ -47,6 +47,14 @@ def local_paths(names: list[str], counted: PixelOptions, steps: Steps) -> list[P
     folder = {} if counted.cache is None else {"folder": counted.cache}
     network = scenes.Network(counted.allow_network, **folder)
     return scenes.local(names, chosen_bands(counted.bands), network, steps)
+
+
+def check_there(names: list[str]) -> None:
+    """SceneError for the first scene that is no file or folder; an address is looked for when it is fetched."""
+    for name in names:
+        # behind # stands a part of what a file holds
+        if not is_link(name) and not Path(name).exists() and not Path(name.partition("#")[0]).exists():
+            raise SceneError(f"{name} does not exist")
 
 
 def tiled_copies(scenes: list[Scene], folder: Path) -> list[Scene]:

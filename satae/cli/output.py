@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from satae.console import printable
+from satae.console import printable, tint
 
 if TYPE_CHECKING:
     from satae.grid import Window
@@ -29,13 +29,14 @@ def say(as_json: bool, content: dict[str, Any], lines: list[str]) -> None:
 def note(remarks: Iterable[str]) -> None:
     """Print remarks on stderr."""
     for remark in remarks:
-        typer.echo(printable(f"note: {remark}"), err=True)
+        typer.echo(f"{tint('note:', 'yellow')} {printable(remark)}", err=True)
 
 
 def end(lines: Iterable[str]) -> None:
     """Print what to make of a result, and what to do next, on stderr: it is for people, and stdout for programs."""
     for line in lines:
-        typer.echo(printable(line), err=True)
+        word, colon, rest = printable(line).partition(":")
+        typer.echo(f"{tint(word + colon, 'bold')}{rest}", err=True)
 
 
 def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,7 +78,8 @@ def band_facts(source: Source, band: Band, root: Path) -> dict[str, Any]:
         "scale": band.scale,
         "offset": band.offset,
         "added_to_dn": band.shift,
-        "nodata": band.nodata,
+        # JSON has no NaN
+        "nodata": "nan" if band.nodata is not None and math.isnan(band.nodata) else band.nodata,
         "saturated": band.saturated,
     }
 

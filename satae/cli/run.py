@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satae.cli import rows
-from satae.cli.flags import PIXELS, RECIPE, BadTiles, Device, Json, PixelOptions, RecipeOptions, check_device
+from satae.cli.flags import (
+    PIXELS,
+    RECIPE,
+    REPORT,
+    BadTiles,
+    Device,
+    Json,
+    PixelOptions,
+    RecipeOptions,
+    ReportOptions,
+    check_area,
+    check_device,
+)  # fmt: skip
 from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
@@ -23,7 +35,6 @@ if TYPE_CHECKING:
 
 # columns of a table that are options of its row, beside those of pixels, with what their text means
 NUMBERS = {"far": float, "fdr": float, "top": int, "threshold": float, "min_area": float}
-RULES = ("far", "fdr", "top", "threshold")
 
 
 def run(
@@ -64,20 +75,10 @@ def run(
     ] = False,
     settings: RecipeOptions = RECIPE,
     counted: PixelOptions = PIXELS,
-    fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
-    far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
-    top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Heat, -log10 p of a pixel, to report from.")
-    ] = None,
-    min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
-    chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
+    report: ReportOptions = REPORT,
     baseline: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A second opinion: a model file.")
     ] = None,
-    force_domain: Annotated[
-        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
-    ] = False,
     device: Device = "auto",
     on_bad_tile: BadTiles = "stop",
     workers: Annotated[
@@ -94,11 +95,7 @@ def run(
     from satae.batch.watch import Arrivals, Teller, pauses
 
     steps: Steps = context.obj
-    rules = {"far": far, "fdr": fdr, "top": top, "threshold": threshold}
-    asked = partial(
-        _asked, counted, rules, min_area=min_area, chips=chips, force_domain=force_domain, baseline=baseline,
-        on_bad_tile=on_bad_tile,
-    )  # fmt: skip
+    asked = partial(_asked, counted, report, baseline=baseline, on_bad_tile=on_bad_tile)
     part = shard_of(shard)
     collects = collect or (model is None and part.count == 1)
     if not scenes:
@@ -166,12 +163,9 @@ def _collected(out: Path, steps: Steps) -> "RunOutput | None":
 
 def _asked(
     counted: PixelOptions,
-    rules: dict[str, Any],
+    report: ReportOptions,
     row: tuple[tuple[str, str], ...],
     *,
-    min_area: float | None,
-    chips: int,
-    force_domain: bool,
     baseline: Path | None,
     on_bad_tile: str,
 ) -> "Request":
@@ -182,23 +176,16 @@ def _asked(
 
     counted = rows.pixels_of(counted, row)
     given = {name: rows.number(name, text, NUMBERS[name]) for name, text in row if name in NUMBERS}
-    own = {k: given.get(k) for k in RULES}
-    rule = rule_of(**(own if any(v is not None for v in own.values()) else rules))
-    least = given.get("min_area", min_area)
-    if least is not None and not least >= 0:
-        raise ConfigError(f"--min-area {least} is not an area")
+    # a rule of the row takes the place of that of the command, whichever both are
+    own = {k: given.get(k) for k in report.rules}
+    rule = rule_of(**(own if any(v is not None for v in own.values()) else report.rules))
+    least = given.get("min_area", report.min_area)
+    check_area(least)
     bands = options.chosen_bands(counted.bands)
-    limits = options.limits_of(counted, on_bad_tile)
     return Request(
-        None if bands is None else tuple(bands),
-        limits,
-        counted.gsd,
-        rule,
-        least,
-        chips,
-        force_domain,
-        baseline,
-    )
+        None if bands is None else tuple(bands), options.limits_of(counted, on_bad_tile), counted.gsd, rule, least,
+        report.chips, report.force_domain, baseline,
+    )  # fmt: skip
 
 
 def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:

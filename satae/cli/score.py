@@ -1,5 +1,6 @@
 """The command `satae score`: scenes and a model into layers, heatmaps, chips and a report."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,13 +9,16 @@ import typer
 from satae.api import CORES
 from satae.cli.flags import (
     PIXELS,
+    REPORT,
     BadTiles,
     Device,
     Feedback,
     Json,
     Overwrite,
     PixelOptions,
+    ReportOptions,
     Workers,
+    check_area,
     check_device,
 )  # fmt: skip
 from satae.cli.output import exit_if_bare, exit_if_damaged, note, say
@@ -37,21 +41,11 @@ def score(
     ] = Path("anomalies.gpkg"),
     heatmap: Annotated[Path | None, typer.Option(help="Heatmap (GeoTIFF) to write.")] = None,
     counted: PixelOptions = PIXELS,
-    fdr: Annotated[float | None, typer.Option(help="Share of false regions to accept, 0 to 1.")] = None,
-    far: Annotated[float | None, typer.Option(help="False alarms per 100 km2. [default: 10]")] = None,
-    top: Annotated[int | None, typer.Option(help="Report this many regions a scene.")] = None,
-    threshold: Annotated[
-        float | None, typer.Option(help="Heat, -log10 p of a pixel, to report from.")
-    ] = None,
-    min_area: Annotated[float | None, typer.Option(help="Smallest region in m2. [default: 4 pixels]")] = None,
-    chips: Annotated[int, typer.Option(min=0, help="Draw a picture of this many regions, by rank.")] = 100,
+    report: ReportOptions = REPORT,
     baseline: Annotated[
         str | None,
         typer.Option(metavar="NAME|FILE", help="A second opinion: a model, or rx_shrunk, pca, ..."),
     ] = None,
-    force_domain: Annotated[
-        bool, typer.Option("--force-domain", help="Report scenes too that look foreign, shifted or swapped.")
-    ] = False,
     stac: Annotated[bool, typer.Option("--stac", help="Write STAC Items of result and model.")] = False,
     feedback: Feedback = None,
     device: Device = "auto",
@@ -64,9 +58,8 @@ def score(
     from satae.scoring.rule import rule_of
 
     check_device(device)
-    rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
-    if min_area is not None and not min_area >= 0:
-        raise ConfigError(f"--min-area {min_area} is not an area")
+    rule = rule_of(**report.rules)
+    check_area(report.min_area)
     from satae.api import score as scoring
     from satae.cli import options
     from satae.decisions import decisions
@@ -78,6 +71,7 @@ def score(
     from satae.scoring.run import check
 
     steps: Steps = context.obj
+    options.check_there(scenes or [])  # what was mistyped is the first thing to say
     decided = decisions.read(feedback) if feedback else None
     opened = runtime.load(model, device, threads=workers)
     limits = options.limits_of(counted, on_bad_tile)
@@ -96,13 +90,14 @@ def score(
     other = None
     if baseline:
         found = [by_wavelength(scene, opened) for scene in found]
-        how = Options(rule, heatmap=heatmap, overwrite=overwrite, chips=chips, stac=model if stac else None)
+        how = Options(
+            rule, heatmap=heatmap, overwrite=overwrite, chips=report.chips, stac=model if stac else None
+        )
         check(found, opened, out, how)  # before it is fitted
         other = _baseline(baseline, found, opened.card.tile, device, workers, steps)
     result = scoring.score(
-        found, opened, out, heatmap=heatmap, far=far, fdr=fdr, top=top, threshold=threshold, min_area=min_area,
-        chips=chips, baseline=other, force_domain=force_domain, stac=model if stac else False, feedback=decided,
-        workers=workers, overwrite=overwrite, progress=steps,
+        found, opened, out, heatmap=heatmap, **asdict(report), baseline=other, stac=model if stac else False,
+        feedback=decided, workers=workers, overwrite=overwrite, progress=steps,
     ).record  # fmt: skip
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))

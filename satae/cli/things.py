@@ -17,6 +17,7 @@ PARTS = {
     "config.yaml": "recipe of a training run",
     "checkpoint.pt": "checkpoint, from which `satae train --resume` goes on",
     "history.jsonl": "losses of a training run",
+    "history.csv": "losses of a training run, as a table",
     "evidence.json": "figures of a training run's diagnosis, as JSON",
     "diagnosis.md": "diagnosis of a training run, to be read",
     "curves.png": "losses of a training run, as a picture",
@@ -42,10 +43,14 @@ def folder(path: Path) -> dict[str, Any] | None:
     for inner, kind in (("tileset.json", "folder of tile sets"), ("config.yaml", "folder of training runs")):
         if found := sorted(p.parent.name for p in path.glob(f"*/{inner}")):
             return {"kind": kind, "path": str(path), "holds": found}
+    if (path / "journal.jsonl").is_file() and (path / "scenes").is_dir():
+        made = sorted(p.name for p in (path / "scenes").iterdir() if p.is_dir())
+        return {"kind": "run over many scenes", "path": str(path), "scenes": len(made)}
     if path.name.endswith("_chips"):
         pictures = sum(p.suffix in (".png", ".jpg", ".webp") for p in path.iterdir())
         return {"kind": "pictures of the regions of a result", "path": str(path), "pictures": pictures}
-    return None
+    results = sorted(p.name for p in path.glob("*.gpkg") if (path / f"{p.stem}.html").is_file())
+    return {"kind": "folder with results", "path": str(path), "holds": results} if results else None
 
 
 def file(path: Path) -> dict[str, Any] | None:

@@ -1,11 +1,14 @@
 """The command `satae train`: tile sets into a model file."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from satae import interrupts
 from satae.cli.flags import (
     RECIPE,
     Device,
@@ -17,12 +20,17 @@ from satae.cli.flags import (
     check_model_name,
 )  # fmt: skip
 from satae.cli.output import end, say
+from satae.cli.ranks import is_silent, several
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 SHOWN = 5  # findings on a terminal
 
 if TYPE_CHECKING:
+    from satae.config import Recipe
+    from satae.tiles.store import TileSet
     from satae.training.run import Result
 
 
@@ -45,6 +53,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fit a model to what is normal and export it to ONNX."""
+    if is_silent():
+        logging.getLogger("satae").setLevel(logging.CRITICAL)
     check_device(device)
     check_model_name(out)
     changes = [*settings.all_changes, *([] if seed is None else [f"train.seed={seed}"])]
@@ -65,12 +75,17 @@ def train(
 
         sets, heed = apply_feedback(sets, feedback)
 
-    from satae.api import train as training
-
     steps: Steps = context.obj
-    result = training.train(
-        sets, out, recipe=recipe, device=device, resume=resume, overwrite=overwrite, progress=steps
-    )
+    if several():
+        result = _shared(sets, recipe, out, device, resume=resume, overwrite=overwrite, steps=steps)
+    else:
+        from satae.api import train as training
+
+        result = training.train(
+            sets, out, recipe=recipe, device=device, resume=resume, overwrite=overwrite, progress=steps
+        )
+    if result is None:
+        return
     content = {
         "model": str(out), "run": str(result.run), "epochs": result.epochs,
         "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
@@ -80,9 +95,47 @@ def train(
     say(
         as_json,
         content,
-        [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]],
+        [
+            *_lines(result, settings.config),
+            *(heed.lines if heed else []),
+            *[f"! {text}" for text in result.findings[:SHOWN]],
+        ],
     )
     end([] if steps.quiet else [_verdict(result), _next(out, tilesets)])
+
+
+def _shared(
+    sets: "Sequence[TileSet]",
+    recipe: "Recipe",
+    out: Path,
+    device: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    steps: Steps,
+) -> "Result | None":
+    """What the processes that torchrun started make together; only that of rank 0 has a result, and says anything."""
+    from satae.training import run as training
+    from satae.training.loop import device_of
+    from satae.training.team import muster
+
+    # a signal must reach whoever waits for others as an exception, which ends this process and with it their waiting
+    with interrupts.tidying(), muster(device_of(device)) as team:
+        folder = Path("runs") / out.stem
+        if team.leads:
+            return training.train(
+                sets,
+                recipe,
+                out,
+                folder,
+                device=device,
+                resume=resume,
+                overwrite=overwrite,
+                steps=steps,
+                team=team,
+            )
+        training.assist(sets, folder, team)
+    return None
 
 
 def _verdict(result: "Result") -> str:
@@ -101,15 +154,17 @@ def _next(out: Path, tilesets: list[Path] | None) -> str:
     return f"next: satae score{scenes}{model}"
 
 
-def _lines(result: "Result") -> list[str]:
+def _lines(result: "Result", recipe: Path | None) -> list[str]:
     card, losses = result.card, result.card.metrics
+    purpose = f"recipe for {result.purpose}" if result.purpose else card.architecture
     learned = (
-        f"{card.architecture}, {card.weights} weights, score {card.score}, "
-        f"{quantity(result.epochs, 'epoch')} on {card.trained_on}, loss {losses['train_loss']:.4g}, "
-        f"held out {losses['val_loss']:.4g}"
+        f"{card.weights:,} weights, {quantity(result.epochs, 'epoch')} on {card.trained_on}, "
+        f"loss {losses['train_loss']:.4g}, held out {losses['val_loss']:.4g}"
     )
-    fitted = f"{card.architecture} in closed form, score {card.score}"
+    log.info("%s, score %s", card.architecture, card.score)
+    log.info("ONNX equals torch to %.1e of the score's range", card.parity.share_of_range)
+    named = f"recipe {recipe}" if recipe else purpose
     return [
-        f"{result.model}: {learned if card.weights else fitted}",
-        f"ONNX equals torch to {card.parity.share_of_range:.1e} of the score's range; run in {result.run}",
+        f"{result.model}: {named}, {learned if card.weights else 'in closed form'}",
+        f"{result.run}: diagnosis, curves, reconstructions and all settings",
     ]

@@ -6,10 +6,11 @@ where they lie: a new run numbers and outlines them anew.
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +45,14 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Decisions:
-    """Reviewed regions: `frame` has the columns of the layer and polygons, numbered from 0, in their file's CRS."""
+    """Reviewed regions: `frame` has the columns of the layer and polygons, numbered from 0, in their file's CRS.
+
+    `names` are those of scenes by their files, as far as these tell scenes apart.
+    """
 
     path: Path
     frame: Any
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -56,12 +61,15 @@ class Decisions:
         """True (n) where a region has a status."""
         return np.asarray(self.frame["review_status"] == status, bool)
 
-    def on(self, scene: str, grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
-        """(numbers, polygons in the CRS of `grid`) of the regions of a scene, which goes by its name.
+    def on(self, scene: str, grid: Grid, files: str = "") -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+        """(numbers, polygons in the CRS of `grid`) of the regions of a scene: of the same files, else the same name.
 
-        ConfigError where one of the two states a CRS and the other does not.
+        `files` as a result has them, between semicolons. ConfigError where one of the two states a CRS and the other
+        does not.
         """
-        own = self.frame[self.frame["scene"] == scene]
+        # scene.tif is called otherwise beside another scene.tif than alone; its file is the same
+        name = self.names.get(_settled(files), scene) if files else scene
+        own = self.frame[self.frame["scene"] == name]
         if len(own) and (own.crs is None) != (grid.crs is None):
             side = str(self.path) if own.crs is None else scene
             raise ConfigError(
@@ -95,7 +103,11 @@ def read(path: Path) -> Decisions:
     frames = layers_of(path)
     if (missing := missing_column(frames)) is not None:
         raise ConfigError(f"{path} has no column {missing}; name layers that `satae score` wrote")
-    return _decisions(path, frames)
+    found = _decisions(path, frames)
+    if not len(found) or not geopackage.is_database(path):
+        return found
+    with closing(geopackage.connect(path, "ro", geopackage.PATIENCE)) as database:
+        return _named(found, database)
 
 
 def read_open(database: sqlite3.Connection, path: Path) -> Decisions | None:
@@ -105,9 +117,30 @@ def read_open(database: sqlite3.Connection, path: Path) -> Decisions | None:
     """
     there = geopackage.tables(database)
     names = [name for name in (REGIONS, BEFORE) if name in there]
-    return (
-        _decisions(path, [_frame(database, name, _told(database, name)) for name in names]) if names else None
+    if not names:
+        return None
+    return _named(
+        _decisions(path, [_frame(database, name, _told(database, name)) for name in names]), database
     )
+
+
+def _named(decisions: Decisions, database: sqlite3.Connection) -> Decisions:
+    """The decisions with the names of their scenes by file, from the layer of scenes of the same result."""
+    if not {"scene", "path"} <= set(geopackage.columns(database, "scenes")):
+        return decisions
+    wanted = set(decisions.frame["scene"])
+    names: dict[str, str] = {}
+    doubtful: set[str] = set()
+    for scene, files in database.execute("SELECT scene, path FROM scenes"):
+        if isinstance(files, str) and files and scene in wanted:
+            place = _settled(files)
+            doubtful |= {place} if names.setdefault(place, scene) != scene else set()
+    return replace(decisions, names={place: name for place, name in names.items() if place not in doubtful})
+
+
+def _settled(files: str) -> str:
+    """Files between semicolons as they are found from anywhere."""
+    return ";".join(os.path.realpath(file) for file in files.split(";"))
 
 
 def _told(database: sqlite3.Connection, layer: str) -> str:
@@ -224,7 +257,7 @@ def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[in
             continue
         regions = list(s.regions)
         free = [i for i in range(len(regions)) if (number, i) not in taken]
-        numbers, polygons = decisions.on(s.scene.scene, s.grid)
+        numbers, polygons = decisions.on(s.scene.scene, s.grid, s.scene.path)
         said = decisions.frame.loc[numbers, REVIEW].to_dict("records")
         for old, new in same_regions(polygons, polygons_of([regions[i] for i in free])):
             regions[free[new]] = replace(regions[free[new]], **said[old])

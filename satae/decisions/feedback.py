@@ -51,7 +51,7 @@ class FeedbackCounts:
 
 
 def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], FeedbackCounts]:
-    """The tile sets with the decisions in a result of `satae score` laid over their scenes, which go by their names.
+    """The tile sets with the decisions in a result of `satae score` laid over their scenes, known by file or name.
 
     With no path they are as they were. Raises ConfigError as `decisions.read` does, and where a scene and the file
     do not both state a CRS, or both none.
@@ -67,7 +67,8 @@ def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[Til
 
 
 def _heeding(tiles: TileSet, decisions: Decisions) -> TileSet:
-    numbers, polygons = decisions.on(tiles.record.scene, tiles.grid)
+    files = ";".join(file.path for file in tiles.record.files)
+    numbers, polygons = decisions.on(tiles.record.scene, tiles.grid, files)
     flat = _in_pixels(tiles, polygons)
     accepted, rejected = (flat[decisions.are(status)[numbers]] for status in (ACCEPTED, REJECTED))
     return _marked(tiles, accepted, rejected) if len(accepted) + len(rejected) else tiles

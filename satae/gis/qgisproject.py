@@ -16,6 +16,8 @@ from satae.composite import GAMMA
 from satae.gis import qgis
 from satae.gis.qgisxml import add, document
 
+ADDITION = "4"  # of QgsPainting's blend modes
+COMPOSITE = "scene, its bands added up"
 UNDER = 0.5  # opacity of a heatmap: the hottest pixel, too, shows what lies below
 
 
@@ -29,18 +31,23 @@ class Crs:
 
 @dataclass(frozen=True)
 class Channel:
-    """A band, counted from 1, and the stored values of it that are drawn black and white."""
+    """A band, counted from 1, and the stored values of it that are drawn black and white.
+
+    `file` where that is not the one of the scene, and `member` where that is a .zip which holds the file.
+    """
 
     band: int
     low: float
     high: float
+    file: str = ""
+    member: str = ""
 
 
 @dataclass(frozen=True)
 class Backdrop:
     """How a scene is drawn: its file, with / between folders, and red, green and blue, or one channel in grey.
 
-    `file` is absolute, or leads there from the folder of the GeoPackage.
+    Files are absolute, or lead there from the folder of the GeoPackage.
     """
 
     file: str
@@ -116,35 +123,63 @@ def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
     qgis.fill_heatmap(heat, scene.maximum, UNDER)
     if scene.backdrop is None:
         return
-    source = (
-        scene.backdrop.file if PurePath(scene.backdrop.file).is_absolute() else f"./{scene.backdrop.file}"
-    )
-    title = PurePath(scene.backdrop.file).name
-    _leaf(under, title, source, "gdal", shown=True)
-    picture = _map_layer(layers, title, source, "gdal", scene.crs)
+    channels = scene.backdrop.channels
+    sources = [_source(c.file or scene.backdrop.file, c.member) for c in channels]
+    if len(set(sources)) == 1:
+        _picture(under, layers, sources[0], scene.crs, channels)
+        return
+    # light is added: three files, each in a colour of its own, make one picture
+    group = {"name": COMPOSITE, "checked": "Qt::Checked", "expanded": "0"}
+    under = add(under, "layer-tree-group", group)
+    for place, source in reversed([*enumerate(sources)]):
+        alone = tuple(channel if place == i else None for i, channel in enumerate(channels))
+        _picture(under, layers, source, scene.crs, alone, over=place > 0)
+
+
+def _source(file: str, member: str) -> str:
+    """A file, or one in a .zip, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
+    plain = file if PurePath(file).is_absolute() else f"./{file}"
+    return f"/vsizip/{plain}/{member}" if member else plain
+
+
+def _picture(
+    tree: Element,
+    layers: Element,
+    source: str,
+    crs: Crs | None,
+    channels: Sequence[Channel | None],
+    *,
+    over: bool = False,
+) -> None:
+    """A file of a scene as a layer; `over` adds its light to that of the layers below."""
+    title = PurePath(source).name
+    _leaf(tree, title, source, "gdal", shown=True)
+    picture = _map_layer(layers, title, source, "gdal", crs)
     _abstract(picture, title, qgis.ABSTRACTS["scene"])
-    fill_picture(picture, scene.backdrop.channels)
+    fill_picture(picture, channels, over=over)
 
 
-def fill_picture(parent: Element, channels: Sequence[Channel]) -> None:
+def fill_picture(parent: Element, channels: Sequence[Channel | None], *, over: bool = False) -> None:
     """Draw a scene as satae's own pictures are drawn: each band from black to white, and the dark lifted."""
     pipe = add(parent, "pipe")
-    if len(channels) == 1:
-        grey = {"type": "singlebandgray", "grayBand": str(channels[0].band), "gradient": "BlackToWhite"}
+    (first, *more) = channels
+    if not more and first is not None:
+        grey = {"type": "singlebandgray", "grayBand": str(first.band), "gradient": "BlackToWhite"}
         renderer = add(pipe, "rasterrenderer", grey | {"alphaBand": "-1", "opacity": "1"})
-        _stretch(add(renderer, "contrastEnhancement"), channels[0])
+        _stretch(add(renderer, "contrastEnhancement"), first)
     else:
-        colours = ("red", "green", "blue")
-        bands = {f"{colour}Band": str(c.band) for colour, c in zip(colours, channels, strict=True)}
+        colours = dict(zip(("red", "green", "blue"), channels, strict=True))
+        bands = {f"{colour}Band": str(c.band if c else -1) for colour, c in colours.items()}
         renderer = add(
             pipe, "rasterrenderer", {"type": "multibandcolor", "alphaBand": "-1", "opacity": "1"} | bands
         )
-        for colour, channel in zip(colours, channels, strict=True):
-            _stretch(add(renderer, f"{colour}ContrastEnhancement"), channel)
+        for colour, channel in colours.items():
+            if channel is not None:
+                _stretch(add(renderer, f"{colour}ContrastEnhancement"), channel)
     # QGIS raises to 1 / gamma
     add(pipe, "brightnesscontrast", {"brightness": "0", "contrast": "0", "gamma": f"{1 / GAMMA:.2f}"})
     add(pipe, "rasterresampler", {"maxOversampling": "2"})
-    add(parent, "blendMode", text="0")
+    add(parent, "blendMode", text=ADDITION if over else "0")
 
 
 def _stretch(parent: Element, channel: Channel) -> None:

@@ -22,7 +22,7 @@ from satae.grid import Grid
 from satae.inference.calibrate import Calibration, alarm_unit
 from satae.inference.card import Card
 from satae.inference.runtime import Model
-from satae.report import html, maps
+from satae.report import html, maps, words
 from satae.report.html import add, data
 from satae.report.maps import outline
 from satae.report.overview import Picture
@@ -33,12 +33,6 @@ NAMED = 100  # scenes in the list of provenance
 LISTED = 24  # regions with chip and numbers
 OUTLINED = 300  # regions drawn in the pictures, over all scenes
 NO_CRS = "no CRS"
-ABOUT = (
-    "The score of a region is −log10 of its p-value among the candidate regions of ground that was held out: "
-    "2 is reached by 1 in 100 of them. Heat, which the heatmap shows and thresholds are in, says the same of single "
-    "pixels among pixels, so its values are larger. "
-    "Both say how unusual a place is, not what is there; that is for you to judge."
-)
 
 
 @dataclass(frozen=True)
@@ -92,6 +86,8 @@ def write(
     _regions(body, chapters, out, chips, whole)
     _thresholds(body, chapters, model.card, asked)
     _provenance(body, chapters, model, whole)
+    add(body, "h2", "Words")
+    html.facts(body, words.WORDS)
     html.store(document, path)
 
 
@@ -100,7 +96,7 @@ def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole
     where = f"{quantity(whole.regions, 'region')} in {quantity(whole.scenes, 'scene')}"
     scene = chapters[0].layer.scene
     add(body, "p", f"{where} out of place · {scene.rule} · {scene.created}", kind="muted")
-    add(body, "p", ABOUT)
+    add(body, "p", words.ABOUT)
 
 
 def _scene(body: Element, chapter: Chapter) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from satae.console import quantity
 from satae.errors import ConfigError
 from satae.inference.calibrate import FAR, Calibration, alarm_unit
 from satae.inference.regions import Anomaly
@@ -89,10 +90,10 @@ class Far:
         if share < alarms.tail.smallest_p:
             least = alarms.tail.smallest_p * alarms.per_pixel * unit
             return (
-                f"{self.rate:g} false alarms per {what} are fewer than training can check: the {alarms.tail.n} "
-                f"background regions in its {calibration.blocks} held-out blocks{alarms.tail.worth} are enough for "
-                f"{least:.3g} or more. The order of regions holds, their number may not: train on about "
-                f"{_times(least / self.rate)} times as much ground, or ask with --far {least:.3g} or --top"
+                f"{self.rate:g} false alarms per {what} are fewer than training can check: ranks hold, counts do not. "
+                f"Train on about {_times(least / self.rate)} times as much ground, or ask with --far {least:.3g} or "
+                f"--top ({quantity(alarms.tail.n, 'background region')} in {calibration.blocks} held-out blocks"
+                f"{alarms.tail.worth} say nothing below {least:.3g})"
             )
         return ""
 

@@ -13,12 +13,16 @@ if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
 
 
-NAMED = 5  # things of others that are kept, at the most
+NAMED = 5  # scenes, or things of others, at the most
 
 
 def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
-    said = [f"{s.name}: {remark}" for s in result.scenes for remark in s.remarks]
+    about: dict[str, list[str]] = {}
+    for s in result.scenes:
+        for remark in s.remarks:
+            about.setdefault(remark, []).append(s.name)
+    said = [f"{_all_of(names, len(result.scenes))}: {remark}" for remark, names in about.items()]
     if result.carried and (lost := len(result.carried.lost)):
         said.append(f"{quantity(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
     if result.preferred == PreferenceCounts(0, 0, 0, 0):
@@ -29,6 +33,14 @@ def remarks(result: Result) -> list[str]:
             "on scenes of other bands"
         )
     return said
+
+
+def _all_of(names: list[str], scenes: int) -> str:
+    """The scenes of a remark in a few words: what follows from the model alone is true of all of them."""
+    if 1 < len(names) == scenes:
+        return f"all {scenes} scenes"
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def lines(result: Result, rule: str) -> list[str]:

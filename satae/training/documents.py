@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from satae import composite, models
 from satae.config import Recipe
 from satae.console import Bar
 from satae.detector import graph
+from satae.nn.checkpoint import Epoch
 from satae.publish import publish_all, staging
 from satae.tiles.split import spread_evenly
 from satae.tiles.store import TileSet
@@ -26,7 +29,8 @@ from satae.training.loop import TrainedModel
 
 DIAGNOSIS = "diagnosis.md"
 EVIDENCE = "evidence.json"  # the last that a run writes before its model
-FIGURES = ("curves.png", "reconstructions.png", DIAGNOSIS, EVIDENCE)
+FIGURES = ("curves.png", "history.csv", "reconstructions.png", DIAGNOSIS, EVIDENCE)
+COLUMNS = ("epoch", "train_loss", "val_loss", "learning_rate", "gradient_norm", "clipped")
 SHOWN_TILES = 500  # training tiles whose quality is looked at
 LOOKED = 60_000  # pixels of training and of held-out tiles on which a run is diagnosed
 
@@ -50,14 +54,26 @@ def document(
     seen = _evidence(sets, recipe, trained, bar)
     found = diagnosis.findings(seen)
     with staging(run / FIGURES[0]) as folder:
-        curves, rebuilt, report, evidence = (folder / name for name in FIGURES)
+        curves, table, rebuilt, report, evidence = (folder / name for name in FIGURES)
         figures.curves(curves, *losses, trained.state.best_epoch, seen.mean_loss, *_beside(seen))
+        table.write_text(history_table(history), encoding="utf-8", newline="\n")
         figures.reconstructions(rebuilt, _worst_and_median(sets, trained, detector, scored))
         report.write_text(diagnosis.report(seen, found), encoding="utf-8")
         evidence.write_text(seen.json(), encoding="utf-8")
         publish_all([(folder / name, run / name) for name in FIGURES])
     bar.add(1)
     return [str(f) for f in found]
+
+
+def history_table(history: Sequence[Epoch]) -> str:
+    """The epochs as CSV, for a spreadsheet: what history.jsonl has but for seconds and single layers."""
+    names = list(dict.fromkeys(name for epoch in history for name in epoch.measures))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow([*COLUMNS, *names])
+    for epoch in history:
+        rows.writerow([*(getattr(epoch, c) for c in COLUMNS), *(epoch.measures.get(n, "") for n in names)])
+    return text.getvalue()
 
 
 def _evidence(sets: Sequence[TileSet], recipe: Recipe, trained: TrainedModel, bar: Bar) -> Evidence:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 
 INK = "#222222"
 
@@ -32,20 +34,41 @@ def curves(
     title: str = "",
 ) -> None:
     """Losses by epoch on a log axis, the epoch whose weights were kept, and what predicting the mean costs, and
-    a PCA."""
+    a PCA. Of a single epoch, as of what is fitted in closed form, a bar each, for there is no curve."""
     figure = _figure(7, 4)
     axes = figure.subplots()
-    epochs = range(1, len(train) + 1)
-    axes.plot(epochs, train, label="training tiles", color="#3b6fb6")
-    axes.plot(epochs, held_out, label="held-out tiles", color="#d1603d")
-    axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", label=f"weights kept (epoch {best})")
-    axes.axhline(mean_loss, color="#888888", linewidth=0.8, linestyle="--", label="predicting the mean")
-    if not math.isnan(pca_loss):
-        axes.axhline(pca_loss, color="#4f9d69", linewidth=0.8, linestyle="--", label="PCA of the same code")
-    axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+    beside = {"predicting the mean": (mean_loss, "#888888"), "PCA of the same code": (pca_loss, "#4f9d69")}
+    lines = {"training tiles": (train, "#3b6fb6"), "held-out tiles": (held_out, "#d1603d")}
+    if len(train) == 1:
+        _bars(axes, {name: (losses[0], colour) for name, (losses, colour) in lines.items()} | beside)
+    else:
+        for name, (losses, colour) in lines.items():
+            axes.plot(range(1, len(losses) + 1), losses, label=name, color=colour)
+        axes.axvline(best, color=INK, linewidth=0.8, linestyle=":", label=f"weights kept (epoch {best})")
+        for name, (loss, colour) in beside.items():
+            if not math.isnan(loss):
+                axes.axhline(loss, color=colour, linewidth=0.8, linestyle="--", label=name)
+        axes.set(xlabel="epoch", ylabel="loss", yscale="log")
+        # losses of one decade would have no number at all, or ten to the power of a fraction
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for each in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            each(FuncFormatter(lambda loss, _: f"{loss:.3g}"))
+        axes.yaxis.set_minor_locator(LogLocator(subs=(2.0, 5.0)))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
     axes.set_title(title, fontsize="small")
-    axes.legend(frameon=False)
     figure.savefig(path, metadata={"Software": None})
+
+
+def _bars(axes: Axes, losses: Mapping[str, tuple[float, str]]) -> None:
+    """A bar for each loss that is known, with its number."""
+    known = {name: each for name, each in losses.items() if math.isfinite(each[0])}
+    drawn = axes.barh(
+        list(known), [loss for loss, _ in known.values()], color=[colour for _, colour in known.values()]
+    )
+    axes.bar_label(drawn, fmt="%.3g", padding=4)
+    axes.set(xlabel="loss of the only epoch, so no curve", xmargin=0.15)
+    axes.invert_yaxis()
 
 
 def reconstructions(path: Path, rows: Sequence[tuple[str, Any, Any, Any]]) -> None:

@@ -43,6 +43,12 @@ EMBEDDINGS: dict[
     "score": ["whitened", "memory", "sectors"],
     "map": {"blur": 0.5},
 }
+PURPOSES = (
+    (HYPERSPECTRAL, "small objects, by their spectrum"),
+    (OBJECTS, "objects of some pixels in a few bands"),
+    (AREAS, "areas in large pixels"),
+    (EMBEDDINGS, "embeddings, by their angle"),
+)
 MANY = 17  # bands from which a scene counts as hyperspectral
 COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
 
@@ -57,6 +63,14 @@ def preset(bands: int, gsd_m: float | None, *, sized: bool = False, embedded: bo
     if bands >= MANY:
         return HYPERSPECTRAL
     return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
+
+
+def purpose(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool = False) -> str:
+    """What the recipe that is chosen by itself looks for; nothing where the user's own names an architecture."""
+    if "name" in recipe.model.model_fields_set:
+        return ""
+    start = preset(bands, gsd_m, sized=_target_px(recipe, gsd_m) > 0, embedded=embedded)
+    return next(text for known, text in PURPOSES if known is start)
 
 
 def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool = False) -> Recipe:

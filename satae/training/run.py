@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,6 +31,7 @@ from satae.training import calibration, cards, diagnosis, documents, export, pre
 from satae.training.calibration import Block
 from satae.training.domain import conventions
 from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
+from satae.training.team import ALONE, Team, check_shareable
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
@@ -48,6 +50,7 @@ class Result:
     card: Card
     epochs: int
     findings: list[str]
+    purpose: str = ""  # what the recipe looks for that was chosen by the kind of the scenes
 
 
 def train(
@@ -61,11 +64,12 @@ def train(
     overwrite: bool = False,
     report: Report = lambda done, total, epoch: None,
     steps: Steps = SILENT,
+    team: Team = ALONE,
 ) -> Result:
     """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
 
-    `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
-    and evidence.json, the numbers behind it.
+    `run` keeps config.yaml, history.jsonl, checkpoint.pt, history.csv, curves.png, reconstructions.png, diagnosis.md
+    and evidence.json, the numbers behind it. The others of a `team` are in `assist` meanwhile.
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, or `resume` alone and
     the run is finished, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
     anything is replaced.
@@ -73,12 +77,16 @@ def train(
     place = device_of(device)
     check_target(out, overwrite=overwrite or resume)
     with lock(out):
-        recipe = _recipe(run, _settled(recipe, sets), resume=resume, overwrite=overwrite)
+        purpose = "" if resume else presets.purpose(recipe, **_kind(sets))
+        settled = presets.complete_recipe(recipe, **_kind(sets))
+        recipe = _recipe(run, settled, resume=resume, overwrite=overwrite)
         if resume and not overwrite and out.exists() and (run / documents.EVIDENCE).exists():
             raise OutputError(
                 f"{run} is finished and {out} exists, so there is nothing to resume; pass --overwrite too to export "
                 "the run again, or leave --resume out to train anew"
             )
+        # from here on the others follow, who have the recipe from nobody else
+        team.message(recipe.model_dump_json())
         with steps.stage("look at the tiles"):
             for doubt in conventions(sets):
                 log.warning("%s", doubt)
@@ -88,11 +96,12 @@ def train(
                 planned.normalizer, planned.model, heads, Mapping(recipe.map, len(heads))
             )
             _try(sets, planned, detector)
+            check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
         with _held(run):
             try:
                 if not resume:
                     _begin(run, recipe)
-                trained = _fitted(sets, planned, run, place, report, steps)
+                trained = _fitted(sets, planned, run, place, report, steps, team)
             except OutputError:
                 _withdraw(run)
                 raise
@@ -106,7 +115,18 @@ def train(
             draft.write_bytes(export.with_card(proto, card))
             runtime.load(draft, "cpu")
             publish(draft, out)
-    return Result(out, run, card, trained.state.epoch, faults)
+    return Result(out, run, card, trained.state.epoch, faults, purpose)
+
+
+def assist(sets: Sequence[TileSet], run: Path, team: Team) -> None:
+    """What the other processes of a team do while that of rank 0 is in `train`: learn, write nothing, say nothing."""
+    recipe = Recipe.model_validate_json(team.message())
+    planned = plan(sets, recipe)
+    check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
+    # rank 0 has settled by now what the run folder holds
+    team.message()
+    fit(sets, planned, run, device=team.device, team=team)
+    team.part_ways()
 
 
 def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
@@ -208,17 +228,21 @@ def _withdraw(run: Path) -> None:
         run.rmdir()
 
 
-def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
-    """The recipe with what follows from the bands and the GSD of the scenes, and from what their bands are."""
+def _kind(sets: Sequence[TileSet]) -> dict[str, Any]:
+    """What a recipe follows from: the bands and the GSD of the scenes, and what their bands are."""
     gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]
     record = sets[0].record
-    return presets.complete_recipe(
-        recipe, len(record.bands), min(gsd) if gsd else None, embedded=record.embedded
-    )
+    return {"bands": len(record.bands), "gsd_m": min(gsd) if gsd else None, "embedded": record.embedded}
 
 
 def _fitted(
-    sets: Sequence[TileSet], planned: Plan, run: Path, device: torch.device, report: Report, steps: Steps
+    sets: Sequence[TileSet],
+    planned: Plan,
+    run: Path,
+    device: torch.device,
+    report: Report,
+    steps: Steps,
+    team: Team,
 ) -> TrainedModel:
     """The trained network; of a run that diverged the diagnosis says so."""
     with steps.stage("train", 0, "step", brief=0) as bar:
@@ -229,7 +253,10 @@ def _fitted(
             report(done, total, epoch)
 
         try:
-            trained = fit(sets, planned, run, device=device, report=tell)
+            # the run folder is as it shall be: the others look for a checkpoint in it
+            team.message()
+            trained = fit(sets, planned, run, device=device, report=tell, team=team)
+            team.part_ways()
         except DivergedError as error:
             said = diagnosis.report_of_divergence(str(error), planned.recipe.train.learning_rate)
             write_bytes(run / documents.DIAGNOSIS, said.encode())

@@ -137,4 +137,5 @@ def test_outputs_in_the_way_are_refused_before_a_baseline_is_fitted(
 
 def test_an_output_in_the_way_is_refused_before_a_scene_is_looked_at(here: Path, model_path: Path) -> None:
     (here / "anomalies.gpkg").touch()
-    assert "anomalies.gpkg exists" in refused(3, "score", "missing.tif", "--model", model_path)
+    (here / "broken.tif").write_text("no image")
+    assert "anomalies.gpkg exists" in refused(3, "score", "broken.tif", "--model", model_path)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import shutil
 from pathlib import Path
 
-from commands import typed
+import numpy as np
+import pytest
+import rasterio
+from commands import told, typed
+from scenes import MakeScene
+
+from satae import console
+from satae.training import presets
 
 
 def test_training_ends_with_a_verdict_and_the_next_command(here: Path, tile_set: Path) -> None:
@@ -27,3 +36,86 @@ def test_an_empty_result_says_what_is_highest_and_how_to_see_it(
     assert float(re.search(r"has a heat of ([\d.]+)", note)[1]) < 30 and "--top 20" in note
     found = typed("score", scene_path, "--model", model_path, "--top", "2", "--out", "two.gpkg")
     assert "no region is reported" not in found.stderr
+
+
+def test_what_follows_from_the_model_is_said_of_all_scenes_once(
+    here: Path, scene_path: Path, model_path: Path
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        (here / name).symlink_to(scene_path)
+    done = typed("score", "a.tif", "b.tif", "--model", model_path, "--far", "0.001")
+    (note,) = [line for line in done.stderr.splitlines() if "than training can check" in line]
+    assert note.startswith("note: all 2 scenes: ") and "ranks hold, counts do not" in note
+
+
+def test_a_scene_that_is_missing_is_named_before_all_else(here: Path) -> None:
+    (here / "anomalies.gpkg").touch()
+    done = typed("score", "nothing.tif", "--model", "no.onnx")
+    assert done.exit_code == 2 and done.stderr == "error: nothing.tif does not exist\n"
+
+
+@pytest.mark.parametrize(
+    ("bands", "gsd", "words"), [(4, 10.0, "objects of"), (4, 30.0, "areas"), (60, 4.0, "spectrum")]
+)
+def test_a_recipe_that_was_chosen_is_named_by_its_purpose(bands: int, gsd: float, words: str) -> None:
+    recipe = presets.Recipe()
+    assert words in presets.purpose(recipe, bands, gsd)
+    named = presets.recipe_of({"model": {"name": "conv"}})
+    assert presets.purpose(named, bands, gsd) == ""
+
+
+def test_train_names_the_recipe_and_says_details_on_request(here: Path, tile_set: Path) -> None:
+    shutil.copytree(tile_set, here / "tiles" / "land")
+    done = typed("-v", "train", "--config", "rx")
+    assert done.stdout.splitlines()[0] == "model.onnx: recipe rx, in closed form"
+    assert "info: rx, score whitened" in done.stderr and "ONNX equals torch to" in done.stderr
+    assert "ONNX" not in done.stdout
+
+
+def test_info_says_whether_scene_and_model_are_those_of_the_result(
+    here: Path, scene_path: Path, model_path: Path
+) -> None:
+    shutil.copy(scene_path, here / "land.tif")
+    shutil.copy(model_path, here / "kept.onnx")
+    assert typed("score", "land.tif", "--model", "kept.onnx", "--top", "2").exit_code == 0
+    for name in ("anomalies.gpkg", "anomalies_heatmap.tif"):
+        facts = told("info", name)
+        assert (facts["scenes_now"], facts["model_now"]) == (
+            "as it was",
+            "kept.onnx is the model that scored it",
+        )
+    assert facts["result"] == "anomalies.gpkg" and facts["scene"] == "land"
+    times = (here / "land.tif").stat().st_mtime + 9e6
+    os.utime("land.tif", (times, times))
+    (here / "kept.onnx").unlink()
+    facts = told("info", "anomalies.gpkg")
+    assert facts["scenes_now"] == "changed since" and "no .onnx there" in facts["model_now"]
+    (here / "land.tif").unlink()
+    assert told("info", "anomalies_heatmap.tif")["scenes_now"] == "not there"
+    assert told("info", ".")["holds"] == ["anomalies.gpkg"]
+
+
+def test_bands_are_chosen_by_name(here: Path, make_scene: MakeScene) -> None:
+    image = np.arange(4 * 64 * 64, dtype=np.uint16).reshape(4, 64, 64)
+    make_scene(image, name="s.tif", folder=here)
+    with rasterio.open("s.tif", "r+") as dataset:
+        dataset.descriptions = ("blue", "green", "red", "nir")
+    assert told("tile", "s.tif", "--bands", "red,nir", "--size", "32")["tilesets"][0]["bands"] == 2
+    assert told("info", "tiles/s")["bands"] == ["red", "nir"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert console.tint("error:", "red", Terminal()) == "\x1b[31merror:\x1b[0m"
+    assert console.tint("error:", "red", io.StringIO()) == "error:"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert console.tint("error:", "red", Terminal()) == "error:"
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setenv("TERM", "dumb")
+    assert console.tint("error:", "red", Terminal()) == "error:"

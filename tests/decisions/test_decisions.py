@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,31 @@ def test_status_label_and_note_move_to_the_same_region_of_the_same_scene(
     (elsewhere, again), (carried,) = carry([read], [elsewhere, again])
     assert (reviews(again), reviews(elsewhere)) == ([UNTOUCHED, ASKED], [UNTOUCHED])
     assert carried.rows == 1 and len(carried.lost) == 0
+
+
+def test_a_scene_is_known_by_its_file_when_its_folder_went_before_its_name(tmp_path: Path) -> None:
+    """Alone it was called north; beside another north.tif each is called after its folder."""
+    made = scene_of((4, 6, 14, 16), (30, 30, 40, 40))
+    path = write(tmp_path / "out.gpkg", replace(made, scene=replace(made.scene, path="may/north.tif")))
+    review(path, "north-1")
+
+    def beside(folder: str, file: str) -> SceneLayer:
+        other = scene_of((4, 6, 14, 16), (30, 30, 40, 40), name=f"{folder}_north")
+        return replace(other, scene=replace(other.scene, path=file))
+
+    may, june = beside("may", "may/../may/north.tif"), beside("june", "june/north.tif")
+    (june, may), (carried,) = carry([decisions.read(path)], [june, may])
+    assert (reviews(may), reviews(june)) == ([UNTOUCHED, ASKED], [UNTOUCHED, UNTOUCHED])
+    assert carried.rows == 1 and len(carried.lost) == 0
+
+
+def test_two_scenes_of_one_file_are_told_apart_by_name(tmp_path: Path) -> None:
+    both = [replace(s, scene=replace(s.scene, path="all.tif")) for s in (scene_of((4, 6, 14, 16)),
+            scene_of((4, 6, 14, 16), name="south"))]  # fmt: skip
+    path = write(tmp_path / "out.gpkg", *both)
+    review(path, "south-0")
+    found, _ = carry([decisions.read(path)], both)
+    assert [reviews(s) for s in found] == [[UNTOUCHED], [ASKED]]
 
 
 def test_a_result_in_another_crs_is_laid_over_the_scene(tmp_path: Path) -> None:

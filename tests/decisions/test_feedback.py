@@ -163,6 +163,24 @@ def test_decisions_on_other_scenes_are_counted_and_change_nothing(complete: Tile
     ].lines == ["feedback: no region in that file is accepted or rejected, so nothing was learned from it"]
 
 
+def test_a_tile_set_is_known_by_its_file_where_its_scene_has_another_name(
+    complete: TileSet, tmp_path: Path
+) -> None:
+    """Cut beside another land.tif it was called after its folder; the result of it alone calls it land."""
+    path = both(tmp_path)
+    files = [";".join(f.path for f in complete.record.files), "elsewhere/land.tif"]
+    scenes = {"scene": ["land", "other"], "path": files}
+    geopandas.GeoDataFrame(scenes, geometry=[shapely.box(0, 0, 1, 1)] * 2, crs="EPSG:32632").to_file(
+        path, layer="scenes"
+    )
+    beside = dataclasses.replace(complete, record=complete.record.model_copy(update={"scene": "may_land"}))
+    _, counts = apply_feedback([beside], path)
+    assert (counts.accepted, counts.rejected, counts.elsewhere) == (1, 1, 0)
+    moved = [f.model_copy(update={"path": "june/land.tif"}) for f in complete.record.files]
+    stranger = dataclasses.replace(beside, record=beside.record.model_copy(update={"files": moved}))
+    assert apply_feedback([stranger], path)[1].elsewhere == 2
+
+
 def test_a_scene_without_a_crs_cannot_be_compared(tmp_path: Path) -> None:
     toy_tiles = make_tiles(toy())
     with pytest.raises(ConfigError, match="states no CRS"):

@@ -26,6 +26,7 @@ from satae.errors import OutputError
 from satae.inference import runtime
 from satae.report import maps
 from satae.report import page as report
+from satae.report import words
 from satae.scene.describe import describe
 from satae.scoring.baseline import Baseline
 from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top
@@ -192,6 +193,7 @@ def test_it_says_how_the_result_came_about(made: tuple[Any, Page], model: runtim
     assert f"{calibration.pixels:,} pixels in {calibration.blocks} block" in facts["held out"]
     reach = -np.log10(10 / calibration.region.independent)
     assert f"scores up to {max(0, reach):.1f} of regions" in facts["supported"]
+    assert facts.items() >= words.WORDS.items()
 
 
 @pytest.mark.parametrize(

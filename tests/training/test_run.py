@@ -35,7 +35,8 @@ from satae.training import run as training
 from satae.training.calibration import Block
 
 FILES = [
-    "checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "evidence.json", "history.jsonl",
+    "checkpoint.pt", "config.yaml", "curves.png", "diagnosis.md", "evidence.json", "history.csv",
+    "history.jsonl",
     "reconstructions.png",
 ]  # fmt: skip
 QUICK = ["model.name=conv", "train.epochs=1", "train.min_steps=1", "model.params.width=4"]

@@ -133,7 +133,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         if not satae:
             raise QgsProcessingException(MISSING)
         answers = {field.name: self.answer(field, parameters, context) for field in self.command.fields}
-        out = Path(answers[self.command.output])
+        out = Path(answers[self.command.output.name])
         out.parent.mkdir(parents=True, exist_ok=True)
         argv = [*satae, *self.command.words(answers)]
         argv.insert(len(satae) + 1, "--json")
@@ -152,7 +152,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         if code == 4:
             feedback.reportError("done with damage: see the lines above")
         self.load(printed, out, context)
-        return {self.command.output: str(out)}
+        return {self.command.output.name: str(out)}
 
     def load(self, printed: str, out: Path, context: Any) -> None:
         """Hand the layers of the result to QGIS, which draws them in the styles that lie with them."""
@@ -166,7 +166,7 @@ class CommandAlgorithm(QgsProcessingAlgorithm):
         layers += [(f"{path}|layername={self.command.layer}", path.stem) for path in vectors]
         for uri, title in layers:
             # by name and not as a layer: QGIS opens it in its own thread
-            details = QgsProcessingContext.LayerDetails(title, context.project(), self.command.output)
+            details = QgsProcessingContext.LayerDetails(title, context.project(), self.command.output.name)
             # one each, for the context deletes them; and a name for each, else only their C++ half would live on
             STYLES.append(DefaultStyle())
             details.setPostProcessor(STYLES[-1])

@@ -24,16 +24,29 @@ class Field:
     suffix: str = ""
 
 
+MORE = Field("MORE", "More options, as they are typed", "text")
+OVERWRITE = Field("OVERWRITE", "Replace what is there", "flag", "--overwrite", default=False)
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command of satae; `output` is the field whose answer is what it makes, `layer` what of that is shown."""
+    """A command of satae; `output` is the question whose answer is what it makes, `layer` what of that is shown.
+
+    `own` is what it asks for beside what all do; it `replaces` on request what is there.
+    """
 
     name: str
     title: str
     help: str
-    fields: tuple[Field, ...]
-    output: str = "OUTPUT"
+    own: tuple[Field, ...]
+    output: Field
+    replaces: bool = True
     layer: str = "anomalies"
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """All questions, in the order in which they are asked."""
+        return (*self.own, MORE, *([OVERWRITE] if self.replaces else []), self.output)
 
     # '--json' is added by who runs it: it says which files were made
 
@@ -57,8 +70,18 @@ class Command:
         return [self.name, *options, "--", *arguments]
 
 
-MORE = Field("MORE", "More options, as they are typed", "text")
-OVERWRITE = Field("OVERWRITE", "Replace what is there", "flag", "--overwrite", default=False)
+def output(title: str, suffix: str = "") -> Field:
+    """The question where the result goes: to a file, or to a folder where there is no suffix."""
+    return Field(
+        "OUTPUT", title, "to_file" if suffix else "to_folder", "--out", optional=False, suffix=suffix
+    )
+
+
+def feedback(purpose: str) -> Field:
+    """The question for a result that an analyst went through."""
+    return Field("FEEDBACK", f"Reviewed regions to {purpose}", "file", "--feedback", suffix="gpkg")
+
+
 SCENES = Field("SCENES", "Scenes", "rasters", optional=False)
 AOI = Field("AOI", "Only inside these polygons", "vector", "--aoi")
 BANDS = Field("BANDS", "Bands, such as red,nir or 1-4", "text", "--bands")
@@ -74,15 +97,8 @@ COMMANDS = (
         "tile",
         "Tile scenes",
         "Cuts scenes into tiles, from which a model is trained. Run it first, then train, then score.",
-        (
-            SCENES,
-            Field("SIZE", "Side of a tile in pixels", "whole", "--size", default=64),
-            BANDS,
-            AOI,
-            MORE,
-            OVERWRITE,
-            Field("OUTPUT", "Folder of tile sets", "to_folder", "--out", optional=False),
-        ),
+        (SCENES, Field("SIZE", "Side of a tile in pixels", "whole", "--size", default=64), BANDS, AOI),
+        output("Folder of tile sets"),
     ),
     Command(
         "train",
@@ -91,28 +107,17 @@ COMMANDS = (
         (
             Field("TILES", "Folder of tile sets", "folder", optional=False),
             Field("RECIPE", "Recipe", "text", "--config"),
-            Field("FEEDBACK", "Reviewed regions to learn from", "file", "--feedback", suffix="gpkg"),
-            MORE,
-            OVERWRITE,
-            Field("OUTPUT", "Model", "to_file", "--out", optional=False, suffix="onnx"),
+            feedback("learn from"),
         ),
+        output("Model", "onnx"),
     ),
     Command(
         "score",
         "Score scenes",
         "Finds what is out of place in scenes, and ranks it. Regions, heatmaps and a report are written; what can be "
         "shown is loaded with its style. Choose at most one rule.",
-        (
-            SCENES,
-            MODEL,
-            *RULES,
-            BANDS,
-            AOI,
-            Field("FEEDBACK", "Reviewed regions to rank by", "file", "--feedback", suffix="gpkg"),
-            MORE,
-            OVERWRITE,
-            Field("OUTPUT", "Anomalies", "to_file", "--out", optional=False, suffix="gpkg"),
-        ),
+        (SCENES, MODEL, *RULES, BANDS, AOI, feedback("rank by")),
+        output("Anomalies", "gpkg"),
     ),
     Command(
         "run",
@@ -124,9 +129,9 @@ COMMANDS = (
             Field("JOBS", "Scenes at once", "whole", "--jobs", default=1),
             *RULES,
             Field("COLLECT", "Put all into one result, which is loaded", "flag", "--collect", default=True),
-            MORE,
-            Field("OUTPUT", "Folder of the run", "to_folder", "--out", optional=False),
         ),
+        output("Folder of the run"),
+        replaces=False,
     ),
     Command(
         "series",
@@ -137,10 +142,8 @@ COMMANDS = (
             Field("HISTORY", "Dates that are normal, such as ..2025-06-30", "text", "--history"),
             Field("STATE", "Go on from this state", "file", "--state", suffix="tif"),
             Field("FAR", "False alarms per km² and year (1 where none is given)", "number", "--far"),
-            MORE,
-            OVERWRITE,
-            Field("OUTPUT", "Changes", "to_file", "--out", optional=False, suffix="gpkg"),
         ),
+        output("Changes", "gpkg"),
         layer="changes",
     ),
 )
