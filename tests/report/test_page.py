@@ -24,6 +24,7 @@ from scored import layer, run
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.inference import runtime
+from satae.report import maps
 from satae.report import page as report
 from satae.report import words
 from satae.scene.describe import describe
@@ -152,7 +153,7 @@ def test_peaks_are_where_the_layer_says(made: tuple[Any, Page], scene_path: Path
 def test_outlines_lie_on_their_regions_and_lead_to_them(made: tuple[Any, Page]) -> None:
     result, found = made
     frame = layer(result).set_index("rank")
-    unit = report.MAP / 320
+    unit = maps.SIDE / 320
     marks = [a["href"] for a in found.all("a")]
     assert marks == [f"#rank-{r}" for r in range(report.LISTED, 0, -1)]  # the first rank on top
     drawn: list[tuple[float, float, float, float]] = []
@@ -166,9 +167,7 @@ def test_outlines_lie_on_their_regions_and_lead_to_them(made: tuple[Any, Page]) 
     for box, rank in zip(drawn, range(30, 0, -1), strict=True):
         left, bottom, right, top = frame.geometry[rank].bounds
         true = [(left - 5e5) / 10, (5.2e6 - top) / 10, (right - 5e5) / 10, (5.2e6 - bottom) / 10]
-        slack = (
-            report.SMALLEST + 1 if max(true[2] - true[0], true[3] - true[1]) * unit < report.SMALLEST else 3
-        )
+        slack = maps.SMALLEST + 1 if max(true[2] - true[0], true[3] - true[1]) * unit < maps.SMALLEST else 3
         assert np.abs(np.array(box) - np.array(true) * unit).max() <= slack, rank
 
 
@@ -279,7 +278,7 @@ def test_many_regions_and_scenes_keep_it_small(
     ("score", "number"), [(0.0, 0), (2.0, 1), (5.9, 3), (7_920_656.0, 4), (math.inf, 4), (math.nan, 0)]
 )
 def test_every_score_has_a_class_of_colour(score: float, number: int) -> None:
-    assert report._class(score) == number
+    assert maps.class_of(score) == number
 
 
 def test_overviews_of_many_scenes_share_the_area_of_one() -> None:
