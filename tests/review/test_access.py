@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browsing import Open, eventually, press, rank, said
+from browsing import Open, eventually, expected, press, said
 from results import change, opinions
 
 
@@ -25,7 +25,8 @@ def test_all_that_decides_fits_on_the_screen(enter: Open, gpkg: Path, size: tupl
     if size[0] < 1080:
         page.click("#drawer")
         page.click("#row-3")
-        assert rank(page) == "Rank 3" and not page.is_visible("#list")
+        expected(page, "#rank").to_have_text("Rank 3")
+        expected(page, "#list").to_be_hidden()
     page.click("#accept")
     eventually(lambda: sum(o[0] == "accepted" for o in opinions(gpkg)), 1)
 
@@ -85,7 +86,7 @@ def test_focus_is_seen_wherever_it_goes(enter: Open, gpkg: Path) -> None:
 
 def test_decisions_are_told_to_who_does_not_see(enter: Open, gpkg: Path) -> None:
     page = enter(gpkg)
-    assert page.get_attribute("#said", "aria-live") == "polite"
+    expected(page, "#said").to_have_attribute("aria-live", "polite")
     press(page, "a")
     said(page, "Rank 1 accepted")
     names = page.evaluate(
@@ -94,4 +95,4 @@ def test_decisions_are_told_to_who_does_not_see(enter: Open, gpkg: Path) -> None
           .map((e) => e.ariaLabel || (e.labels?.[0] ?? e).textContent.trim())"""
     )
     assert all(names)
-    assert "accepted" in page.locator("#row-1").inner_text()
+    expected(page, "#row-1").to_contain_text("accepted")

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from browsing import Open, Page, eventually, expected, press, rank, said, serving
+from browsing import Open, Page, eventually, expected, press, said, serving
 from results import change, opinions, result
 
 from satae.review import store
@@ -59,10 +59,11 @@ def test_decisions_under_a_lock_are_not_counted_and_all_are_stored_after_it(
         until = time.monotonic() + held
         press(page, "a " * 20)
         said(page, "Waiting: anomalies.gpkg is locked by another program")
-        assert page.inner_text("#count") == "0 of 20 reviewed" and page.inner_text("#saving") == "saving 20"
+        expected(page, "#count").to_have_text("0 of 20 reviewed")
+        expected(page, "#saving").to_have_text("saving 20")
         assert page.locator(".row[data-waits=true]").count() == page.locator(".row").count() > 5
         assert set(page.locator(".row .mark").all_inner_texts()) == {"○"}
-        assert "Saving 20: keep this page open" in page.inner_text("#closing")
+        expected(page, "#closing").to_contain_text("Saving 20: keep this page open")
         assert leave(page) == ["beforeunload"]  # and the reader stays
         page.wait_for_timeout(max(0.0, 1000 * (until - time.monotonic())))
     eventually(lambda: decided(path), 20)
@@ -131,8 +132,10 @@ def test_at_the_end_no_key_overturns_the_last_decision(enter: Open, gpkg: Path, 
     before = opinions(gpkg)
     press(page, "r a j r k a 3 n r Delete")
     page.wait_for_timeout(300)
-    assert opinions(gpkg) == before and not page.is_visible("#actions") and not page.is_visible("#rank")
-    assert page.inner_text("#closing-stored") == "All that was decided is stored in anomalies.gpkg."
+    expected(page, "#actions").to_be_hidden()
+    expected(page, "#rank").to_be_hidden()
+    assert opinions(gpkg) == before
+    expected(page, "#closing-stored").to_have_text("All that was decided is stored in anomalies.gpkg.")
     counts = page.locator("#closing-counts div").all_inner_texts()
     assert [text.split() for text in counts] == [
         ["accepted", "5"],
@@ -142,20 +145,21 @@ def test_at_the_end_no_key_overturns_the_last_decision(enter: Open, gpkg: Path, 
     ]
     press(page, "u")  # but undo goes back to it
     eventually(lambda: opinions(gpkg)[5][0], "unreviewed")
-    assert rank(page) == "Rank 6" and page.is_visible("#actions")
+    expected(page, "#rank").to_have_text("Rank 6")
+    expected(page, "#actions").to_be_visible()
 
 
 def test_on_goes_to_what_is_unreviewed_and_through_what_is_not_one_by_one(enter: Open, gpkg: Path) -> None:
     change(gpkg, "UPDATE anomalies SET review_status = 'rejected' WHERE fid IN (2, 3, 6)")
     page = enter(gpkg)
     press(page, "a")
-    assert rank(page) == "Rank 4"  # over those that are reviewed
+    expected(page, "#rank").to_have_text("Rank 4")  # over those that are reviewed
     press(page, "k k r")  # who looks at what is decided goes through it
-    assert rank(page) == "Rank 3"
+    expected(page, "#rank").to_have_text("Rank 3")
     press(page, "j a a")
     expected(page, "#closing-title").to_have_text("All 6 regions are reviewed")
     page.click("#look-again")
-    assert rank(page) == "Rank 1"
+    expected(page, "#rank").to_have_text("Rank 1")
 
 
 def test_an_end_of_the_list_is_not_an_end_of_the_review(enter: Open, gpkg: Path) -> None:
@@ -166,14 +170,14 @@ def test_an_end_of_the_list_is_not_an_end_of_the_review(enter: Open, gpkg: Path)
     title = "Nothing unreviewed passes the filter; 2 of 6 are left outside"
     expected(page, "#closing-title").to_have_text(title)
     page.click("#show-all")
-    assert rank(page) == "Rank 5"
+    expected(page, "#rank").to_have_text("Rank 5")
 
 
 def test_an_empty_result_has_no_buttons_and_names_the_remedy(enter: Open, tmp_path: Path) -> None:
     page = enter(result(tmp_path / "out", number=0))
-    assert page.inner_text("#closing-title") == "No regions to review"
-    assert "none from a heat of 3.50 on (far 10)" in page.inner_text("#closing-stored")
-    assert "satae score --top 20" in page.inner_text("#closing-next")
+    expected(page, "#closing-title").to_have_text("No regions to review")
+    expected(page, "#closing-stored").to_contain_text("none from a heat of 3.50 on (far 10)")
+    expected(page, "#closing-next").to_contain_text("satae score --top 20")
     buttons = [
         b.get_attribute("id") for b in page.locator("#detail button, #side button").all() if b.is_visible()
     ]

@@ -47,10 +47,6 @@ def eventually(found: Callable[[], Any], wanted: Any) -> None:
     assert found() == wanted
 
 
-def rank(page: Page) -> str:
-    return page.inner_text("#rank")
-
-
 def expected(page: Page, place: str) -> Any:
     """What is waited for at a place of the page."""
     return importlib.import_module("playwright.sync_api").expect(page.locator(place))
