@@ -16,7 +16,8 @@ from browsing import Open, Page, eventually, expected, press, serving
 from results import change, opinions, result
 
 from satae.review import exports
-from satae.review.server import COOKIE, Server
+from satae.review.guard import COOKIE
+from satae.review.server import Server
 
 LINK = "https://example.org/?lat={lat}&lon={lon}"
 
