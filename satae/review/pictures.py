@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -26,28 +26,21 @@ from satae.errors import SceneError
 from satae.gis import qgis
 from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
+from satae.review.bands import USUAL, Look, Part, Shown, is_file, offered, parts_of, usual
 from satae.review.outlines import Placer
 from satae.scene import readers
 from satae.scene.alike import same
-from satae.scene.source import Pixels, Source
+from satae.scene.source import Pixels
 
 SIDE = 256  # pixels of a tile
 READERS = 2  # tiles of one raster that are read at once
 WHOLE = 2**23  # stored pixels that a tile is averaged from; where it would take more,
 SPARSE = 2**22  # it is drawn from blocks here and there that hold so many
 PATCH = 128  # pixels a side, of patches that the contrast is taken from
-FILES = 1024  # of one scene
+LOOKS = 4  # choices of bands of one scene that are kept open
 Floats = npt.NDArray[np.float32]
 Valid = npt.NDArray[np.bool_]
 Png = bytes
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file and its bands, counted from 1, in the order blue, green, red, or one that is drawn grey."""
-
-    path: Path
-    bands: list[int]
 
 
 Handles = list[tuple[Part, Pixels]]
@@ -56,10 +49,11 @@ Handles = list[tuple[Part, Pixels]]
 class Pyramid:
     """Decimated windows of one raster; level n shows 2**n x 2**n pixels as one. May be used from any thread.
 
-    Raises SceneError where the files cannot be read as one raster.
+    Files that lie on another grid than `grid`, which is the first one's where it is not given, are brought to it by
+    nearest neighbour. Raises SceneError where the files cannot be read as one raster.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], grid: Grid | None = None) -> None:
         self.parts = parts
         self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
         for _ in range(READERS):
@@ -67,9 +61,12 @@ class Pyramid:
         # scored again meanwhile, a heatmap is another file, and is shown
         self._sources = [replace(readers.source(part.path), stamp=()) for part in parts]
         self.block, self.factors = self._sources[-1].block, [1, *self._sources[-1].overviews]
-        self.grid: Grid = self._sources[0].grid
-        if not all(same(source.grid, self.grid) for source in self._sources):
-            raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
+        self.grid: Grid = grid or self._sources[0].grid
+        self._moved = [not same(source.grid, self.grid) for source in self._sources]
+        if any(self._moved):
+            if self.grid.crs is None or any(source.grid.crs is None for source in self._sources):
+                raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
+            self.block, self.factors = (SIDE, SIDE), [1]  # overviews of another grid save nothing
 
     @property
     def levels(self) -> int:
@@ -161,7 +158,9 @@ class Pyramid:
         stack, handles = self._idle.get() or (ExitStack(), [])
         try:
             if not handles:
-                files = [stack.enter_context(readers.open_pixels(source)) for source in self._sources]
+                grids = [self.grid if moved else None for moved in self._moved]
+                opened = map(readers.open_pixels, self._sources, grids)
+                files = [stack.enter_context(file) for file in opened]
                 handles = list(zip(self.parts, files, strict=True))
             yield handles
         except BaseException:
@@ -175,7 +174,7 @@ class Pyramid:
 class View:
     """One scene as it is drawn: in pixels of `grid`, or in map coordinates where there is no raster.
 
-    `remarks` say what could not be shown.
+    `remarks` say what could not be shown. `row` is that of the layer `scenes`, `folder` the result's.
     """
 
     name: str
@@ -183,7 +182,14 @@ class View:
     scene: Pyramid | None
     heat: Pyramid | None
     remarks: list[str]
+    row: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        # files of bands that were looked at long ago are closed
+        self._pyramid = lru_cache(LOOKS)(self._open)
+        self._contrast = lru_cache(4 * LOOKS)(lambda look: _contrast(self._pyramid(look.bands), look.ends))
 
     @cached_property
     def top(self) -> float:
@@ -193,24 +199,33 @@ class View:
         return qgis.ramp_top(float(heat[0][valid].max()) if valid.any() else math.nan)
 
     @cached_property
-    def contrast(self) -> tuple[Floats, Floats]:
-        """DN that are drawn black and white, of each band."""
-        assert self.scene is not None
-        parts = [image[:, valid] for image, valid in self.scene.patches()]
-        sample = np.concatenate(parts, axis=1)
-        if not sample.size:
-            image, valid = self.scene.whole
-            sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
-        low, high = composite.contrast(sample)
-        return low.astype(np.float32), high.astype(np.float32)
+    def bands(self) -> list[Shown]:
+        """The bands that can be chosen; none where there is no scene."""
+        return [] if self.scene is None else offered(self.row, self.folder)
 
-    def picture(self, level: int, row: int, col: int) -> Png | None:
-        """A tile of the scene; None where there is nothing."""
+    @property
+    def chosen(self) -> list[int]:
+        """The numbers of the bands that are red, green and blue where nobody chooses others."""
         if self.scene is None:
+            return []
+        drawn = [(part.path, band) for part in self.scene.parts for band in part.bands]
+        places = [(shown.part.path, shown.part.bands[0]) for shown in self.bands]
+        return [places.index(drawn[i]) for i in ((2, 1, 0) if len(drawn) == 3 else (0, 0, 0))]
+
+    def _open(self, bands: tuple[int, ...]) -> Pyramid:
+        assert self.scene is not None
+        return Pyramid(parts_of(bands, self.bands), self.grid) if bands else self.scene
+
+    def picture(self, level: int, row: int, col: int, look: Look = USUAL) -> Png | None:
+        """A tile of the scene; None where there is nothing, or no such band."""
+        if self.scene is None or (look.bands and max(look.bands) >= len(self.bands)):
             return None
         with self._lock:
-            low, high = self.contrast
-        return _png(self.scene.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high)))
+            pyramid = self._pyramid(look.bands)
+            low, high = self._contrast(replace(look, gamma=USUAL.gamma))
+        return _png(
+            pyramid.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high, gamma=look.gamma))
+        )
 
     def heatmap(self, level: int, row: int, col: int) -> Png | None:
         """A tile of the heatmap; None where there is nothing."""
@@ -250,7 +265,7 @@ def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
     heat = scene = None
     wanted = [f"{gpkg.stem}_{name}_heatmap.tif", *([f"{gpkg.stem}_heatmap.tif"] if alone else [])]
     places = [gpkg.with_name(n) for n in wanted if Path(n).name == n]
-    found = next((p for p in places if _is_file(p)), None)
+    found = next((p for p in places if is_file(p)), None)
     try:
         if found is None:
             remarks.append(f"there is no {wanted[-1]} beside the result, so no heatmap is shown")
@@ -259,47 +274,25 @@ def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
     except SceneError as error:
         remarks.append(str(error))
     try:
-        scene = Pyramid(_parts(row, gpkg.absolute().parent))
+        scene = Pyramid(usual(row, gpkg.absolute().parent))
         if heat and heat.grid != scene.grid:
             scene = None
             remarks.append(f"{row['path']} is not the scene that was scored, so it is not shown")
     except SceneError as error:
         remarks.append(str(error))
     first = heat or scene
-    return View(name, first.grid if first else None, scene, heat, remarks)
+    return View(name, first.grid if first else None, scene, heat, remarks, row, gpkg.absolute().parent)
 
 
-def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
-    """The bands of a scene that are drawn; SceneError where a file is missing."""
-    paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
-    if len(paths) > 1:
-        names = str(row.get("bands") or "").split(",")
-        known = names if len(names) == len(paths) else [""] * len(paths)
-        return [Part(paths[i], [1]) for i in composite.natural(known)]
-    return [Part(paths[0], _shown(readers.source(paths[0])))]
-
-
-def _found(text: str, folder: Path) -> Path:
-    """A file as the result names it, else under that name in the result's folder."""
-    if text and not text.startswith(("\\\\", "//")):  # a share elsewhere is not called
-        for path in (Path(text), folder / text, folder / Path(text).name):
-            if _is_file(path):
-                return path
-    raise SceneError(f"there is no {text or 'scene'} here, so no scene is shown; put it beside the result")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _shown(source: Source) -> list[int]:
-    """Blue, green and red as the file says, else what is shown of bands that do not say what they are."""
-    bands = [band for band in source.bands if band.colour != "alpha"] or source.bands[:1]
-    chosen = composite.natural(*zip(*((b.name, b.wavelength, b.colour) for b in bands), strict=True))
-    return [bands[i].index for i in chosen]
+def _contrast(pyramid: Pyramid, ends: tuple[float, float]) -> tuple[Floats, Floats]:
+    """DN that are drawn black and white, of each band."""
+    parts = [image[:, valid] for image, valid in pyramid.patches()]
+    sample = np.concatenate(parts, axis=1)
+    if not sample.size:
+        image, valid = pyramid.whole
+        sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
+    low, high = composite.contrast(sample, ends)
+    return low.astype(np.float32), high.astype(np.float32)
 
 
 def _spread(length: int, number: int) -> npt.NDArray[np.int64]:

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
@@ -27,6 +27,7 @@ from satae import interrupts
 from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
 from satae.review import exports
+from satae.review.bands import USUAL, Look
 from satae.review.guard import COOKIE, HOST, Guard, Keys
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
@@ -45,7 +46,9 @@ PAGE = {
     "closing.js": SCRIPT,
     "facts.js": SCRIPT,
     "list.js": SCRIPT,
+    "looks.js": SCRIPT,
     "map.js": SCRIPT,
+    "memory.js": SCRIPT,
     "opinions.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
@@ -56,6 +59,9 @@ PAGE = {
 
 Level = Annotated[int, InPath(ge=0, le=40)]
 Place = Annotated[int, InPath(ge=0, le=2**31)]
+Bands = Annotated[str, Query(pattern=r"^(\d{1,4},\d{1,4},\d{1,4})?$")]
+Cut = Annotated[float, Query(ge=0, le=20, allow_inf_nan=False)]
+Gamma = Annotated[float, Query(ge=0.2, le=3, allow_inf_nan=False)]
 
 
 class Decision(BaseModel):
@@ -138,12 +144,25 @@ def _serve_pictures(app: FastAPI, review: Review, views: list[View]) -> None:
         return _picture(chip_of(folder, chips.get(fid)))
 
     @app.get("/scenes/{number}/picture/{level}/{row}/{col}.png")
-    def picture(number: Place, level: Level, row: Place, col: Place) -> Response:
-        return _picture(views[number].picture(level, row, col) if number < len(views) else None)
+    def picture(
+        number: Place, level: Level, row: Place, col: Place, look: Annotated[Look, Depends(_look)]
+    ) -> Response:
+        return _picture(views[number].picture(level, row, col, look) if number < len(views) else None)
+
+    @app.get("/scenes/{number}/bands")
+    def bands(number: Place) -> Response:
+        if number >= len(views):
+            raise HTTPException(404, "there is no such scene")
+        v = views[number]
+        return _json({"names": [shown.name for shown in v.bands], "usual": v.chosen})
 
     @app.get("/scenes/{number}/heatmap/{level}/{row}/{col}.png")
     def heatmap(number: Place, level: Level, row: Place, col: Place) -> Response:
         return _picture(views[number].heatmap(level, row, col) if number < len(views) else None)
+
+
+def _look(bands: Bands = "", cut: Cut = USUAL.cut, gamma: Gamma = USUAL.gamma) -> Look:
+    return Look(tuple(map(int, bands.split(","))) if bands else (), cut, gamma)
 
 
 def _picture(content: bytes | None) -> Response:

@@ -15,7 +15,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export class Ground {
   /** `choose(fid)` is called when a region is clicked, `damaged()` when a tile cannot be read. */
   constructor(target, where, scenes, choose, damaged) {
-    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}), fetched: new Set(), opacity: 1 });
+    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}), queries: [], fetched: new Set(), opacity: 1 });
     this.outlines = new ol.source.Vector();
     this.styles = new Map();
     this.lines = new ol.layer.Vector({ source: this.outlines, style: (f, r) => this.style(f, r), declutter: true, zIndex: 3 });
@@ -81,13 +81,25 @@ export class Ground {
     const source = new ol.source.TileImage({
       projection, interpolate: false, transition: still.matches ? 0 : 150,
       tileGrid: new ol.tilegrid.TileGrid({ extent, origin: [0, 0], resolutions, tileSize: TILE }),
-      tileUrlFunction: ([z, x, y]) => `scenes/${this.number}/${what}/${highest - z}/${y}/${x}.png`,
+      tileUrlFunction: ([z, x, y]) => this.address(this.number, what, highest - z, y, x),
     });
     source.on("tileloaderror", () => this.damaged());
     const layer = new ol.layer.Tile({ source, zIndex, preload: 1 });
     layer.setVisible(what !== "heatmap" || this.hot !== false);
     if (what === "heatmap") layer.setOpacity(this.opacity);
     return layer;
+  }
+
+  address(number, what, level, row, col) {
+    return `scenes/${number}/${what}/${level}/${row}/${col}.png${what === "picture" ? this.queries[number] ?? "" : ""}`;
+  }
+
+  /** Draws a scene with other bands or another stretch, as `query` says. */
+  dress(number, query) {
+    if ((this.queries[number] ?? "") === query) return;
+    this.queries[number] = query;
+    const source = number === this.number ? this.picture?.getSource() : null;
+    source?.setTileUrlFunction(source.getTileUrlFunction(), query); // what is drawn stays until the new is there
   }
 
   style(feature, resolution) {
@@ -183,7 +195,7 @@ export class Ground {
       if (!scene[what === "picture" ? "picture" : "heat"]) continue;
       for (let row = clip(first[1], scene.height); row <= clip(last[1], scene.height); row++) {
         for (let col = clip(first[0], scene.width); col <= clip(last[0], scene.width); col++) {
-          const address = `scenes/${region.scene}/${what}/${level}/${row}/${col}.png`;
+          const address = this.address(region.scene, what, level, row, col);
           if (this.fetched.has(address)) continue;
           this.fetched.add(address);
           new Image().src = address;

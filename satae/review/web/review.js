@@ -4,7 +4,9 @@ import { enter, get } from "./api.js";
 import { Closing } from "./closing.js";
 import { Facts } from "./facts.js";
 import { List } from "./list.js";
+import { Looks } from "./looks.js";
 import { Ground } from "./map.js";
+import { keep, recall } from "./memory.js";
 import { Opinions } from "./opinions.js";
 import { hush, say, shut, told } from "./talk.js";
 import { element } from "./words.js";
@@ -17,7 +19,7 @@ const page = { regions: [], byFid: new Map(), shown: [], selected: null };
 start().catch(shut);
 
 async function start() {
-  theme(localStorage.getItem("satae-theme") ?? "");
+  theme(recall("theme", ""));
   await enter();
   const [content, outlines, said] = await Promise.all([get("regions"), get("outlines"), get("changes?since=0")]);
   document.title = `${content.name} · satae review`;
@@ -31,6 +33,7 @@ async function start() {
   page.facts = new Facts(page.labels, page.scenes, content.link, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
   page.ground.take(outlines, page.regions);
+  page.looks = new Looks((number, query) => page.ground.dress(number, query), (fault) => failed(fault, "The bands cannot be told"));
   page.closing = new Closing(page);
   offer(content);
   listen();
@@ -55,6 +58,7 @@ function offer({ scenes, clear, exports }) {
 /** Remarks and the legend belong to the scene that is shown. */
 function describe(number) {
   const scene = page.scenes[number];
+  page.looks.open(number, scene);
   $("remarks").replaceChildren(...(scene?.remarks ?? []).map((text) => element("li", "", text)));
   $("legend").hidden = $("veil").hidden = !scene?.heat;
   if (scene?.heat) {
@@ -218,7 +222,7 @@ function theme(name) {
   document.documentElement.dataset.theme = known;
   $("theme").textContent = `◐ ${THEMES[known]}`;
   $("theme").setAttribute("aria-label", `${THEMES[known]} colours`);
-  localStorage.setItem("satae-theme", known);
+  keep("theme", known);
 }
 
 // --- keys and buttons
@@ -232,6 +236,7 @@ const KEYS = {
   ".": () => page.closing.on || select(open(page.shown.findIndex((region) => region.fid === page.selected)) ?? null),
   c: () => copy(),
   g: () => $("grid").click(),
+  b: () => $("bands-button").click(),
   u: undo,
   n: () => page.selected === null || page.facts.write(),
   h: () => $("heat").click(),
@@ -242,7 +247,7 @@ const KEYS = {
 
 function listen() {
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, select, textarea");
+    const typing = event.target.closest("input:not([type=range]), select, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
     if (event.key === "Escape") return stow();
     const act = KEYS[event.key.toLowerCase()] ?? (/^[1-9]$/.test(event.key) ? () => label(event.key - 1) : null);
@@ -270,7 +275,12 @@ function listen() {
     page.list.show(page.shown, opinion);
     page.list.select(page.selected);
   });
-  $("opacity").addEventListener("input", () => page.ground.veil($("opacity").valueAsNumber / 100));
+  $("opacity").value = recall("opacity", 100);
+  page.ground.veil($("opacity").valueAsNumber / 100);
+  $("opacity").addEventListener("input", () => {
+    page.ground.veil($("opacity").valueAsNumber / 100);
+    keep("opacity", $("opacity").valueAsNumber);
+  });
   toggle("heat", (on) => page.ground.heatmap(on));
   toggle("lines", (on) => page.ground.lines.setVisible(on));
   $("theme").addEventListener("click", () => {
@@ -294,9 +304,8 @@ function listen() {
     page.list.draw();
     page.list.select(page.selected);
   });
-  const kept = localStorage.getItem("satae-keys") !== "off";
-  $("single-keys").checked = kept;
-  $("single-keys").addEventListener("change", () => localStorage.setItem("satae-keys", $("single-keys").checked ? "on" : "off"));
+  $("single-keys").checked = recall("keys", true) !== false;
+  $("single-keys").addEventListener("change", () => keep("keys", $("single-keys").checked));
 }
 
 /** H held shows what lies below the heatmap, and brings it back when it is let go. */
