@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +32,7 @@ from satae.review.guard import COOKIE, HOST, Guard, Keys
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
 from satae.review.pictures import View, view
+from satae.review.ranking import learned
 from satae.review.store import ConflictError, LockedError, Review
 
 LARGEST_CHIP = 16 * 2**20
@@ -50,6 +51,7 @@ PAGE = {
     "map.js": SCRIPT,
     "memory.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "ranking.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
     "icon.svg": "image/svg+xml",
@@ -220,6 +222,10 @@ def _serve_regions(
     @app.get("/changes")
     def changes(since: int) -> Response:
         return _json(_changes(review, since))
+
+    @app.get("/ranking")
+    def ranking() -> Response:
+        return _json(asdict(learned(review)))
 
     @app.post("/regions/{fid}")
     def decide(fid: int, decision: Decision) -> Response:

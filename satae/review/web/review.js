@@ -8,8 +8,9 @@ import { Looks } from "./looks.js";
 import { Ground } from "./map.js";
 import { keep, recall } from "./memory.js";
 import { Opinions } from "./opinions.js";
+import { Ranking } from "./ranking.js";
 import { hush, say, shut, told } from "./talk.js";
-import { element } from "./words.js";
+import { element, quantity } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
@@ -27,6 +28,7 @@ async function start() {
   page.regions = content.regions;
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
+  page.ranking = new Ranking(page.regions);
   page.labels = content.labels;
   page.opinions = new Opinions(said, changed, failed);
   page.list = new List($("list"), $("rows"), select);
@@ -73,12 +75,10 @@ function filter() {
   const [status, scene] = [$("by-status").value, $("by-scene").value];
   const [least, from, to] = ["by-score", "by-area", "by-area-to"].map((id) => $(id).valueAsNumber);
   const size = (region) => region.area_m2 ?? NaN;
-  page.shown = page.regions.filter((region) =>
+  page.shown = page.ranking.ordered.filter((region) =>
     (!status || page.opinions.of(region.fid).status === status) &&
     (scene === "" || region.scene === Number(scene)) &&
     !(region.score < least) && !(size(region) < from) && !(size(region) > to));
-  const order = $("by-order").value;
-  if (order) page.shown.sort((a, b) => (b[order] ?? -Infinity) - (a[order] ?? -Infinity)); // ranks where they are equal
   page.list.show(page.shown, opinion);
   page.list.select(page.selected);
   page.ground.refresh(opinion, new Set(page.shown.map((region) => region.fid)));
@@ -86,6 +86,36 @@ function filter() {
   $("clear").hidden = page.shown.length === page.regions.length;
   $("grid").hidden = !page.regions.length;
   $("none").hidden = page.shown.length > 0;
+}
+
+/** Turns to the order that was chosen; one that learns does so now, and begins with what is unreviewed. */
+async function arrange(order, again = false) {
+  const { ranking } = page;
+  if (["learned", "doubt"].includes(order) && (again || !ranking.size)) {
+    $("again").disabled = true;
+    try {
+      const moved = await ranking.learn();
+      say(ranking.lack || ranking.told(moved));
+    } catch (fault) {
+      failed(fault, "Not ranked");
+    }
+    $("again").disabled = false;
+    if (!ranking.size) order = "";
+  }
+  $("by-order").value = order;
+  ranking.turn(order);
+  filter();
+  follow();
+  if (again) select(open() ?? page.selected);
+}
+
+/** Says how far behind an order that learns is. */
+function follow() {
+  const { ranking } = page;
+  $("ranking").hidden = !ranking.learns;
+  if (!ranking.learns) return;
+  const behind = Math.abs(page.judged - ranking.known);
+  $("ranked").textContent = `by ${quantity(ranking.size, "decision")}${behind ? `, ${behind} since` : ""}`;
 }
 
 /** Chooses a region; null: none, and the closing screen says what was done. */
@@ -196,6 +226,8 @@ function count() {
     tally[status] = (tally[status] ?? 0) + 1;
     waiting += page.opinions.waits(fid) && status === "unreviewed";
   }
+  page.judged = (tally.accepted ?? 0) + (tally.rejected ?? 0);
+  follow();
   $("count").textContent = `${page.regions.length - (tally.unreviewed ?? 0)} of ${page.regions.length} reviewed`;
   $("saving").hidden = !page.opinions.waiting;
   $("saving").textContent = `saving ${page.opinions.waiting}`;
@@ -212,7 +244,7 @@ function failed(fault, what) {
     hush();
     return say("Up to date again.");
   }
-  const lasts = what !== "Not kept" && what !== "Not undone";
+  const lasts = what === "Waiting" || what === "Not up to date";
   const more = page.opinions.waiting && lasts ? `; saving ${page.opinions.waiting}, keep this page open` : "";
   say(`${what}: ${told(fault)}${more}`, lasts ? "lasting" : "fault");
 }
@@ -242,6 +274,7 @@ const KEYS = {
   h: () => $("heat").click(),
   o: () => $("lines").click(),
   f: () => page.ground.zoom(),
+  p: () => page.regions.length && arrange(page.ranking.learns ? page.ranking.order : "learned", true),
   "?": () => $("help").showModal(),
 };
 
@@ -256,7 +289,7 @@ function listen() {
     if (event.repeat && !"jk".includes(event.key.toLowerCase())) return;
     act();
   });
-  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?" };
+  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?", again: "p" };
   for (const [id, key] of Object.entries(press)) $(id).addEventListener("click", () => KEYS[key]());
   $("next-open").addEventListener("click", () => select(open() ?? null));
   $("look-again").addEventListener("click", () => select(page.shown[0].fid));
@@ -287,6 +320,10 @@ function listen() {
     const names = Object.keys(THEMES);
     theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
   });
+  $("by-order").addEventListener("input", (event) => {
+    event.stopPropagation();
+    arrange($("by-order").value);
+  });
   $("filter").addEventListener("input", () => {
     filter();
     const there = page.shown.some(({ fid }) => fid === page.selected); // keys decide what is in the list, or nothing
@@ -294,7 +331,9 @@ function listen() {
   });
   $("filter").addEventListener("submit", (event) => event.preventDefault());
   $("clear").addEventListener("click", () => {
+    const order = $("by-order").value; // which hides nothing
     $("filter").reset();
+    $("by-order").value = order;
     filter();
     $("list").focus();
   });
