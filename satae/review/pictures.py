@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -30,20 +30,45 @@ from satae.review.bands import USUAL, Look, Part, Shown, is_file, offered, parts
 from satae.review.outlines import Placer
 from satae.scene import readers
 from satae.scene.alike import same
-from satae.scene.source import Pixels
+from satae.scene.source import Pixels, Source
 
 SIDE = 256  # pixels of a tile
 READERS = 2  # tiles of one raster that are read at once
 WHOLE = 2**23  # stored pixels that a tile is averaged from; where it would take more,
 SPARSE = 2**22  # it is drawn from blocks here and there that hold so many
 PATCH = 128  # pixels a side, of patches that the contrast is taken from
-LOOKS = 4  # choices of bands of one scene that are kept open
+LOOKS = 16  # choices of bands and of stretches that are kept
 Floats = npt.NDArray[np.float32]
 Valid = npt.NDArray[np.bool_]
 Png = bytes
 
 
-Handles = list[tuple[Part, Pixels]]
+class Pool:
+    """A file whose open handles are lent to one thread each, on a grid that is not its own where one is given."""
+
+    def __init__(self, source: Source, grid: Grid | None) -> None:
+        # scored again meanwhile, a heatmap is another file, and is shown
+        self._source, self._grid = replace(source, stamp=()), grid
+        self._idle: SimpleQueue[tuple[ExitStack, Pixels] | None] = SimpleQueue()
+        for _ in range(READERS):
+            self._idle.put(None)
+
+    @contextmanager
+    def pixels(self) -> Iterator[Pixels]:
+        """A handle that nobody else uses meanwhile; after a failure it is closed and not used again."""
+        stack, pixels = self._idle.get() or (ExitStack(), None)
+        try:
+            if pixels is None:
+                pixels = stack.enter_context(readers.open_pixels(self._source, self._grid))
+            yield pixels
+        except BaseException:
+            self._idle.put(None)
+            stack.close()
+            raise
+        self._idle.put((stack, pixels))
+
+
+Pools = dict[tuple[Path, bool], Pool]  # by file, and whether it is brought to another grid
 
 
 class Pyramid:
@@ -53,20 +78,22 @@ class Pyramid:
     nearest neighbour. Raises SceneError where the files cannot be read as one raster.
     """
 
-    def __init__(self, parts: Sequence[Part], grid: Grid | None = None) -> None:
+    def __init__(self, parts: Sequence[Part], grid: Grid | None = None, pools: Pools | None = None) -> None:
         self.parts = parts
-        self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
-        for _ in range(READERS):
-            self._idle.put(None)
-        # scored again meanwhile, a heatmap is another file, and is shown
-        self._sources = [replace(readers.source(part.path), stamp=()) for part in parts]
-        self.block, self.factors = self._sources[-1].block, [1, *self._sources[-1].overviews]
-        self.grid: Grid = grid or self._sources[0].grid
-        self._moved = [not same(source.grid, self.grid) for source in self._sources]
-        if any(self._moved):
-            if self.grid.crs is None or any(source.grid.crs is None for source in self._sources):
+        sources = [readers.source(part.path) for part in parts]
+        self.block, self.factors = sources[-1].block, [1, *sources[-1].overviews]
+        self.grid: Grid = grid or sources[0].grid
+        moved = [not same(source.grid, self.grid) for source in sources]
+        if any(moved):
+            if self.grid.crs is None or any(source.grid.crs is None for source in sources):
                 raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
             self.block, self.factors = (SIDE, SIDE), [1]  # overviews of another grid save nothing
+        # looks at one scene share its handles
+        pools = {} if pools is None else pools
+        self._pools = [
+            pools.setdefault((source.path, away), Pool(source, self.grid if away else None))
+            for source, away in zip(sources, moved, strict=True)
+        ]
 
     @property
     def levels(self) -> int:
@@ -123,13 +150,15 @@ class Pyramid:
 
     def _means(self, windows: Sequence[Window], shape: tuple[int, int]) -> list[tuple[Floats, Valid]]:
         """Each window at one smaller shape."""
-        means = []
-        with self._handles() as handles:
-            for window in windows:
-                read = [pixels.means(part.bands, window, shape) for part, pixels in handles]
-                image = np.concatenate([_real(i) for i, _ in read])
-                means.append((image, np.logical_and.reduce([v for _, v in read])))
-        return means
+        read = []
+        for part, pool in zip(self.parts, self._pools, strict=True):
+            # one at a time: who held one and waited for another could wait for ever
+            with pool.pixels() as pixels:
+                read.append([pixels.means(part.bands, window, shape) for window in windows])
+        return [
+            (np.concatenate([_real(i) for i, _ in found]), np.logical_and.reduce([v for _, v in found]))
+            for found in zip(*read, strict=True)
+        ]
 
     def _scattered(self, window: Window, shape: tuple[int, int]) -> tuple[Floats, Valid]:
         """A window as the means of some of its blocks show it, with what lies between them interpolated."""
@@ -152,23 +181,6 @@ class Pyramid:
         there = cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         return np.asarray(np.atleast_3d(large).transpose(2, 0, 1), np.float32), there > 0
 
-    @contextmanager
-    def _handles(self) -> Iterator[Handles]:
-        """Open files that nobody else uses meanwhile; after a failure they are closed and not used again."""
-        stack, handles = self._idle.get() or (ExitStack(), [])
-        try:
-            if not handles:
-                grids = [self.grid if moved else None for moved in self._moved]
-                opened = map(readers.open_pixels, self._sources, grids)
-                files = [stack.enter_context(file) for file in opened]
-                handles = list(zip(self.parts, files, strict=True))
-            yield handles
-        except BaseException:
-            self._idle.put(None)
-            stack.close()
-            raise
-        self._idle.put((stack, handles))
-
 
 @dataclass
 class View:
@@ -186,10 +198,9 @@ class View:
     folder: Path = Path()
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def __post_init__(self) -> None:
-        # files of bands that were looked at long ago are closed
-        self._pyramid = lru_cache(LOOKS)(self._open)
-        self._contrast = lru_cache(4 * LOOKS)(lambda look: _contrast(self._pyramid(look.bands), look.ends))
+    _pools: Pools = field(default_factory=dict, repr=False)
+    _pyramids: dict[tuple[int, ...], Pyramid] = field(default_factory=dict, repr=False)
+    _ends: dict[Any, tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def top(self) -> float:
@@ -212,9 +223,18 @@ class View:
         places = [(shown.part.path, shown.part.bands[0]) for shown in self.bands]
         return [places.index(drawn[i]) for i in ((2, 1, 0) if len(drawn) == 3 else (0, 0, 0))]
 
-    def _open(self, bands: tuple[int, ...]) -> Pyramid:
+    def _pyramid(self, bands: tuple[int, ...]) -> Pyramid:
         assert self.scene is not None
-        return Pyramid(parts_of(bands, self.bands), self.grid) if bands else self.scene
+        if bands and bands not in self._pyramids:
+            made = Pyramid(parts_of(bands, self.bands), self.grid, self._pools)
+            self._pyramids = _latest(self._pyramids) | {bands: made}
+        return self._pyramids[bands] if bands else self.scene
+
+    def _contrast(self, look: Look) -> tuple[Floats, Floats]:
+        key = look.bands, look.cut
+        if key not in self._ends:
+            self._ends = _latest(self._ends) | {key: _contrast(self._pyramid(look.bands), look.ends)}
+        return self._ends[key]
 
     def picture(self, level: int, row: int, col: int, look: Look = USUAL) -> Png | None:
         """A tile of the scene; None where there is nothing, or no such band."""
@@ -222,7 +242,7 @@ class View:
             return None
         with self._lock:
             pyramid = self._pyramid(look.bands)
-            low, high = self._contrast(replace(look, gamma=USUAL.gamma))
+            low, high = self._contrast(look)
         return _png(
             pyramid.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high, gamma=look.gamma))
         )
@@ -282,6 +302,10 @@ def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
         remarks.append(str(error))
     first = heat or scene
     return View(name, first.grid if first else None, scene, heat, remarks, row, gpkg.absolute().parent)
+
+
+def _latest(known: dict[Any, Any]) -> dict[Any, Any]:
+    return dict(list(known.items())[1 - LOOKS :])
 
 
 def _contrast(pyramid: Pyramid, ends: tuple[float, float]) -> tuple[Floats, Floats]:

@@ -45,6 +45,7 @@ PAGE = {
     "review.js": SCRIPT,
     "api.js": SCRIPT,
     "closing.js": SCRIPT,
+    "crowd.js": SCRIPT,
     "facts.js": SCRIPT,
     "list.js": SCRIPT,
     "looks.js": SCRIPT,

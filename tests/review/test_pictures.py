@@ -250,7 +250,7 @@ def test_a_band_on_a_coarser_grid_is_brought_to_that_of_the_scene(
     names.append(make_scene(coarse, name="swir.tif", folder=tmp_path, transform=half))
     row = ROW | {"path": ";".join(map(str, names)), "bands": "blue,green,red,swir"}
     made = view(row, tmp_path / "x.gpkg", alone=True)
-    drawn = made._open((3, 2, 0))
+    drawn = made._pyramid((3, 2, 0))
     tile, valid = drawn.tile(0, 0, 0) or pytest.fail("no tile")
     assert np.array_equal(tile[2, :64, :64], coarse[0].repeat(2, axis=0).repeat(2, axis=1))
     assert np.array_equal(tile[1, :64, :64], fine[2]) and valid.sum() == 64 * 64

@@ -315,7 +315,7 @@ function listen() {
     keep("opacity", $("opacity").valueAsNumber);
   });
   toggle("heat", (on) => page.ground.heatmap(on));
-  toggle("lines", (on) => page.ground.lines.setVisible(on));
+  toggle("lines", (on) => page.ground.outline(on));
   $("theme").addEventListener("click", () => {
     const names = Object.keys(THEMES);
     theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
