@@ -15,7 +15,7 @@ const still = matchMedia("(prefers-reduced-motion: reduce)");
 export class Ground {
   /** `choose(fid)` is called when a region is clicked, `damaged()` when a tile cannot be read. */
   constructor(target, where, scenes, choose, damaged) {
-    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}), queries: [], fetched: new Set(), opacity: 1 });
+    Object.assign(this, { where, scenes, damaged, number: null, selected: null, shown: new Set(), opinion: () => ({}), queries: [], fetched: new Set(), opacity: 1 });
     this.outlines = new ol.source.Vector();
     this.styles = new Map();
     this.lines = new ol.layer.Vector({ source: this.outlines, style: (f, r) => this.style(f, r), declutter: true, zIndex: 3 });
@@ -111,7 +111,7 @@ export class Ground {
 
   style(feature, resolution) {
     const fid = feature.getId();
-    if (this.hidden.has(fid) && fid !== this.selected) return null;
+    if (this.hides(fid)) return null;
     const { status, waits } = this.opinion(fid);
     const chosen = fid === this.selected;
     const colour = this.colour(feature);
@@ -122,10 +122,15 @@ export class Ground {
     return this.styles.get(key);
   }
 
+  /** Whether the filter keeps a region out; the chosen one is always seen. */
+  hides(fid) {
+    return !this.shown.has(fid) && fid !== this.selected;
+  }
+
   /** By status, else by score; null where the filter hides it. */
   colour(feature) {
     const fid = feature.getId();
-    if (this.hidden.has(fid) && fid !== this.selected) return null;
+    if (this.hides(fid)) return null;
     return BY_STATUS[this.opinion(fid).status] ?? COLOURS.find(([upper]) => feature.get("score") < upper)[1];
   }
 
@@ -151,7 +156,7 @@ export class Ground {
   /** Draws again after opinions or the filter changed; `shown` are the fids that pass. */
   refresh(opinion, shown) {
     this.opinion = opinion;
-    if (shown) this.hidden = new Set(this.features.flat().map((f) => f.getId()).filter((fid) => !shown.has(fid)));
+    if (shown) this.shown = shown;
     this.redraw();
   }
 
@@ -240,7 +245,7 @@ export class Ground {
   }
 
   at(coordinate) {
-    const seen = (feature) => !this.hidden.has(feature.getId());
+    const seen = (feature) => this.shown.has(feature.getId());
     const size = (feature) => ol.extent.getArea(feature.getGeometry().getExtent());
     const inside = this.outlines.getFeaturesAtCoordinate(coordinate).filter(seen).sort((a, b) => size(a) - size(b));
     if (inside.length) return inside[0].getId();

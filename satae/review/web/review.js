@@ -14,6 +14,7 @@ import { element, quantity } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const PATIENCE = 2000; // milliseconds that an order waits for decisions to be stored
 const HELD = 350; // milliseconds from which a key is held rather than pressed
 const page = { regions: [], byFid: new Map(), shown: [], selected: null };
 
@@ -71,21 +72,46 @@ function describe(number) {
 
 // --- choosing
 
-function filter() {
+/** What the filter lets through, as it is set. */
+function passing() {
   const [status, scene] = [$("by-status").value, $("by-scene").value];
   const [least, from, to] = ["by-score", "by-area", "by-area-to"].map((id) => $(id).valueAsNumber);
   const size = (region) => region.area_m2 ?? NaN;
-  page.shown = page.ranking.ordered.filter((region) =>
+  return (region) =>
     (!status || page.opinions.of(region.fid).status === status) &&
     (scene === "" || region.scene === Number(scene)) &&
-    !(region.score < least) && !(size(region) < from) && !(size(region) > to));
+    !(region.score < least) && !(size(region) < from) && !(size(region) > to);
+}
+
+function filter() {
+  page.shown = page.ranking.ordered.filter(passing());
+  page.visible = new Set(page.shown.map((region) => region.fid));
+  lay();
+}
+
+/** The same after some opinions changed: thousands of regions are not looked at again because one leaves the list. */
+function sift(fids) {
+  const passes = passing();
+  const moved = fids.filter((fid) => passes(page.byFid.get(fid)) !== page.visible.has(fid));
+  if (!moved.length) return;
+  if (moved.length > 9 || moved.some((fid) => !page.visible.has(fid))) return filter();
+  for (const fid of moved) {
+    page.visible.delete(fid);
+    page.shown.splice(page.shown.findIndex((region) => region.fid === fid), 1);
+  }
+  lay();
+}
+
+/** Shows the list and the outlines of what passes. */
+function lay() {
   page.list.show(page.shown, opinion);
   page.list.select(page.selected);
-  page.ground.refresh(opinion, new Set(page.shown.map((region) => region.fid)));
+  page.ground.refresh(opinion, page.visible);
   $("shown").textContent = `${page.shown.length} of ${page.regions.length} shown`;
   $("clear").hidden = page.shown.length === page.regions.length;
   $("grid").hidden = !page.regions.length;
   $("none").hidden = page.shown.length > 0;
+  $("none").textContent = page.regions.length ? "No region passes the filter." : "There are no regions.";
 }
 
 /** Turns to the order that was chosen; one that learns does so now, and begins with what is unreviewed. */
@@ -94,6 +120,7 @@ async function arrange(order, again = false) {
   if (["learned", "doubt"].includes(order) && (again || !ranking.size)) {
     $("again").disabled = true;
     try {
+      await page.opinions.settled(PATIENCE);
       const moved = await ranking.learn();
       say(ranking.lack || ranking.told(moved));
     } catch (fault) {
@@ -176,7 +203,7 @@ function decide(fields, { fid = page.selected, onward = false } = {}) {
   if (!isNew && !onward) return;
   // who goes through what is decided sees the next; else on to what is not
   if (onward) select((wasOpen ? open(index) : page.shown[index + 1]?.fid) ?? null);
-  if ($("by-status").value && isNew) filter();
+  if (isNew) sift([fid]);
   page.closing.refresh();
 }
 
@@ -196,7 +223,7 @@ function label(number) {
 function undo() {
   page.opinions.undo((last) => {
     if (!last) return say("There is nothing to undo in this window.");
-    if ($("by-status").value) filter();
+    sift([last.fid]);
     select(last.fid);
     say(`${named(last.fid)} is ${last.before.status} again`);
   });
@@ -208,7 +235,7 @@ function changed(fids) {
   page.list.refresh(fids);
   page.ground.refresh(opinion);
   if (fids.includes(page.selected)) page.facts.mark(opinion(page.selected));
-  if ($("by-status").value && fids.some((fid) => fid !== page.selected)) filter();
+  sift(fids.filter((fid) => fid !== page.selected));
   count();
 }
 
@@ -252,7 +279,7 @@ function failed(fault, what) {
 function theme(name) {
   const known = name in THEMES ? name : "";
   document.documentElement.dataset.theme = known;
-  $("theme").textContent = `◐ ${THEMES[known]}`;
+  $("theme").replaceChildren("◐ ", element("span", "roomy", THEMES[known]));
   $("theme").setAttribute("aria-label", `${THEMES[known]} colours`);
   keep("theme", known);
 }
@@ -305,6 +332,8 @@ function listen() {
   hold();
   toggle("grid", (on) => {
     document.body.classList.toggle("gallery", on);
+    $("ground").inert = on && !matchMedia("(max-width: 720px)").matches; // it lies below
+    if (on && $("drawer").checkVisibility() && !document.body.classList.contains("listing")) $("drawer").click();
     page.list.show(page.shown, opinion);
     page.list.select(page.selected);
   });
