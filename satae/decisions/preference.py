@@ -99,6 +99,7 @@ def chances(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -
     """
     if not len(regions):
         return np.zeros(0)
+    # nothing is known: either is as likely
     if not len(decided):
         return np.full(len(regions), 0.5)
     known, new, prior = _scaled(decided, accepted, regions)

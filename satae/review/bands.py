@@ -24,7 +24,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Shown:
+class BandChoice:
     """A band that can be chosen, by the name that people know."""
 
     name: str
@@ -33,7 +33,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Look:
-    """How a scene is drawn: `bands` are red, green and blue, numbers from 0 among those offered, or none for the usual.
+    """How a scene is drawn: `bands` are red, green and blue, numbers from 0 among the choices, or none for the usual.
 
     `cut` is the share of pixels in percent that is drawn black, and white; `gamma` is composite.GAMMA or another.
     """
@@ -70,22 +70,24 @@ def _found(text: str, folder: Path) -> Path:
     raise SceneError(f"there is no {text or 'scene'} here, so no scene is shown; put it beside the result")
 
 
-def offered(row: dict[str, Any], folder: Path) -> list[Shown]:
+def choices(row: dict[str, Any], folder: Path) -> list[BandChoice]:
     """All bands of a scene, named by the result where it has a name for each, else by the file."""
     paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     said = [name.strip() for name in str(row.get("bands") or "").split(",")]
     if len(paths) > 1:
         names = said if len(said) == len(paths) else [path.stem for path in paths]
-        return [Shown(name or path.stem, Part(path, [1])) for name, path in zip(names, paths, strict=True)]
+        return [
+            BandChoice(name or path.stem, Part(path, [1])) for name, path in zip(names, paths, strict=True)
+        ]
     bands = _seen(readers.source(paths[0]))
     names = said if len(said) == len(bands) else [band.name for band in bands]
     return [
-        Shown(name or f"band {band.index}", Part(paths[0], [band.index]))
+        BandChoice(name or f"band {band.index}", Part(paths[0], [band.index]))
         for name, band in zip(names, bands, strict=True)
     ]
 
 
-def parts_of(bands: Sequence[int], offer: Sequence[Shown]) -> list[Part]:
+def parts_of(bands: Sequence[int], offer: Sequence[BandChoice]) -> list[Part]:
     """Where bands that are red, green and blue lie, blue first."""
     chosen = [offer[i].part for i in reversed(bands)]
     if len({part.path for part in chosen}) == 1:

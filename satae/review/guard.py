@@ -51,6 +51,7 @@ class Keys:
     @property
     def hosts(self) -> tuple[str, str]:
         """How this server is called from this machine."""
+        # what stands for all addresses is none that a browser can open
         here = HOST if self.host in EVERYWHERE else f"[{self.host}]" if ":" in self.host else self.host
         return f"{here}:{self.port}", f"localhost:{self.port}"
 

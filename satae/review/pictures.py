@@ -26,7 +26,7 @@ from satae.errors import SceneError
 from satae.gis import qgis
 from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
-from satae.review.bands import USUAL, Look, Part, Shown, is_file, offered, parts_of, usual
+from satae.review.bands import USUAL, BandChoice, Look, Part, choices, is_file, parts_of, usual
 from satae.review.outlines import Placer
 from satae.scene import readers
 from satae.scene.alike import same
@@ -210,15 +210,16 @@ class View:
         return qgis.ramp_top(float(heat[0][valid].max()) if valid.any() else math.nan)
 
     @cached_property
-    def bands(self) -> list[Shown]:
+    def bands(self) -> list[BandChoice]:
         """The bands that can be chosen; none where there is no scene."""
-        return [] if self.scene is None else offered(self.row, self.folder)
+        return [] if self.scene is None else choices(self.row, self.folder)
 
     @property
-    def chosen(self) -> list[int]:
+    def usual_bands(self) -> list[int]:
         """The numbers of the bands that are red, green and blue where nobody chooses others."""
         if self.scene is None:
             return []
+        # they are stored blue first
         drawn = [(part.path, band) for part in self.scene.parts for band in part.bands]
         places = [(shown.part.path, shown.part.bands[0]) for shown in self.bands]
         return [places.index(drawn[i]) for i in ((2, 1, 0) if len(drawn) == 3 else (0, 0, 0))]
@@ -227,11 +228,12 @@ class View:
         assert self.scene is not None
         if bands and bands not in self._pyramids:
             made = Pyramid(parts_of(bands, self.bands), self.grid, self._pools)
+            # cheap to make again: its handles stay
             self._pyramids = _latest(self._pyramids) | {bands: made}
         return self._pyramids[bands] if bands else self.scene
 
     def _contrast(self, look: Look) -> tuple[Floats, Floats]:
-        key = look.bands, look.cut
+        key = look.bands, look.cut  # gamma needs no sample
         if key not in self._ends:
             self._ends = _latest(self._ends) | {key: _contrast(self._pyramid(look.bands), look.ends)}
         return self._ends[key]

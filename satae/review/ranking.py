@@ -36,7 +36,7 @@ class Ranking:
     regions: dict[int, tuple[float, float]]
 
 
-def learned(review: Review) -> Ranking:
+def ranking_of(review: Review) -> Ranking:
     """The ranking by the decisions that are stored now; without any, or without signatures, it moves nothing."""
     _, entries = review.changes(0)
     texts = review.signatures
@@ -45,8 +45,10 @@ def learned(review: Review) -> Ranking:
     length = max(Counter(map(len, known.values())).items(), key=lambda pair: pair[1], default=(0, 0))[0]
     usable = {fid: numbers for fid, numbers in known.items() if len(numbers) == length > 0}
     judged = [fid for fid, e in entries.items() if e.opinion.status in ("accepted", "rejected")]
+    # revisions grow with time, but for those that were there before this run
     taken = sorted((f for f in judged if f in usable), key=lambda f: entries[f].revision)
     latest = taken[-LATEST:]
+    # who is unsure teaches nothing
     accepted = np.array([entries[fid].opinion.status == "accepted" for fid in latest], bool)
     regions: dict[int, tuple[float, float]] = {}
     if latest:

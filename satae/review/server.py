@@ -32,7 +32,7 @@ from satae.review.guard import COOKIE, HOST, Guard, Keys
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
 from satae.review.pictures import View, view
-from satae.review.ranking import learned
+from satae.review.ranking import ranking_of
 from satae.review.store import ConflictError, LockedError, Review
 
 LARGEST_CHIP = 16 * 2**20
@@ -52,6 +52,7 @@ PAGE = {
     "map.js": SCRIPT,
     "memory.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "progress.js": SCRIPT,
     "ranking.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
@@ -157,7 +158,7 @@ def _serve_pictures(app: FastAPI, review: Review, views: list[View]) -> None:
         if number >= len(views):
             raise HTTPException(404, "there is no such scene")
         v = views[number]
-        return _json({"names": [shown.name for shown in v.bands], "usual": v.chosen})
+        return _json({"names": [shown.name for shown in v.bands], "usual": v.usual_bands})
 
     @app.get("/scenes/{number}/heatmap/{level}/{row}/{col}.png")
     def heatmap(number: Place, level: Level, row: Place, col: Place) -> Response:
@@ -226,7 +227,7 @@ def _serve_regions(
 
     @app.get("/ranking")
     def ranking() -> Response:
-        return _json(asdict(learned(review)))
+        return _json(asdict(ranking_of(review)))
 
     @app.post("/regions/{fid}")
     def decide(fid: int, decision: Decision) -> Response:
@@ -301,6 +302,7 @@ def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = ""
     ConfigError where another program listens there, or `host` is no address of this machine.
     """
     try:
+        # an address with colons is one of IPv6
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family)
     except OSError as error:

@@ -226,7 +226,7 @@ def test_other_bands_are_drawn_between_the_quantiles_and_as_bright_as_was_asked(
     image = rng.gamma(2, 300, (5, 128, 128)).astype(np.float32)
     path = make_scene(image)
     made = view(ROW | {"path": str(path), "bands": "blue,green,red,nir,swir"}, path, alone=True)
-    assert [s.name for s in made.bands] == ["blue", "green", "red", "nir", "swir"] and made.chosen == [
+    assert [s.name for s in made.bands] == ["blue", "green", "red", "nir", "swir"] and made.usual_bands == [
         2,
         1,
         0,

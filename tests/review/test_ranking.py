@@ -17,7 +17,7 @@ from satae.decisions import decisions
 from satae.decisions.preference import chances, prefer
 from satae.gis.columns import by_rank
 from satae.review import ranking
-from satae.review.ranking import learned
+from satae.review.ranking import ranking_of
 from satae.review.store import Review
 
 LOOKS = {fid: [1.0 if fid % 2 else -1.0, 0.1 * fid, 5.0 - fid % 3] for fid in range(1, 13)}
@@ -45,7 +45,7 @@ def test_it_is_the_order_of_score_with_feedback(tmp_path: Path) -> None:
     path = signed(tmp_path)
     decide(path, accepted=[2, 4], rejected=[1, 3, 5], unsure=[6])
     review = Review(path)
-    found = learned(review)
+    found = ranking_of(review)
     review.close()
     (like,) = layer(grid()).regions
     rows = [
@@ -69,11 +69,11 @@ def test_what_it_cannot_use_is_counted(tmp_path: Path, monkeypatch: pytest.Monke
         change(path, "UPDATE anomalies SET signature = ? WHERE fid = ?", text, fid)
     monkeypatch.setattr(ranking, "LATEST", 2)
     review = Review(path)
-    found = learned(review)
+    found = ranking_of(review)
     assert (found.accepted + found.rejected, found.older, found.unused) == (2, 1, 2)
     assert set(found.regions) == set(range(3, 13)) - {7}
     change(path, "UPDATE anomalies SET review_status = 'unreviewed'")
-    assert learned(review).regions == {} and learned(review).accepted == 0
+    assert ranking_of(review).regions == {} and ranking_of(review).accepted == 0
     review.close()
 
 
@@ -113,7 +113,7 @@ def test_uncertain_is_what_is_as_likely_accepted_as_not(enter: Open, tmp_path: P
     page.select_option("#by-order", "doubt")
     eventually(lambda: fids(page) != list(LOOKS), True)
     review = Review(path)
-    found = learned(review).regions
+    found = ranking_of(review).regions
     review.close()
     doubts = [abs(found[fid][1] - 0.5) for fid in fids(page)]
     assert doubts == sorted(doubts) and doubts[-1] > doubts[0] + 0.05

@@ -39,8 +39,9 @@ export class List {
 
   draw() {
     const [height, columns] = [this.height, this.columns];
-    const first = columns * Math.max(0, Math.floor(this.box.scrollTop / height) - SPARE);
-    const last = Math.min(this.regions.length, columns * (Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + SPARE));
+    const spare = columns > 1 ? 1 : SPARE; // of chips a row is many
+    const first = columns * Math.max(0, Math.floor(this.box.scrollTop / height) - spare);
+    const last = Math.min(this.regions.length, columns * (Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + spare));
     if (columns !== this.drawnColumns) {
       this.drawn.forEach((row) => row.remove());
       this.drawn.clear();

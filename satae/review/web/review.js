@@ -8,6 +8,7 @@ import { Looks } from "./looks.js";
 import { Ground } from "./map.js";
 import { keep, recall } from "./memory.js";
 import { Opinions } from "./opinions.js";
+import { Progress } from "./progress.js";
 import { Ranking } from "./ranking.js";
 import { hush, say, shut, told } from "./talk.js";
 import { element, quantity } from "./words.js";
@@ -30,6 +31,7 @@ async function start() {
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
   page.ranking = new Ranking(page.regions);
+  page.progress = new Progress(page.regions);
   page.labels = content.labels;
   page.opinions = new Opinions(said, changed, failed);
   page.list = new List($("list"), $("rows"), select);
@@ -208,7 +210,7 @@ function decide(fields, { fid = page.selected, onward = false } = {}) {
 }
 
 function outcome(fid, fields, after) {
-  const done = decided();
+  const done = page.progress.decided(page.opinions);
   if ("status" in fields) return `${named(fid)} ${after.status}, ${done} of ${page.regions.length} reviewed`;
   if ("label" in fields) return after.label ? `${named(fid)} is ${after.label}` : `${named(fid)} without label`;
   return `Note of ${named(fid).toLowerCase()} kept`;
@@ -239,29 +241,10 @@ function changed(fids) {
   count();
 }
 
-/** What counts is stored. */
-function decided() {
-  return page.regions.filter(({ fid }) => page.opinions.stored(fid).status !== "unreviewed").length;
-}
-
 function count() {
-  const total = Math.max(1, page.regions.length);
-  const tally = {};
-  let waiting = 0;
-  for (const { fid } of page.regions) {
-    const { status } = page.opinions.stored(fid);
-    tally[status] = (tally[status] ?? 0) + 1;
-    waiting += page.opinions.waits(fid) && status === "unreviewed";
-  }
+  const tally = page.progress.show(page.opinions);
   page.judged = (tally.accepted ?? 0) + (tally.rejected ?? 0);
   follow();
-  $("count").textContent = `${page.regions.length - (tally.unreviewed ?? 0)} of ${page.regions.length} reviewed`;
-  $("saving").hidden = !page.opinions.waiting;
-  $("saving").textContent = `saving ${page.opinions.waiting}`;
-  $("accepted-share").style.width = `${(100 * (tally.accepted ?? 0)) / total}%`;
-  $("rejected-share").style.width = `${(100 * (tally.rejected ?? 0)) / total}%`;
-  $("unsure-share").style.width = `${(100 * (tally.unsure ?? 0)) / total}%`;
-  $("waiting-share").style.width = `${(100 * waiting) / total}%`;
   page.closing.refresh();
 }
 
@@ -294,6 +277,7 @@ const KEYS = {
   s: () => decide({ status: "unsure" }, { onward: true }),
   ".": () => page.closing.on || select(open(page.shown.findIndex((region) => region.fid === page.selected)) ?? null),
   c: () => copy(),
+  e: () => page.regions.length && select(page.closing.on ? open() ?? null : null),
   g: () => $("grid").click(),
   b: () => $("bands-button").click(),
   u: undo,
@@ -316,7 +300,7 @@ function listen() {
     if (event.repeat && !"jk".includes(event.key.toLowerCase())) return;
     act();
   });
-  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?", again: "p" };
+  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?", again: "p", count: "e" };
   for (const [id, key] of Object.entries(press)) $(id).addEventListener("click", () => KEYS[key]());
   $("next-open").addEventListener("click", () => select(open() ?? null));
   $("look-again").addEventListener("click", () => select(page.shown[0].fid));
