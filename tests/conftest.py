@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
@@ -33,6 +34,12 @@ settings.register_profile(
     "satae", deadline=None
 )  # a machine at work is slow now and then, and no test is about that
 settings.load_profile("satae")
+
+
+def pytest_collection_finish() -> None:
+    """Modules stay to the end: what looks for garbage, as every command does once, need not go through them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

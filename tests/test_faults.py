@@ -18,10 +18,16 @@ from shared import Shared
 
 from satae.demo import synthetic
 
-PCA = Path(__file__).parents[1] / "configs" / "pca.yaml"
+TRAIN = (
+    "train",
+    "--config",
+    "pca",
+    "--device",
+    "cpu",
+)  # the cheapest there is, for it is done a hundred times
 WORDS: dict[str, tuple[object, ...]] = {
     "tile": ("tile", "land.tif", "--size", 48, "--overwrite"),
-    "train": ("train", "--config", PCA, "--epochs", 1, "--device", "cpu", "--overwrite"),
+    "train": (*TRAIN, "--set", "model.params.components=2", "--overwrite"),
     "score": ("score", "other.tif", "--far", 50, "--stac", "--overwrite"),
     "export": ("export", "model.onnx", "--flavor", "deepness", "--out", "fewer.onnx", "--overwrite"),
 }
@@ -39,7 +45,7 @@ def fill(place: Path, shared: Shared, make_scene: MakeScene, patch: pytest.Monke
         make_scene(land, name="land.tif", folder=folder, **blocks)
         make_scene(land[:, ::-1], name="other.tif", folder=folder, **blocks)
         patch.chdir(folder)
-        for words in (("tile", "land.tif", "--size", 32), ("train", "--device", "cpu"), ("score", "--stac")):
+        for words in (("tile", "land.tif", "--size", 32), TRAIN, ("score", "--stac")):
             assert typed(*words).exit_code == 0
         shutil.copy("model.onnx", "fewer.onnx")
 

@@ -38,7 +38,7 @@ ARROWS = {
     "series": "gis inference scene",
     "review": "decisions formats gis scene",
     "demo": "training scene",
-    "bench": "series scoring training objectives models nn inference tiles scene",
+    "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",
     "cli": "api batch series bench demo review convert training scoring decisions formats detector objectives heads "
     "models nn inference fetch tiles scene",

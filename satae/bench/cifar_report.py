@@ -2,77 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from satae.bench import cifar
-from satae.bench.cifar import CLASSES, Cifar
-from satae.bench.families import (
-    ClassResult,
-    Family,
-    FittedFamily,
-    Linear,
-    ReconstructionResult,
-    fit,
-    flat,
-    rebuild,
-    rebuilding,
-    telling,
-    unit,
-    with_seed,
-)
+from satae.bench.cifar import CLASSES
+from satae.bench.families import ClassResult, ReconstructionResult, flat, unit
+from satae.bench.lanes import Progress, lanes_of, spread
 from satae.bench.report import save, staged_output
+from satae.bench.trainings import Contest, Material, in_turn, trainings
 from satae.errors import ConfigError
 from satae.training import figures
 from satae.training.loop import device_of
 
-TASKS = ("reconstruction", "one-class")
 EXACT = 1e-9  # mean squared error that is rounding
-FEWEST = 20  # images to learn from, of which some are held out
-
-Progress = Callable[[float, float, str], None]  # (trainings done, of how many, what is being done)
-Picture = npt.NDArray[np.float32]
-Bytes = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Which families take part in which task. `limit`: images to learn from, of each class with one-class, 0 for all.
-
-    `classes` are numbers in CLASSES: with one-class each is the normal one in turn, else only they are learned
-    and measured.
-    """
-
-    task: str
-    families: Sequence[Family]
-    classes: tuple[int, ...] = tuple(range(len(CLASSES)))
-    seeds: tuple[int, ...] = (0,)
-    limit: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.task not in TASKS:
-            raise ConfigError(f"--task {self.task}: there are {', '.join(TASKS)}")
-        if self.limit and self.limit < FEWEST:
-            raise ConfigError(f"--limit {self.limit} is less than {FEWEST} images to learn from")
-        for family in self.families if self.task == TASKS[0] else ():
-            for setting in ("restore", "contrast"):
-                if getattr(family.recipe.images, setting):
-                    raise ConfigError(
-                        f"{family.name} has images.{setting} on, so its error is none of the image itself; it can "
-                        "take part in --task one-class"
-                    )
-
-    @property
-    def trainings(self) -> int:
-        """How many models are trained."""
-        rounds = len(self.classes) if self.task == TASKS[1] else 1
-        return rounds * len(self.families) * len(self.seeds)
 
 
 def class_numbers(names: str) -> tuple[int, ...]:
@@ -90,94 +36,39 @@ def run(
     contest: Contest,
     out: Path,
     *,
+    devices: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress = lambda done, total, note: None,
 ) -> tuple[dict[str, Any], list[str], list[str]]:
     """Hold a contest on the images under `data`; (content, table, remarks).
 
-    Publishes the folder `out`: bench.json, table.txt, config.yaml of the first family, reconstructions.png.
+    With `devices` each training has a process and a device of its own, so many at a time. Publishes the folder `out`:
+    bench.json, table.txt, config.yaml of the first family, reconstructions.png.
     Raises DataError where the images are not to be had, OutputError where `out` is there.
     """
     device_of(contest.device)
-    images = cifar.read(data)
+    lanes_of(devices)
+    material, todo, failed = Material(cifar.read(data)), trainings(data, contest), list[str]()
     with staged_output(out, overwrite=overwrite) as (draft, _):
-        hold = _reconstruction if contest.task == TASKS[0] else _one_class
-        rows, pictures = hold(images, contest, progress)
-        table = lines(rows)
-        said = content(contest, rows)
+        if devices:
+            found, failed = spread("satae.bench.trainings:work", todo, devices, progress)
+        else:
+            found = list(in_turn(todo, material, contest.device, progress))
+        pictures = {"original": unit(material.examples(contest))}
+        for one in found:
+            pictures |= one.pictures
+        rows = [one.row for one in found]
+        table = lines(rows, [CLASSES[i] for i in contest.classes])
+        said = content(contest, rows) | ({"failed": failed} if failed else {})
         save(draft, said, table, contest.families[0].recipe)
         figures.gallery(draft / "reconstructions.png", pictures)
-    return {"out": str(out)} | said, table, _remarks(contest)
+    return {"out": str(out)} | said, table, [*_remarks(contest), *failed]
 
 
-def _reconstruction(
-    data: Cifar, contest: Contest, progress: Progress
-) -> tuple[Sequence[ReconstructionResult], dict[str, Picture]]:
-    train = _limited(data.train[np.isin(data.train_classes, contest.classes)], contest.limit)
-    chosen = np.isin(data.test_classes, contest.classes)
-    test, classes = data.test[chosen], data.test_classes[chosen]
-    shown = _firsts(classes)
-    linear, rows, pictures = Linear(train), [], {"original": unit(test[shown])}
-    for found in _trained(train, contest, progress, 0, "all classes"):
-        row, own = rebuilding(found, linear, test)
-        rows.append(row)
-        if row.seed == contest.seeds[0]:
-            pictures[f"PCA {row.code}"] = linear.reconstruction(test[shown], row.code)
-            pictures[found.family.name] = own[shown]
-    return rows, pictures
-
-
-def _one_class(
-    data: Cifar, contest: Contest, progress: Progress
-) -> tuple[Sequence[ClassResult], dict[str, Picture]]:
-    rows, shown = [], _firsts(data.test_classes)
-    pictures = {"original": unit(data.test[shown])}
-    for place, normal in enumerate(contest.classes):
-        train = _limited(data.train[data.train_classes == normal], contest.limit)
-        linear = Linear(train)
-        before = place * len(contest.families) * len(contest.seeds)
-        for found in _trained(train, contest, progress, before, CLASSES[normal]):
-            rows.append(telling(found, linear, data, normal))
-            if not place and found.family.recipe.train.seed == contest.seeds[0]:
-                pictures[f"{found.family.name}, {CLASSES[normal]}"] = _pictured(found, data.test[shown])
-    return rows, pictures
-
-
-def _trained(train: Bytes, contest: Contest, progress: Progress, before: int, note: str) -> Any:
-    """Each family with each seed, fitted, in turn."""
-    if len(train) < FEWEST:
-        raise ConfigError(f"{note}: {len(train)} images to learn from are less than {FEWEST}")
-    done = before
-    for seed in contest.seeds:
-        for family in contest.families:
-
-            def report(share: float, done: int = done, text: str = f"{note}, {family.name}") -> None:
-                progress(done + share, contest.trainings, text)
-
-            yield fit(train, with_seed(family, seed), device_of(contest.device), report)
-            done += 1
-            report(0.0, done)
-
-
-def _limited(pixels: Bytes, limit: int) -> Bytes:
-    """The first images, which are in no order."""
-    return pixels[:limit] if limit else pixels
-
-
-def _firsts(classes: Bytes) -> npt.NDArray[np.int64]:
-    """The first test image of each class."""
-    return np.sort(np.unique(classes, return_index=True)[1])
-
-
-def _pictured(found: FittedFamily, pixels: Bytes) -> Picture:
-    """Reconstructions as they can be shown; those of a common contrast about the middle of the range."""
-    own = rebuild(found, pixels)
-    return own if not found.family.recipe.images.contrast else 0.5 + 0.25 * own
-
-
-def lines(rows: Sequence[ReconstructionResult | ClassResult]) -> list[str]:
-    """The table of a task, one line a family and seed."""
-    return _rebuilt_lines(rows) if isinstance(rows[0], ReconstructionResult) else _told_lines(rows)  # type: ignore[arg-type]
+def lines(rows: Sequence[ReconstructionResult | ClassResult], classes: Sequence[str] = ()) -> list[str]:
+    """The table of a task, one line a family and seed; or a family and score, with a column for each of `classes`."""
+    told = [row for row in rows if isinstance(row, ClassResult)]
+    return _told_lines(told, classes) if told else _rebuilt_lines(rows)  # type: ignore[arg-type]
 
 
 def _rebuilt_lines(rows: Sequence[ReconstructionResult]) -> list[str]:
@@ -216,31 +107,36 @@ def _ratio(row: ReconstructionResult) -> str:
     return f"{row.own.mse / row.pca.mse:.3f}" if row.pca.mse > EXACT else "none"
 
 
-def _told_lines(rows: Sequence[ClassResult]) -> list[str]:
+def _told_lines(rows: Sequence[ClassResult], classes: Sequence[str]) -> list[str]:
     """AUROC by class and score, and the mean, of each family over its seeds, and of PCA beside it."""
     names = list(dict.fromkeys(r.family for r in rows))
     columns: list[tuple[str, dict[str, float], str]] = []
-    classes = list(dict.fromkeys(r.normal for r in rows))
+    seeds = len({r.seed for r in rows})
     for name in names:
         own = [r for r in rows if r.family == name]
         spent = f"{np.median([r.seconds for r in own]):.1f}"
-        columns += [(f"{name}, {score}", _means(own, score), spent) for score in own[0].own]
-        columns += [(f"PCA {own[0].code}, {score}", _means(own, score, pca=True), "") for score in own[0].pca]
+        columns += [(f"{name}, {score}", _means(own, score, seeds), spent) for score in own[0].own]
+        columns += [
+            (f"PCA {own[0].code}, {score}", _means(own, score, seeds, pca=True), "") for score in own[0].pca
+        ]
     columns = list({title: (title, values, spent) for title, values, spent in columns}.values())
     first = max(len(title) for title, _, _ in columns) + 2
     out = [f"{'AUROC':<{first}}" + "".join(f"{c[:9]:>10}" for c in [*classes, "mean", "s/epoch"])]
     for title, values, spent in columns:
-        figures_ = [*(values[c] for c in classes), float(np.mean(list(values.values())))]
-        out.append(f"{title:<{first}}" + "".join(f"{v:>10.4f}" for v in figures_) + f"{spent:>10}")
+        # where a training failed there is no figure, and no mean that would compare with another
+        known = [values.get(c) for c in classes]
+        cells = [*known, None if None in known else float(np.mean([v for v in known if v is not None]))]
+        shown = "".join(f"{'none' if v is None else f'{v:.4f}':>10}" for v in cells)
+        out.append(f"{title:<{first}}{shown}{spent:>10}")
     return out
 
 
-def _means(rows: Sequence[ClassResult], score: str, *, pca: bool = False) -> dict[str, float]:
-    """AUROC by class, the mean over seeds."""
+def _means(rows: Sequence[ClassResult], score: str, seeds: int, *, pca: bool = False) -> dict[str, float]:
+    """AUROC by class, the mean over seeds, of those that have all of them."""
     found: dict[str, list[float]] = {}
     for row in rows:
         found.setdefault(row.normal, []).append((row.pca if pca else row.own)[score])
-    return {name: float(np.mean(values)) for name, values in found.items()}
+    return {name: float(np.mean(values)) for name, values in found.items() if len(values) == seeds}
 
 
 def content(contest: Contest, rows: Sequence[ReconstructionResult | ClassResult]) -> dict[str, Any]:
@@ -257,17 +153,19 @@ def content(contest: Contest, rows: Sequence[ReconstructionResult | ClassResult]
     told = [row for row in rows if isinstance(row, ClassResult)]
     if not told:
         return said
-    means = {}
+    means, whole = {}, len(contest.classes) * len(contest.seeds)
     for family in contest.families:
         own = [row for row in told if row.family == family.name]
-        means[family.name] = {score: float(np.mean([r.own[score] for r in own])) for score in own[0].own}
+        # a mean over fewer classes would compare with no other
+        if len(own) == whole:
+            means[family.name] = {score: float(np.mean([r.own[score] for r in own])) for score in own[0].own}
     return said | {"mean": means}
 
 
 def _remarks(contest: Contest) -> list[str]:
     if not contest.limit:
         return []
-    each = " of each class" if contest.task == TASKS[1] else ""
+    each = " of each class" if contest.tells else ""
     return [
         f"learned from {contest.limit} images{each} alone: figures with --limit compare with nothing in print"
     ]

@@ -7,10 +7,11 @@ says of the targets. Truth is read to measure with, never to train on. Scenes an
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar, TypeVarTuple
 
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae import config
-from satae.bench import matfile
+from satae.bench import lanes, matfile
 from satae.config import Recipe
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid
@@ -28,6 +29,7 @@ from satae.inference.scan import scan
 from satae.scene import readers
 from satae.scene.describe import describe
 from satae.scene.scene import Limits, Scene
+from satae.tiles import store
 from satae.tiles.cut import Cut, cut
 from satae.tiles.store import TileSet
 from satae.training import run as training
@@ -44,7 +46,7 @@ Made = TypeVar("Made")
 Given = TypeVarTuple("Given")
 Bools = npt.NDArray[np.bool_]
 Map = npt.NDArray[np.float32]
-Progress = Callable[[float, float, str], None]  # (maps done, of how many, what is being done)
+Progress = lanes.Progress  # (maps done, of how many, what is being done)
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,30 @@ class Result:
     calibration: Calibration | None = None
 
 
+@dataclass(frozen=True)
+class Trial:
+    """A method with its seed, to be trained on the tile sets of cases, and tried on each of these.
+
+    `folder` is a place to work in, of its own.
+    """
+
+    cases: Sequence[Case]
+    sets: Sequence[Path]
+    method: str
+    seed: int
+    recipe: Recipe
+    contest: Contest
+    folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.cases[0].name if len(self.cases) == 1 else 'library'}, {self.method}"
+
+    @property
+    def place(self) -> str:
+        """Which of all it is, with its seed."""
+        return f"{self}, seed {self.seed}"
+
+
 def results(
     cases: Sequence[Case], contest: Contest, folder: Path, progress: Progress = lambda done, total, note: None
 ) -> Iterator[Result]:
@@ -130,29 +156,50 @@ def results(
 
     Raises SataeError as the commands do.
     """
+    done, total = 0.0, float(len(cases) * len(contest.seeds) * len(contest.methods))
+    for trial in trials(cases, contest, folder):
+
+        def report(share: float, before: float = done, trial: Trial = trial) -> None:
+            progress(before + TRAINING * len(trial.cases) * share, total, str(trial))
+
+        for result in _tried(trial, contest.device, report):
+            done += 1
+            progress(done, total, str(trial))
+            yield result
+
+
+def trials(cases: Sequence[Case], contest: Contest, folder: Path) -> Iterator[Trial]:
+    """All of a contest, scene by scene or all scenes at once, and seed by seed; the tiles of a scene are cut once."""
     groups = [list(cases)] if contest.library else [[case] for case in cases]
     if contest.library:
         _check_alike(cases)
-    done, total = 0.0, float(len(cases) * len(contest.seeds) * len(contest.methods))
-    for group in groups:
+    for number, group in enumerate(groups):
         size = min(tile_size(case.scene.grid) for case in group)
-        sets = [tile_set_of(case.scene, folder, size) for case in group]
+        sets = [tile_set_of(case.scene, folder, size).path for case in group]
         for seed in contest.seeds:
             for method, recipe in contest.recipes(group[0].scene, seed).items():
-                place = f"{group[0].name if len(group) == 1 else 'library'}, {method}"
+                own = folder / f"{number}-{seed}-{method}"
+                yield Trial(group, sets, method, seed, recipe, contest, own)
 
-                def report(
-                    share: float, before: float = done, maps: int = len(group), note: str = place
-                ) -> None:
-                    progress(before + TRAINING * maps * share, total, note)
 
-                model, train_s = time_call(train_model, sets, recipe, contest, folder, report)
-                for case in group:
-                    done += 1
-                    progress(done, total, place)
-                    scores, score_s = time_call(anomaly_map, case.scene, model, contest.workers)
-                    cost = Cost(train_s, score_s, int(np.isfinite(scores).sum()))
-                    yield Result(case, method, seed, scores, cost, model.card.calibration)
+def try_out(trial: Trial) -> list[Result]:
+    """The results of a trial in a process that was started for it, on the device that this is shown."""
+    return list(_tried(trial, lanes.device()))
+
+
+def _tried(
+    trial: Trial, device: str, report: Callable[[float], None] = lambda share: None
+) -> Iterator[Result]:
+    contest = replace(trial.contest, device=device)
+    trial.folder.mkdir(exist_ok=True)
+    sets = [store.load(path) for path in trial.sets]
+    model, train_s = time_call(train_model, sets, trial.recipe, contest, trial.folder, report)
+    for case in trial.cases:
+        scores, score_s = time_call(anomaly_map, case.scene, model, contest.workers)
+        cost = Cost(train_s, score_s, int(np.isfinite(scores).sum()))
+        yield Result(case, trial.method, trial.seed, scores, cost, model.card.calibration)
+    # of hundreds of trials the models would fill the disk
+    shutil.rmtree(trial.folder)
 
 
 def time_call(make: Callable[[*Given], Made], *given: *Given) -> tuple[Made, float]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from satae.bench.contest import (
     Result,
     check_names,
     results,
+    trials,
 )
+from satae.bench.lanes import lanes_of, spread
 from satae.bench.metrics import large_regions, ranking_of, region_curve
 from satae.config import Recipe
-from satae.errors import SceneError
+from satae.errors import SceneError, TrainError
 from satae.inference.calibrate import CANDIDATE_SHARE, PER_KM2, PER_PIXELS
 from satae.publish import check_target, lock, publish, staging
 from satae.training import figures
@@ -261,27 +263,53 @@ def run(
     out: Path,
     *,
     far: float = FAR,
+    devices: Sequence[str] = (),
     overwrite: bool = False,
     progress: Progress = lambda done, total, note: None,
 ) -> tuple[dict[str, Any], list[str], list[str]]:
-    """Hold a contest over the cases that `cases_in` finds or makes in a folder; (content, table, no remarks).
+    """Hold a contest over the cases that `cases_in` finds or makes in a folder; (content, table, what failed).
 
+    With `devices` each training has a process and a device of its own, so many at a time; a classic of which one failed
+    is left out, and TrainError raised where the recipe failed.
     Publishes `out`: bench.json, table.txt, config.yaml, roc.png, and maps_NAME.png of each scene with the first
     seed. Raises OutputError where `out` is there, SataeError as the commands do.
     """
     rows: list[Row] = []
     maps: dict[str, dict[str, Map]] = {}
+    lanes_of(devices)
     with staged_output(out, overwrite=overwrite) as (draft, work):
         cases = cases_in(work)
         check_names(cases)
-        for result in results(cases, contest, work, progress):
+        failed: list[str] = []
+        found: Iterable[Result]
+        if devices:
+            contest, found, failed = _spread(cases, contest, work, devices, progress)
+        else:
+            found = results(cases, contest, work, progress)
+        for result in found:
             rows.append(measurement(result, far))
             if result.seed == contest.seeds[0]:
                 maps.setdefault(result.case.name, {})[result.method] = result.scores
         said, table = content(kind, contest, cases, rows, far), lines(rows, contest.methods, far)
+        said |= {"failed": failed} if failed else {}
         save(draft, said, table, first_recipe(contest, cases))
         curves = {m: np.mean([r.curve for r in rows if r.method == m], axis=0) for m in contest.methods}
         figures.roc(draft / "roc.png", RATES, curves)
         for case in cases:
             figures.maps(draft / f"maps_{case.name}.png", picture_of(case, maps[case.name]))
-    return {"out": str(out)} | said, table, []
+    return {"out": str(out)} | said, table, failed
+
+
+def _spread(
+    cases: Sequence[Case], contest: Contest, work: Path, devices: Sequence[str], progress: Progress
+) -> tuple[Contest, list[Result], list[str]]:
+    """The contest without the classics that failed, its results, and what failed."""
+    todo = list(trials(cases, contest, work))
+    parts, failed = spread("satae.bench.contest:try_out", todo, devices, progress)
+    found: list[Result] = [result for part in parts for result in part]
+    whole = len(cases) * len(contest.seeds)
+    known = {m for m in contest.methods if sum(r.method == m for r in found) == whole}
+    if contest.name not in known:
+        raise TrainError(failed[0])
+    left = tuple(method for method in contest.classics if method in known)
+    return replace(contest, classics=left), [r for r in found if r.method in known], failed

@@ -29,7 +29,7 @@ from satae.cli.flags import (
     RecipeOptions,
     check_device,
 )  # fmt: skip
-from satae.cli.output import note, say
+from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps
 from satae.errors import ConfigError
 
@@ -51,6 +51,13 @@ MaskSuffix = Annotated[
 EvaluateIn = Annotated[
     str | None, typer.Option(help="NAME + this is a raster; only pixels where it is over 0 are measured.")
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="A training on each at once, such as 0,1 (GPUs) or cpu,cpu; in place of --device.",
+    ),
+]
 Workers = Annotated[int, typer.Option(min=1, help="Threads that infer on a CPU.")]
 Out = Annotated[Path, typer.Option(help="Folder for table, JSON and pictures.")]
 FAR = 20.0
@@ -63,6 +70,7 @@ class TrialOptions:
     seeds: Seeds = "0"
     library: Library = False
     far: Far = FAR
+    devices: Devices = None
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,12 @@ def had(
     from satae.bench.contest import mat_cases
 
     contest = _contest(settings, trial, machine)
-    _do(context, "had", _job("had", lambda work: mat_cases(folder, work), contest, trial.far, output), output)
+    _do(
+        context,
+        "had",
+        _job("had", lambda work: mat_cases(folder, work), contest, trial, machine, output),
+        output,
+    )
 
 
 def ships(
@@ -128,7 +141,7 @@ def ships(
     def cases(_: Path) -> "list[Case]":
         return ship_cases(folder, numbers, read.mask_suffix, read.evaluate_in)
 
-    _do(context, "ships", _job("ships", cases, contest, trial.far, output), output)
+    _do(context, "ships", _job("ships", cases, contest, trial, machine, output), output)
 
 
 def masks(
@@ -159,7 +172,7 @@ def masks(
             raster_case(scene, mask, numbers, read.mask_suffix, read.evaluate_in) for scene, mask in pairs
         ]
 
-    _do(context, "masks", _job("masks", cases, contest, trial.far, output), output)
+    _do(context, "masks", _job("masks", cases, contest, trial, machine, output), output)
 
 
 def inject(
@@ -214,12 +227,15 @@ def cifar10(
     epochs: Epochs = None,
     seeds: Seeds = "0",
     device: Device = "auto",
+    devices: Devices = None,
     output: OutputOptions = OUTPUT,
 ) -> None:
     """Families on small images beside PCA."""
     check_device(device)
-    from satae.bench.cifar_report import Contest, class_numbers, run
+    several = _devices(devices, device)
+    from satae.bench.cifar_report import class_numbers, run
     from satae.bench.families import families as recipes
+    from satae.bench.trainings import Contest
 
     names = [name.strip() for name in families.split(",")]
     found = recipes(names, RecipeOptions(changes=changes, epochs=epochs).all_changes)
@@ -227,7 +243,7 @@ def cifar10(
     contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
 
     def job(progress: Progress) -> Said:
-        return run(data, contest, output.out, overwrite=output.overwrite, progress=progress)
+        return run(data, contest, output.out, devices=several, overwrite=output.overwrite, progress=progress)
 
     _do(context, "cifar10", job, output)
 
@@ -300,6 +316,8 @@ def _do(context: typer.Context, name: str, job: Job, output: OutputOptions) -> N
         bar.update(bar.total, "")
     note([] if steps.quiet else remarks)
     say(output.as_json, content, [*table, f"written to {content['out']}"])
+    if content.get("failed"):
+        raise typer.Exit(DAMAGED)
 
 
 def _contest(settings: RecipeOptions, trial: TrialOptions, machine: MachineOptions) -> "Contest":
@@ -317,15 +335,35 @@ def _contest(settings: RecipeOptions, trial: TrialOptions, machine: MachineOptio
 
 
 def _job(
-    kind: str, cases: "Callable[[Path], list[Case]]", contest: "Contest", far: float, output: OutputOptions
+    kind: str,
+    cases: "Callable[[Path], list[Case]]",
+    contest: "Contest",
+    trial: TrialOptions,
+    machine: MachineOptions,
+    output: OutputOptions,
 ) -> Job:
-    if not far > 0:
-        raise ConfigError(f"--far {far:g} is out of range")
+    if not trial.far > 0:
+        raise ConfigError(f"--far {trial.far:g} is out of range")
+    several = _devices(trial.devices, machine.device)
     from satae.bench.report import run
 
     return lambda progress: run(
-        kind, cases, contest, output.out, far=far, overwrite=output.overwrite, progress=progress
+        kind,
+        cases,
+        contest,
+        output.out,
+        far=trial.far,
+        devices=several,
+        overwrite=output.overwrite,
+        progress=progress,
     )
+
+
+def _devices(text: str | None, device: str) -> list[str]:
+    """The devices of a list, none where there is no list."""
+    if text is not None and device != "auto":
+        raise ConfigError(f"--devices {text} and --device {device} are both given; choose one")
+    return [] if text is None else [name.strip() for name in text.split(",")]
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from satae import interrupts
+from satae.cli.ranks import has_the_word
 from satae.console import printable
 from satae.errors import SataeError
 
@@ -34,6 +35,8 @@ def explain_failures(command: Command) -> Command:
             if isinstance(error, BrokenPipeError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
                 raise typer.Exit(1) from None
+            if not _speaks(command):
+                raise typer.Exit(error.exit_code) from None
             sentence = " ".join(str(error).split()).rstrip(".")  # foreign ones have line ends and full stops
             typer.echo(printable(f"error: {sentence}"), err=True)
             raise typer.Exit(error.exit_code) from None
@@ -43,9 +46,15 @@ def explain_failures(command: Command) -> Command:
     return wrapped
 
 
+def _speaks(command: Command) -> bool:
+    """Whether this process says why it ends: several that train together have one voice, others their own."""
+    return command.__name__ != "train" or has_the_word()
+
+
 def _interrupted(command: Command) -> typer.Exit:
     """The end of a command that was interrupted, of which it has told."""
     said = interrupts.PLACED if command.__name__ in SEVERAL else interrupts.SAID
     hint = "; go on with `satae train --resume`" if command.__name__ == "train" else ""
-    typer.echo(f"{said}{hint}", err=True)
+    if _speaks(command):
+        typer.echo(f"{said}{hint}", err=True)
     return typer.Exit(interrupts.exit_code())

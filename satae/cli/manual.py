@@ -26,6 +26,7 @@ Takes all tile sets below tiles/ unless some are named. Without --config a recip
 bands and the size of a pixel; `satae models` lists those that there are. Some blocks of the scenes are held out:
 the scores are calibrated on them. The folder runs/NAME keeps recipe, history, checkpoint, curves.png,
 reconstructions.png and diagnosis.md, which says what to look at. An interrupted run goes on with --resume.
+`torchrun --nproc-per-node N -m satae train` trains a model of 100,000 weights or more on N GPUs.
 
 \b
 Examples:
@@ -188,5 +189,6 @@ DIR holds the archives as distributed; nothing is downloaded and no pickle is ru
 Examples:
   satae bench cifar10 --data DIR
   satae bench cifar10 --data DIR --families cifar10_restore --task one-class
+  satae bench cifar10 --data DIR --task one-class --seeds 0,1,2 --devices 0,1
 """,
 }

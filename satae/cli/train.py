@@ -1,11 +1,14 @@
 """The command `satae train`: tile sets into a model file."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from satae import interrupts
 from satae.cli.flags import (
     RECIPE,
     Device,
@@ -17,12 +20,15 @@ from satae.cli.flags import (
     check_model_name,
 )  # fmt: skip
 from satae.cli.output import end, say
+from satae.cli.ranks import is_silent, several
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 SHOWN = 5  # findings on a terminal
 
 if TYPE_CHECKING:
+    from satae.config import Recipe
+    from satae.tiles.store import TileSet
     from satae.training.run import Result
 
 
@@ -45,6 +51,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Fit a model to what is normal and export it to ONNX."""
+    if is_silent():
+        logging.getLogger("satae").setLevel(logging.CRITICAL)
     check_device(device)
     check_model_name(out)
     changes = [*settings.all_changes, *([] if seed is None else [f"train.seed={seed}"])]
@@ -65,12 +73,17 @@ def train(
 
         sets, heed = apply_feedback(sets, feedback)
 
-    from satae.api import train as training
-
     steps: Steps = context.obj
-    result = training.train(
-        sets, out, recipe=recipe, device=device, resume=resume, overwrite=overwrite, progress=steps
-    )
+    if several():
+        result = _shared(sets, recipe, out, device, resume=resume, overwrite=overwrite, steps=steps)
+    else:
+        from satae.api import train as training
+
+        result = training.train(
+            sets, out, recipe=recipe, device=device, resume=resume, overwrite=overwrite, progress=steps
+        )
+    if result is None:
+        return
     content = {
         "model": str(out), "run": str(result.run), "epochs": result.epochs,
         "train_loss": result.card.metrics["train_loss"], "val_loss": result.card.metrics["val_loss"],
@@ -83,6 +96,40 @@ def train(
         [*_lines(result), *(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]],
     )
     end([] if steps.quiet else [_verdict(result), _next(out, tilesets)])
+
+
+def _shared(
+    sets: "Sequence[TileSet]",
+    recipe: "Recipe",
+    out: Path,
+    device: str,
+    *,
+    resume: bool,
+    overwrite: bool,
+    steps: Steps,
+) -> "Result | None":
+    """What the processes that torchrun started make together; only that of rank 0 has a result, and says anything."""
+    from satae.training import run as training
+    from satae.training.loop import device_of
+    from satae.training.team import muster
+
+    # a signal must reach whoever waits for others as an exception, which ends this process and with it their waiting
+    with interrupts.tidying(), muster(device_of(device)) as team:
+        folder = Path("runs") / out.stem
+        if team.leads:
+            return training.train(
+                sets,
+                recipe,
+                out,
+                folder,
+                device=device,
+                resume=resume,
+                overwrite=overwrite,
+                steps=steps,
+                team=team,
+            )
+        training.assist(sets, folder, team)
+    return None
 
 
 def _verdict(result: "Result") -> str:

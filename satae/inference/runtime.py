@@ -6,7 +6,7 @@ import hashlib
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,7 @@ def open_session(content: bytes, name: str, device: str = "cpu", threads: int = 
         # newer versions only
         if hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # the CUDA libraries that pip installed
-        wanted.insert(0, (PROVIDERS["cuda"], EXACT))
+        wanted.insert(0, (PROVIDERS["cuda"], EXACT | {"device_id": str(device_id())}))
     try:
         return Session(content, options, wanted)
     except Exception as error:
@@ -247,6 +247,17 @@ class Session:
     def __getattr__(self, name: str) -> Any:
         # inputs, outputs, providers and metadata are those of the whole model
         return getattr(self._of(""), name)
+
+
+def device_id(environment: Mapping[str, str] = os.environ) -> int:
+    """The GPU to open on, counted among those that this process is shown: the first, or that of its local rank.
+
+    Where a launcher starts several processes on a machine and shows all GPUs to each, all would open on the first one.
+    """
+    shown, rank = environment.get("CUDA_VISIBLE_DEVICES"), environment.get("LOCAL_RANK", "0")
+    number = int(rank) if rank.isdecimal() else 0
+    # a process that is shown GPUs of its own has no use for its number
+    return number if shown is None or number < len(shown.split(",")) else 0
 
 
 def _cuda_visible() -> bool:

@@ -33,10 +33,12 @@ from satae.tiles.split import Split, split
 from satae.tiles.store import TileSet
 from satae.training.augment import Augmenter
 from satae.training.corrupt import corrupt
+from satae.training.deal import Deal
 from satae.training.feed import SAMPLE_PIXELS, Batch, Feed, noise, pixel_sample
 from satae.training.pixels import Pixels
 from satae.training.schedule import learning_rate, optimizer_of, set_rate
 from satae.training.step import CapturedStep, Forward, Step
+from satae.training.team import ALONE, Team, joint
 
 Indices = npt.NDArray[np.int64]
 
@@ -96,7 +98,7 @@ class Task:
     """What is learned from what: samples of a source to learn from and to hold out, and the loss.
 
     `forward` is what is asked for the output of a batch, the model itself where it is None. `alike`: all batches
-    to learn from have one shape, so that a step can be captured.
+    to learn from have one shape, so that a step can be captured. `team`: the processes that learn it together.
     """
 
     model: nn.Module
@@ -108,6 +110,7 @@ class Task:
     device: torch.device
     forward: Forward | None = None
     alike: bool = False
+    team: Team = ALONE
 
     @property
     def forward_pass(self) -> Forward:
@@ -203,15 +206,17 @@ def precision_of(setting: str, device: torch.device) -> torch.dtype | None:
 def fit(
     sets: Sequence[TileSet],
     planned: Plan,
-    run: Path,
+    run: Path | None,
     *,
     device: torch.device,
     report: Report = lambda done, total, epoch: None,
+    team: Team = ALONE,
 ) -> TrainedModel:
     """Train to the end of the recipe or until early stopping, from the run's checkpoint where there is one.
 
-    Raises TilesError where that belongs to other tiles or another recipe, DivergedError where the loss is no
-    longer finite: the last good checkpoint stays in `run`.
+    Without `run` nothing is written. In a `team` each process calls this with the same tiles and plan. Raises
+    TilesError where that checkpoint belongs to other tiles or another recipe, DivergedError where the loss is no
+    longer finite: the last good one stays in `run`.
     """
     recipe, chosen, normalizer = planned.recipe, planned.split, planned.normalizer
     cfg = recipe.train
@@ -234,7 +239,13 @@ def fit(
     if isinstance(model, BlindSpot):
         # what surrounds a pixel does not change, so it is computed once for pixels drawn from the tiles
         task = replace(task, source=Pixels(feed, model, cfg.pixels), forward=model.predict)
-    state = descend(task, run, _identity(sets, recipe), report=report)
+    identity = _identity(sets, recipe)
+    if team.size == 1:
+        state = descend(task, run, identity, report=report)
+    else:
+        with joint(model, team) as forward:
+            task = replace(task, source=Deal(feed, team), forward=forward, team=team)
+            state = descend(task, run, identity, report=report)
     return TrainedModel(model.cpu().eval(), normalizer, chosen, state)
 
 
@@ -301,7 +312,7 @@ def descend(
             report(epoch * steps + step + 1, total, None)
         model.eval()
         # with the weights as they are, in evaluation mode: dropout and draws are off, norms use their running means
-        val_loss = evaluate(task.forward_pass, source, task.held_out, loss_of)
+        val_loss = evaluate(task.forward_pass, source, task.held_out, loss_of, task.team)
         # training losses can be finite while what the norms have gathered for evaluation is not
         if not math.isfinite(val_loss):
             raise DivergedError(_not_finite(source, task.held_out[:1], epoch, steps, run))
@@ -322,7 +333,7 @@ def descend(
         )  # fmt: skip
         state.history.append(entry)
         # after each epoch, in one step: a run that is killed has lost an epoch at the most
-        if run is not None:
+        if run is not None and task.team.leads:
             checkpoint.save(run, identity, state, memory)
         report(state.epoch * steps, total, entry)
 
@@ -338,8 +349,9 @@ def evaluate(
     source: Source,
     where: Indices,
     loss_of: Objective,
+    team: Team = ALONE,
 ) -> float:
-    """The loss over tiles as they are, weighted by their valid pixels."""
+    """The loss over tiles as they are, weighted by their valid pixels; in a team over those of all its processes."""
     # a mean over pixels and not over batches: the last batch is smaller, and tiles differ in what is valid
     total = count = 0.0
     for x, seen, counted in source.plain(where):
@@ -348,6 +360,8 @@ def evaluate(
         # compare with each other
         total += float(loss_of(forward(x, seen), x, counted, 1.0)) * pixels
         count += pixels
+    # each process has seen some of the batches: sums and not means are put together
+    total, count = team.sums(total, count)
     return total / max(count, 1.0)
 
 

@@ -30,6 +30,7 @@ from satae.training import calibration, cards, diagnosis, documents, export, pre
 from satae.training.calibration import Block
 from satae.training.domain import conventions
 from satae.training.loop import Plan, Report, TrainedModel, device_of, fit, plan
+from satae.training.team import ALONE, Team, check_shareable
 
 CONFIG = "config.yaml"
 PARITY_TILES = 8
@@ -61,11 +62,12 @@ def train(
     overwrite: bool = False,
     report: Report = lambda done, total, epoch: None,
     steps: Steps = SILENT,
+    team: Team = ALONE,
 ) -> Result:
     """Fit, export, compare with torch, calibrate on the held-out blocks, publish to `out`.
 
     `run` keeps config.yaml, history.jsonl, checkpoint.pt, curves.png, reconstructions.png, diagnosis.md
-    and evidence.json, the numbers behind it.
+    and evidence.json, the numbers behind it. The others of a `team` are in `assist` meanwhile.
     Raises OutputError where `out` or `run` exist and neither `resume` nor `overwrite` is on, or `resume` alone and
     the run is finished, and what `plan` and `fit` raise. What is wrong with recipe or tiles is found before
     anything is replaced.
@@ -79,6 +81,8 @@ def train(
                 f"{run} is finished and {out} exists, so there is nothing to resume; pass --overwrite too to export "
                 "the run again, or leave --resume out to train anew"
             )
+        # from here on the others follow, who have the recipe from nobody else
+        team.message(recipe.model_dump_json())
         with steps.stage("look at the tiles"):
             for doubt in conventions(sets):
                 log.warning("%s", doubt)
@@ -88,11 +92,12 @@ def train(
                 planned.normalizer, planned.model, heads, Mapping(recipe.map, len(heads))
             )
             _try(sets, planned, detector)
+            check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
         with _held(run):
             try:
                 if not resume:
                     _begin(run, recipe)
-                trained = _fitted(sets, planned, run, place, report, steps)
+                trained = _fitted(sets, planned, run, place, report, steps, team)
             except OutputError:
                 _withdraw(run)
                 raise
@@ -107,6 +112,17 @@ def train(
             runtime.load(draft, "cpu")
             publish(draft, out)
     return Result(out, run, card, trained.state.epoch, faults)
+
+
+def assist(sets: Sequence[TileSet], run: Path, team: Team) -> None:
+    """What the other processes of a team do while that of rank 0 is in `train`: learn, write nothing, say nothing."""
+    recipe = Recipe.model_validate_json(team.message())
+    planned = plan(sets, recipe)
+    check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
+    # rank 0 has settled by now what the run folder holds
+    team.message()
+    fit(sets, planned, run, device=team.device, team=team)
+    team.part_ways()
 
 
 def _recipe(run: Path, recipe: Recipe, *, resume: bool, overwrite: bool) -> Recipe:
@@ -218,7 +234,13 @@ def _settled(recipe: Recipe, sets: Sequence[TileSet]) -> Recipe:
 
 
 def _fitted(
-    sets: Sequence[TileSet], planned: Plan, run: Path, device: torch.device, report: Report, steps: Steps
+    sets: Sequence[TileSet],
+    planned: Plan,
+    run: Path,
+    device: torch.device,
+    report: Report,
+    steps: Steps,
+    team: Team,
 ) -> TrainedModel:
     """The trained network; of a run that diverged the diagnosis says so."""
     with steps.stage("train", 0, "step", brief=0) as bar:
@@ -229,7 +251,10 @@ def _fitted(
             report(done, total, epoch)
 
         try:
-            trained = fit(sets, planned, run, device=device, report=tell)
+            # the run folder is as it shall be: the others look for a checkpoint in it
+            team.message()
+            trained = fit(sets, planned, run, device=device, report=tell, team=team)
+            team.part_ways()
         except DivergedError as error:
             said = diagnosis.report_of_divergence(str(error), planned.recipe.train.learning_rate)
             write_bytes(run / documents.DIAGNOSIS, said.encode())
