@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,3 +127,19 @@ def test_a_result_without_signatures_says_so(enter: Open, gpkg: Path) -> None:
     expected(page, "#count").to_have_text("1 of 6 reviewed")
     press(page, "p")
     said(page, "This result says nothing of what regions look like")
+
+
+def test_it_goes_by_the_regions_that_the_page_knows(tmp_path: Path) -> None:
+    path = signed(tmp_path)
+    decide(path, accepted=[2, 4], rejected=[1, 3])
+    review = Review(path)
+    shutil.copy(path, tmp_path / "newer.gpkg")
+    change(tmp_path / "newer.gpkg", "UPDATE anomalies SET fid = 100 - fid")
+    os.replace(tmp_path / "newer.gpkg", path)  # as `satae score --overwrite` does meanwhile
+    found = ranking_of(review)
+    review.close()
+    again = Review(path)
+    wanted = ranking_of(again)
+    again.close()
+    assert found.regions == {100 - fid: told for fid, told in wanted.regions.items()}
+    assert set(found.regions) == set(LOOKS)

@@ -14,23 +14,26 @@ export class List {
       const row = event.target.closest("[role=option]");
       if (row) choose(Number(row.dataset.fid));
     });
-    new ResizeObserver(() => this.draw()).observe(box);
+    this.measure();
+    new ResizeObserver(() => {
+      this.measure();
+      this.draw();
+    }).observe(box);
   }
 
-  /** How many stand side by side: one, or as many chips as there is room for. */
-  get columns() {
-    const wide = parseFloat(getComputedStyle(this.box).getPropertyValue("--cell"));
-    return wide ? Math.max(1, Math.floor(this.box.clientWidth / wide)) : 1;
-  }
-
-  get height() {
-    return parseFloat(getComputedStyle(this.box).getPropertyValue("--row"));
+  /** Measures once what every row would ask for: how many stand side by side, one or as many chips as fit, and how high. */
+  measure() {
+    const style = getComputedStyle(this.box);
+    const wide = parseFloat(style.getPropertyValue("--cell"));
+    this.height = parseFloat(style.getPropertyValue("--row"));
+    this.columns = wide ? Math.max(1, Math.floor(this.box.clientWidth / wide)) : 1;
   }
 
   /** Shows these regions; `opinion(fid)` says what to mark them with. */
   show(regions, opinion) {
     this.regions = regions;
     this.opinion = opinion;
+    this.measure();
     this.drawn.forEach((row) => row.remove());
     this.drawn.clear();
     this.rows.style.height = `${Math.ceil(regions.length / this.columns) * this.height}px`;

@@ -15,6 +15,7 @@ import { element, quantity } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const slim = matchMedia("(max-width: 720px)"); // where the list lies over all else
 const PATIENCE = 2000; // milliseconds that an order waits for decisions to be stored
 const HELD = 350; // milliseconds from which a key is held rather than pressed
 const page = { regions: [], byFid: new Map(), shown: [], selected: null };
@@ -316,8 +317,8 @@ function listen() {
   hold();
   toggle("grid", (on) => {
     document.body.classList.toggle("gallery", on);
-    $("ground").inert = on && !matchMedia("(max-width: 720px)").matches; // it lies below
-    if (on && $("drawer").checkVisibility() && !document.body.classList.contains("listing")) $("drawer").click();
+    $("ground").inert = on && !slim.matches; // it lies below
+    if (on && slim.matches && !document.body.classList.contains("listing")) $("drawer").click();
     page.list.show(page.shown, opinion);
     page.list.select(page.selected);
   });
