@@ -2,6 +2,9 @@
 #   docker build -t satae-score --target score .     what production needs: neither torch nor albumentations
 #   docker run --rm --gpus all --user "$(id -u):$(id -g)" -v "$PWD:/data" satae tile scene.tif
 #
+#   docker run --rm -p 127.0.0.1:8000:8000 --user "$(id -u):$(id -g)" -v "$PWD:/data" satae \
+#       review anomalies.gpkg --host 0.0.0.0 --port 8000       the page, in this machine's browser by the link it prints
+#
 # The score image runs on the CPU, with ONNX Runtime for it. For CUDA without torch exchange that for
 # 'onnxruntime-gpu[cuda,cudnn]'.
 
@@ -45,7 +48,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
 COPY satae satae
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install -c constraints.txt .
+    pip install -c constraints.txt '.[review]'
 WORKDIR /data
 USER 10001:10001
 ENTRYPOINT ["satae"]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import shutil
 import signal
@@ -34,6 +35,27 @@ from satae.scene import output
 CREATED = "2026-01-01T00:00:00Z"
 STEP = 14  # pixels between regions
 QUIET = "--no-sandbox --disable-gpu --disable-background-networking --no-first-run"
+KEYS = {
+    "J, K": "j j k",
+    "A, R, S": "a r s",
+    "1, 2": "1 2",
+    ".": ".",
+    "U": "u",
+    "N, Esc": "n Escape",
+    "C": "c",
+    "H": "h",
+    "O": "o",
+    "G": "g",
+    "B, Esc": "b Escape",
+    "?, Esc": "? Escape",
+}
+WIDE = {
+    "F": "f",
+    "F, A": "f a",
+    "O, the whole scene": "f o o f",
+    "H, the whole scene": "f h h f",
+    "P": "p",
+}  # keys that draw or order all regions
 TIMES = """() => {
   window.times = [];
   const keep = (list) => list.getEntries().forEach((e) => e.name === "keydown" && window.times.push(e.duration));
@@ -56,6 +78,7 @@ def result(folder: Path, number: int) -> Path:
         indices=np.arange(number),
     )
     polygons = grid.polygons(outlines)
+    looks = [json.dumps(look) for look in rng.normal(size=(number, 9)).round(4).tolist()]
     regions = []
     for i in range(number):
         score = 2 + 7 * (number - i) / number
@@ -65,8 +88,8 @@ def result(folder: Path, number: int) -> Path:
                 anomaly_id=f"scene-{i}", scene="scene", score=score, p_value=10**-score, peak=20.0, mean=10.0,
                 area_m2=float(100 * (1 + i % 60)), pixels=1 + i % 60, top_band="red",
                 band_shares='{"blue": 0.1, "green": 0.2, "red": 0.4, "nir": 0.3}', spectral_share=0.7, baseline=None,
-                baseline_score=np.nan, baseline_p=np.nan, feedback=0.0, signature="", chip=None, polygon=polygons[i],
-                outline=outlines[i],
+                baseline_score=np.nan, baseline_p=np.nan, feedback=0.0, signature=looks[i], chip=None,
+                polygon=polygons[i], outline=outlines[i],
             )
         )  # fmt: skip
     with output.writing(folder / "scene.tif", grid, bands=4, dtype="uint16", nodata=0) as out:
@@ -90,7 +113,7 @@ def result(folder: Path, number: int) -> Path:
     return path
 
 
-def measured(page: Any, keys: str, number: int, pause: int = 120) -> np.ndarray:
+def measured(page: Any, keys: list[str], number: int, pause: int = 120) -> np.ndarray:
     """Milliseconds from each key to its paint, the keys pressed in turn, `pause` ms apart."""
     page.evaluate("window.times.length = 0")
     for i in range(number):
@@ -148,16 +171,18 @@ def main() -> None:
             )
             page.wait_for_timeout(1500)
             page.evaluate(TIMES)
-            for name, keys in (
-                ("next", "j"),
-                ("decide", "ar"),
-                ("label", "12"),
-                ("undo", "u"),
-                ("open", "."),
-            ):
-                show(name, measured(page, keys, how.keys))
-            for name, keys in (("the whole scene and back", "f"), ("the whole scene, then decide", "fa")):
-                show(name, measured(page, keys, how.keys // 2, pause=700))
+            for name, keys in KEYS.items():
+                show(name, measured(page, keys.split(), how.keys))
+            for name, keys in WIDE.items():
+                show(name, measured(page, keys.split(), how.keys, pause=700))
+            started = time.monotonic()
+            with page.expect_response("**/ranking"):
+                page.keyboard.press("p")
+            page.wait_for_selector("#again:enabled")
+            print(f"{time.monotonic() - started:5.2f} s from P until the list is ranked again", flush=True)
+            page.select_option("#by-status", "unreviewed")
+            page.locator("#list").focus()
+            show("A, R with a filter", measured(page, ["a", "r"], how.keys))
         finally:
             browser.close()
             server.send_signal(signal.SIGINT)

@@ -59,13 +59,20 @@ def _nearest(wavelengths: Sequence[float | None], lowest: float, best: float, hi
     return min(inside)[1] if inside else None
 
 
-def contrast(sample: Values) -> tuple[Values, Values]:
-    """Values (B) of a sample (B, n) that are drawn black and white, each band by itself."""
-    low, high = np.quantile(sample, EXTREMES, axis=1)
+def contrast(sample: Values, ends: tuple[float, float] = EXTREMES) -> tuple[Values, Values]:
+    """Values (B) of a sample (B, n) that are drawn black and white, quantiles of each band by itself."""
+    low, high = np.quantile(sample, ends, axis=1)
     return low, high
 
 
-def rgb(bands: Values, low: npt.ArrayLike, high: npt.ArrayLike, valid: Values | None = None) -> Values:
+def rgb(
+    bands: Values,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    valid: Values | None = None,
+    *,
+    gamma: float = GAMMA,
+) -> Values:
     """Bands (B, row, col) as (row, col, 3) in [0, 1]: the first three as blue, green, red, of fewer the first as grey.
 
     `low` and `high` (B) are drawn black and white; pixels where `valid` (row, col) is False are GREY.
@@ -73,11 +80,19 @@ def rgb(bands: Values, low: npt.ArrayLike, high: npt.ArrayLike, valid: Values | 
     chosen = display_bands(len(bands))
     start, stop = (np.asarray(ends)[chosen][:, None, None] for ends in (low, high))
     reach = np.where(stop > start, stop - start, 1)  # a band of one value is black
-    level = np.nan_to_num(np.clip((bands[chosen] - start) / reach, 0, 1)) ** GAMMA
+    level = np.nan_to_num(np.clip((bands[chosen] - start) / reach, 0, 1)) ** gamma
     drawn = np.moveaxis(level, 0, -1)[..., ::-1].repeat(BANDS // len(chosen), axis=-1)
     return np.asarray(drawn if valid is None else np.where(valid[..., None], drawn, GREY), level.dtype)
 
 
-def bgr(bands: Values, low: npt.ArrayLike, high: npt.ArrayLike, valid: Values | None = None) -> Picture:
+def bgr(
+    bands: Values,
+    low: npt.ArrayLike,
+    high: npt.ArrayLike,
+    valid: Values | None = None,
+    *,
+    gamma: float = GAMMA,
+) -> Picture:
     """What `rgb` gives as OpenCV stores it: 0 to 255, blue first."""
-    return np.ascontiguousarray(np.rint(255 * rgb(bands, low, high, valid)[..., ::-1]).astype(np.uint8))
+    drawn = rgb(bands, low, high, valid, gamma=gamma)
+    return np.ascontiguousarray(np.rint(255 * drawn[..., ::-1]).astype(np.uint8))

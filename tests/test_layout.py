@@ -36,7 +36,7 @@ ARROWS = {
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
     "series": "report gis inference scene",
-    "review": "report formats gis scene",
+    "review": "decisions report formats gis scene",
     "demo": "training scene",
     "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",

@@ -37,6 +37,13 @@ def review(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="a free one")
     ] = 0,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Address to listen on: 0.0.0.0 lets other machines in, whoever has the link, as a container needs it.",
+        ),
+    ] = "127.0.0.1",
     link: Annotated[
         str,
         typer.Option(
@@ -62,12 +69,18 @@ def review(
 
     names = label_names(labels) if labels else None
     with tidying(), closing(Review(result, reviewer if reviewer is not None else _user())) as opened:
-        server = ready(opened, opened.labels(names, label_names(LABELS)), port, _template(link))
+        server = ready(opened, opened.labels(names, label_names(LABELS)), port, _template(link), host)
         try:
             typer.echo(server.keys.link)
             if open_:
                 webbrowser.open(server.keys.link)
             typer.echo(f"open this link to review {printable(result.name)}; Ctrl-C ends it", err=True)
+            if host != "127.0.0.1":
+                typer.echo(
+                    "the page is reachable under all addresses of this machine that --host covers, unencrypted: "
+                    "whoever has the link can decide",
+                    err=True,
+                )
             server.run()
         except KeyboardInterrupt:
             typer.echo("", err=True)

@@ -24,6 +24,7 @@ STRENGTH = 2.0  # prior deviation of the log-odds
 LENGTH = 1.0  # root mean square difference of signatures, in deviations, over which decisions carry
 STEPS = 50  # of Newton's method, which takes about ten
 SETTLED = 1e-9
+BLOCK = 4096  # regions that are looked at together
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,10 +44,10 @@ def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region
     Decisions of another number of bands, or of a version without signatures, are not used.
     """
     judged = decisions.frame[decisions.are(ACCEPTED) | decisions.are(REJECTED)]
-    wanted = _parsed([region.signature for region in regions])
+    wanted = numbers_of([region.signature for region in regions])
     # signatures of another length are of another number of bands
     length = max(map(len, wanted), default=0)
-    known = _parsed(judged["signature"])
+    known = numbers_of(judged["signature"])
     usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
     accepted = np.asarray(judged["review_status"] == ACCEPTED, bool)[usable]
     moved = list(regions)
@@ -64,7 +65,7 @@ def _order(regions: Sequence[Region]) -> list[int]:
     return sorted(range(len(regions)), key=lambda i: regions[i].key)
 
 
-def _parsed(texts: Iterable[str]) -> list[list[float]]:
+def numbers_of(texts: Iterable[str]) -> list[list[float]]:
     """The numbers of each signature, none where it is no list of finite numbers."""
     return [_numbers(text) for text in texts]
 
@@ -85,14 +86,47 @@ def odds(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -> F
     """
     if not len(decided) or not len(regions):
         return np.zeros(len(regions))
+    known, new, prior = _scaled(decided, accepted, regions)
+    pull, _ = _mode(_covariance(known, known), accepted.astype(np.float64), prior)
+    return np.asarray(_covariance(new, known) @ pull / math.log(10))
+
+
+def chances(decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats) -> Floats:
+    """How likely each of m regions is to be accepted, by what it looks like alone; see `odds`.
+
+    The same classifier, averaged over what it is unsure of (Rasmussen and Williams 2006, algorithm 3.2, with the
+    probit in the place of the logistic, as MacKay 1992): what resembles nothing that was judged is near the prior.
+    """
+    if not len(regions):
+        return np.zeros(0)
+    # nothing is known: either is as likely
+    if not len(decided):
+        return np.full(len(regions), 0.5)
+    known, new, prior = _scaled(decided, accepted, regions)
+    covariance = _covariance(known, known)
+    pull, root = _mode(covariance, accepted.astype(np.float64), prior)
+    # K* (K + 1/W)^-1 K* by a triangle's inverse: a product of matrices is quicker than to solve for each region
+    lower = np.linalg.cholesky(np.eye(len(known)) + root[:, None] * covariance * root)
+    inner = np.linalg.inv(lower) * root
+    found = np.empty(len(new))
+    for start in range(0, len(new), BLOCK):
+        block = slice(start, start + BLOCK)
+        near = _covariance(new[block], known)
+        variance = STRENGTH**2 - ((near @ inner.T) ** 2).sum(axis=1)
+        shrink = np.sqrt(1 + np.pi * np.maximum(variance, 0) / 8)
+        found[block] = special.expit((near @ pull + prior) / shrink)
+    return found
+
+
+def _scaled(
+    decided: Floats, accepted: npt.NDArray[np.bool_], regions: Floats
+) -> tuple[Floats, Floats, float]:
+    """Signatures on one scale, and the log-odds of the prior."""
     # together: the decided and the new ones share one scale
     scores = normal_scores(np.concatenate([decided, regions]))
-    known, new = scores[: len(decided)], scores[len(decided) :]
     # Laplace's rule: one decision does not make the other kind impossible
     share = (accepted.sum() + 1) / (len(accepted) + 2)
-    # a Gaussian process classifier at its mode (Rasmussen and Williams 2006, algorithm 3.1)
-    pull = _pull(_covariance(known, known), accepted.astype(np.float64), math.log(share / (1 - share)))
-    return np.asarray(_covariance(new, known) @ pull / math.log(10))
+    return scores[: len(decided)], scores[len(decided) :], math.log(share / (1 - share))
 
 
 def normal_scores(values: Floats) -> Floats:
@@ -108,8 +142,9 @@ def _covariance(one: Floats, other: Floats) -> Floats:
     return np.asarray(STRENGTH**2 * np.exp(-apart / (2 * LENGTH**2)))
 
 
-def _pull(covariance: Floats, judged: Floats, prior: float) -> Floats:
-    """The gradient of the log likelihood at the mode of the posterior (n): what each decision pulls with."""
+def _mode(covariance: Floats, judged: Floats, prior: float) -> tuple[Floats, Floats]:
+    """Where the posterior has its mode (algorithm 3.1): what each of n decisions pulls with there, the gradient of the
+    log likelihood, and the square root of its curvature."""
     latent = np.zeros(len(judged))
     for _ in range(STEPS):
         # W = p (1 - p) is the curvature of the logistic likelihood; B = 1 + W^1/2 K W^1/2 is always well conditioned
@@ -121,4 +156,5 @@ def _pull(covariance: Floats, judged: Floats, prior: float) -> Floats:
         before, latent = latent, covariance @ pull
         if np.abs(latent - before).max() < SETTLED:
             break
-    return np.asarray(judged - special.expit(latent + prior))
+    p = special.expit(latent + prior)
+    return np.asarray(judged - p), np.asarray(np.sqrt(p * (1 - p)))

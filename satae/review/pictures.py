@@ -26,6 +26,7 @@ from satae.errors import SceneError
 from satae.gis import qgis
 from satae.gis.geopackage import known_crs
 from satae.grid import Grid, Window
+from satae.review.bands import USUAL, BandChoice, Look, Part, choices, is_file, parts_of, usual
 from satae.review.outlines import Placer
 from satae.scene import readers
 from satae.scene.alike import same
@@ -36,40 +37,63 @@ READERS = 2  # tiles of one raster that are read at once
 WHOLE = 2**23  # stored pixels that a tile is averaged from; where it would take more,
 SPARSE = 2**22  # it is drawn from blocks here and there that hold so many
 PATCH = 128  # pixels a side, of patches that the contrast is taken from
-FILES = 1024  # of one scene
+LOOKS = 16  # choices of bands and of stretches that are kept
 Floats = npt.NDArray[np.float32]
 Valid = npt.NDArray[np.bool_]
 Png = bytes
 
 
-@dataclass(frozen=True)
-class Part:
-    """A file and its bands, counted from 1, in the order blue, green, red, or one that is drawn grey."""
+class Pool:
+    """A file whose open handles are lent to one thread each, on a grid that is not its own where one is given."""
 
-    path: Path
-    bands: list[int]
+    def __init__(self, source: Source, grid: Grid | None) -> None:
+        # scored again meanwhile, a heatmap is another file, and is shown
+        self._source, self._grid = replace(source, stamp=()), grid
+        self._idle: SimpleQueue[tuple[ExitStack, Pixels] | None] = SimpleQueue()
+        for _ in range(READERS):
+            self._idle.put(None)
+
+    @contextmanager
+    def pixels(self) -> Iterator[Pixels]:
+        """A handle that nobody else uses meanwhile; after a failure it is closed and not used again."""
+        stack, pixels = self._idle.get() or (ExitStack(), None)
+        try:
+            if pixels is None:
+                pixels = stack.enter_context(readers.open_pixels(self._source, self._grid))
+            yield pixels
+        except BaseException:
+            self._idle.put(None)
+            stack.close()
+            raise
+        self._idle.put((stack, pixels))
 
 
-Handles = list[tuple[Part, Pixels]]
+Pools = dict[tuple[Path, bool], Pool]  # by file, and whether it is brought to another grid
 
 
 class Pyramid:
     """Decimated windows of one raster; level n shows 2**n x 2**n pixels as one. May be used from any thread.
 
-    Raises SceneError where the files cannot be read as one raster.
+    Files that lie on another grid than `grid`, which is the first one's where it is not given, are brought to it by
+    nearest neighbour. Raises SceneError where the files cannot be read as one raster.
     """
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[Part], grid: Grid | None = None, pools: Pools | None = None) -> None:
         self.parts = parts
-        self._idle: SimpleQueue[tuple[ExitStack, Handles] | None] = SimpleQueue()
-        for _ in range(READERS):
-            self._idle.put(None)
-        # scored again meanwhile, a heatmap is another file, and is shown
-        self._sources = [replace(readers.source(part.path), stamp=()) for part in parts]
-        self.block, self.factors = self._sources[-1].block, [1, *self._sources[-1].overviews]
-        self.grid: Grid = self._sources[0].grid
-        if not all(same(source.grid, self.grid) for source in self._sources):
-            raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
+        sources = [readers.source(part.path) for part in parts]
+        self.block, self.factors = sources[-1].block, [1, *sources[-1].overviews]
+        self.grid: Grid = grid or sources[0].grid
+        moved = [not same(source.grid, self.grid) for source in sources]
+        if any(moved):
+            if self.grid.crs is None or any(source.grid.crs is None for source in sources):
+                raise SceneError(f"{parts[0].path} and {parts[-1].path} are not on one grid")
+            self.block, self.factors = (SIDE, SIDE), [1]  # overviews of another grid save nothing
+        # looks at one scene share its handles
+        pools = {} if pools is None else pools
+        self._pools = [
+            pools.setdefault((source.path, away), Pool(source, self.grid if away else None))
+            for source, away in zip(sources, moved, strict=True)
+        ]
 
     @property
     def levels(self) -> int:
@@ -126,13 +150,15 @@ class Pyramid:
 
     def _means(self, windows: Sequence[Window], shape: tuple[int, int]) -> list[tuple[Floats, Valid]]:
         """Each window at one smaller shape."""
-        means = []
-        with self._handles() as handles:
-            for window in windows:
-                read = [pixels.means(part.bands, window, shape) for part, pixels in handles]
-                image = np.concatenate([_real(i) for i, _ in read])
-                means.append((image, np.logical_and.reduce([v for _, v in read])))
-        return means
+        read = []
+        for part, pool in zip(self.parts, self._pools, strict=True):
+            # one at a time: who held one and waited for another could wait for ever
+            with pool.pixels() as pixels:
+                read.append([pixels.means(part.bands, window, shape) for window in windows])
+        return [
+            (np.concatenate([_real(i) for i, _ in found]), np.logical_and.reduce([v for _, v in found]))
+            for found in zip(*read, strict=True)
+        ]
 
     def _scattered(self, window: Window, shape: tuple[int, int]) -> tuple[Floats, Valid]:
         """A window as the means of some of its blocks show it, with what lies between them interpolated."""
@@ -155,27 +181,12 @@ class Pyramid:
         there = cv2.resize(valid.astype(np.uint8), shape[::-1], interpolation=cv2.INTER_NEAREST)
         return np.asarray(np.atleast_3d(large).transpose(2, 0, 1), np.float32), there > 0
 
-    @contextmanager
-    def _handles(self) -> Iterator[Handles]:
-        """Open files that nobody else uses meanwhile; after a failure they are closed and not used again."""
-        stack, handles = self._idle.get() or (ExitStack(), [])
-        try:
-            if not handles:
-                files = [stack.enter_context(readers.open_pixels(source)) for source in self._sources]
-                handles = list(zip(self.parts, files, strict=True))
-            yield handles
-        except BaseException:
-            self._idle.put(None)
-            stack.close()
-            raise
-        self._idle.put((stack, handles))
-
 
 @dataclass
 class View:
     """One scene as it is drawn: in pixels of `grid`, or in map coordinates where there is no raster.
 
-    `remarks` say what could not be shown.
+    `remarks` say what could not be shown. `row` is that of the layer `scenes`, `folder` the result's.
     """
 
     name: str
@@ -183,7 +194,13 @@ class View:
     scene: Pyramid | None
     heat: Pyramid | None
     remarks: list[str]
+    row: dict[str, Any] = field(default_factory=dict)
+    folder: Path = Path()
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    _pools: Pools = field(default_factory=dict, repr=False)
+    _pyramids: dict[tuple[int, ...], Pyramid] = field(default_factory=dict, repr=False)
+    _ends: dict[Any, tuple[Floats, Floats]] = field(default_factory=dict, repr=False)
 
     @cached_property
     def top(self) -> float:
@@ -193,24 +210,44 @@ class View:
         return qgis.ramp_top(float(heat[0][valid].max()) if valid.any() else math.nan)
 
     @cached_property
-    def contrast(self) -> tuple[Floats, Floats]:
-        """DN that are drawn black and white, of each band."""
-        assert self.scene is not None
-        parts = [image[:, valid] for image, valid in self.scene.patches()]
-        sample = np.concatenate(parts, axis=1)
-        if not sample.size:
-            image, valid = self.scene.whole
-            sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
-        low, high = composite.contrast(sample)
-        return low.astype(np.float32), high.astype(np.float32)
+    def bands(self) -> list[BandChoice]:
+        """The bands that can be chosen; none where there is no scene."""
+        return [] if self.scene is None else choices(self.row, self.folder)
 
-    def picture(self, level: int, row: int, col: int) -> Png | None:
-        """A tile of the scene; None where there is nothing."""
+    @property
+    def usual_bands(self) -> list[int]:
+        """The numbers of the bands that are red, green and blue where nobody chooses others."""
         if self.scene is None:
+            return []
+        # they are stored blue first
+        drawn = [(part.path, band) for part in self.scene.parts for band in part.bands]
+        places = [(shown.part.path, shown.part.bands[0]) for shown in self.bands]
+        return [places.index(drawn[i]) for i in ((2, 1, 0) if len(drawn) == 3 else (0, 0, 0))]
+
+    def _pyramid(self, bands: tuple[int, ...]) -> Pyramid:
+        assert self.scene is not None
+        if bands and bands not in self._pyramids:
+            made = Pyramid(parts_of(bands, self.bands), self.grid, self._pools)
+            # cheap to make again: its handles stay
+            self._pyramids = _latest(self._pyramids) | {bands: made}
+        return self._pyramids[bands] if bands else self.scene
+
+    def _contrast(self, look: Look) -> tuple[Floats, Floats]:
+        key = look.bands, look.cut  # gamma needs no sample
+        if key not in self._ends:
+            self._ends = _latest(self._ends) | {key: _contrast(self._pyramid(look.bands), look.ends)}
+        return self._ends[key]
+
+    def picture(self, level: int, row: int, col: int, look: Look = USUAL) -> Png | None:
+        """A tile of the scene; None where there is nothing, or no such band."""
+        if self.scene is None or (look.bands and max(look.bands) >= len(self.bands)):
             return None
         with self._lock:
-            low, high = self.contrast
-        return _png(self.scene.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high)))
+            pyramid = self._pyramid(look.bands)
+            low, high = self._contrast(look)
+        return _png(
+            pyramid.tile(level, row, col), lambda dn: _opaque(composite.bgr(dn, low, high, gamma=look.gamma))
+        )
 
     def heatmap(self, level: int, row: int, col: int) -> Png | None:
         """A tile of the heatmap; None where there is nothing."""
@@ -250,7 +287,7 @@ def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
     heat = scene = None
     wanted = [f"{gpkg.stem}_{name}_heatmap.tif", *([f"{gpkg.stem}_heatmap.tif"] if alone else [])]
     places = [gpkg.with_name(n) for n in wanted if Path(n).name == n]
-    found = next((p for p in places if _is_file(p)), None)
+    found = next((p for p in places if is_file(p)), None)
     try:
         if found is None:
             remarks.append(f"there is no {wanted[-1]} beside the result, so no heatmap is shown")
@@ -259,47 +296,29 @@ def view(row: dict[str, Any], gpkg: Path, *, alone: bool) -> View:
     except SceneError as error:
         remarks.append(str(error))
     try:
-        scene = Pyramid(_parts(row, gpkg.absolute().parent))
+        scene = Pyramid(usual(row, gpkg.absolute().parent))
         if heat and heat.grid != scene.grid:
             scene = None
             remarks.append(f"{row['path']} is not the scene that was scored, so it is not shown")
     except SceneError as error:
         remarks.append(str(error))
     first = heat or scene
-    return View(name, first.grid if first else None, scene, heat, remarks)
+    return View(name, first.grid if first else None, scene, heat, remarks, row, gpkg.absolute().parent)
 
 
-def _parts(row: dict[str, Any], folder: Path) -> list[Part]:
-    """The bands of a scene that are drawn; SceneError where a file is missing."""
-    paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
-    if len(paths) > 1:
-        names = str(row.get("bands") or "").split(",")
-        known = names if len(names) == len(paths) else [""] * len(paths)
-        return [Part(paths[i], [1]) for i in composite.natural(known)]
-    return [Part(paths[0], _shown(readers.source(paths[0])))]
+def _latest(known: dict[Any, Any]) -> dict[Any, Any]:
+    return dict(list(known.items())[1 - LOOKS :])
 
 
-def _found(text: str, folder: Path) -> Path:
-    """A file as the result names it, else under that name in the result's folder."""
-    if text and not text.startswith(("\\\\", "//")):  # a share elsewhere is not called
-        for path in (Path(text), folder / text, folder / Path(text).name):
-            if _is_file(path):
-                return path
-    raise SceneError(f"there is no {text or 'scene'} here, so no scene is shown; put it beside the result")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that no file can have
-        return False
-
-
-def _shown(source: Source) -> list[int]:
-    """Blue, green and red as the file says, else what is shown of bands that do not say what they are."""
-    bands = [band for band in source.bands if band.colour != "alpha"] or source.bands[:1]
-    chosen = composite.natural(*zip(*((b.name, b.wavelength, b.colour) for b in bands), strict=True))
-    return [bands[i].index for i in chosen]
+def _contrast(pyramid: Pyramid, ends: tuple[float, float]) -> tuple[Floats, Floats]:
+    """DN that are drawn black and white, of each band."""
+    parts = [image[:, valid] for image, valid in pyramid.patches()]
+    sample = np.concatenate(parts, axis=1)
+    if not sample.size:
+        image, valid = pyramid.whole
+        sample = image[:, valid] if valid.any() else np.zeros((len(image), 1), np.float32)
+    low, high = composite.contrast(sample, ends)
+    return low.astype(np.float32), high.astype(np.float32)
 
 
 def _spread(length: int, number: int) -> npt.NDArray[np.int64]:

@@ -1,57 +1,42 @@
 """Serves the page of `satae review` on this machine, to whoever holds the link; the only door to FastAPI.
 
-It listens on 127.0.0.1. The link's token, which is in its fragment and so never sent by itself, is exchanged
-for a cookie; a request that changes anything shows both. What it serves is named by integers, and nothing of
-the result is sent as HTML.
+It listens on 127.0.0.1 unless it is told another address. What it serves is named by integers, and nothing of the
+result is sent as HTML. Who is let in says `guard`.
 """
 
 from __future__ import annotations
 
-import hmac
 import json
-import secrets
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi import Path as InPath
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from satae import interrupts
 from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.gis.qgis import CLEAR_BELOW
 from satae.review import exports, series
-from satae.review.connections import Connections
+from satae.review.bands import USUAL, Look
+from satae.review.guard import COOKIE, HOST, Guard, Keys
 from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
 from satae.review.pictures import View
+from satae.review.ranking import ranking_of
 from satae.review.store import ConflictError, LockedError, Review
 
-HOST = "127.0.0.1"
-COOKIE = "satae_review"
-TOKEN = "x-satae-token"
-LONGEST_BODY = 16 * 2**10
 LARGEST_CHIP = 16 * 2**20
 PNG = b"\x89PNG\r\n\x1a\n"
-HEADERS = {
-    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 KEPT = {"cache-control": "private, max-age=3600"}  # pictures, which no run changes
 SCRIPT = "text/javascript; charset=utf-8"
 PAGE = {
@@ -60,10 +45,15 @@ PAGE = {
     "review.js": SCRIPT,
     "api.js": SCRIPT,
     "closing.js": SCRIPT,
+    "crowd.js": SCRIPT,
     "facts.js": SCRIPT,
     "list.js": SCRIPT,
+    "looks.js": SCRIPT,
     "map.js": SCRIPT,
+    "memory.js": SCRIPT,
     "opinions.js": SCRIPT,
+    "progress.js": SCRIPT,
+    "ranking.js": SCRIPT,
     "series.js": SCRIPT,
     "talk.js": SCRIPT,
     "words.js": SCRIPT,
@@ -74,28 +64,9 @@ PAGE = {
 
 Level = Annotated[int, InPath(ge=0, le=40)]
 Place = Annotated[int, InPath(ge=0, le=2**31)]
-
-
-@dataclass(frozen=True)
-class Keys:
-    """What tells the reviewer from others on this machine; new with every run.
-
-    Cookies do not tell ports apart, so another server here may be sent `cookie`; `token` stays in the page.
-    """
-
-    port: int
-    token: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    cookie: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-
-    @property
-    def hosts(self) -> tuple[str, str]:
-        """How this server may be called; another name that leads here is a rebound one."""
-        return f"{HOST}:{self.port}", f"localhost:{self.port}"
-
-    @property
-    def link(self) -> str:
-        """What opens the page."""
-        return f"http://{self.hosts[0]}/#{self.token}"
+Bands = Annotated[str, Query(pattern=r"^(\d{1,4},\d{1,4},\d{1,4})?$")]
+Cut = Annotated[float, Query(ge=0, le=20, allow_inf_nan=False)]
+Gamma = Annotated[float, Query(ge=0.2, le=3, allow_inf_nan=False)]
 
 
 class Decision(BaseModel):
@@ -108,70 +79,6 @@ class Decision(BaseModel):
     seen: int = Field(ge=0)
 
 
-class Guard:
-    """Lets nothing through but requests of the page itself, and marks every answer."""
-
-    def __init__(self, app: ASGIApp, keys: Keys) -> None:
-        self.app, self.keys, self.connections = app, keys, Connections()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on."""
-        if scope["type"] != "http":
-            return
-
-        async def marked(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
-                headers.setdefault("cache-control", "no-store")
-            await send(message)
-
-        fault = self._fault(scope)
-        if fault is None and scope.get("client") and self._shows_key(scope):
-            self.connections.welcome(tuple(scope["client"]))
-        answer = self.app if fault is None else JSONResponse({"error": fault[1]}, fault[0])
-        await answer(scope, receive, marked)
-
-    def _fault(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and sentence where a request is not let through."""
-        headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
-        if headers.getlist("host") not in [[host] for host in self.keys.hosts]:
-            return 421, "this server has another name"
-        if method not in ("GET", "HEAD", "POST"):
-            return 405, f"{method} is not served"
-        if method == "POST":
-            if headers.get("origin") != f"http://{headers['host']}":
-                return 403, "this request comes from another page"
-            if not headers.get(TOKEN):
-                return 401, "this address has no token; open the whole link that satae review printed"
-            if not _same(headers[TOKEN], self.keys.token):
-                return 401, "the link is of another run; open the one that satae review printed last"
-            if not headers.get("content-length", "").isdecimal() or "transfer-encoding" in headers:
-                return 411, "the length of the request is missing"
-            if int(headers["content-length"]) > LONGEST_BODY:
-                return 413, f"the request is longer than {LONGEST_BODY} bytes"
-        public = path == "/session" or path == "/" or path[1:] in PAGE
-        if not public and not self._shows_cookie(headers):
-            return 401, "open the link that satae review printed"
-        return None
-
-    def _shows_key(self, scope: Scope) -> bool:
-        """Whether a request that is let through is of who holds the link: what it changes shows the token."""
-        return scope["method"] == "POST" or self._shows_cookie(Headers(scope=scope))
-
-    def _shows_cookie(self, headers: Headers) -> bool:
-        return _same(_cookie(headers.get("cookie", "")), self.keys.cookie)
-
-
-def _same(given: str, wanted: str) -> bool:
-    return hmac.compare_digest(given.encode(), wanted.encode())
-
-
-def _cookie(text: str) -> str:
-    pairs = (part.strip().partition("=") for part in text.split(";"))
-    return next((value for name, _, value in pairs if name == COOKIE), "")
-
-
 def application(review: Review, labels: tuple[str, ...], keys: Keys, link: str = "") -> Guard:
     """The page and what it asks for; `link` is an address with {lat} and {lon}, which is shown with each region."""
     app = FastAPI(title="satae review", docs_url=None, redoc_url=None, openapi_url=None)
@@ -182,7 +89,7 @@ def application(review: Review, labels: tuple[str, ...], keys: Keys, link: str =
     _serve_regions(app, review, views, labels, link)
     _serve_exports(app, review)
     series.serve(app, review, chip_of)
-    return Guard(app, keys)
+    return Guard(app, keys, PAGE)
 
 
 def _explain_failures(app: FastAPI) -> None:
@@ -242,12 +149,25 @@ def _serve_pictures(app: FastAPI, review: Review, views: list[View]) -> None:
         return _picture(chip_of(folder, chips.get(fid)))
 
     @app.get("/scenes/{number}/picture/{level}/{row}/{col}.png")
-    def picture(number: Place, level: Level, row: Place, col: Place) -> Response:
-        return _picture(views[number].picture(level, row, col) if number < len(views) else None)
+    def picture(
+        number: Place, level: Level, row: Place, col: Place, look: Annotated[Look, Depends(_look)]
+    ) -> Response:
+        return _picture(views[number].picture(level, row, col, look) if number < len(views) else None)
+
+    @app.get("/scenes/{number}/bands")
+    def bands(number: Place) -> Response:
+        if number >= len(views):
+            raise HTTPException(404, "there is no such scene")
+        v = views[number]
+        return _json({"names": [shown.name for shown in v.bands], "usual": v.usual_bands})
 
     @app.get("/scenes/{number}/heatmap/{level}/{row}/{col}.png")
     def heatmap(number: Place, level: Level, row: Place, col: Place) -> Response:
         return _picture(views[number].heatmap(level, row, col) if number < len(views) else None)
+
+
+def _look(bands: Bands = "", cut: Cut = USUAL.cut, gamma: Gamma = USUAL.gamma) -> Look:
+    return Look(tuple(map(int, bands.split(","))) if bands else (), cut, gamma)
 
 
 def _picture(content: bytes | None) -> Response:
@@ -305,6 +225,10 @@ def _serve_regions(
     @app.get("/changes")
     def changes(since: int) -> Response:
         return _json(_changes(review, since))
+
+    @app.get("/ranking")
+    def ranking() -> Response:
+        return _json(asdict(ranking_of(review)))
 
     @app.post("/regions/{fid}")
     def decide(fid: int, decision: Decision) -> Response:
@@ -372,18 +296,20 @@ class Server:
         self._server.should_exit = True
 
 
-def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = "") -> Server:
-    """A server that listens already on a port of 127.0.0.1, which the system chooses where it is 0.
+def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = "", host: str = HOST) -> Server:
+    """A server that listens already, on a port which the system chooses where it is 0.
 
-    ConfigError where another program listens there.
+    ConfigError where another program listens there, or `host` is no address of this machine.
     """
     try:
-        listener = socket.create_server((HOST, port))
+        # an address with colons is one of IPv6
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
     except OSError as error:
         raise ConfigError(
-            f"port {port} of {HOST} cannot be listened on: {error.strerror}; choose another --port"
+            f"port {port} of {host} cannot be listened on: {error.strerror}; choose another --port or --host"
         ) from error
-    keys = Keys(listener.getsockname()[1])
+    keys = Keys(listener.getsockname()[1], host=host)
     app = application(review, labels, keys, link)
     config = uvicorn.Config(
         app, lifespan="off", log_config=None, access_log=False, ws="none", http=app.connections,  # type: ignore[arg-type]

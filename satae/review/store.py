@@ -199,6 +199,14 @@ class Review:
         return sorted(rows, key=lambda r: (r["rank"] is None, r["rank"] or 0, r["fid"]))
 
     @cached_property
+    def signatures(self) -> dict[int, str]:
+        """What each region looks like, as the file has it; not of those of which it says nothing."""
+        with self._lock, self._transaction("DEFERRED"):
+            there = "signature" in geopackage.columns(self._database, "anomalies")
+            sql = "SELECT fid, signature FROM anomalies WHERE typeof(signature) = 'text'"
+            return dict(self._first_fids(self._database.execute(sql).fetchall())) if there else {}
+
+    @cached_property
     def scenes(self) -> list[Row]:
         """What is known of each scene (TOLD, None where unknown), those of the regions without a row too."""
         if self.layer == CHANGES:

@@ -17,10 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from commands import typed
+from commands import refused, typed
 from results import change, opinions
 
-from satae.review.server import COOKIE, TOKEN
+from satae.review.guard import COOKIE, TOKEN
 
 
 @contextmanager
@@ -127,6 +127,11 @@ def test_without_its_extra_it_says_what_to_install(gpkg: Path) -> None:
         done.stderr
         == "error: satae review needs uvicorn, which is not installed; run pip install 'satae[review]'\n"
     )
+
+
+def test_a_host_that_is_not_of_this_machine_is_one_sentence(gpkg: Path) -> None:
+    said = refused(2, "review", gpkg, "--host", "192.0.2.1")
+    assert "error: port 0 of 192.0.2.1 cannot be listened on" in said and "--host" in said
 
 
 def test_a_port_that_is_taken_is_one_sentence(gpkg: Path) -> None:

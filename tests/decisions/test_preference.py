@@ -16,7 +16,7 @@ from scipy import optimize, special, stats
 
 from satae.decisions import preference
 from satae.decisions.decisions import ACCEPTED, REJECTED, Decisions
-from satae.decisions.preference import normal_scores, odds, prefer
+from satae.decisions.preference import chances, normal_scores, odds, prefer
 from satae.gis.columns import LAYERS, Region, by_rank
 
 RNG = np.random.default_rng(0)
@@ -144,3 +144,34 @@ def test_the_mode_is_that_of_the_posterior() -> None:
     latent = root @ optimize.minimize(loss, np.zeros(15), method="BFGS", options={"gtol": 1e-9}).x
     expected = kernel[15:, :15] @ np.linalg.solve(kernel[:15, :15], latent) / math.log(10)
     assert np.allclose(odds(known, accepted, new), expected, atol=1e-4)
+
+
+def test_chances_are_the_posterior_averaged_over_what_it_is_unsure_of() -> None:
+    """Against the formula with inverses written out, and quadrature over the logistic function."""
+    known, new = RNG.normal(size=(9, 3)), RNG.normal(size=(6, 3))
+    accepted = np.arange(9) % 3 == 0
+    scores = normal_scores(np.concatenate([known, new]))
+    apart = ((scores[:, None] - scores[None]) ** 2).mean(axis=2)
+    kernel = preference.STRENGTH**2 * np.exp(-apart / (2 * preference.LENGTH**2))
+    prior = special.logit((accepted.sum() + 1) / 11)
+    mean = odds(known, accepted, new) * math.log(10) + prior
+    # the mode at the decisions themselves solves f = K (y - p)
+    latent = optimize.fsolve(
+        lambda f: f - kernel[:9, :9] @ (accepted - special.expit(f + prior)), np.zeros(9), xtol=1e-12
+    )
+    p = special.expit(latent + prior)
+    inverse = np.linalg.inv(kernel[:9, :9] + np.diag(1 / (p * (1 - p))))
+    deviation = np.sqrt(np.diag(kernel[9:, 9:] - kernel[9:, :9] @ inverse @ kernel[:9, 9:]))
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    wanted = special.expit(mean[:, None] + deviation[:, None] * nodes) @ weights / weights.sum()
+    assert np.abs(chances(known, accepted, new) - wanted).max() < 0.02  # the probit is close to the logistic
+
+
+def test_chances_are_even_without_decisions_and_keep_to_the_prior_far_from_them() -> None:
+    new = RNG.normal(size=(4, 3))
+    assert chances(np.zeros((0, 3)), np.zeros(0, bool), new).tolist() == [0.5] * 4
+    assert len(chances(new, np.ones(4, bool), np.zeros((0, 3)))) == 0
+    known = np.zeros((6, 3)) + np.arange(6)[:, None] / 1e3
+    far = np.full((1, 3), 50.0)
+    sure = chances(known, np.ones(6, bool), np.concatenate([known, far]))
+    assert sure[:6].min() > sure[-1] > 0.5  # nearly all were accepted, and these look like them

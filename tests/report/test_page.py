@@ -24,9 +24,8 @@ from scored import layer, run
 from satae.demo import synthetic
 from satae.errors import OutputError
 from satae.inference import runtime
-from satae.report import maps
+from satae.report import maps, words
 from satae.report import page as report
-from satae.report import words
 from satae.scene.describe import describe
 from satae.scoring.baseline import Baseline
 from satae.scoring.rule import Far, Fdr, Rule, Threshold, Top

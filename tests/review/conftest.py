@@ -49,7 +49,7 @@ def enter(browser: Any) -> Iterator[Open]:
         page.on(
             "console", lambda m: m.type == "error" and "status of" not in m.text and faults.append(m.text)
         )
-        page.on("request", lambda r: r.url.startswith(links[-1]) or faults.append(f"request to {r.url}"))
+        page.on("request", lambda r: r.url.startswith(tuple(links)) or faults.append(f"request to {r.url}"))
 
     def start(path: Path | None, size: tuple[int, int] = (1366, 768)) -> Page:
         if path is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from browsing import Open, eventually, expected, press, said
-from results import change, opinions
+from results import change, opinions, result
 
 
 @pytest.mark.parametrize("size", [(1366, 768), (1024, 768), (390, 844)])
@@ -96,3 +96,19 @@ def test_decisions_are_told_to_who_does_not_see(enter: Open, gpkg: Path) -> None
     )
     assert all(names)
     expected(page, "#row-1").to_contain_text("accepted")
+
+
+def test_on_a_phone_chips_lie_over_the_page_until_one_is_chosen(enter: Open, tmp_path: Path) -> None:
+    page = enter(result(tmp_path / "out", number=20), (390, 844))
+    page.click("#drawer")
+    page.click("#grid")
+    one, two = (page.locator(f"#row-{fid}").bounding_box() for fid in (1, 2))
+    assert one["y"] == two["y"] and two["x"] + two["width"] <= 390
+    page.click("#row-2")
+    expected(page, "#rank").to_have_text("Rank 2")
+    expected(page, "#list").to_be_hidden()
+    for place in ("#map", "#actions", "#accept"):
+        box = page.locator(place).bounding_box()
+        assert box["x"] >= 0 and box["width"] >= 60 and box["x"] + box["width"] <= 390, place
+    page.click("#accept")
+    expected(page, "#count").to_have_text("1 of 20 reviewed")

@@ -14,7 +14,7 @@ from browsing import serving
 
 from satae.review import connections
 from satae.review import server as server_module
-from satae.review.server import COOKIE, TOKEN, Keys
+from satae.review.guard import COOKIE, TOKEN, Keys
 
 HALF = b"GET / HTTP/1.1\r\nHost: "
 

@@ -18,7 +18,8 @@ from shared import Shared
 from satae.errors import DamageError
 from satae.grid import Grid
 from satae.review import pictures
-from satae.review.pictures import Part, Pyramid, View, view
+from satae.review.bands import Look, Part
+from satae.review.pictures import Pyramid, View, view
 
 ROW = {"scene": "scene", "path": "scene.tif"}
 
@@ -216,3 +217,40 @@ def test_a_scene_of_40_000_pixels_is_drawn_in_a_moment(tmp_path: Path) -> None:
         started = time.process_time()
         assert decoded(made.picture(level, middle, middle)).shape == (256, 256, 4)
         assert time.process_time() - started < 2, level
+
+
+def test_other_bands_are_drawn_between_the_quantiles_and_as_bright_as_was_asked(
+    make_scene: MakeScene,
+) -> None:
+    rng = np.random.default_rng(1)
+    image = rng.gamma(2, 300, (5, 128, 128)).astype(np.float32)
+    path = make_scene(image)
+    made = view(ROW | {"path": str(path), "bands": "blue,green,red,nir,swir"}, path, alone=True)
+    assert [s.name for s in made.bands] == ["blue", "green", "red", "nir", "swir"] and made.usual_bands == [
+        2,
+        1,
+        0,
+    ]
+    shown = decoded(made.picture(0, 0, 0, Look((4, 3, 1), 5.0, 1.5)))[:128, :128].astype(int)
+    for channel, band in ((2, 4), (1, 3), (0, 1)):  # red, green, blue
+        low, high = np.quantile(image[band].astype(np.float64), [0.05, 0.95])
+        wanted = 255 * np.clip((image[band] - low) / (high - low), 0, 1) ** 1.5
+        assert np.abs(shown[..., channel] - wanted).max() <= 1
+    grey = decoded(made.picture(0, 0, 0, Look((3, 3, 3))))[:128, :128]
+    assert np.array_equal(grey[..., 0], grey[..., 2]) and grey[..., 0].std() > 10
+    assert made.picture(0, 0, 0, Look((0, 1, 5))) is None  # there is no sixth
+
+
+def test_a_band_on_a_coarser_grid_is_brought_to_that_of_the_scene(
+    tmp_path: Path, make_scene: MakeScene
+) -> None:
+    fine, coarse = ramp(64, 64), ramp(32, 32)[:1] * 2
+    names = [make_scene(fine[[b]], name=f"b{b}.tif", folder=tmp_path) for b in range(3)]
+    half = UTM @ Affine.scale(2)
+    names.append(make_scene(coarse, name="swir.tif", folder=tmp_path, transform=half))
+    row = ROW | {"path": ";".join(map(str, names)), "bands": "blue,green,red,swir"}
+    made = view(row, tmp_path / "x.gpkg", alone=True)
+    drawn = made._pyramid((3, 2, 0))
+    tile, valid = drawn.tile(0, 0, 0) or pytest.fail("no tile")
+    assert np.array_equal(tile[2, :64, :64], coarse[0].repeat(2, axis=0).repeat(2, axis=1))
+    assert np.array_equal(tile[1, :64, :64], fine[2]) and valid.sum() == 64 * 64

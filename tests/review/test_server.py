@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import serving
 from results import HOSTILE, SIDE, change, opinions, places
 
 from satae.review import server as reviewserver
 from satae.review import store as reviews
-from satae.review.server import COOKIE, LARGEST_CHIP, TOKEN, Keys, Server, chip_of, ready
+from satae.review.guard import COOKIE, TOKEN, Keys
+from satae.review.server import LARGEST_CHIP, Server, chip_of, ready
 from satae.review.store import Review
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -86,6 +88,23 @@ def test_only_the_loopback_is_listened_on(served: Server) -> None:
     assert served._listener.getsockname()[0] == "127.0.0.1"
     with pytest.raises(ConnectionRefusedError), socket.socket() as other:
         other.connect(("127.0.0.2", served.keys.port))
+
+
+def test_with_a_host_it_is_reached_from_elsewhere_and_demands_the_token_as_ever(gpkg: Path) -> None:
+    with serving(gpkg, host="0.0.0.0") as server:
+        keys = server.keys
+        assert keys.link == f"http://127.0.0.1:{keys.port}/#{keys.token}"
+        with socket.create_connection(("127.0.0.2", keys.port), timeout=5):
+            pass
+        client = Client(keys)
+        mapped = "192.168.7.1:9000"  # as a container's port is
+        assert client.ask("GET", "/regions", Host=mapped)[0] == 200
+        assert client.ask("GET", "/regions", Host=mapped, Cookie=None)[0] == 401
+        assert client.ask("POST", "/session", Host=mapped, Origin=f"http://{mapped}")[0] == 204
+        forged: dict[str, str | None] = {"Host": mapped, "Origin": f"http://{mapped}"}
+        assert client.ask("POST", "/session", **forged | {TOKEN.replace("-", "_"): None})[0] == 401
+        for rebound in ("example.org", f"example.org:{keys.port}", "127.0.0.1.example.org", "[::1", ""):
+            assert client.ask("GET", "/", Host=rebound)[0] in (400, 421), rebound
 
 
 def test_the_token_is_exchanged_for_a_strict_cookie(served: Server) -> None:

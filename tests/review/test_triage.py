@@ -16,7 +16,8 @@ from browsing import Open, Page, eventually, expected, press, serving
 from results import change, opinions, result
 
 from satae.review import exports
-from satae.review.server import COOKIE, Server
+from satae.review.guard import COOKIE
+from satae.review.server import Server
 
 LINK = "https://example.org/?lat={lat}&lon={lon}"
 
@@ -222,6 +223,22 @@ def test_what_was_accepted_comes_as_a_geopackage_and_as_geojson(gpkg: Path, tmp_
     place = whole.to_crs("EPSG:4326").geometry[1]
     assert place.distance(geopandas.points_from_xy([x], [y])[0]) < 1e-7
     assert gpkg.read_bytes() == before
+
+
+def test_what_was_accepted_can_be_taken_before_all_is_decided(enter: Open, gpkg: Path) -> None:
+    page = enter(gpkg)
+    press(page, "a r e")
+    expected(page, "#closing-title").to_have_text("4 of 6 regions are unreviewed")
+    expected(page, "#actions").to_be_hidden()
+    with page.expect_download() as download:
+        page.click("#export-geojson")
+    content = json.loads(Path(download.value.path()).read_text())
+    assert [f["properties"]["rank"] for f in content["features"]] == [1]
+    press(page, "a e")  # no key decides here
+    expected(page, "#rank").to_have_text("Rank 3")
+    assert [o[0] for o in opinions(gpkg)[2:]] == ["unreviewed"] * 4
+    page.click("#count")
+    expected(page, "#closing").to_be_visible()
 
 
 def test_without_a_crs_there_is_no_geojson(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from satae.review.guard import HOST
 from satae.review.server import Server, ready
 from satae.review.store import Review
 
@@ -19,11 +20,15 @@ Open = Callable[..., Page]
 
 @contextmanager
 def serving(
-    path: Path, reviewer: str = "", labels: tuple[str, ...] = ("ship", "roof", "cloud"), link: str = ""
+    path: Path,
+    reviewer: str = "",
+    labels: tuple[str, ...] = ("ship", "roof", "cloud"),
+    link: str = "",
+    host: str = HOST,
 ) -> Iterator[Server]:
     """The review of a result, served by a thread of its own."""
     opened = Review(path, reviewer)
-    server = ready(opened, labels, link=link)
+    server = ready(opened, labels, link=link, host=host)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

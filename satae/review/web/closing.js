@@ -47,7 +47,7 @@ export class Closing {
 function title(all, shown, open, openHere) {
   if (!all) return "No regions to review";
   if (!open) return all === 1 ? "The one region is reviewed" : `All ${all} regions are reviewed`;
-  if (openHere) return `The end of the list: ${openHere} above it ${openHere === 1 ? "is" : "are"} unreviewed`;
+  if (openHere) return `${open} of ${all} regions ${open === 1 ? "is" : "are"} unreviewed`;
   return `Nothing unreviewed passes the filter; ${open} of ${all} ${open === 1 ? "is" : "are"} left outside`;
 }
 

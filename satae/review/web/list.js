@@ -14,23 +14,26 @@ export class List {
       const row = event.target.closest("[role=option]");
       if (row) choose(Number(row.dataset.fid));
     });
-    new ResizeObserver(() => this.draw()).observe(box);
+    this.measure();
+    new ResizeObserver(() => {
+      this.measure();
+      this.draw();
+    }).observe(box);
   }
 
-  /** How many stand side by side: one, or as many chips as there is room for. */
-  get columns() {
-    const wide = parseFloat(getComputedStyle(this.box).getPropertyValue("--cell"));
-    return wide ? Math.max(1, Math.floor(this.box.clientWidth / wide)) : 1;
-  }
-
-  get height() {
-    return parseFloat(getComputedStyle(this.box).getPropertyValue("--row"));
+  /** Measures once what every row would ask for: how many stand side by side, one or as many chips as fit, and how high. */
+  measure() {
+    const style = getComputedStyle(this.box);
+    const wide = parseFloat(style.getPropertyValue("--cell"));
+    this.height = parseFloat(style.getPropertyValue("--row"));
+    this.columns = wide ? Math.max(1, Math.floor(this.box.clientWidth / wide)) : 1;
   }
 
   /** Shows these regions; `opinion(fid)` says what to mark them with. */
   show(regions, opinion) {
     this.regions = regions;
     this.opinion = opinion;
+    this.measure();
     this.drawn.forEach((row) => row.remove());
     this.drawn.clear();
     this.rows.style.height = `${Math.ceil(regions.length / this.columns) * this.height}px`;
@@ -39,8 +42,9 @@ export class List {
 
   draw() {
     const [height, columns] = [this.height, this.columns];
-    const first = columns * Math.max(0, Math.floor(this.box.scrollTop / height) - SPARE);
-    const last = Math.min(this.regions.length, columns * (Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + SPARE));
+    const spare = columns > 1 ? 1 : SPARE; // of chips a row is many
+    const first = columns * Math.max(0, Math.floor(this.box.scrollTop / height) - spare);
+    const last = Math.min(this.regions.length, columns * (Math.ceil((this.box.scrollTop + this.box.clientHeight) / height) + spare));
     if (columns !== this.drawnColumns) {
       this.drawn.forEach((row) => row.remove());
       this.drawn.clear();

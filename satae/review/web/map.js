@@ -1,28 +1,32 @@
 // One scene at a time in its own pixels: picture, heatmap, outlines. The heatmap's grid is the scene's.
 
+import { Crowd } from "./crowd.js";
+
 const COLOURS = [ // of outlines by score, as in the QGIS style
   [2, "#fff1a8"], [3, "#ffd633"], [4, "#ff9f0a"], [6, "#ff5230"], [Infinity, "#ff2d96"],
 ];
-const ACCEPTED = "#35e08d";
-const REJECTED = "#c9d1d8";
-const UNSURE = "#78beff";
+const BY_STATUS = { accepted: "#35e08d", rejected: "#c9d1d8", unsure: "#78beff" };
 const CASING = "rgba(12,12,20,0.75)";
 const LABELLED = 2; // scene pixels a screen pixel, up to which ranks are written
 const TILE = 256;
-const MANY = 2000; // outlines of a scene from which drawing all of them takes longer than a frame
+const MANY = 1000; // outlines in sight from which drawing each of them with care takes longer than a frame
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 export class Ground {
   /** `choose(fid)` is called when a region is clicked, `damaged()` when a tile cannot be read. */
   constructor(target, where, scenes, choose, damaged) {
-    Object.assign(this, { where, scenes, damaged, number: null, selected: null, hidden: new Set(), opinion: () => ({}), fetched: new Set(), opacity: 1 });
+    Object.assign(this, { where, scenes, damaged, number: null, selected: null, shown: new Set(), opinion: () => ({}), queries: [], fetched: new Set(), opacity: 1 });
     this.outlines = new ol.source.Vector();
     this.styles = new Map();
     this.lines = new ol.layer.Vector({ source: this.outlines, style: (f, r) => this.style(f, r), declutter: true, zIndex: 3 });
+    // of very many the chosen one alone is drawn with care
+    this.crowd = new Crowd((feature) => this.colour(feature));
+    this.single = new ol.layer.Vector({ source: new ol.source.Vector(), style: (f, r) => this.style(f, r), visible: false, zIndex: 4 });
+    Object.assign(this, { lined: true, crowded: false });
     this.scale = new ol.control.ScaleLine({ minWidth: 72 });
     this.map = new ol.Map({
       target,
-      layers: [this.lines],
+      layers: [this.lines, this.crowd.layer, this.single],
       controls: [new ol.control.Zoom(), this.scale],
       interactions: ol.interaction.defaults.defaults({ altShiftDragRotate: false, pinchRotate: false }),
     });
@@ -30,6 +34,7 @@ export class Ground {
       const fid = this.at(coordinate);
       if (fid !== null) choose(fid);
     });
+    this.map.on("moveend", () => this.settle());
     this.map.on("pointermove", ({ coordinate }) => this.tell(coordinate));
   }
 
@@ -65,12 +70,14 @@ export class Ground {
     for (const layer of [this.picture, this.heat]) if (layer) this.map.addLayer(layer);
     this.outlines.clear(true);
     this.outlines.addFeatures(this.features[number]);
+    this.crowd.take(this.features[number]);
     const size = Math.max(ol.extent.getWidth(extent), ol.extent.getHeight(extent));
     const smallest = scene.width ? 1 / 32 : size / 1e5;
     this.map.setView(new ol.View({
       projection, center: ol.extent.getCenter(extent), resolution: size / 400,
       minResolution: smallest, maxResolution: Math.max(size / 100, 4 * smallest), enableRotation: false,
     }));
+    this.map.getView().on("change:resolution", () => this.settle());
     this.scale.element.hidden = Boolean(scene.width && !scene.gsd_m);
     this.fresh = true;
   }
@@ -81,7 +88,7 @@ export class Ground {
     const source = new ol.source.TileImage({
       projection, interpolate: false, transition: still.matches ? 0 : 150,
       tileGrid: new ol.tilegrid.TileGrid({ extent, origin: [0, 0], resolutions, tileSize: TILE }),
-      tileUrlFunction: ([z, x, y]) => `scenes/${this.number}/${what}/${highest - z}/${y}/${x}.png`,
+      tileUrlFunction: ([z, x, y]) => this.address(this.number, what, highest - z, y, x),
     });
     source.on("tileloaderror", () => this.damaged());
     const layer = new ol.layer.Tile({ source, zIndex, preload: 1 });
@@ -90,35 +97,78 @@ export class Ground {
     return layer;
   }
 
+  address(number, what, level, row, col) {
+    return `scenes/${number}/${what}/${level}/${row}/${col}.png${what === "picture" ? this.queries[number] ?? "" : ""}`;
+  }
+
+  /** Draws a scene with other bands or another stretch, as `query` says. */
+  dress(number, query) {
+    if ((this.queries[number] ?? "") === query) return;
+    this.queries[number] = query;
+    const source = number === this.number ? this.picture?.getSource() : null;
+    source?.setTileUrlFunction(source.getTileUrlFunction(), query); // what is drawn stays until the new is there
+  }
+
   style(feature, resolution) {
     const fid = feature.getId();
-    if (this.hidden.has(fid) && fid !== this.selected) return null;
+    if (this.hides(fid)) return null;
     const { status, waits } = this.opinion(fid);
     const chosen = fid === this.selected;
-    const level = feature.get("score");
-    const colour = status === "accepted" ? ACCEPTED : status === "rejected" ? REJECTED : status === "unsure" ? UNSURE : COLOURS.find(([upper]) => level < upper)[1];
+    const colour = this.colour(feature);
     const label = chosen || resolution <= LABELLED ? String(feature.get("rank") ?? "") : "";
     const dash = waits ? [1, 6] : status === "rejected" ? [4, 4] : undefined;
-    const cased = chosen || resolution <= LABELLED || this.features[this.number].length <= MANY;
-    const key = [colour, dash, chosen, label, cased].join();
-    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, dash, chosen, label).slice(cased ? 0 : 1));
+    const key = [colour, dash, chosen, label].join();
+    if (!this.styles.has(key)) this.styles.set(key, drawn(colour, dash, chosen, label));
     return this.styles.get(key);
+  }
+
+  /** Whether the filter keeps a region out; the chosen one is always seen. */
+  hides(fid) {
+    return !this.shown.has(fid) && fid !== this.selected;
+  }
+
+  /** By status, else by score; null where the filter hides it. */
+  colour(feature) {
+    const fid = feature.getId();
+    if (this.hides(fid)) return null;
+    return BY_STATUS[this.opinion(fid).status] ?? COLOURS.find(([upper]) => feature.get("score") < upper)[1];
+  }
+
+  /** Outlines on and off. */
+  outline(on) {
+    this.lined = on;
+    this.settle();
+  }
+
+  /** Draws with care what is in sight, or quickly where that is too much. */
+  settle() {
+    const within = this.map.getView().calculateExtent(this.map.getSize());
+    this.crowded = this.features[this.number].length > MANY && this.outlines.getFeaturesInExtent(within).length > MANY;
+    this.lines.setVisible(this.lined && !this.crowded);
+    for (const layer of [this.crowd.layer, this.single]) layer.setVisible(this.lined && this.crowded);
+  }
+
+  /** What is drawn is not as it was. */
+  redraw() {
+    for (const layer of [this.lines, this.crowd, this.single]) layer.changed();
   }
 
   /** Draws again after opinions or the filter changed; `shown` are the fids that pass. */
   refresh(opinion, shown) {
     this.opinion = opinion;
-    if (shown) this.hidden = new Set(this.features.flat().map((f) => f.getId()).filter((fid) => !shown.has(fid)));
-    this.lines.changed();
+    if (shown) this.shown = shown;
+    this.redraw();
   }
 
   /** Chooses a region, or none. */
   select(region) {
     this.selected = region?.fid ?? null;
-    this.lines.changed();
+    this.redraw();
+    this.single.getSource().clear(true);
     if (!region) return;
     this.open(region.scene);
     const feature = this.outlines.getFeatureById(region.fid);
+    if (feature) this.single.getSource().addFeature(feature);
     if (feature) this.look(feature.getGeometry().getExtent());
   }
 
@@ -135,6 +185,7 @@ export class Ground {
     if (this.fresh || this.calm) {
       view.setCenter(target.center);
       view.setResolution(target.resolution);
+      this.settle();
     } else view.animate({ ...target, duration: 180 });
     this.fresh = false;
     this.wide = false;
@@ -153,6 +204,7 @@ export class Ground {
       return this.look(feature.getGeometry().getExtent());
     }
     this.map.getView().fit(this.extents[this.number], { padding: [16, 16, 16, 16], duration: this.calm ? 0 : 180 });
+    this.settle();
     this.wide = true;
   }
 
@@ -183,7 +235,7 @@ export class Ground {
       if (!scene[what === "picture" ? "picture" : "heat"]) continue;
       for (let row = clip(first[1], scene.height); row <= clip(last[1], scene.height); row++) {
         for (let col = clip(first[0], scene.width); col <= clip(last[0], scene.width); col++) {
-          const address = `scenes/${region.scene}/${what}/${level}/${row}/${col}.png`;
+          const address = this.address(region.scene, what, level, row, col);
           if (this.fetched.has(address)) continue;
           this.fetched.add(address);
           new Image().src = address;
@@ -193,7 +245,7 @@ export class Ground {
   }
 
   at(coordinate) {
-    const seen = (feature) => !this.hidden.has(feature.getId());
+    const seen = (feature) => this.shown.has(feature.getId());
     const size = (feature) => ol.extent.getArea(feature.getGeometry().getExtent());
     const inside = this.outlines.getFeaturesAtCoordinate(coordinate).filter(seen).sort((a, b) => size(a) - size(b));
     if (inside.length) return inside[0].getId();

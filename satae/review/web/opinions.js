@@ -55,6 +55,11 @@ export class Opinions {
     if (fids.length) this.changed(fids);
   }
 
+  /** Resolves when all that was said until now is stored, or after so many milliseconds. */
+  settled(most) {
+    return Promise.race([this.line, new Promise((resume) => setTimeout(resume, most))]);
+  }
+
   /** Changes some fields of one region's opinion; `said(after)` is called when it is on disk. */
   decide(fid, fields, said) {
     const entry = this.entries.get(fid);

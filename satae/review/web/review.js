@@ -4,20 +4,26 @@ import { enter, get } from "./api.js";
 import { Closing } from "./closing.js";
 import { Facts } from "./facts.js";
 import { List } from "./list.js";
+import { Looks } from "./looks.js";
 import { Ground } from "./map.js";
+import { keep, recall } from "./memory.js";
 import { Opinions } from "./opinions.js";
+import { Progress } from "./progress.js";
+import { Ranking } from "./ranking.js";
 import { hush, say, shut, told } from "./talk.js";
-import { element } from "./words.js";
+import { element, quantity } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 const THEMES = { "": "Auto", light: "Light", dark: "Dark" };
+const slim = matchMedia("(max-width: 720px)"); // where the list lies over all else
+const PATIENCE = 2000; // milliseconds that an order waits for decisions to be stored
 const HELD = 350; // milliseconds from which a key is held rather than pressed
 const page = { regions: [], byFid: new Map(), shown: [], selected: null };
 
 start().catch(shut);
 
 async function start() {
-  theme(localStorage.getItem("satae-theme") ?? "");
+  theme(recall("theme", ""));
   await enter();
   const [content, outlines, said] = await Promise.all([get("regions"), get("outlines"), get("changes?since=0")]);
   document.title = `${content.name} · satae review`;
@@ -25,12 +31,15 @@ async function start() {
   page.regions = content.regions;
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
+  page.ranking = new Ranking(page.regions);
+  page.progress = new Progress(page.regions);
   page.labels = content.labels;
   page.opinions = new Opinions(said, changed, failed);
   page.list = new List($("list"), $("rows"), select);
   page.facts = new Facts(page.labels, page.scenes, content.link, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
   page.ground.take(outlines, page.regions);
+  page.looks = new Looks((number, query) => page.ground.dress(number, query), (fault) => failed(fault, "The bands cannot be told"));
   page.closing = new Closing(page);
   offer(content);
   listen();
@@ -55,6 +64,7 @@ function offer({ scenes, clear, exports }) {
 /** Remarks and the legend belong to the scene that is shown. */
 function describe(number) {
   const scene = page.scenes[number];
+  page.looks.open(number, scene);
   $("remarks").replaceChildren(...(scene?.remarks ?? []).map((text) => element("li", "", text)));
   $("legend").hidden = $("veil").hidden = !scene?.heat;
   if (scene?.heat) {
@@ -65,23 +75,77 @@ function describe(number) {
 
 // --- choosing
 
-function filter() {
+/** What the filter lets through, as it is set. */
+function passing() {
   const [status, scene] = [$("by-status").value, $("by-scene").value];
   const [least, from, to] = ["by-score", "by-area", "by-area-to"].map((id) => $(id).valueAsNumber);
   const size = (region) => region.area_m2 ?? NaN;
-  page.shown = page.regions.filter((region) =>
+  return (region) =>
     (!status || page.opinions.of(region.fid).status === status) &&
     (scene === "" || region.scene === Number(scene)) &&
-    !(region.score < least) && !(size(region) < from) && !(size(region) > to));
-  const order = $("by-order").value;
-  if (order) page.shown.sort((a, b) => (b[order] ?? -Infinity) - (a[order] ?? -Infinity)); // ranks where they are equal
+    !(region.score < least) && !(size(region) < from) && !(size(region) > to);
+}
+
+function filter() {
+  page.shown = page.ranking.ordered.filter(passing());
+  page.visible = new Set(page.shown.map((region) => region.fid));
+  lay();
+}
+
+/** The same after some opinions changed: thousands of regions are not looked at again because one leaves the list. */
+function sift(fids) {
+  const passes = passing();
+  const moved = fids.filter((fid) => passes(page.byFid.get(fid)) !== page.visible.has(fid));
+  if (!moved.length) return;
+  if (moved.length > 9 || moved.some((fid) => !page.visible.has(fid))) return filter();
+  for (const fid of moved) {
+    page.visible.delete(fid);
+    page.shown.splice(page.shown.findIndex((region) => region.fid === fid), 1);
+  }
+  lay();
+}
+
+/** Shows the list and the outlines of what passes. */
+function lay() {
   page.list.show(page.shown, opinion);
   page.list.select(page.selected);
-  page.ground.refresh(opinion, new Set(page.shown.map((region) => region.fid)));
+  page.ground.refresh(opinion, page.visible);
   $("shown").textContent = `${page.shown.length} of ${page.regions.length} shown`;
   $("clear").hidden = page.shown.length === page.regions.length;
   $("grid").hidden = !page.regions.length;
   $("none").hidden = page.shown.length > 0;
+  $("none").textContent = page.regions.length ? "No region passes the filter." : "There are no regions.";
+}
+
+/** Turns to the order that was chosen; one that learns does so now, and begins with what is unreviewed. */
+async function arrange(order, again = false) {
+  const { ranking } = page;
+  if (["learned", "doubt"].includes(order) && (again || !ranking.size)) {
+    $("again").disabled = true;
+    try {
+      await page.opinions.settled(PATIENCE);
+      const moved = await ranking.learn();
+      say(ranking.lack || ranking.told(moved));
+    } catch (fault) {
+      failed(fault, "Not ranked");
+    }
+    $("again").disabled = false;
+    if (!ranking.size) order = "";
+  }
+  $("by-order").value = order;
+  ranking.turn(order);
+  filter();
+  follow();
+  if (again) select(open() ?? page.selected);
+}
+
+/** Says how far behind an order that learns is. */
+function follow() {
+  const { ranking } = page;
+  $("ranking").hidden = !ranking.learns;
+  if (!ranking.learns) return;
+  const behind = Math.abs(page.judged - ranking.known);
+  $("ranked").textContent = `by ${quantity(ranking.size, "decision")}${behind ? `, ${behind} since` : ""}`;
 }
 
 /** Chooses a region; null: none, and the closing screen says what was done. */
@@ -142,12 +206,12 @@ function decide(fields, { fid = page.selected, onward = false } = {}) {
   if (!isNew && !onward) return;
   // who goes through what is decided sees the next; else on to what is not
   if (onward) select((wasOpen ? open(index) : page.shown[index + 1]?.fid) ?? null);
-  if ($("by-status").value && isNew) filter();
+  if (isNew) sift([fid]);
   page.closing.refresh();
 }
 
 function outcome(fid, fields, after) {
-  const done = decided();
+  const done = page.progress.decided(page.opinions);
   if ("status" in fields) return `${named(fid)} ${after.status}, ${done} of ${page.regions.length} reviewed`;
   if ("label" in fields) return after.label ? `${named(fid)} is ${after.label}` : `${named(fid)} without label`;
   return `Note of ${named(fid).toLowerCase()} kept`;
@@ -162,7 +226,7 @@ function label(number) {
 function undo() {
   page.opinions.undo((last) => {
     if (!last) return say("There is nothing to undo in this window.");
-    if ($("by-status").value) filter();
+    sift([last.fid]);
     select(last.fid);
     say(`${named(last.fid)} is ${last.before.status} again`);
   });
@@ -174,31 +238,14 @@ function changed(fids) {
   page.list.refresh(fids);
   page.ground.refresh(opinion);
   if (fids.includes(page.selected)) page.facts.mark(opinion(page.selected));
-  if ($("by-status").value && fids.some((fid) => fid !== page.selected)) filter();
+  sift(fids.filter((fid) => fid !== page.selected));
   count();
 }
 
-/** What counts is stored. */
-function decided() {
-  return page.regions.filter(({ fid }) => page.opinions.stored(fid).status !== "unreviewed").length;
-}
-
 function count() {
-  const total = Math.max(1, page.regions.length);
-  const tally = {};
-  let waiting = 0;
-  for (const { fid } of page.regions) {
-    const { status } = page.opinions.stored(fid);
-    tally[status] = (tally[status] ?? 0) + 1;
-    waiting += page.opinions.waits(fid) && status === "unreviewed";
-  }
-  $("count").textContent = `${page.regions.length - (tally.unreviewed ?? 0)} of ${page.regions.length} reviewed`;
-  $("saving").hidden = !page.opinions.waiting;
-  $("saving").textContent = `saving ${page.opinions.waiting}`;
-  $("accepted-share").style.width = `${(100 * (tally.accepted ?? 0)) / total}%`;
-  $("rejected-share").style.width = `${(100 * (tally.rejected ?? 0)) / total}%`;
-  $("unsure-share").style.width = `${(100 * (tally.unsure ?? 0)) / total}%`;
-  $("waiting-share").style.width = `${(100 * waiting) / total}%`;
+  const tally = page.progress.show(page.opinions);
+  page.judged = (tally.accepted ?? 0) + (tally.rejected ?? 0);
+  follow();
   page.closing.refresh();
 }
 
@@ -208,7 +255,7 @@ function failed(fault, what) {
     hush();
     return say("Up to date again.");
   }
-  const lasts = what !== "Not kept" && what !== "Not undone";
+  const lasts = what === "Waiting" || what === "Not up to date";
   const more = page.opinions.waiting && lasts ? `; saving ${page.opinions.waiting}, keep this page open` : "";
   say(`${what}: ${told(fault)}${more}`, lasts ? "lasting" : "fault");
 }
@@ -216,9 +263,9 @@ function failed(fault, what) {
 function theme(name) {
   const known = name in THEMES ? name : "";
   document.documentElement.dataset.theme = known;
-  $("theme").textContent = `◐ ${THEMES[known]}`;
+  $("theme").replaceChildren("◐ ", element("span", "roomy", THEMES[known]));
   $("theme").setAttribute("aria-label", `${THEMES[known]} colours`);
-  localStorage.setItem("satae-theme", known);
+  keep("theme", known);
 }
 
 // --- keys and buttons
@@ -231,18 +278,21 @@ const KEYS = {
   s: () => decide({ status: "unsure" }, { onward: true }),
   ".": () => page.closing.on || select(open(page.shown.findIndex((region) => region.fid === page.selected)) ?? null),
   c: () => copy(),
+  e: () => page.regions.length && select(page.closing.on ? open() ?? null : null),
   g: () => $("grid").click(),
+  b: () => $("bands-button").click(),
   u: undo,
   n: () => page.selected === null || page.facts.write(),
   h: () => $("heat").click(),
   o: () => $("lines").click(),
   f: () => page.ground.zoom(),
+  p: () => page.regions.length && arrange(page.ranking.learns ? page.ranking.order : "learned", true),
   "?": () => $("help").showModal(),
 };
 
 function listen() {
   document.addEventListener("keydown", (event) => {
-    const typing = event.target.closest("input, select, textarea");
+    const typing = event.target.closest("input:not([type=range]), select, textarea");
     if (event.ctrlKey || event.metaKey || event.altKey || typing || $("help").open) return;
     if (event.key === "Escape") return stow();
     const act = KEYS[event.key.toLowerCase()] ?? (/^[1-9]$/.test(event.key) ? () => label(event.key - 1) : null);
@@ -251,7 +301,7 @@ function listen() {
     if (event.repeat && !"jk".includes(event.key.toLowerCase())) return;
     act();
   });
-  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?" };
+  const press = { accept: "a", reject: "r", unsure: "s", copy: "c", undo: "u", "take-back": "u", next: "j", previous: "k", keys: "?", again: "p", count: "e" };
   for (const [id, key] of Object.entries(press)) $(id).addEventListener("click", () => KEYS[key]());
   $("next-open").addEventListener("click", () => select(open() ?? null));
   $("look-again").addEventListener("click", () => select(page.shown[0].fid));
@@ -267,15 +317,26 @@ function listen() {
   hold();
   toggle("grid", (on) => {
     document.body.classList.toggle("gallery", on);
+    $("ground").inert = on && !slim.matches; // it lies below
+    if (on && slim.matches && !document.body.classList.contains("listing")) $("drawer").click();
     page.list.show(page.shown, opinion);
     page.list.select(page.selected);
   });
-  $("opacity").addEventListener("input", () => page.ground.veil($("opacity").valueAsNumber / 100));
+  $("opacity").value = recall("opacity", 100);
+  page.ground.veil($("opacity").valueAsNumber / 100);
+  $("opacity").addEventListener("input", () => {
+    page.ground.veil($("opacity").valueAsNumber / 100);
+    keep("opacity", $("opacity").valueAsNumber);
+  });
   toggle("heat", (on) => page.ground.heatmap(on));
-  toggle("lines", (on) => page.ground.lines.setVisible(on));
+  toggle("lines", (on) => page.ground.outline(on));
   $("theme").addEventListener("click", () => {
     const names = Object.keys(THEMES);
     theme(names[(names.indexOf(document.documentElement.dataset.theme) + 1) % names.length]);
+  });
+  $("by-order").addEventListener("input", (event) => {
+    event.stopPropagation();
+    arrange($("by-order").value);
   });
   $("filter").addEventListener("input", () => {
     filter();
@@ -284,7 +345,9 @@ function listen() {
   });
   $("filter").addEventListener("submit", (event) => event.preventDefault());
   $("clear").addEventListener("click", () => {
+    const order = $("by-order").value; // which hides nothing
     $("filter").reset();
+    $("by-order").value = order;
     filter();
     $("list").focus();
   });
@@ -294,9 +357,8 @@ function listen() {
     page.list.draw();
     page.list.select(page.selected);
   });
-  const kept = localStorage.getItem("satae-keys") !== "off";
-  $("single-keys").checked = kept;
-  $("single-keys").addEventListener("change", () => localStorage.setItem("satae-keys", $("single-keys").checked ? "on" : "off"));
+  $("single-keys").checked = recall("keys", true) !== false;
+  $("single-keys").addEventListener("change", () => keep("keys", $("single-keys").checked));
 }
 
 /** H held shows what lies below the heatmap, and brings it back when it is let go. */

@@ -36,6 +36,10 @@ export function place(at) {
   return at ? `${at[1].toFixed(6)}, ${at[0].toFixed(6)}` : "";
 }
 
+export function quantity(count, noun) {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
 export function percent(share) {
   return `${whole.format(100 * share)} %`;
 }
