@@ -12,8 +12,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from satae.series import seasonal
-
 ROUNDS = 5
 RIDGE = 10.0  # in observations: what few pixels show of a term is not believed
 FAR = 2.0  # robust deviations from which on a pixel counts less

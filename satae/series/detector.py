@@ -119,7 +119,7 @@ def rules_of(
     draft = replace(draft, kinds=np.stack(common.scale(coefficients)))
     memory = learn(draft, x, valid)
     shared = [
-        share(draft, memory, judge(draft, memory, now, day), good)
+        _shared(draft, memory, judge(draft, memory, now, day), good)
         for now, good, day in zip(x, valid, draft.days, strict=True)
     ]
     return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
@@ -134,10 +134,9 @@ def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
 
-def share(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Floats | None:
-    """What the ground of a date has in common (B, 1 + K), by a sample that was judged without; None but of a season."""
-    if rules.kinds is None:
-        return None
+def _shared(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Floats:
+    """What the ground of a date has in common (B, 1 + K), by a sample that was judged without."""
+    assert rules.kinds is not None  # a season has them
     known = valid & np.isfinite(judged.square)
     of = common.signs(_coefficients(rules, memory)[:, :, known], *rules.kinds)
     return common.regress(of, judged.residual[:, known], rules.whitening)
@@ -202,8 +201,10 @@ def apart(
 ) -> tuple[Outcome, Floats | None]:
     """A sample of one day judged without what its ground has in common, and that, which its other pixels share."""
     judged = judge(rules, memory, x, day)
-    shared = share(rules, memory, judged, valid)
-    return (judged if shared is None else judge(rules, memory, x, day, shared)), shared
+    if rules.kinds is None:
+        return judged, None
+    shared = _shared(rules, memory, judged, valid)
+    return judge(rules, memory, x, day, shared), shared
 
 
 def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memory:
