@@ -42,7 +42,7 @@ def write(source: Path, folder: Path, rows: slice = slice(None), cols: slice = s
         # the cube lies south up
         turned = slice(None, None, -1) if y[0] < y[-1] else slice(None)
         where = Affine(10, 0, x.min() - 5, 0, -10, y.max() + 5)
-        where *= Affine.translation(cols.start or 0, rows.start or 0)
+        where @= Affine.translation(cols.start or 0, rows.start or 0)
         for number, days in enumerate(file["time"][:]):
             good = np.isin(file["SCL"][number][turned][rows, cols], GOOD)
             if not good.any():
