@@ -97,6 +97,8 @@ def ground(scenes: Sequence[Scene], days: Sequence[int], options: Options, stead
     with place.open() as reader:
         clear = learning.clear_ground(reader, place.grid.window, history, header.buffer)
         x, valid = learning.flat(reader, place.grid.window, clear, header.buffer)
+    # what `satae series` does not score no method is asked about
+    valid &= valid[history].sum(axis=0) >= header.fewest
     shape = (place.grid.height, place.grid.width)
     km2 = (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
     found = Ground(
@@ -141,7 +143,7 @@ def ours(place: Ground) -> Method:
     def agreement(new: npt.NDArray[Any], good: Bools) -> Floats:
         memory, out = learned, []
         for now, known, day in zip(new, good, place.new_days, strict=True):
-            judged = detector.judge(place.rules, memory, now, float(day))
+            judged, _ = detector.apart(place.rules, memory, now, float(day), known)
             known = known & np.isfinite(judged.square)
             judged = detector.ease(judged, calibration.unrest(judged.square, known, place.calm))
             # with a threshold that nothing reaches the agreement is all that is asked for

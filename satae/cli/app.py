@@ -14,6 +14,7 @@ import typer
 from satae import __version__, interrupts
 from satae.cli.about import info
 from satae.cli.bench import cifar10, had, inject, masks, ships
+from satae.cli.bench import dates as bench_dates
 from satae.cli.bench import series as bench_series
 from satae.cli.demo import demo
 from satae.cli.door import Command, explain_failures
@@ -82,7 +83,7 @@ def _register(group: typer.Typer, *commands: Command, above: str = "") -> None:
 
 
 _register(app, tile, train, score, run, series, info, models, demo, export, review)
-_register(bench, had, ships, masks, inject, cifar10, bench_series, above="bench ")
+_register(bench, had, ships, masks, inject, cifar10, bench_series, bench_dates, above="bench ")
 app.add_typer(bench, name="bench")
 
 

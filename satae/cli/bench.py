@@ -304,6 +304,33 @@ def series(
     _do(context, "series", job, output)
 
 
+def dates(
+    context: typer.Context,
+    scenes: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SCENE", help="A folder of scenes of one place, or scenes; the last is masked."
+        ),
+    ],
+    truth: Annotated[
+        Path, typer.Option(help="Raster on the grid of the last scene, over 0 where it changed.")
+    ],
+    date_pattern: DatePattern = None,
+    counted: PixelOptions = PIXELS,
+    output: OutputOptions = OUTPUT,
+) -> None:
+    """A masked change beside the dates before it."""
+    from satae.bench.dates import bench
+    from satae.cli.acquisitions import scenes_of
+
+    found, days = scenes_of(scenes, date_pattern, counted, context.obj)
+
+    def job(progress: Progress) -> Said:
+        return bench(found, days, truth, output.out, overwrite=output.overwrite, progress=progress)
+
+    _do(context, "dates", job, output)
+
+
 def _do(context: typer.Context, name: str, job: Job, output: OutputOptions) -> None:
     """Do the job under a bar and say what came of it."""
     steps: Steps = context.obj

@@ -185,6 +185,14 @@ Examples:
   satae bench series FOLDER
   satae bench series FOLDER --history ..2018-04-26 --steady 0.7 --seed 3
 """,
+    "bench dates": """Compare on a scene with a mask of what changed, and dates before it.
+
+The last date is scored against all before it: two dates are enough. Prints AUROC and AP of satae, CVA and IR-MAD.
+
+\b
+Examples:
+  satae bench dates before_20240601.tif after_20240712.tif --truth burnt.tif
+""",
     "bench cifar10": """Compare families of autoencoders with each other and with PCA on CIFAR-10.
 
 DIR holds the archives as distributed; nothing is downloaded and no pickle is run.

@@ -29,7 +29,6 @@ SIDE = 32  # pixels of a window of the sample
 NUMBERS = 4_000_000  # of the sample, over dates and bands
 CALM = 50  # valid pixels of the sample from which on a date's unrest is told
 SIDES = 4, 32  # of a block, in pixels
-TOUCHED = 0.05  # share of a place that may have changed in its history, whose blocks are left out
 BLOCKS = 64  # in a sample, where it is large enough
 RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
 PIXELS_KM2 = calibrate.PER_PIXELS / calibrate.PER_KM2  # where areas are unknown
@@ -103,10 +102,14 @@ def held_out(
         # whole parts, for dates beside one another share their weather
         rest = np.ones(len(days), bool)
         rest[part] = False
-        of_rest = replace(rules, days=tuple(days[rest]))
+        shared = None if rules.shared is None else rules.shared[rest]
+        of_rest = replace(rules, days=tuple(days[rest]), shared=shared)
         memory = detector.learn(of_rest, x[rest], valid[rest])
         for number in part:
-            yield int(number), detector.judge(of_rest, memory, x[number], float(days[number]))
+            yield (
+                int(number),
+                detector.apart(of_rest, memory, x[number], float(days[number]), valid[number])[0],
+            )
 
 
 def promise(
@@ -139,7 +142,7 @@ def of_outcomes(
     km2: float,
     least: int,
     calm: float,
-    touched: float = TOUCHED,
+    touched: float = 0.0,
 ) -> Promise:
     """The promise of dates that were judged; the highest share that may be `touched` is left out."""
     pixels = valid.shape[1]
@@ -154,7 +157,7 @@ def of_outcomes(
         highest = np.fmax(highest, found)
     reached = _reached(highest, block, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
-    # the highest blocks are left out, for what has changed there is no false alarm; squares are of clouds, too
+    # of a history that is held out nothing is left out: without its highest blocks more alarms come than are promised
     kept = np.sort(reached)[: max(2, round(len(reached) * (1 - touched)))]
     return Promise(calibrate.fit(squares), calibrate.fit(kept), km2, len(judged), calm)
 

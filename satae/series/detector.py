@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from satae.series import median, pair, persistence, seasonal
+from satae.series import common, median, pair, persistence, seasonal
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
 TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
@@ -19,6 +19,10 @@ PRIOR = 10.0  # observations that the scale of all pixels counts for in that of 
 CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
 HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
 ROUNDS = 2  # of weights
+FEWEST = (
+    10,
+    0.5,
+)  # valid dates of a pixel below which it has no season, unless that is so large a share of the usual
 
 Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float32]
@@ -35,7 +39,9 @@ class Rules:
     `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
     is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
     (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
-    the first date to the second.
+    the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
+    `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
+    valid dates in the history is not scored.
     """
 
     model: str
@@ -47,6 +53,9 @@ class Rules:
     threshold: float = float("inf")
     gain: Floats | None = None
     offset: Floats | None = None
+    kinds: Floats | None = None
+    shared: Floats | None = None
+    fewest: int = 0
 
     @property
     def origin(self) -> float:
@@ -81,27 +90,56 @@ class Outcome:
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
     memory, square, _ = _fitted(rules, x, valid)
-    memory["scale"] = scale_of(square, valid, rules.middle)[None].astype(np.float32)
+    scale = scale_of(square, valid, rules.middle)
+    # what two or three dates make one expect all year is no season, and every date would be far from it
+    scale[valid.sum(axis=0) < rules.fewest] = np.nan
+    memory["scale"] = scale[None].astype(np.float32)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
 def rules_of(
     model: str, days: Floats, x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]
 ) -> Rules:
-    """Centre and whitening from a sample of pixels: x (date, B, pixel) over the history."""
+    """Centre, whitening and what dates have in common from a sample of pixels: x (date, B, pixel) over the history."""
     # (B, n) over all dates and pixels that count
     marked = x.transpose(1, 0, 2)[:, valid]
     centre = np.median(marked, axis=1).astype(np.float64)
     spread = np.maximum(1.4826 * np.median(np.abs(marked - centre[:, None]), axis=1), 1e-9)
     # at first bands by themselves, in deviations of all that was seen
     draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
-    # whitened by what the fit leaves, which depends on weights, which depend on the whitening
+    draft = _whitened(draft, x, valid)
+    if model != SEASONAL:
+        return draft
+    # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
+    memory, _, _ = _fitted(draft, x, valid)
+    count = valid.sum(axis=0)
+    usual = float(np.median(count[count > 0]))
+    draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
+    coefficients = _coefficients(draft, memory)[:, :, count >= draft.fewest]
+    draft = replace(draft, kinds=np.stack(common.scale(coefficients)))
+    memory = learn(draft, x, valid)
+    shared = [
+        _shared(draft, memory, judge(draft, memory, now, day), good)
+        for now, good, day in zip(x, valid, draft.days, strict=True)
+    ]
+    return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
+
+
+def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
+    """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
     for _ in range(ROUNDS):
         _, square, left = _fitted(draft, x, valid)
-        whitening = whitened(left.transpose(1, 0, 2)[:, valid])
-        draft = replace(draft, whitening=whitening)
+        draft = replace(draft, whitening=whitened(left.transpose(1, 0, 2)[:, valid]))
     _, square, _ = _fitted(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
+
+
+def _shared(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Floats:
+    """What the ground of a date has in common (B, 1 + K), by a sample that was judged without."""
+    assert rules.kinds is not None  # a season has them
+    known = valid & np.isfinite(judged.square)
+    of = common.signs(_coefficients(rules, memory)[:, :, known], *rules.kinds)
+    return common.regress(of, judged.residual[:, known], rules.whitening)
 
 
 def pair_rules(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
@@ -132,8 +170,10 @@ def _whitening(covariance: Floats) -> Floats:
     return np.asarray(vectors.T / scale[:, None])
 
 
-def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float) -> Outcome:
-    """Pixels (B, pixel) of one day beside what is expected of them."""
+def judge(
+    rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float, shared: npt.ArrayLike | None = None
+) -> Outcome:
+    """Pixels (B, pixel) of one day beside what is expected of them, and of all ground by what it has in common."""
     centred = x.astype(np.float64) - rules.centre[:, None]
     gain = None
     if rules.model == SEASONAL:
@@ -141,6 +181,8 @@ def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float)
         coefficients = _coefficients(rules, memory)
         gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
         there = seasonal.expectation(coefficients, term)[0]
+        if shared is not None and rules.kinds is not None:
+            there = there + np.asarray(shared) @ common.signs(coefficients, *rules.kinds)
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
         there, variance = median.expectation(values, np.array(rules.days), day)
@@ -152,6 +194,17 @@ def judge(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float)
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
     return Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
+
+
+def apart(
+    rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float, valid: Bools
+) -> tuple[Outcome, Floats | None]:
+    """A sample of one day judged without what its ground has in common, and that, which its other pixels share."""
+    judged = judge(rules, memory, x, day)
+    if rules.kinds is None:
+        return judged, None
+    shared = _shared(rules, memory, judged, valid)
+    return judge(rules, memory, x, day, shared), shared
 
 
 def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memory:
@@ -189,13 +242,14 @@ def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Me
         return _medians(rules, centred, valid)
     # each round fits, and lets dates far from the fit count less in the next
     terms = seasonal.basis(rules.days, rules.origin)
-    penalty, weight = seasonal.ridge(valid.sum(axis=0)), valid.astype(np.float64)
-    for number in range(ROUNDS + 1):
-        coefficients, inverse = seasonal.fit(centred, weight, terms, penalty)
-        left = centred - seasonal.expectation(coefficients, terms)
-        square = _mean_square(rules.whitening, left)
-        if number < ROUNDS:
-            weight = seasonal.robust_weights(square, valid)
+    penalty = seasonal.ridge(valid.sum(axis=0))
+    if rules.shared is not None and rules.kinds is not None:
+        # the kind of a pixel follows from its own fit, and then what each date has in common with it
+        plain = _robust(rules, centred, valid, terms, penalty)[0]
+        known = common.signs(plain, *rules.kinds)
+        centred = np.where(valid[:, None], centred - rules.shared @ known, 0.0)
+    coefficients, inverse, left, weight = _robust(rules, centred, valid, terms, penalty)
+    square = _mean_square(rules.whitening, left)
     # a residual of the fit is smaller than one of a date that was not fitted to
     spread = np.einsum("tk,klp,tl->tp", terms, inverse, terms, optimize=True)
     apart = np.maximum(1 - weight * spread, HELD_OUT)
@@ -204,6 +258,19 @@ def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Me
         "inverse": seasonal.pack(inverse).astype(np.float32),
     }
     return kept, square / apart, left / np.sqrt(apart)[:, None]
+
+
+def _robust(
+    rules: Rules, centred: Floats, valid: Bools, terms: Floats, penalty: Floats
+) -> tuple[Floats, Floats, Floats, Floats]:
+    """Coefficients, their inverse, residuals and weights of a fit by which dates far from it count less."""
+    weight = valid.astype(np.float64)
+    for number in range(ROUNDS + 1):
+        coefficients, inverse = seasonal.fit(centred, weight, terms, penalty)
+        left = centred - seasonal.expectation(coefficients, terms)
+        if number < ROUNDS:
+            weight = seasonal.robust_weights(_mean_square(rules.whitening, left), valid)
+    return coefficients, inverse, left, weight
 
 
 def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Floats, Floats]:

@@ -181,11 +181,15 @@ def unrest(
                 if shift != shifts.NONE:
                     place = place.with_shifts({int(number): shift})
                     moved, known = _reread(sample, place, header.buffer, np.array([number]))
-                    good, judged = known[0], detector.judge(rules, memory, moved[0], float(date.day))
+                    now, good = moved[0], known[0]
+                judged, shared = detector.apart(rules, memory, now, float(date.day), good)
                 known = good & np.isfinite(judged.square)
                 wide = calibration.unrest(judged.square, known, header.calm)
                 memory = detector.absorb(rules, memory, detector.ease(judged, wide), known)
-                found.append(ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift))
+                common = None if shared is None else state.matrix(shared)
+                found.append(
+                    ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift, shared=common)
+                )
     return found, place
 
 

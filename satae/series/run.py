@@ -260,7 +260,8 @@ def _stepped(
     """The memory after all dates, and mean squares (date, pixel), NaN where not scored."""
     squares = np.full(valid.shape, np.nan, np.float32)
     for i, date in enumerate(scored):
-        judged = detector.ease(detector.judge(rules, memory, x[i], float(date.day)), date.unrest)
+        judged = detector.judge(rules, memory, x[i], float(date.day), date.shared)
+        judged = detector.ease(judged, date.unrest)
         good = valid[i] & np.isfinite(judged.square)
         memory, _ = persistence.step(
             memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold

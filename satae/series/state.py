@@ -24,15 +24,20 @@ VERSION = 1
 CLEAR = "clear"  # the first band: where most dates of the history count
 
 Bools = npt.NDArray[np.bool_]
+Matrix = tuple[tuple[float, ...], ...]
 
 
 class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
-    """A date that was scored: its day, the scene's name, its unrest, and the shift (rows, columns) that was undone."""
+    """A date that was scored: its day, the scene's name, its unrest, and the shift (rows, columns) that was undone.
+
+    `shared`, what its ground has in common, is not kept: no other date needs it.
+    """
 
     day: int
     scene: str
     unrest: float
     shift: tuple[float, float] = (0.0, 0.0)
+    shared: Matrix | None = pydantic.Field(default=None, exclude=True)
 
 
 class Header(pydantic.BaseModel, extra="forbid", frozen=True):
@@ -44,7 +49,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     model: str
     history: tuple[float, ...]
     centre: tuple[float, ...]
-    whitening: tuple[tuple[float, ...], ...]
+    whitening: Matrix
     middle: float
     keep: tuple[int, int]
     threshold: float
@@ -57,8 +62,11 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     km2: float
     held_out: int
     calm: float
-    gain: tuple[tuple[float, ...], ...] | None = None
+    gain: Matrix | None = None
     offset: tuple[float, ...] | None = None
+    kinds: Matrix | None = None
+    fewest: int = 0
+    shared: tuple[Matrix, ...] | None = pydantic.Field(default=None, exclude=True)
     sample: tuple[tuple[int, int, int, int], ...]
     scored: tuple[ScoredDate, ...] = ()
 
@@ -69,6 +77,9 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
             self.model, self.history, np.array(self.centre), np.array(self.whitening), self.middle, self.keep,
             self.threshold, None if self.gain is None else np.array(self.gain),
             None if self.offset is None else np.array(self.offset),
+            None if self.kinds is None else np.array(self.kinds),
+            None if self.shared is None else np.array(self.shared),
+            self.fewest,
         )  # fmt: skip
 
     @property
@@ -82,6 +93,11 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
         return [Window(*w) for w in self.sample]
 
 
+def matrix(values: npt.NDArray[np.float64]) -> Matrix:
+    """The numbers of an array of two axes, as a header holds them."""
+    return tuple(tuple(map(float, row)) for row in values)
+
+
 def header_of(
     rules: Rules, promise: Promise, windows: list[Window], *, bands: tuple[str, ...], far: float, least: int,
     scaled: bool, buffer: int, version: str,
@@ -93,7 +109,7 @@ def header_of(
         model=rules.model,
         history=rules.days,
         centre=tuple(map(float, rules.centre)),
-        whitening=tuple(tuple(map(float, row)) for row in rules.whitening),
+        whitening=matrix(rules.whitening),
         middle=rules.middle,
         keep=rules.keep,
         threshold=rules.threshold,
@@ -106,8 +122,11 @@ def header_of(
         km2=promise.km2,
         held_out=promise.dates,
         calm=promise.calm,
-        gain=None if rules.gain is None else tuple(tuple(map(float, row)) for row in rules.gain),
+        gain=None if rules.gain is None else matrix(rules.gain),
         offset=None if rules.offset is None else tuple(map(float, rules.offset)),
+        kinds=None if rules.kinds is None else matrix(rules.kinds),
+        fewest=rules.fewest,
+        shared=None if rules.shared is None else tuple(map(matrix, rules.shared)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),
     )
 
