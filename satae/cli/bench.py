@@ -29,6 +29,7 @@ from satae.cli.flags import (
     RecipeOptions,
     check_device,
 )  # fmt: skip
+from satae.cli.lists import devices_of, numbers_of, seeds_of
 from satae.cli.output import DAMAGED, note, say
 from satae.console import Steps
 from satae.errors import ConfigError
@@ -200,10 +201,10 @@ def inject(
     from satae.scene.describe import describe
     from satae.scene.scene import Limits
 
-    widths = _numbers("--sizes", sizes)
+    widths = numbers_of("--sizes", sizes)
     if any(w != int(w) for w in widths):
         raise ConfigError(f"--sizes {sizes} is not a list of whole numbers such as 1,2,4")
-    levels = _numbers("--contrasts", contrasts), _numbers("--shares", shares)
+    levels = numbers_of("--contrasts", contrasts), numbers_of("--shares", shares)
     planting = Planting(tuple(map(int, widths)), *levels, number, far, min_pixels)
     contest = _contest(settings, TrialOptions(seeds=str(seed)), machine)
     described = describe([scene], bands=chosen_bands(bands), limits=Limits(mask=mask, nodata=nodata))
@@ -232,15 +233,15 @@ def cifar10(
 ) -> None:
     """Families on small images beside PCA."""
     check_device(device)
-    several = _devices(devices, device)
-    from satae.bench.cifar_report import class_numbers, run
+    several = devices_of(devices, device)
+    from satae.bench.cifar_report import run
     from satae.bench.families import families as recipes
     from satae.bench.trainings import Contest
 
     names = [name.strip() for name in families.split(",")]
     found = recipes(names, RecipeOptions(changes=changes, epochs=epochs).all_changes)
     normal = {} if classes is None else {"classes": class_numbers(classes)}
-    contest = Contest(task, found, seeds=_seeds(seeds), limit=limit, device=device, **normal)
+    contest = Contest(task, found, seeds=seeds_of(seeds), limit=limit, device=device, **normal)
 
     def job(progress: Progress) -> Said:
         return run(data, contest, output.out, devices=several, overwrite=output.overwrite, progress=progress)
@@ -287,7 +288,7 @@ def series(
     kept = tuple(kind.strip() for kind in kinds.split(","))
     planting = Planting(
         kept,
-        _numbers("--contrasts", contrasts),
+        numbers_of("--contrasts", contrasts),
         number=number,
         rounds=rounds,
         steady=steady,
@@ -359,7 +360,7 @@ def _contest(settings: RecipeOptions, trial: TrialOptions, machine: MachineOptio
     name = settings.config.stem if settings.config else named
     if name in CLASSICS and name != named:
         name = f"{name}.yaml"  # a recipe of that name that is no such classic
-    return Contest(recipe, name, _seeds(trial.seeds), trial.library, machine.device, machine.workers)
+    return Contest(recipe, name, seeds_of(trial.seeds), trial.library, machine.device, machine.workers)
 
 
 def _job(
@@ -372,7 +373,7 @@ def _job(
 ) -> Job:
     if not trial.far > 0:
         raise ConfigError(f"--far {trial.far:g} is out of range")
-    several = _devices(trial.devices, machine.device)
+    several = devices_of(trial.devices, machine.device)
     from satae.bench.report import run
 
     return lambda progress: run(
@@ -385,25 +386,3 @@ def _job(
         overwrite=output.overwrite,
         progress=progress,
     )
-
-
-def _devices(text: str | None, device: str) -> list[str]:
-    """The devices of a list, none where there is no list."""
-    if text is not None and device != "auto":
-        raise ConfigError(f"--devices {text} and --device {device} are both given; choose one")
-    return [] if text is None else [name.strip() for name in text.split(",")]
-
-
-def _seeds(text: str) -> tuple[int, ...]:
-    seeds = _numbers("--seeds", text)
-    if not seeds or any(s != int(s) or not 0 <= s < 2**32 for s in seeds) or len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds {text} is not a list of different whole numbers such as 0,1,2")
-    return tuple(map(int, seeds))
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    """Numbers between commas; none in an empty text."""
-    try:
-        return tuple(float(part) for part in text.split(",")) if text.strip() else ()
-    except ValueError as error:
-        raise ConfigError(f"{option} {text} is not a list of numbers such as 1,2,4") from error

@@ -23,7 +23,14 @@ from affine import Affine
 from satae.errors import TilesError
 from satae.grid import Grid, Window
 
+try:
+    import resource
+except ImportError:  # not on Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
 VERSION: Final = 1
+MAPS = 2  # of a tile set: its images, and which of their pixels are valid
+OTHERS = 256  # files that are open beside them: libraries, outputs, pipes
 
 
 class SceneFile(pydantic.BaseModel):
@@ -250,6 +257,25 @@ def _listed(path: Path) -> list[Path]:
     return [path.parent / text for line in lines if (text := line.strip()) and not text.startswith("#")]
 
 
+def _allow_files(more: int) -> None:
+    """Let this process have so many more files open, for a map keeps its file; TilesError where the system says no.
+
+    Systems begin with few (1,024 on most), and let a process ask for more up to a limit of their own.
+    """
+    if resource is None:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = more + OTHERS
+    if soft == resource.RLIM_INFINITY or wanted <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise TilesError(
+            f"{more // MAPS} tile sets at once are {more} open files, and this system allows {hard} (ulimit -Hn); "
+            f"name at most {max(hard - OTHERS, 0) // MAPS} of them"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def load_all(folders: list[Path]) -> list[TileSet]:
     """Open all tile sets at or below `folders`, or listed in a text file; TilesError where one of them holds none, or
     they differ in bands."""
@@ -259,10 +285,12 @@ def load_all(folders: list[Path]) -> list[TileSet]:
         if not found:
             raise TilesError(f"there is no tile set in {place}; make one with `satae tile SCENE`")
         paths += found
+    _allow_files(MAPS * len(paths))
     sets = [load(path) for path in paths]
-    for i, other in enumerate(sets[1:], 1):
+    known: dict[str, TileSet] = {}
+    for other in sets:
         # the same scene twice: its tiles would be learned from here and held out there
-        if twin := next((s for s in sets[:i] if s.record.sha256 == other.record.sha256), None):
+        if (twin := known.setdefault(other.record.sha256, other)) is not other:
             raise TilesError(
                 f"{twin.path} and {other.path} are cut from the same scene, of which no part could be held out; "
                 "name one of them"

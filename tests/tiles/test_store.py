@@ -11,6 +11,7 @@ import torch
 from scenes import make_tiles
 
 from satae import config, heap
+from satae.errors import TilesError
 from satae.tiles import store
 from satae.training import feed, loop
 
@@ -79,3 +80,32 @@ def test_an_epoch_over_a_set_holds_no_more_of_it_than_a_batch(
     before = own()
     whole = np.array(large.images)
     assert own() - before > 120 * MB and whole.any()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit")
+def test_more_sets_are_open_at_once_than_a_system_lets_a_process_begin_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import resource
+
+    one = make_tiles(np.full((1, 4, 4), 7, np.uint16), size=4)
+    names = [tmp_path / f"scene{i}" for i in range(200)]
+    for path in names:
+        path.mkdir()
+        (path / "tileset.json").write_text(
+            one.record.model_copy(update={"sha256": path.name}).model_dump_json()
+        )
+        for name, array in (("tiles", one.images), ("valid", one.valid), ("index", one.index)):
+            np.save(path / f"{name}.npy", array)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    try:
+        sets = store.load_all([tmp_path])
+        assert sum(int(s.images[0, 0, 0, 0]) for s in sets) == 200 * 7
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (300, 400))
+    with pytest.raises(
+        TilesError, match=r"200 tile sets .* allows 400 \(ulimit -Hn\); name at most 72 of them"
+    ):
+        store.load_all([tmp_path])
