@@ -234,7 +234,7 @@ def cifar10(
     """Families on small images beside PCA."""
     check_device(device)
     several = devices_of(devices, device)
-    from satae.bench.cifar_report import run
+    from satae.bench.cifar_report import class_numbers, run
     from satae.bench.families import families as recipes
     from satae.bench.trainings import Contest
 

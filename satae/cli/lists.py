@@ -11,6 +11,7 @@ def devices_of(text: str | None, device: str) -> list[str]:
 
 
 def seeds_of(text: str) -> tuple[int, ...]:
+    """Seeds between commas; ConfigError where they are no different whole numbers."""
     seeds = numbers_of("--seeds", text)
     if not seeds or any(s != int(s) or not 0 <= s < 2**32 for s in seeds) or len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {text} is not a list of different whole numbers such as 0,1,2")
