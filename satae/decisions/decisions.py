@@ -131,7 +131,9 @@ def _named(decisions: Decisions, database: sqlite3.Connection) -> Decisions:
     wanted = set(decisions.frame["scene"])
     names: dict[str, str] = {}
     doubtful: set[str] = set()
-    for scene, files in database.execute("SELECT scene, path FROM scenes"):
+    # a file of which several scenes were cut tells none of them apart, whichever were reviewed
+    alone = "SELECT min(scene), path FROM scenes GROUP BY path HAVING count(DISTINCT scene) = 1"
+    for scene, files in database.execute(alone):
         if isinstance(files, str) and files and scene in wanted:
             place = _settled(files)
             doubtful |= {place} if names.setdefault(place, scene) != scene else set()

@@ -107,21 +107,21 @@ def _course(
     seen, expected, spread = (np.full(x.shape[:2], np.nan) for _ in range(3))
     band = np.sqrt((np.linalg.inv(rules.whitening) ** 2).sum(axis=1))
     scale = np.sqrt(memory["scale"][0].astype(np.float64))
-    new = iter(scored)
+    new, common = iter(scored), iter(() if rules.shared is None else rules.shared)
     for i, day in enumerate(days):
         # with one date each there is no expectation of the first but itself
         if past[i] and rules.model == PAIR:
             seen[i] = _means(x[i].astype(np.float64), valid[i])
             continue
-        judged = detector.judge(rules, memory, x[i], float(day))
+        date = None if past[i] else next(new)
+        judged = detector.judge(rules, memory, x[i], float(day), date.shared if date else next(common, None))
         known = np.isfinite(judged.square)
         there = x[i] - judged.residual
         expected[i] = _means(there, known)
         unit = scale * np.sqrt(1 + judged.variance)
-        if not past[i]:
-            wide = next(new).unrest
-            unit = unit * np.sqrt(wide)
-            memory = detector.absorb(rules, memory, detector.ease(judged, wide), valid[i] & known)
+        if date:
+            unit = unit * np.sqrt(date.unrest)
+            memory = detector.absorb(rules, memory, detector.ease(judged, date.unrest), valid[i] & known)
         spread[i] = band * np.sqrt(np.mean(unit[known] ** 2)) if known.any() else np.nan
         # of a region that is half under clouds the other half differs from its own, not from the whole one's mean
         seen[i] = expected[i] + _means(judged.residual, valid[i] & known)
