@@ -11,12 +11,13 @@ from typing import Any
 from urllib.parse import quote
 
 from satae.batch import store
+from satae.batch.folders import CATALOGUE
 from satae.batch.store import Summary
 from satae.gis.layers import SceneLayer
 from satae.report import stac
 from satae.scoring.record import HEATMAP
 
-NAME, ITEMS = "catalog.json", "stac"
+NAME, ITEMS = CATALOGUE, "stac"
 PAGE = 1000  # Items of a page, which programs load as a whole
 ABOUT = "Regions that are out of place in many scenes, and heatmaps, by satae."
 

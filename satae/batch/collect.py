@@ -10,13 +10,13 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from satae import extras
 from satae.batch import catalogue, chapters
-from satae.batch.folders import ABOUT, NAME, SceneFolders, files
+from satae.batch.folders import ABOUT, NAME, Collection, SceneFolders, check_target, files
 from satae.console import Bar, Steps
 from satae.decisions import earlier
 from satae.decisions.decisions import carry
@@ -29,7 +29,8 @@ from satae.gis.geopackage import connect
 from satae.gis.layers import SceneLayer
 from satae.inference.runtime import Model
 from satae.later import Later
-from satae.publish import check_target, publish_all, staging
+from satae.publish import check_target as check_writable
+from satae.publish import publish_all, staging
 from satae.report import chips, html, page
 
 if TYPE_CHECKING:
@@ -46,25 +47,6 @@ ORDER BY -(score + coalesce(feedback, 0)), -peak, anomaly_id) AS place FROM anom
 WHERE fid = found.number"""
 
 
-@dataclass(frozen=True)
-class Collection:
-    """What was put together, of how many scenes; `missing` entries of the plan have no finished folder.
-
-    `tiles` tells whether all tiles are in it, `report` is None where it could not be made, `carried` is the number of
-    decisions that were taken over.
-    """
-
-    out: Path
-    scenes: int
-    anomalies: int
-    missing: int
-    tiles: bool
-    report: Path | None
-    catalogue: Path
-    carried: int
-    faults: tuple[str, ...]
-
-
 def collect(
     found: SceneFolders, model: Model, asked: str, pictures: int, created: str, steps: Steps
 ) -> Collection:
@@ -74,7 +56,8 @@ def collect(
     `satae run` did not write is in the way.
     """
     out, target = found.out, found.out / NAME
-    check_target(target, overwrite=bool(files(out)))
+    check_target(out)
+    check_writable(target, overwrite=True)
     html.check_target(html.path_of(target))
     with extras.faults() as faults, staging(target) as folder, Earlier(target) as before:
         before.check(found.crs)
@@ -175,9 +158,10 @@ class _Making:
         made = [p for p in made if p.exists()]
         self.names = [p.name for p in made]
         about = self.folder / ABOUT
-        about.write_text(
-            json.dumps({"results": self.found.digest, "files": [*self.names, NAME]}), encoding="utf-8"
-        )
+        counts = {"scenes": self.found.count, "anomalies": self.draft.counts["anomalies"]}
+        counts |= {"tiles": self.whole, "carried": self.carried}
+        said = {"results": self.found.digest, "files": [*self.names, NAME], "counts": counts}
+        about.write_text(json.dumps(said), encoding="utf-8")
         gone = [out / name for name in sorted(known - {*self.names, NAME}) if (out / name).exists()]
         publish_all([(p, out / p.name) for p in (*made, about, self.folder / NAME)], gone)
 

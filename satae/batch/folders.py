@@ -4,48 +4,103 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyproj
 
-from satae.batch import places, plan, store
+from satae.batch import parts, places, plan, store
 from satae.batch.store import Summary
-from satae.errors import ConfigError, ResultError
+from satae.errors import OutputError, ResultError
 from satae.scoring.backdrop import beside
 from satae.scoring.record import HEATMAP, SceneRecord
 
+if TYPE_CHECKING:
+    from satae.scoring.run import Result
+
 NAME, ABOUT = "anomalies.gpkg", "collect.json"  # the result, and what it says of itself
+CATALOGUE = "catalog.json"
 AT_ONCE = 50  # scenes that are held together
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What was put together, of how many scenes; `missing` entries of the plan have no finished folder that counts.
+
+    `tiles` tells whether all tiles are in it, `report` is None where it could not be made, `carried` is the number of
+    decisions that were taken over.
+    """
+
+    out: Path
+    scenes: int
+    anomalies: int
+    missing: int
+    tiles: bool
+    report: Path | None
+    catalogue: Path
+    carried: int
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunOutput:
+    """What a run left beside its folders: the result of one scene, or the collection of several; by which `rule`.
+
+    One that was there already has neither `rule` nor what was said of a scene that is `alone`.
+    """
+
+    found: SceneFolders
+    rule: str = ""
+    alone: Result | None = None
+    collection: Collection | None = None
+    is_new: bool = True
 
 
 class SceneFolders:
     """The finished scenes of a run, in the order of its plans, read anew each time that they are gone through.
 
-    Raises ResultError where there is none, ConfigError where some have a CRS and others have not.
+    Of scenes with and without a CRS the fewer are `left_out`, by name: one result has one CRS or none. Raises
+    ResultError where there is no scene.
     """
 
     def __init__(self, out: Path) -> None:
-        self.out, self.plans, self.missing = out, plan.current(out), 0
+        self.out, self.parts = out, parts.of(out)
         # a first time through, small files only, for what must be known before any row is written
-        digest, known, self.count = hashlib.sha256(), set[str | None](), 0
-        for found in self:
-            digest.update(found.folder.name.encode())
-            known.add(found.crs)
-            self.count += 1
-        self.missing = sum(1 for _ in plan.lines(self.plans)) - self.count
-        if not self.count:
+        known, digests = Counter[str | None](), (hashlib.sha256(), hashlib.sha256())
+        for found in self._finished():
+            known[found.crs] += 1
+            digests[found.crs is not None].update(found.folder.name.encode())
+        if not known:
             raise ResultError(f"{out} has no finished scene to collect; score some with `satae run`")
-        if None in known and len(known) > 1:
-            raise ConfigError("scenes with and without a CRS cannot share one result; run them apart")
-        self.digest = digest.hexdigest()
-        self.crs = known.pop() if len(known) == 1 else pyproj.CRS.from_epsg(4326).to_wkt()
+        tied = known.total() - known[None]
+        self.is_tied, self.count = tied >= known[None], max(tied, known[None])
+        self.digest = digests[self.is_tied].hexdigest()
+        self.missing = sum(1 for _ in plan.lines(self.parts.plans)) + self.parts.entries - known.total()
+        # names are gone through once more only where some are left out
+        apart = self._finished() if self.count < known.total() else iter(())
+        self.left_out = tuple(f.row["scene"] for f in apart if (f.crs is not None) != self.is_tied)
+        own = [crs for crs in known if (crs is not None) == self.is_tied]
+        self.crs = own[0] if len(own) == 1 else pyproj.CRS.from_epsg(4326).to_wkt()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was asked for is in a result of them."""
+        return not (self.missing or self.left_out or self.parts.absent or self.parts.others)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the run is of one scene."""
+        return self.count == 1 and self.is_whole and len(self.parts.plans) == 1
 
     def __iter__(self) -> Iterator[Summary]:
-        for line in plan.lines(self.plans):
+        return (found for found in self._finished() if (found.crs is not None) == self.is_tied)
+
+    def _finished(self) -> Iterator[Summary]:
+        for line in plan.lines(self.parts.plans):
             folder = places.folder_of(self.out, line.name, line.key)
             if (folder / store.ABOUT).is_file():
                 yield store.summary(folder)
@@ -60,7 +115,26 @@ class SceneFolders:
 def is_current(out: Path, found: SceneFolders) -> bool:
     """Whether there is a result of just these scenes."""
     about = _about(out)
-    return about.get("results") == found.digest and all((out / name).exists() for name in about["files"])
+    if about.get("results") != found.digest or not ("counts" in about or found.is_alone):
+        return False
+    return all((out / name).exists() for name in about["files"])
+
+
+def existing(found: SceneFolders) -> RunOutput:
+    """The result that is there already, with what was said when it was made."""
+    about, report = _about(found.out), (found.out / NAME).with_suffix(".html")
+    if "counts" not in about:
+        return RunOutput(found, is_new=False)
+    said = about["counts"] | {"missing": found.missing, "catalogue": found.out / CATALOGUE}
+    made = Collection(found.out / NAME, report=report if report.name in about["files"] else None, **said)
+    return RunOutput(found, collection=made, is_new=False)
+
+
+def check_target(out: Path) -> None:
+    """OutputError where somebody else's file lies in the place of the result."""
+    target = out / NAME
+    if target.exists() and not files(out):
+        raise OutputError(f"{target} exists and is not of this run; remove it, or choose another --out")
 
 
 def files(out: Path) -> list[str]:

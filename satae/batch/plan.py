@@ -19,7 +19,7 @@ from satae.batch import places
 from satae.batch.key import Content, content, key_of
 from satae.batch.manifest import Entry
 from satae.batch.shard import Shard
-from satae.errors import OutputError
+from satae.errors import OutputError, ResultError
 from satae.gis.geopackage import identity
 from satae.publish import publish, staging
 
@@ -140,23 +140,36 @@ def path_of(out: Path, shard: Shard) -> Path:
     return out / f"{NAME}{shard.mark}.jsonl"
 
 
+def newest(out: Path) -> Path | None:
+    """The plan that was made last, None where there is none."""
+    return max(out.glob(f"{NAME}*.jsonl"), key=lambda p: p.stat().st_mtime_ns, default=None)
+
+
+def siblings(planned: Path) -> Iterator[tuple[Path, Shard]]:
+    """A plan and those of the other parts of its run, there or not; all of a run that has no parts is one."""
+    # a run in 4 parts after one in 8 leaves plans of those behind, which count no more
+    _, of, count = planned.stem.partition("-of-")
+    for shard in (Shard(i, int(count)) for i in range(int(count))) if of else (Shard(),):
+        yield path_of(planned.parent, shard), shard
+
+
 def current(out: Path) -> list[Path]:
     """The plans that belong together: the newest one, and those of the other shards of its run."""
-    there = sorted(out.glob(f"{NAME}*.jsonl"), key=lambda p: p.stat().st_mtime_ns)
-    if not there:
-        return []
-    # a run in 4 parts after one in 8 leaves plans of those behind, which count no more
-    _, of, count = there[-1].stem.partition("-of-")
-    if not of:
-        return there[-1:]
-    return [p for i in range(int(count)) if (p := path_of(out, Shard(i, int(count)))) in there]
+    last = newest(out)
+    return [] if last is None else [path for path, _ in siblings(last) if path.exists()]
 
 
 def lines(paths: Sequence[Path]) -> Iterator[Line]:
-    """The entries of plans, in their order."""
+    """The entries of plans, in their order; ResultError where one is damaged."""
     for path in paths:
         with path.open("rb") as file:
-            yield from map(Line.of, file)
+            for number, text in enumerate(file, 1):
+                try:
+                    line = Line.of(text)
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    again = "type its `satae run` with the scenes again, which writes it anew"
+                    raise ResultError(f"{path} is damaged in line {number}; {again}") from error
+                yield line
 
 
 def _look(out: Path, entry: Entry, asked: str, model: str) -> tuple[Line, bool]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from satae.batch import collect, store
-from satae.batch.collect import Collection
-from satae.batch.folders import ABOUT, NAME, SceneFolders, files
-from satae.batch.run import about
+from satae.batch.folders import ABOUT, NAME, RunOutput, SceneFolders, check_target, files
+from satae.batch.parts import about
 from satae.console import SILENT, Steps
 from satae.errors import ModelError
 from satae.inference import runtime
@@ -25,27 +24,17 @@ from satae.scoring.rule import KINDS, Rule
 from satae.scoring.run import Result, assemble
 
 
-@dataclass(frozen=True)
-class RunOutput:
-    """The result of one scene, or the collection of several; by which `rule`."""
-
-    rule: str
-    alone: Result | None = None
-    collection: Collection | None = None
-
-
 def make(found: SceneFolders, steps: Steps = SILENT) -> RunOutput:
     """Put together what the latest run in a folder has finished; ModelError where the model is not there any more."""
     out, said = found.out, about(found.out)
     model = _model(said)
     kind, number = said["rule"].split()
     rule: Rule = KINDS[kind](type_of(kind)(number))
-    if found.count == 1 and not found.missing and len(found.plans) == 1:
+    if found.is_alone:
         with steps.stage("write layers, chips and report"):
-            return RunOutput(str(rule), alone=_alone(out, found, model, rule, said["chips"]))
-    return RunOutput(
-        str(rule), collection=collect.collect(found, model, rule.sentence, said["chips"], now(), steps)
-    )
+            return RunOutput(found, str(rule), alone=_alone(out, found, model, rule, said["chips"]))
+    made = collect.collect(found, model, rule.sentence, said["chips"], now(), steps)
+    return RunOutput(found, str(rule), collection=made)
 
 
 def type_of(kind: str) -> type[int] | type[float]:
@@ -63,6 +52,7 @@ def _model(said: dict[str, Any]) -> Model:
 def _alone(out: Path, found: SceneFolders, model: Model, rule: Rule, chips: int) -> Result:
     """The result of a single scene, from a copy of its folder: what is moved from there must stay in it too."""
     # `assemble` is what `satae score` calls: so its files are the same
+    check_target(out)
     target, ours = out / NAME, bool(files(out))
     record = store.read(next(iter(found)))
     options = Options(rule, overwrite=ours, created=record.layer.scene.created, chips=chips)

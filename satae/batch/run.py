@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import logging
 import math
 import re
@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import backlog, devices, index, journal, manifest, places, plan, sample
+from satae.batch import backlog, devices, index, journal, manifest, parts, places, plan, sample
 from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
 from satae.batch.cluster import Cluster
@@ -26,16 +26,12 @@ from satae.batch.watch import Arrivals
 from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
-from satae.errors import ConfigError, ModelError, ResultError, TrainError
+from satae.errors import ConfigError, ModelError, TrainError
 from satae.inference.card import now
-from satae.publish import write_bytes
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
-ABOUT = "run.json"
 # cells of an overview, of a scene that is the only one, and of one among many
 ALONE, SHARED = 1000, 250
-# failures that are named at the end
-NAMED = 20
 
 log = logging.getLogger(__name__)
 Row = tuple[tuple[str, str], ...]
@@ -145,11 +141,10 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     }
     planned = _plan(names, options, sha256, refused, steps)
     first = options.asked_of(())
-    about: dict[str, Any] = {"model": str(model.absolute()), "sha256": sha256, "rule": str(first.rule)}
-    about |= {"chips": first.chips}
-    # written once: two parts of a run would else replace it under each other
-    if not (out / ABOUT).exists() or json.loads((out / ABOUT).read_bytes()) != about:
-        write_bytes(out / ABOUT, json.dumps(about, indent=1).encode())
+    asked = hashlib.sha256(first.hash().encode()).hexdigest()
+    about = {"model": str(model.absolute()), "sha256": sha256, "asked": asked, "rule": str(first.rule)}
+    # a file for each part, so that a result of all can tell whether they were asked for the same
+    parts.note(planned.path, about | {"chips": first.chips})
     tally = _Tally(planned, options)
     if len(planned.sizes):
         _score(planned, options, model, sha256, tally, steps)
@@ -350,12 +345,3 @@ def _known(planned: Plan, refused: dict[str, Any]) -> Iterator[Failure]:
     for line in plan.lines([planned.path]):
         if said := refused.get(line.key):
             yield Failure(line.name, ";".join(line.paths), said["code"], said["reason"])
-
-
-def about(out: Path) -> dict[str, Any]:
-    """What the run in a folder was asked for; ResultError where there was none."""
-    try:
-        found: dict[str, Any] = json.loads((out / ABOUT).read_bytes())
-    except (OSError, ValueError) as error:
-        raise ResultError(f"{out} is no folder of `satae run`; name one with --out") from error
-    return found

@@ -22,13 +22,13 @@ from satae.cli.flags import (
     check_area,
     check_device,
 )  # fmt: skip
-from satae.cli.output import DAMAGED, note, say
+from satae.cli.output import DAMAGED, NAMED, note, say
 from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
     from satae.batch import run as batch
-    from satae.batch.result import RunOutput
+    from satae.batch.folders import RunOutput, SceneFolders
     from satae.batch.run import Result
     from satae.batch.task import Request
     from satae.batch.watch import Teller
@@ -139,8 +139,12 @@ def _once(
     as_json: bool,
 ) -> None:
     """Score what is missing, tell of it, and make one result of all where that is asked for."""
+    from satae.batch import folders
     from satae.batch import run as batch
 
+    if collects:
+        # before hours of scoring
+        folders.check_target(options.out)
     result = batch.run(scenes, options, steps)
     if teller is not None:
         with steps.stage("tell of regions"):
@@ -149,13 +153,13 @@ def _once(
     _tell(result, _collected(options.out, steps) if collects and there else None, as_json)
 
 
-def _collected(out: Path, steps: Steps) -> "RunOutput | None":
-    """The result of all, None where there is one already."""
-    from satae.batch.folders import SceneFolders, is_current
+def _collected(out: Path, steps: Steps) -> "RunOutput":
+    """The result of all, which may be there already."""
+    from satae.batch.folders import SceneFolders, existing, is_current
 
     found = SceneFolders(out)
     if is_current(out, found):
-        return None
+        return existing(found)
     from satae.batch.result import make  # with it come the libraries that write
 
     return make(found, steps)
@@ -193,11 +197,11 @@ def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> N
     if made is not None:
         content |= {"result": _made(made)}
         lines += _made_lines(made)
-    elif result is None:
-        lines.append("the result holds all finished scenes already")
     say(as_json, content, lines)
     bare = made is not None and any(m.faults for m in (made.alone, made.collection) if m is not None)
-    if bare or (result is not None and (result.failures or result.dropped or result.damaged)):
+    short = made is not None and not made.found.is_whole
+    failed = result is not None and (result.failures or result.dropped or result.damaged)
+    if bare or short or failed:
         raise typer.Exit(DAMAGED)
 
 
@@ -211,8 +215,6 @@ def _content(result: "Result") -> dict[str, Any]:
 
 def _lines(result: "Result") -> list[str]:
     """What is in the folder, after notes on what is not."""
-    from satae.batch.run import NAMED
-
     failures = result.failures
     note(f.reason if f.path in f.reason else f"{f.path}: {f.reason}" for f in failures[:NAMED])
     if len(failures) > NAMED:
@@ -224,26 +226,51 @@ def _lines(result: "Result") -> list[str]:
     return [said, f"{result.index}: {quantity(result.total, 'row')}"]
 
 
-def _made(made: "RunOutput") -> dict[str, Any] | None:
-    if made.collection is None:
-        return None if made.alone is None else {"out": str(made.alone.out)}
-    of = made.collection
+def _made(made: "RunOutput") -> dict[str, Any]:
+    of, found = made.collection, made.found
+    if of is None:
+        from satae.batch.folders import NAME
+
+        return {"out": str(found.out / NAME)}
     return {
-        "out": str(of.out), "scenes": of.scenes, "anomalies": of.anomalies, "missing": of.missing, "tiles": of.tiles,
+        "out": str(of.out), "scenes": of.scenes, "anomalies": of.anomalies, "missing": of.missing,
+        "left_out": list(found.left_out), "parts_not_run": list(found.parts.absent),
+        "parts_run_otherwise": [name for name, _ in found.parts.others], "tiles": of.tiles,
         "report": str(of.report) if of.report else None, "catalogue": str(of.catalogue), "carried": of.carried,
     }  # fmt: skip
+
+
+def _lacks(found: "SceneFolders") -> list[str]:
+    """Notes on what is not in a result."""
+    said = [
+        f"part {n} has not run, and its scenes are not counted; run it with --shard {n}"
+        for n in found.parts.absent
+    ]
+    for name, how in found.parts.others:
+        said += [
+            f"part {name} was run with {how}, and is not in the result; run it again with --shard {name}"
+        ]
+    if found.missing:
+        said += [f"{quantity(found.missing, 'scene')} not finished, and not in the result"]
+    if names := found.left_out:
+        more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+        has, others = ("no CRS", "with one") if found.is_tied else ("a CRS", "without one")
+        listed = ", ".join(names[:NAMED]) + more
+        said += [f"not in the result, for scenes {others} are more and these have {has}: {listed}"]
+    return said
 
 
 def _made_lines(made: "RunOutput") -> list[str]:
     from satae.scoring import summary
 
+    note(_lacks(made.found))
+    if not made.is_new:
+        return ["the result holds all finished scenes already"]
     if made.alone is not None:
         note(summary.remarks(made.alone))
         return summary.lines(made.alone, made.rule)
     of = made.collection
     assert of is not None
-    if of.missing:
-        note([f"{quantity(of.missing, 'scene')} not finished, and not in the result"])
     if not of.tiles:
         note(["the layer tiles lacks rows, for there are too many; heatmaps and scenes have them all"])
     said = [f"{of.out}: {quantity(of.anomalies, 'anomaly')} in {quantity(of.scenes, 'scene')} ({made.rule})"]

@@ -46,6 +46,10 @@ def test_the_slurm_array_scores_all_scenes_and_its_second_line_collects_them(
         path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
         subprocess.run(["bash", "job.sh"], cwd=tmp_path, env=os.environ | slurm | {"PATH": path}, check=True)
     assert len(crowds.heatmaps(tmp_path / "coast")) == 3
+    # those that no scene falls to are part of the array too
+    line = ("run", tmp_path / "scenes.txt", "--model", tmp_path / "model.onnx", "--out", tmp_path / "coast")
+    for part in sorted({*range(count)} - parts):
+        assert typed(*line, "--shard", f"{part}/{count}").exit_code == 0
     assert typed("run", "--collect", "--out", tmp_path / "coast").exit_code == 0
     assert SceneFolders(tmp_path / "coast").missing == 0
 
