@@ -254,9 +254,11 @@ def _lacks(found: "SceneFolders") -> list[str]:
         said += [f"{quantity(found.missing, 'scene')} not finished, and not in the result"]
     if names := found.left_out:
         more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-        has, others = ("no CRS", "with one") if found.is_tied else ("a CRS", "without one")
+        has = "no CRS" if found.is_tied else "a CRS, which most have not"
         listed = ", ".join(names[:NAMED]) + more
-        said += [f"not in the result, for scenes {others} are more and these have {has}: {listed}"]
+        said += [
+            f"not in the result, which has scenes with a CRS or without but not both; these have {has}: {listed}"
+        ]
     return said
 
 
