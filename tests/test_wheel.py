@@ -128,13 +128,14 @@ def test_every_command_runs_from_the_wheel(
             _, error = process.communicate(timeout=60)
         assert process.returncode == (0 if sign is None else 130) and "Traceback" not in error, error
     # those that differ from `bench had` in what they read
-    for words in ("bench ships nowhere", "bench masks nowhere.tif --truth nowhere.tif", "series nowhere"):
+    unread = "bench ships nowhere", "bench masks nowhere.tif --truth nowhere.tif", "bench dates nowhere.tif --truth no"
+    for words in (*unread, "series nowhere"):
         done = ended(shared, tmp_path, words)
         assert done.returncode == 2 and "nowhere" in done.stderr, done.stderr
     typed = {line.split()[1] if line.startswith("bench") else line.split()[0] for line in LINES}
     command: Any = typer.main.get_command(app.app)
     commands = {*command.commands, *command.commands["bench"].commands} - {"bench"}
-    assert typed | {"review", "demo", "ships", "masks", "series"} == commands
+    assert typed | {"review", "demo", "ships", "masks", "dates", "series"} == commands
 
 
 @pytest.mark.parametrize("name", ["hyperspectral", "nothing"])

@@ -31,7 +31,7 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ import rasterio.warp
 import rasterio.windows
 from affine import Affine
 from rasterio.enums import MaskFlags, Resampling
-from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, EnvError, NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 
 from satae.errors import DamageError, SceneError, UnplacedError
@@ -109,9 +109,14 @@ def open_raster(
     except FAILURES as error:
         kind = KINDS.get(driver, driver)
         raise SceneError(f"{path} cannot be opened as {kind}: {cause(error)}") from error
-    with dataset:
+    try:
         _check_bounds(path, dataset)
         yield Raster(path, driver, dataset, member, span)
+    finally:
+        # who closes it may be another thread than the one that opened it, or whoever collects garbage: the file is closed
+        # by then, and the settings of GDAL that rasterio looks for in this thread were never here
+        with suppress(EnvError):
+            dataset.close()
 
 
 @contextmanager

@@ -16,6 +16,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -369,3 +370,15 @@ def test_longitudes_by_gdal_are_those_of_the_grid(code: int) -> None:
 def test_gdal_knows_no_longitude_without_a_place_on_earth(crs: str | None) -> None:
     grid = Grid(30, 40, Affine(10, 0, 0, 0, -10, 0), crs)
     assert raster.lonlat(grid, grid.footprint()) is None and not raster.is_georeferenced(grid)
+
+
+def test_a_file_may_be_closed_by_another_thread_than_the_one_that_opened_it(make_scene):
+    path = make_scene(np.ones((1, 8, 8), np.uint8))
+    held = ExitStack()
+    with ThreadPoolExecutor(1) as pool:
+        opened = pool.submit(held.enter_context, raster.open_raster(path, "GTiff")).result()
+        assert not opened._dataset.closed
+        with pytest.raises(rasterio.errors.EnvError):
+            rasterio.env.getenv()  # nothing of rasterio's in this thread
+        held.close()
+    assert opened._dataset.closed

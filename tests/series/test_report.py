@@ -66,7 +66,8 @@ def test_each_region_has_its_dates_and_its_plots(tmp_path):
         assert cv2.imdecode(raw, cv2.IMREAD_COLOR).shape == (int(shot["height"]), int(shot["width"]), 3)
     assert {a["href"] for a in found.all("a")} == {f"#rank-{i}" for i in layer["rank"]}
     text = " ".join(t for _, t in found.texts)
-    assert f"darker in nir since {str(layer.first_date[0])[:10]}" in text
+    way = {"up": "brighter", "down": "darker"}[layer.direction[0]]
+    assert f"{way} in {layer.top_band[0]} since {str(layer.first_date[0])[:10]}" in text
     assert "median" in text and "false alarms per km² and year" in text
 
 

