@@ -58,7 +58,6 @@ def collect(
     out, target = found.out, found.out / NAME
     check_target(out)
     check_writable(target, overwrite=True)
-    html.check_target(html.path_of(target))
     with extras.faults() as faults, staging(target) as folder, Earlier(target) as before:
         before.check(found.crs)
         making = _Making(found, folder, before, created)

@@ -16,6 +16,7 @@ import pyproj
 from satae.batch import parts, places, plan, store
 from satae.batch.store import Summary
 from satae.errors import OutputError, ResultError
+from satae.report import html
 from satae.scoring.backdrop import beside
 from satae.scoring.record import HEATMAP, SceneRecord
 
@@ -122,7 +123,7 @@ def is_current(out: Path, found: SceneFolders) -> bool:
 
 def existing(found: SceneFolders) -> RunOutput:
     """The result that is there already, with what was said when it was made."""
-    about, report = _about(found.out), (found.out / NAME).with_suffix(".html")
+    about, report = _about(found.out), html.path_of(found.out / NAME)
     if "counts" not in about:
         return RunOutput(found, is_new=False)
     said = about["counts"] | {"missing": found.missing, "catalogue": found.out / CATALOGUE}
@@ -130,11 +131,13 @@ def existing(found: SceneFolders) -> RunOutput:
     return RunOutput(found, collection=made, is_new=False)
 
 
-def check_target(out: Path) -> None:
-    """OutputError where somebody else's file lies in the place of the result."""
-    target = out / NAME
-    if target.exists() and not files(out):
-        raise OutputError(f"{target} exists and is not of this run; remove it, or choose another --out")
+def check_target(out: Path, *others: Path) -> None:
+    """OutputError where somebody else's file lies in the place of the result, its report or `others`."""
+    target, ours = out / NAME, bool(files(out))
+    for path in (target, *others):
+        if path.exists() and not ours:
+            raise OutputError(f"{path} exists and is not of this run; remove it, or choose another --out")
+    html.check_target(html.path_of(target))
 
 
 def files(out: Path) -> list[str]:

@@ -17,6 +17,7 @@ from satae.inference import runtime
 from satae.inference.card import now
 from satae.inference.runtime import Model
 from satae.publish import locks, staging, write_bytes
+from satae.report import chips as pictures
 from satae.scoring import outputs
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord
@@ -52,11 +53,11 @@ def _model(said: dict[str, Any]) -> Model:
 def _alone(out: Path, found: SceneFolders, model: Model, rule: Rule, chips: int) -> Result:
     """The result of a single scene, from a copy of its folder: what is moved from there must stay in it too."""
     # `assemble` is what `satae score` calls: so its files are the same
-    check_target(out)
     target, ours = out / NAME, bool(files(out))
     record = store.read(next(iter(found)))
     options = Options(rule, overwrite=ours, created=record.layer.scene.created, chips=chips)
     heatmaps = outputs.heatmap_targets(target, [record.name], None)
+    check_target(out, *heatmaps, pictures.folder_of(target))
     outputs.check_targets([], target, heatmaps, options)
     with locks(outputs.names(target, heatmaps)), staging(target) as folder:
         result = assemble([_copy(record, folder / "scene")], model, target, options)

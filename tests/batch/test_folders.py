@@ -10,7 +10,7 @@ from typing import Any
 import geopandas
 import pytest
 from commands import refused, told, typed
-from crowds import finished, inline, serial
+from crowds import finished, inline, serial, whole
 from shared import Shared
 
 from satae.batch.shard import Shard
@@ -146,15 +146,16 @@ def test_a_run_whose_description_is_lost_or_damaged_is_one_sentence(
         assert "run again" in refused(2, "run", "--collect", "--out", out)
 
 
+@pytest.mark.parametrize("name", ["anomalies.gpkg", "anomalies.html"])
 def test_what_is_in_the_way_of_the_result_is_told_before_any_scene_is_scored(
-    shared: Shared, model_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tmp_path: Path, name: str
 ) -> None:
     inside, out = serial(shared, model_path) / "in", tmp_path / "out"
     out.mkdir()
-    (out / "anomalies.gpkg").write_text("mine")
+    (out / name).write_text("mine")
     said = refused(3, "run", inside, "--model", model_path, "--out", out, "--collect")
-    assert "remove it, or choose another --out" in said and "--overwrite" not in said
-    assert [p.name for p in out.iterdir()] == ["anomalies.gpkg"]
+    assert name in said and "or choose another --out" in said and "--overwrite" not in said
+    assert [p.name for p in out.iterdir()] == [name]
 
 
 def test_json_of_a_result_that_is_there_is_that_of_making_it(
@@ -169,4 +170,17 @@ def test_json_of_a_result_that_is_there_is_that_of_making_it(
     (out / "collect.json").write_text(json.dumps({k: about[k] for k in ("results", "files")}))
     assert told("run", "--collect", "--out", out) == made
     shutil.rmtree(out / "stac")
+    assert told("run", "--collect", "--out", out) == made
+
+
+def test_the_result_of_one_scene_replaces_nothing_of_others_and_says_the_same_twice(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(whole(shared, model_path) / "out", tmp_path / "out"))
+    (out / "anomalies_heatmap.tif").write_text("mine")
+    said = refused(3, "run", "--collect", "--out", out)
+    assert "anomalies_heatmap.tif exists and is not of this run" in said and "--overwrite" not in said
+    (out / "anomalies_heatmap.tif").unlink()
+    made = told("run", "--collect", "--out", out)
+    assert made == {"result": {"out": str(out / "anomalies.gpkg")}}
     assert told("run", "--collect", "--out", out) == made
