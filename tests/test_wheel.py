@@ -128,7 +128,11 @@ def test_every_command_runs_from_the_wheel(
             _, error = process.communicate(timeout=60)
         assert process.returncode == (0 if sign is None else 130) and "Traceback" not in error, error
     # those that differ from `bench had` in what they read
-    unread = "bench ships nowhere", "bench masks nowhere.tif --truth nowhere.tif", "bench dates nowhere.tif --truth no"
+    unread = (
+        "bench ships nowhere",
+        "bench masks nowhere.tif --truth nowhere.tif",
+        "bench dates nowhere.tif --truth no",
+    )
     for words in (*unread, "series nowhere"):
         done = ended(shared, tmp_path, words)
         assert done.returncode == 2 and "nowhere" in done.stderr, done.stderr

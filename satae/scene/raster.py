@@ -113,8 +113,8 @@ def open_raster(
         _check_bounds(path, dataset)
         yield Raster(path, driver, dataset, member, span)
     finally:
-        # who closes it may be another thread than the one that opened it, or whoever collects garbage: the file is closed
-        # by then, and the settings of GDAL that rasterio looks for in this thread were never here
+        # who closes it may be another thread than the one that opened it, or whoever collects garbage: the file is
+        # closed by then, and the settings of GDAL that rasterio looks for in this thread were never here
         with suppress(EnvError):
             dataset.close()
 
