@@ -13,6 +13,7 @@ import queue
 from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from satae import interrupts
 from satae.batch import worker
@@ -31,6 +32,7 @@ AHEAD = 2
 # seconds in which a scheduler answers
 PATIENCE = 10
 GPU = "GPU"
+SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +129,20 @@ class Cluster:
     def _others(self, outcome: Outcome) -> list[str] | None:
         """The workers but the one that a task has failed on, None where there is no other."""
         return [name for name in self._known() if name != outcome.worker] or None
+
+
+def check_address(address: str) -> None:
+    """ConfigError for what is no address of a scheduler, before dask is loaded, which would wait for it to answer."""
+    scheme, _, place = address.rpartition("://")
+    try:
+        parts = urlsplit(f"//{place}")
+        good = bool(parts.hostname and parts.port) and parts.netloc == place and (scheme or "tcp") in SCHEMES
+    except ValueError:
+        good = False
+    if not good:
+        raise ConfigError(
+            f"--scheduler {address} is no address such as tcp://host:8786 ({', '.join(SCHEMES)})"
+        )
 
 
 def _attempt(function: str, task: Any) -> Outcome:

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from satae.batch.sample import MODEL, RUN, TILES, Lesson, State
+from satae.batch.sample import MODEL, RUN, TILES, Lesson, State, alike
 from satae.batch.sets import Sets
 from satae.console import Steps
 from satae.errors import SceneError
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def learn(lesson: Lesson) -> None:
     """Make the tile sets and the model of a lesson in the folder of a run.
 
-    Raises what `cut` and `train` do. Of several scenes those that cannot be used are left out.
+    Raises what `cut`, `alike` and `train` do. Of several scenes those that cannot be used are left out.
     """
     # as the commands are typed in it, so that their files are called the same
     os.chdir(lesson.out)
@@ -35,8 +35,6 @@ def learn(lesson: Lesson) -> None:
     ours = {*state.ours, *map(str, lesson.places)}
     state = State(lesson.key, tuple(sorted(ours))).write(here)
     sets = _tiles(lesson, steps)
-    if not sets:
-        raise SceneError("no scene of the sample can be learned from; each has its reason above")
     again = same and (RUN / CHECKPOINT).exists()
     training.train(
         sets,
@@ -52,15 +50,20 @@ def learn(lesson: Lesson) -> None:
 
 
 def _tiles(lesson: Lesson, steps: Steps) -> list[TileSet]:
-    """The tile sets of the scenes that can be used; SceneError where the only one cannot."""
+    """The tile sets of the scenes that can be used and fit each other; SceneError where there is none."""
     folder = Path(TILES)
     folder.mkdir(exist_ok=True)
-    made, sets = list[TileSet](), Sets(folder, lesson.how, False, lesson.network, lesson.cache, steps)
+    made, sets = dict[str, TileSet](), Sets(folder, lesson.how, False, lesson.network, lesson.cache, steps)
     for scene in lesson.scenes:
         try:
-            made.append(sets.make(scene))
+            made[scene.name] = sets.make(scene)
         except SceneError as error:
             if len(lesson.scenes) == 1:
                 raise
             log.warning("not learned from: %s", error)
-    return made
+    if not made:
+        raise SceneError("no scene of the sample can be learned from; each has its reason above")
+    fitting, others = alike(lesson.scenes, made)
+    for reason in others.values():
+        log.warning("not learned from: %s", reason)
+    return fitting

@@ -11,10 +11,11 @@ import glob
 import logging
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from satae.errors import ConfigError
 from satae.later import Later
@@ -39,6 +40,7 @@ ROWS = 10_000
 NOTES = ("date", "datetime", "id", "geometry", "bbox")
 
 Options = Mapping[str, str]
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +51,17 @@ class Entry:
     paths: tuple[str, ...]
     name: str
     options: tuple[tuple[str, str], ...] = ()
+    # table and row, of one of a table
+    where: str = field(default="", compare=False)
+
+    def request(self, asked_of: Callable[[tuple[tuple[str, str], ...]], T]) -> T:
+        """What its options come to by `asked_of`; a ConfigError of that names the table and the row."""
+        try:
+            return asked_of(self.options)
+        except ConfigError as error:
+            if not self.where:
+                raise
+            raise ConfigError(f"{self.where}: {error}") from error
 
 
 def entries(
@@ -81,7 +94,7 @@ def entries(
         taken[hash(name)] = what
         # whoever scores it may work in another folder
         paths = tuple(p if items.is_link(p) else os.path.join(os.getcwd(), p) for p in entry.paths)
-        yield Entry(paths, name, entry.options)
+        yield Entry(paths, name, entry.options, entry.where)
     if not taken and not empty:
         raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
 
@@ -101,10 +114,10 @@ def is_list(name: str) -> bool:
 
 
 def names_scenes(names: Sequence[str]) -> bool:
-    """Whether lists name scenes, or else tile sets: by the first thing that each of them names.
+    """Whether lists name scenes, or else tile sets.
 
     What names neither, such as a folder that is not there, is taken for tile sets. ConfigError where some do the one
-    and some the other.
+    and some the other, in one list too, and where a list of no scenes names what is not there.
     """
     kinds = {name: _kind(name) for name in names}
     scenes = [name for name, kind in kinds.items() if kind]
@@ -125,13 +138,20 @@ def _kind(name: str) -> bool | None:
         return False if tile_sets(path) else True if any(_in_folder(path, IMAGES)) else None
     if path.suffix.lower() in TABLES:
         return True
-    for entry in _of(name, (), IMAGES):
-        found = entry.paths[0]
-        if tile_sets(Path(found)):
-            return False
-        if items.is_link(found) or Path(found).exists():
-            return True
-    return None
+    # the first of each kind
+    first: dict[str, str] = {}
+    for found in (entry.paths[0] for entry in _of(name, (), IMAGES)):
+        there = items.is_link(found) or os.path.exists(found.partition("#")[0])
+        kind = "missing" if not there else "sets" if tile_sets(Path(found)) else "scenes"
+        first.setdefault(kind, found)
+        if {"sets", "scenes"} <= first.keys():
+            raise ConfigError(
+                f"{name} names scenes and tile sets, such as {first['scenes']} and {first['sets']}; list one kind"
+            )
+    # of scenes one that is missing stops none
+    if "missing" in first and "scenes" not in first:
+        raise ConfigError(f"{first['missing']}, which {name} names, does not exist")
+    return "scenes" in first or (False if first else None)
 
 
 def _bare(path: str) -> str:
@@ -205,7 +225,10 @@ def _items(path: Path) -> Iterator[Entry]:
 def _csv(path: Path) -> Iterator[Options]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            for row in csv.DictReader(file):
+            head = file.readline()
+            # as spreadsheets write it where a comma is in numbers
+            between = ";" if ";" in head and "," not in head else ","
+            for row in csv.DictReader(chain([head], file), delimiter=between):
                 yield {str(k).strip(): v.strip() for k, v in row.items() if isinstance(v, str)}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
@@ -216,7 +239,7 @@ def _parquet(path: Path) -> Iterator[Options]:
         with parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(ROWS):
                 for row in batch.to_pylist():
-                    yield {k: _text(v) for k, v in row.items() if v is not None}
+                    yield {k: _text(v) for k, v in row.items()}
     except ModuleNotFoundError as error:
         raise ConfigError("to read a list from Parquet: pip install 'satae[parquet]'") from error
     except (OSError, ValueError) as error:
@@ -224,6 +247,9 @@ def _parquet(path: Path) -> Iterator[Options]:
 
 
 def _text(value: Any) -> str:
+    """A cell as CSV has it: empty where there is nothing, and not a number where pandas has nothing."""
+    if value is None or value != value:
+        return ""
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -244,8 +270,9 @@ def _rows(rows: Iterator[Options], table: Path, known: Sequence[str]) -> Iterato
                 "%s: columns that are no options have no effect: %s", table, ", ".join(sorted(others))
             )
         paths = tuple(_beside(table, p.strip()) for p in given["path"].split(";") if p.strip())
-        options = tuple((k, given[k]) for k in known if k in given)
-        yield Entry(paths, given.get("name", ""), options)
+        # an empty cell that went through pandas
+        options = tuple((k, given[k]) for k in known if k in given and given[k].lower() != "nan")
+        yield Entry(paths, given.get("name", ""), options, f"{table}, row {number}")
 
 
 def _beside(table: Path, text: str) -> str:

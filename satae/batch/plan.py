@@ -111,7 +111,7 @@ def make(
             own = (e for e in entries if shard.holds(e.name))
             while some := list(islice(own, AT_ONCE)):
                 # on a network file system each look waits; a few threads wait together
-                looks = threads.map(lambda e: _look(out, e, asked(e.options), model), some)
+                looks = threads.map(lambda e: _look(out, e, e.request(asked), model), some)
                 for line, there in looks:
                     counts["total"] += 1
                     if there:

@@ -15,7 +15,7 @@ from typing import Any
 from satae.batch import backlog, devices, index, journal, manifest, parts, places, plan, sample
 from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
-from satae.batch.cluster import Cluster
+from satae.batch.cluster import Cluster, check_address
 from satae.batch.journal import Journal
 from satae.batch.key import file_hash
 from satae.batch.plan import Line, Plan
@@ -127,6 +127,8 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     """
     out = options.out
     # before a folder is made for nothing
+    if options.scheduler:
+        check_address(options.scheduler)
     if options.model is not None:
         model_hash(options.model)
     places.make(out)
@@ -191,6 +193,13 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
     if sample.is_done(lesson):
         return options.out / sample.MODEL
     sample.check_places(lesson)
+    before = sample.State.read(options.out)
+    if before.done and before.key != lesson.key:
+        log.warning(
+            "another model is made, for list or options give other scenes to learn from than those of %s, and all "
+            "scenes are scored with it; to score new ones alone pass --model",
+            options.out / sample.MODEL,
+        )
     outcomes: list[Outcome] = []
 
     # training tells of itself on the terminal; here only its end counts

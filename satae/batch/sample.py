@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from satae.console import Steps, quantity
 from satae.errors import OutputError, SceneError
 from satae.publish import write_bytes
 from satae.tiles.cut import Cut
-from satae.tiles.store import TileSet
+from satae.tiles.store import Record, TileSet
 
 MODEL, TILES, RUN, ABOUT = "model.onnx", "tiles", Path("runs", "model"), "learned.json"
 SCENES = 16  # that are learned from, at the most
 MOST = 1000  # tiles of each, where nothing else is said
+# what one model needs alike in all that it learns from
+ALIKE = ("bands", "dtype", "scales", "offsets", "wavelengths")
 
 Row = tuple[tuple[str, str], ...]
 
@@ -71,7 +73,7 @@ def choose(entries: Iterable[Entry], asked_of: Callable[[Row], Request]) -> tupl
     # a hash spreads over a list that is sorted by date or place
     chosen = heapq.nsmallest(SCENES, counted(), key=lambda e: hashlib.sha256(e.name.encode()).digest())
     named = sorted(chosen, key=lambda e: e.name)
-    return [Member(e.paths, e.name, _absolute(asked_of(e.options))) for e in named], total
+    return [Member(e.paths, e.name, _absolute(e.request(asked_of))) for e in named], total
 
 
 def cut_of(recipe: Recipe, number: int, workers: int) -> Cut:
@@ -91,22 +93,72 @@ def take(
 ) -> Sample:
     """The tile sets of scenes that were chosen of `total`, below a folder; those that are there stay.
 
-    Raises OutputError where something is in the way, SceneError where no scene can be used.
+    A scene that does not fit most of the others is left out. Raises OutputError where something is in the way,
+    SceneError where no scene can be used, or no more than half of them fit each other.
     """
     most = recipe.train.sample or MOST
-    made, failures = list[TileSet](), dict[str, str]()
+    made, failures = dict[str, TileSet](), dict[str, str]()
     sets = Sets(folder, Cut(workers=workers, sample=most), overwrite, steps=steps)
     sets.check(scenes)
     for scene in scenes:
         try:
-            made.append(sets.make(scene))
+            made[scene.name] = sets.make(scene)
         except SceneError as error:
             failures[scene.name] = str(error)
     if not made:
         raise SceneError(
             f"none of {quantity(len(scenes), 'scene')} can be learned from: {next(iter(failures.values()))}"
         )
-    return Sample(total, most, made, failures)
+    fitting, others = alike(scenes, made)
+    return Sample(total, most, fitting, failures | others)
+
+
+def alike(scenes: Sequence[Member], made: Mapping[str, TileSet]) -> tuple[list[TileSet], dict[str, str]]:
+    """Of the tile sets of scenes those that one model can learn from, and by name what is wrong with the others.
+
+    More than half must fit each other, or nobody knows which are meant: SceneError then.
+    """
+    groups = list[list[str]]()
+    # those that know their wavelengths first, for the others fit any
+    for name in sorted(made, key=lambda n: made[n].record.wavelengths is None):
+        for group in groups:
+            if not _difference(made[name].record, made[group[0]].record):
+                group.append(name)
+                break
+        else:
+            groups.append([name])
+    most = max(groups, key=len)
+    first, paths = made[most[0]].record, {scene.name: ";".join(scene.paths) for scene in scenes}
+    if 2 * len(most) <= len(made):
+        own, theirs = (next(n for n in made if (n in most) is belongs) for belongs in (False, True))
+        raise SceneError(
+            f"{paths[own]} has {_difference(made[own].record, first)} as {paths[theirs]} has; one model learns from "
+            "scenes that are alike, and no more than half of these are: list those that belong together"
+        )
+    others = {
+        name: f"{paths[name]} has {_difference(tiles.record, first)} as most scenes of the list have; it is left out"
+        for name, tiles in made.items()
+        if name not in most
+    }
+    return [tiles for name, tiles in made.items() if name in most], others
+
+
+def _difference(own: Record, first: Record) -> str:
+    """What a tile set has that another has not, nothing where they fit."""
+    for key in ALIKE:
+        has, wanted = getattr(own, key), getattr(first, key)
+        # sets of older versions do not know their wavelengths
+        if has == wanted or (key == "wavelengths" and None in (has, wanted)):
+            continue
+        if isinstance(has, list) and len(has) != len(wanted):
+            return f"{quantity(len(has), key.removesuffix('s'))} and not {len(wanted)}"
+        if isinstance(has, list):
+            # of hundreds of bands the first that differs says enough
+            number = next(i for i, pair in enumerate(zip(has, wanted, strict=True)) if pair[0] != pair[1])
+            which = f"{key.removesuffix('s')} {has[number]} and not {wanted[number]}"
+            return which if key == "bands" else f"{which} in its band {number + 1}"
+        return f"{key} {has} and not {wanted}"
+    return ""
 
 
 def lesson(

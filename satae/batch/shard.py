@@ -63,6 +63,8 @@ def _number(text: str, where: str) -> int:
 
 
 def _checked(where: str, number: int, count: int) -> Shard:
+    if count < 1:
+        raise ConfigError(f"--shard: {where} is a part of none; there is one at least, such as 0/1")
     if not 0 <= number < count:
         raise ConfigError(f"--shard: {where} is part {number} of {count}; parts go from 0 to {count - 1}")
     return Shard(number, count)

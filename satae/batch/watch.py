@@ -74,7 +74,8 @@ class Teller:
         self.out, self.path, self.words = out, out / TOLD, shlex.split(command)
         if not self.words:
             raise ConfigError("--on-anomaly names no command")
-        self.failed = True
+        # whether some are to be told of again, and how many the command failed on the last time
+        self.failed, self.failures = True, 0
         self.done = {said["scene"] for said in self._said() if "scene" in said}
         self.told = {said["region"] for said in self._said() if "region" in said}
 
@@ -83,7 +84,7 @@ class Teller:
 
         One on which the command fails is told of again the next time.
         """
-        count, self.failed = 0, False
+        count, self.failed, self.failures = 0, False, 0
         for line in plan.lines([plan.path_of(self.out, shard)]):
             folder = places.folder_of(self.out, line.name, line.key)
             if folder.name in self.done or not (folder / store.ABOUT).is_file():
@@ -111,6 +112,7 @@ class Teller:
                     count += 1
                 else:
                     whole, self.failed = False, True
+                    self.failures += 1
             if whole:
                 self._note(scene=folder.name)
                 self.done.add(folder.name)
@@ -128,7 +130,9 @@ class Teller:
             return False
         if done.returncode:
             why = " ".join(done.stderr.split())[-200:]
-            log.warning("--on-anomaly: %s ended with %d: %s", self.words[0], done.returncode, why)
+            log.warning(
+                "--on-anomaly: %s ended with %d%s", self.words[0], done.returncode, f": {why}" if why else ""
+            )
         return done.returncode == 0
 
     def _said(self) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from satae.batch import manifest
@@ -59,7 +60,7 @@ def _scenes(
 ) -> Iterator[cubes.DatedScene]:
     """What one entry stands for: a scene and its day, or one for each date of a file of many."""
     given = dict(entry.options)
-    counted = rows.pixels_of(counted, entry.options)
+    counted = entry.request(partial(rows.pixels_of, counted))
     bands = options.chosen_bands(counted.bands)
     paths = options.local_paths(list(entry.paths), counted, steps)
     told = next((given[name] for name in DAYS if name in given), None)

@@ -41,5 +41,14 @@ def number(name: str, text: str, kind: Callable[[str], Any]) -> Any:
     """A text of a table as what it means; ConfigError where it is no number."""
     try:
         return kind(text)
-    except ValueError:
-        raise ConfigError(f"a table has {text!r} in its column {name}, which is no number") from None
+    except (ValueError, OverflowError):
+        what = "whole number" if kind is whole else "number"
+        raise ConfigError(f"the column {name} has {text!r}, which is no {what}") from None
+
+
+def whole(text: str) -> int:
+    """A whole number, which a table of floating-point numbers has as 3.0; ValueError where it is none."""
+    number = float(text)
+    if number != int(number):
+        raise ValueError(text)
+    return int(number)

@@ -1,5 +1,6 @@
 """The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satae import interrupts
 from satae.cli import rows
 from satae.cli.flags import (
     PIXELS,
@@ -34,7 +36,13 @@ if TYPE_CHECKING:
     from satae.batch.watch import Teller
 
 # columns of a table that are options of its row, beside those of pixels, with what their text means
-NUMBERS = {"far": float, "fdr": float, "top": int, "threshold": float, "min_area": float}
+NUMBERS: dict[str, Callable[[str], Any]] = {
+    "far": float,
+    "fdr": float,
+    "top": rows.whole,
+    "threshold": float,
+    "min_area": float,
+}
 
 
 def run(
@@ -95,13 +103,17 @@ def run(
     from satae.batch.watch import Arrivals, Teller, pauses
 
     steps: Steps = context.obj
+    if model is not None and (settings.config or settings.all_changes):
+        raise ConfigError(
+            "--config, --set and --epochs say how a model is trained, and with --model none is; leave them out"
+        )
     asked = partial(_asked, counted, report, baseline=baseline, on_bad_tile=on_bad_tile)
     part = shard_of(shard)
     collects = collect or (model is None and part.count == 1)
     if not scenes:
         if not collect:
             raise ConfigError("name scenes, or what lists them; or pass --collect and the --out of a run")
-        _tell(None, _collected(out, steps), as_json)
+        _tell(None, None, _collected(out, steps), as_json)
         return
     if collect and part.count > 1:
         raise ConfigError(
@@ -122,12 +134,14 @@ def run(
         raise ConfigError("--watch needs --model, and has no end for --json to tell of")
     arrivals = Arrivals()
     options = replace(options, arrivals=arrivals)
-    for _ in pauses():
-        if arrivals.are_new(batch.entries_of(scenes, options)):
-            with suppress(typer.Exit):
-                _once(scenes, options, teller, collects, steps, as_json)
-        elif teller is not None and teller.failed:
-            teller.tell(part)
+    # what is finished stays, which `door` says and a signal that ends the process on the spot does not
+    with interrupts.tidying():
+        for _ in pauses():
+            if arrivals.are_new(batch.entries_of(scenes, options)):
+                with suppress(typer.Exit):
+                    _once(scenes, options, teller, collects, steps, as_json)
+            elif teller is not None and teller.failed:
+                teller.tell(part)
 
 
 def _once(
@@ -145,12 +159,12 @@ def _once(
     if collects:
         # before hours of scoring
         folders.check_target(options.out)
-    result = batch.run(scenes, options, steps)
+    result, told = batch.run(scenes, options, steps), None
     if teller is not None:
         with steps.stage("tell of regions"):
-            teller.tell(options.shard)
+            told = teller.tell(options.shard), teller.failures
     there = result.total > len(result.failures) + result.dropped
-    _tell(result, _collected(options.out, steps) if collects and there else None, as_json)
+    _tell(result, told, _collected(options.out, steps) if collects and there else None, as_json)
 
 
 def _collected(out: Path, steps: Steps) -> "RunOutput":
@@ -188,12 +202,25 @@ def _asked(
     )  # fmt: skip
 
 
-def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> None:
-    """Print what a run came to; exit code 4 where some scenes were not scored, or something of the result lacks."""
+def _tell(
+    result: "Result | None", told: tuple[int, int] | None, made: "RunOutput | None", as_json: bool
+) -> None:
+    """Print what a run came to; `told` are how many regions were passed on, and on how many the command failed.
+
+    Exit code 4 where some scenes were not scored, some regions not passed on, or something of the result lacks.
+    """
     content, lines = dict[str, Any](), list[str]()
     if result is not None:
         content |= _content(result)
         lines += _lines(result)
+    untold = 0
+    if told is not None:
+        count, untold = told
+        content |= {"told": count, "not_told": untold}
+    if untold:
+        note(
+            [f"{quantity(untold, 'region')} not passed on, for --on-anomaly failed; the next run tries again"]
+        )
     if made is not None:
         content |= {"result": _made(made)}
         lines += _made_lines(made)
@@ -201,7 +228,7 @@ def _tell(result: "Result | None", made: "RunOutput | None", as_json: bool) -> N
     bare = made is not None and any(m.faults for m in (made.alone, made.collection) if m is not None)
     short = made is not None and not made.found.is_whole
     failed = result is not None and (result.failures or result.dropped or result.damaged)
-    if bare or short or failed:
+    if bare or short or failed or untold:
         raise typer.Exit(DAMAGED)
 
 

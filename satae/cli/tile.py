@@ -1,5 +1,6 @@
 """The command `satae tile`: scenes into tile sets."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,7 +75,8 @@ def _cut_all(
     from satae.batch.sets import Member, Sets
 
     entries = manifest.entries(names, list(rows.COLUMNS))
-    scenes = [Member(e.paths, e.name, rows.asked_of(e.options, counted, on_bad_tile)) for e in entries]
+    asked_of = partial(rows.asked_of, counted=counted, on_bad_tile=on_bad_tile)
+    scenes = [Member(e.paths, e.name, e.request(asked_of)) for e in entries]
     make_folder(out)
     sets = Sets(out, how, overwrite, counted.allow_network, counted.cache, steps)
     # before anything is cut

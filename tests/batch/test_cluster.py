@@ -18,7 +18,7 @@ from orders import obedient, order
 from shared import Shared
 
 from satae.batch import places
-from satae.batch.cluster import Cluster
+from satae.batch.cluster import Cluster, check_address
 from satae.batch.shard import Shard
 from satae.batch.task import Means, Task
 from satae.batch.worker import Outcome
@@ -196,6 +196,32 @@ def test_what_dask_gave_up_is_tried_once_more_and_no_more(
 
     Cluster("tcp://x", "m:f").run(iter([Drill("kill", str(tmp_path))]), tell)
     assert told == [(1, 1, False), (1, 2, True)]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nonsense",
+        "tcp://host",
+        "tcp://host:0",
+        "tcp://host:99999",
+        "ftp://host:8786",
+        "tcp://h:8786/x",
+        "h:x",
+    ],
+)
+def test_what_is_no_address_is_refused_before_dask_is_loaded(
+    address: str, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("satae.batch.cluster.distributed", None)
+    line = ("run", tmp_path, "--model", model_path, "--out", tmp_path / "out", "--scheduler", address)
+    assert f"--scheduler {address} is no address such as tcp://host:8786" in refused(2, *line)
+    assert not (tmp_path / "out").exists()
+
+
+def test_addresses_as_dask_has_them_are_taken() -> None:
+    for good in ("tcp://host:8786", "10.0.0.1:8786", "tls://[::1]:8786", "wss://a.b:443"):
+        check_address(good)
 
 
 def test_an_address_where_nobody_answers_is_refused(

@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
+from commands import refused
 
 from satae.batch.manifest import LONGEST, Entry, entries
+from satae.cli import rows
 from satae.errors import ConfigError
 from satae.scene.describe import file_name
 
@@ -73,6 +76,54 @@ def test_a_table_in_parquet_is_the_same_as_in_csv(tmp_path: Path) -> None:
     first, second = entries([str(tmp_path / "all.parquet")], KNOWN)
     assert (first.name, first.options) == ("north", (("top", "5"), ("nodata", "0.5")))
     assert (second.name, second.options) == ("b", ())
+
+
+def test_a_table_with_semicolons_is_read_and_several_files_are_quoted_there(tmp_path: Path) -> None:
+    touched(tmp_path, "a.tif", "b.tif", "c.tif")
+    for name, text in (
+        ("semi", '\ufeffpath;top\na.tif;3\n"b.tif;c.tif";\n'),
+        ("comma", "path,top\na.tif,3\nb.tif;c.tif,\n"),
+    ):
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+        found = [
+            ([Path(p).name for p in e.paths], e.options)
+            for e in entries([str(tmp_path / f"{name}.csv")], KNOWN)
+        ]
+        assert found == [(["a.tif"], (("top", "3"),)), (["b.tif", "c.tif"], ())]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_what_pandas_makes_of_empty_cells_is_absent_and_whole_numbers_are_whole(
+    suffix: str, tmp_path: Path
+) -> None:
+    touched(tmp_path, "a.tif", "b.tif")
+    frame = pd.DataFrame(
+        {"path": ["a.tif", "b.tif"], "name": ["north", None], "top": [3, None], "nodata": [None, 0.5]}
+    )
+    table = tmp_path / f"all.{suffix}"
+    frame.to_csv(table, na_rep="NaN") if suffix == "csv" else frame.to_parquet(table)
+    first, second = entries([str(table)], KNOWN)
+    assert (first.options, second.options) == ((("top", "3.0"),), (("nodata", "0.5"),))
+    assert rows.number("top", first.options[0][1], rows.whole) == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        ("top", "3.5", "row 2: the column top has '3.5', which is no whole number"),
+        ("top", "inf", "row 2: the column top has 'inf', which is no whole number"),
+        ("far", "few", "row 2: the column far has 'few', which is no number"),
+        ("top,far", "3,1", "row 2: --far and --top exclude each other"),
+        ("gsd", "x", "row 2: the column gsd has 'x', which is no number"),
+    ],
+)
+def test_a_cell_that_means_nothing_is_named_by_table_and_row(
+    head: str, row: str, said: str, tmp_path: Path, model_path: Path
+) -> None:
+    table = touched(tmp_path, "a.tif", "b.tif") / "all.csv"
+    table.write_text(f"path,{head}\na.tif{',' * (1 + head.count(','))}\nb.tif,{row}\n")
+    for words in (("--model", model_path), ()):
+        assert f"all.csv, {said}" in refused(2, "run", table, *words, "--out", tmp_path / "out")
 
 
 def test_items_are_entries_each(tmp_path: Path) -> None:

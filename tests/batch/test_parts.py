@@ -43,6 +43,7 @@ def test_a_part_is_named_or_found_in_the_environment(
     ("text", "environment", "said"),
     [
         ("8/8", {}, "from 0 to 7"),
+        ("0/0", {}, "0/0 is a part of none"),
         ("one", {}, "counted from 0"),
         ("-1/8", {}, "counted from 0"),
         ("auto", {}, "SLURM_ARRAY_TASK_ID"),

@@ -217,4 +217,6 @@ def test_files_of_others_are_in_the_way_of_training(scene_path: Path, here: Path
     Path("model.onnx").write_text("mine")
     said = refused(3, "run", scene_path)
     assert "model.onnx is there and not of this run" in said and Path("model.onnx").read_text() == "mine"
+    said = refused(2, "run", scene_path, "--model", "m.onnx", "--config", "areas", "--out", "x")
+    assert "--config, --set and --epochs" in said
     assert "--shard needs --model" in refused(2, "run", scene_path, "--shard", "0/2", "--out", "x")

@@ -54,23 +54,29 @@ def test_lists_of_scenes_and_of_tile_sets_are_told_apart_by_what_they_name(
     (tmp_path / "empty").mkdir()
     lists = {
         "sets": "# two\na\nb\n",
-        "scenes": "in/s0.tif\nb\n",
+        "scenes": "in/s0.tif\nin/s1.tif\n",
         "late": "no.tif\nin/s1.tif\n",
         "links": "https://a/b.tif",
     }
-    for name, text in (lists | {"none": "no.tif\n"}).items():
+    mixed = {"first": "a\nin/s0.tif\n", "last": "in/s0.tif\na\n"}
+    absent = {"none": "no.tif\n", "some": "a\nno.tif\n"}
+    for name, text in (lists | mixed | absent).items():
         Path(f"{name}.txt").write_text(text)
     Path("table.csv").write_text("path\nin/s0.tif\n")
     for name in ("scenes.txt", "late.txt", "links.txt", "in", "in/*.tif", "table.csv"):
         assert names_scenes([name]), name
-    for name in ("sets.txt", "a", ".", "?", "none.txt", "empty", "nowhere", "in/s0.tif"):
+    for name in ("sets.txt", "a", ".", "?", "empty", "nowhere", "in/s0.tif"):
         assert not names_scenes([name]), name
     with pytest.raises(ConfigError, match=r"in names scenes and sets\.txt tile sets"):
         names_scenes(["in", "sets.txt"])
-    # a line that names no set is told of, and not passed over
-    Path("sets.txt").write_text("a\nin/s0.tif\n")
+    # in one list, whichever comes first; a line that names nothing is told of, and not passed over
+    for name in mixed:
+        said = refused(2, "train", f"{name}.txt")
+        assert f"{name}.txt names scenes and tile sets, such as in/s0.tif and a" in said
+    for name in absent:
+        assert f"no.tif, which {name}.txt names, does not exist" in refused(2, "train", f"{name}.txt")
     with pytest.raises(TilesError, match=r"no tile set in in/s0\.tif"):
-        load_all([Path("sets.txt")])
+        load_all([Path("first.txt")])
 
 
 def test_a_set_is_cut_once_and_again_when_its_scene_or_the_way_of_cutting_is_another(tmp_path: Path) -> None:

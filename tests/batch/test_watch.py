@@ -116,7 +116,8 @@ def test_scenes_that_arrive_are_scored_until_the_command_is_interrupted(
     shutil.copy2(alone / "in" / "s0.tif", inside)
     os.utime(inside / "s0.tif", (1, 1))
     line = [*SATAE, "-q", "run", inside, "--model", model_path, "--out", tmp_path / "out", "--top", "3"]
-    process = subprocess.Popen([*line, "--watch", "--on-anomaly", command(tmp_path), "--device", "cpu"])
+    words = ["--watch", "--on-anomaly", command(tmp_path), "--device", "cpu"]
+    process = subprocess.Popen([*line, *words], stderr=subprocess.PIPE, text=True)
     for number, count in enumerate((3, 6)):
         end = time.monotonic() + 60
         while len(told(tmp_path)) < count and time.monotonic() < end:
@@ -128,7 +129,8 @@ def test_scenes_that_arrive_are_scored_until_the_command_is_interrupted(
             os.utime(inside / ".s1.tif.part", (1, 1))
             (inside / ".s1.tif.part").rename(inside / "s1.tif")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) in (130, 143)
+    said = process.communicate(timeout=20)[1]
+    assert process.returncode in (130, 143) and "what was finished is in place" in said
     assert [said["name"] for said in diary(tmp_path / "out")] == ["s0", "s1"] and len(told(tmp_path)) == 6
 
 
@@ -153,6 +155,35 @@ def test_what_failed_is_not_tried_at_every_look(
     first, second = turns()
     assert first.scored == 1 and second.scored == 0 and [f.name for f in second.failures] == ["bad"]
     assert [said["name"] for said in diary(tmp_path / "out") if said["state"] == "failed"] == ["bad"]
+
+
+def test_regions_on_which_the_command_fails_are_counted(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    scene = serial(shared, model_path) / "in" / "s0.tif"
+    line = (
+        "run",
+        scene,
+        "--model",
+        model_path,
+        "--out",
+        tmp_path / "o",
+        "--top",
+        3,
+        "--device",
+        "cpu",
+        "--json",
+    )
+    for command, why in (("false", "false ended with 1\n"), ("no-such-command", "No such file")):
+        done = typed(*line, "--on-anomaly", command)
+        said = json.loads(done.stdout)
+        assert (done.exit_code, said["told"], said["not_told"]) == (4, 0, 3)
+        assert "3 regions not passed on" in done.stderr and done.stderr.count(why) == 3
+    # a shell where one is asked for
+    done = typed(*line, "--on-anomaly", f"sh -c 'cat >> {tmp_path}/a && echo >> {tmp_path}/a'")
+    said = json.loads(done.stdout)
+    assert (done.exit_code, said["told"], said["not_told"]) == (0, 3, 0)
+    assert len((tmp_path / "a").read_text().splitlines()) == 3
 
 
 def test_watching_asks_for_a_model_and_for_a_command_that_is_one(tmp_path: Path) -> None:
