@@ -53,7 +53,7 @@ USUAL = Look()
 
 def usual(row: dict[str, Any], folder: Path) -> list[Part]:
     """The bands of a scene that are drawn where nobody chooses others; SceneError where a file is missing."""
-    paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
+    paths = [file_of(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     if len(paths) > 1:
         names = str(row.get("bands") or "").split(",")
         known = names if len(names) == len(paths) else [""] * len(paths)
@@ -61,7 +61,7 @@ def usual(row: dict[str, Any], folder: Path) -> list[Part]:
     return [Part(paths[0], _natural(readers.source(paths[0])))]
 
 
-def _found(text: str, folder: Path) -> Path:
+def file_of(text: str, folder: Path) -> Path:
     """A file as the result names it, else under that name in the result's folder."""
     if text and not text.startswith(("\\\\", "//")):  # a share elsewhere is not called
         for path in (Path(text), folder / text, folder / Path(text).name):
@@ -72,7 +72,7 @@ def _found(text: str, folder: Path) -> Path:
 
 def choices(row: dict[str, Any], folder: Path) -> list[BandChoice]:
     """All bands of a scene, named by the result where it has a name for each, else by the file."""
-    paths = [_found(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
+    paths = [file_of(text, folder) for text in str(row["path"] or "").split(";")[:FILES]]
     said = [name.strip() for name in str(row.get("bands") or "").split(",")]
     if len(paths) > 1:
         names = said if len(said) == len(paths) else [path.stem for path in paths]

@@ -19,7 +19,18 @@ UNSHOWN = (
 MEASURED: Columns = {"fid": int} | {n: c.python for n, c in LAYERS["anomalies"].items() if n not in UNSHOWN}
 TOLD: Columns = {
     name: LAYERS["scenes"][name].python
-    for name in ("scene", "path", "crs", "gsd_m", "bands", "threshold", "rule", "domain", "domain_note")
+    for name in (
+        "scene",
+        "path",
+        "crs",
+        "gsd_m",
+        "bands",
+        "threshold",
+        "rule",
+        "domain",
+        "domain_note",
+        "model_sha256",
+    )
 }
 DAYS: Columns = dict.fromkeys(("first_date", "confirmed_date", "peak_date", "last_date"), str)
 OF_CHANGES: Columns = {**DAYS, "top_band": str, "direction": str, "magnitude": str, "persistence": float}

@@ -6,7 +6,10 @@ result is sent as HTML. Who is let in says `guard`.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import secrets
 import socket
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -33,6 +36,7 @@ from satae.review.opinions import LONGEST_NOTE, Entry, Opinion
 from satae.review.outlines import coordinates, outlines
 from satae.review.pictures import View
 from satae.review.ranking import ranking_of
+from satae.review.remedies import hottest, remedies
 from satae.review.store import ConflictError, LockedError, Review
 
 LARGEST_CHIP = 16 * 2**20
@@ -56,6 +60,7 @@ PAGE = {
     "ranking.js": SCRIPT,
     "series.js": SCRIPT,
     "talk.js": SCRIPT,
+    "waiting.js": SCRIPT,
     "words.js": SCRIPT,
     "icon.svg": "image/svg+xml",
     "vendor/ol.js": SCRIPT,
@@ -199,11 +204,17 @@ def _serve_regions(
         r | {"scene": numbers.get(str(r["scene"] or ""), 0), "at": at.get(r["fid"])} for r in review.regions
     ]
     told = [_told(v, row) for v, row in zip(views, review.scenes, strict=True)]
+    if not shown:  # the page says why; that reads each heatmap, which others need not
+        told = [scene | {"hottest": hottest(v)} for scene, v in zip(told, views, strict=True)]
     content = {
         "name": review.path.name,
+        # by which the page knows whether what waits there is for this file, and left by another run
+        "result": hashlib.sha256(os.fsencode(review.path.resolve())).hexdigest()[:16],
+        "run": secrets.token_hex(8),
         "labels": labels,
         "clear": CLEAR_BELOW,
         "link": link,
+        "commands": remedies(review),
         "exports": [kind for kind in exports.KINDS if kind != "geojson" or review.crs is not None],
         "scenes": told,
         "regions": shown,
@@ -258,7 +269,8 @@ def _told(v: View, row: dict[str, Any]) -> dict[str, Any]:
     size = {"width": grid.width, "height": grid.height, "transform": list(grid.transform)[:6]} if grid else {}
     return {
         "name": v.name, "remarks": v.remarks, "gsd_m": row["gsd_m"], "rule": row["rule"],
-        "threshold": row["threshold"], "picture": v.scene is not None, "heat": v.heat is not None,
+        "threshold": row["threshold"], "domain": row["domain"], "domain_note": row["domain_note"],
+        "picture": v.scene is not None, "heat": v.heat is not None,
         "top": v.top if v.heat else None, "levels": first.levels if first else 0, **size,
     }  # fmt: skip
 

@@ -360,9 +360,7 @@ def check_file(path: Path) -> None:
 def _explained(path: Path, error: sqlite3.Error) -> ResultError | OutputError:
     code = getattr(error, "sqlite_errorcode", None) or 0
     if code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return LockedError(
-            f"{path.name} is locked by another program; save or end the edits in QGIS, then retry"
-        )
+        return LockedError(f"{path.name} is locked by another program; save or end the edits in QGIS")
     if code & 0xFF == sqlite3.SQLITE_INTERRUPT:
         return ResultError(
             f"{path.name} keeps busy for more than {LONGEST:.0f} s, as by a trigger without end"

@@ -257,7 +257,8 @@ def test_a_server_that_ended_is_told(enter: Open, gpkg: Path, browser: Any) -> N
         press(page, "a")
         said(
             page,
-            "satae review cannot be reached; start it again and open its new link; saving 1, keep this page open",
+            f"satae review cannot be reached; start it again with --port {server.keys.port} and open its new link; "
+            "saving 1, keep this page open",
         )
         expected(page, "#row-1").to_have_attribute("data-waits", "true")
         expected(page, "#count").to_have_text("0 of 6 reviewed")

@@ -177,7 +177,7 @@ def test_an_empty_result_has_no_buttons_and_names_the_remedy(enter: Open, tmp_pa
     page = enter(result(tmp_path / "out", number=0))
     expected(page, "#closing-title").to_have_text("No regions to review")
     expected(page, "#closing-stored").to_contain_text("none from a heat of 3.50 on (far 10)")
-    expected(page, "#closing-next").to_contain_text("satae score --top 20")
+    expected(page, "#closing-next code").to_contain_text("--top 20 --out")
     buttons = [
         b.get_attribute("id") for b in page.locator("#detail button, #side button").all() if b.is_visible()
     ]

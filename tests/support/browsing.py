@@ -25,10 +25,11 @@ def serving(
     labels: tuple[str, ...] = ("ship", "roof", "cloud"),
     link: str = "",
     host: str = HOST,
+    port: int = 0,
 ) -> Iterator[Server]:
     """The review of a result, served by a thread of its own."""
     opened = Review(path, reviewer)
-    server = ready(opened, labels, link=link, host=host)
+    server = ready(opened, labels, port, link, host)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -5,7 +5,7 @@ import { element } from "./words.js";
 const $ = (id) => document.getElementById(id);
 
 export class Closing {
-  /** `page` has name, regions, shown, scenes and opinions. */
+  /** `page` has name, regions, shown, scenes, opinions and commands. */
   constructor(page) {
     this.page = page;
   }
@@ -27,15 +27,20 @@ export class Closing {
   /** Draws again, after something was stored or decided. */
   refresh() {
     if (!this.on) return;
-    const { name, regions, shown, scenes, opinions } = this.page;
+    const { name, regions, shown, scenes, opinions, commands } = this.page;
     const open = regions.filter(({ fid }) => opinions.of(fid).status === "unreviewed").length;
     const openHere = shown.filter(({ fid }) => opinions.of(fid).status === "unreviewed").length;
     const waiting = opinions.waiting;
+    const next = open ? [] : commands[regions.length ? "done" : "empty"];
     $("closing-title").textContent = title(regions.length, shown.length, open, openHere);
     $("closing-stored").textContent = !regions.length ? reason(scenes)
       : waiting ? `Saving ${waiting}: keep this page open until all is stored.` : `All that was decided is stored in ${name}.`;
     $("closing-counts").replaceChildren(...counts(regions.map(({ fid }) => opinions.stored(fid))));
-    $("closing-next").replaceChildren(...hints(name, regions.length, open).map((text) => element("li", "", text)));
+    $("closing-next").replaceChildren(...next.map(({ text, use }) => {
+      const line = element("li", "");
+      line.append(element("code", "", text), ` ${use}`);
+      return line;
+    }));
     $("exports").hidden = !regions.some(({ fid }) => opinions.stored(fid).status === "accepted");
     $("next-open").hidden = !openHere;
     $("show-all").hidden = !regions.length || shown.length === regions.length;
@@ -55,18 +60,12 @@ function title(all, shown, open, openHere) {
 function reason(scenes) {
   const known = scenes.filter(({ rule }) => rule);
   if (!known.length) return "The result reports none.";
-  const told = known.map(({ name, rule, threshold }) =>
-    `${name}: none ${threshold === null ? "" : `from a heat of ${threshold.toFixed(2)} on `}(${rule})`);
+  const told = known.map(({ name, rule, threshold, domain, domain_note: note, hottest }) => {
+    const from = threshold === null ? "" : `from a heat of ${threshold.toFixed(2)} on `;
+    const foreign = domain === "foreign" ? `, for it is foreign to the model: ${note}` : "";
+    return `${name}: none ${from}(${rule})${foreign}${hottest === null ? "" : `; its hottest pixel has ${hottest.toFixed(2)}`}`;
+  });
   return `The result reports none. ${told.join("; ")}.`;
-}
-
-function hints(name, all, open) {
-  if (!all) return ["satae score --top 20 --overwrite lists the 20 highest regions, however high they are."];
-  if (open) return [];
-  return [
-    `satae score --feedback ${name} ranks the next scene by what was decided here.`,
-    `satae train --feedback ${name} learns that what was rejected is normal.`,
-  ];
 }
 
 /** How many of each status and of each label, as they are stored. */

@@ -11,6 +11,7 @@ import { Opinions } from "./opinions.js";
 import { Progress } from "./progress.js";
 import { Ranking } from "./ranking.js";
 import { hush, say, shut, told } from "./talk.js";
+import { Waiting } from "./waiting.js";
 import { element, quantity } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
@@ -31,10 +32,11 @@ async function start() {
   page.regions = content.regions;
   page.byFid = new Map(content.regions.map((region) => [region.fid, region]));
   page.scenes = content.scenes;
+  page.commands = content.commands;
   page.ranking = new Ranking(page.regions);
   page.progress = new Progress(page.regions);
   page.labels = content.labels;
-  page.opinions = new Opinions(said, changed, failed);
+  page.opinions = new Opinions(said, changed, failed, new Waiting(content));
   page.list = new List($("list"), $("rows"), select);
   page.facts = new Facts(page.labels, page.scenes, content.link, (fields, fid) => decide(fields, { fid }));
   page.ground = new Ground($("map"), $("where"), content.scenes, select, () => say("A part of the scene cannot be read.", "fault"));
@@ -46,6 +48,7 @@ async function start() {
   filter();
   count();
   select(open() ?? null);
+  page.opinions.resume((fid, fields, after) => say(outcome(fid, fields, after)), undone);
   document.documentElement.dataset.ready = "";
   $("list").focus({ preventScroll: true });
 }
@@ -223,13 +226,16 @@ function label(number) {
   decide({ label: opinion(page.selected).label === name ? "" : name });
 }
 
-function undo() {
-  page.opinions.undo((last) => {
-    if (!last) return say("There is nothing to undo in this window.");
-    sift([last.fid]);
-    select(last.fid);
-    say(`${named(last.fid)} is ${last.before.status} again`);
-  });
+const undo = () => page.opinions.undo(undone);
+
+function undone(last) {
+  if (!last) return say("There is nothing to undo in this window.");
+  const { fid, before, after } = last;
+  sift([fid]);
+  select(fid);
+  if (before.status !== after.status) say(`${named(fid)} is ${before.status} again`);
+  else if (before.label !== after.label) say(`${named(fid)} is ${before.label || "without label"} again`);
+  else say(`Note of ${named(fid).toLowerCase()} is as it was`);
 }
 
 /** Other windows and QGIS change regions too. */
@@ -256,7 +262,9 @@ function failed(fault, what) {
     return say("Up to date again.");
   }
   const lasts = what === "Waiting" || what === "Not up to date";
-  const more = page.opinions.waiting && lasts ? `; saving ${page.opinions.waiting}, keep this page open` : "";
+  const { waiting, keeper } = page.opinions;
+  const next = fault.status === 401 && keeper.kept ? `it saves the ${waiting} that wait` : `saving ${waiting}, keep this page open`;
+  const more = waiting && lasts ? `; ${next}` : "";
   say(`${what}: ${told(fault)}${more}`, lasts ? "lasting" : "fault");
 }
 
@@ -311,7 +319,8 @@ function listen() {
   });
   addEventListener("beforeunload", (event) => {
     page.facts.keep();
-    if (page.opinions.waiting) event.preventDefault(); // the browser asks before it leaves
+    const handed = location.hash && page.opinions.keeper.kept; // a new link, whose page goes on with what waits
+    if (page.opinions.waiting && !handed) event.preventDefault(); // the browser asks before it leaves
   });
   document.addEventListener("visibilitychange", () => document.hidden && page.facts.keep());
   hold();

@@ -30,5 +30,6 @@ export function shut(fault) {
 
 export function told(fault) {
   if (fault.status) return fault.message;
-  return "satae review cannot be reached; start it again and open its new link";
+  const port = location.port ? ` with --port ${location.port}` : ""; // what waits is kept for this port
+  return `satae review cannot be reached; start it again${port} and open its new link`;
 }

@@ -1,0 +1,112 @@
+"""What to type after a review: whole commands, which do what the page says from where `satae review` was started."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from satae.errors import SceneError
+from satae.gis.geopackage import CHANGES
+from satae.review.bands import file_of
+from satae.review.pictures import View
+from satae.review.store import Review
+
+SIDE = 1024  # pixels of a heatmap that are read at once
+USUAL_MODEL = "model.onnx"
+UNKNOWN_MODEL, UNKNOWN_SCENE = "MODEL", "SCENE"  # to be filled in by who knows them
+FAR = "far 10"  # the rule of `satae score` where none is asked for
+Commands = dict[str, list[dict[str, str]]]
+
+
+def remedies(review: Review) -> Commands:
+    """Commands and what each is for: where the result is `empty`, and where all of it is `done`."""
+    if review.layer == CHANGES:  # a series is neither scored nor trained on again
+        return {"empty": [], "done": []}
+    rows, out = review.scenes, _typed(review.path)
+    model = _model(review.path.parent, {row["model_sha256"] for row in rows})
+    given = [] if model == USUAL_MODEL else [model]
+    scenes = [_scene(row, review.path.absolute().parent) for row in rows] or [UNKNOWN_SCENE]
+    score = ["satae", "score", *scenes, *(["--model", *given] if given else [])]
+    place = ["--out", out, "--overwrite"]
+    train = ["satae", "train", "--feedback", out, *(["--out", *given] if given else []), "--overwrite"]
+    top = [*score, "--top", "20", *place]
+    again = [*score, *_rule(review), "--feedback", out, *place]
+    return {
+        "empty": [_said(top, "lists the 20 highest regions, however high they are.")],
+        "done": [
+            _said(
+                again,
+                "ranks again by what was decided, which is kept; with another scene and --out it ranks that one.",
+            ),
+            _said(train, "learns that what was rejected is normal."),
+        ],
+    }
+
+
+def hottest(view: View) -> float | None:
+    """The highest heat of a scene, None where no heatmap says it."""
+    if view.heat is None:
+        return None
+    whole, tops = view.heat.grid.window, []
+    try:
+        for cell in whole.cells((SIDE, SIDE)):
+            image, valid = view.heat.read(cell.clip(whole), 0)
+            tops += [float(image[0][valid].max())] if valid.any() else []
+    except SceneError:
+        return None
+    return max(tops, default=None)
+
+
+def _said(words: Sequence[str], use: str) -> dict[str, str]:
+    return {"text": shlex.join(words), "use": use}
+
+
+def _typed(path: Path) -> str:
+    """A path as one would type it: no file is mistaken for an option."""
+    text = str(path)
+    return f"./{text}" if text.startswith("-") else text
+
+
+def _scene(row: dict[str, Any], folder: Path) -> str:
+    """The file or product that a row of the layer `scenes` was scored from."""
+    text = str(row["path"] or "")
+    files = text.split(";")
+    try:
+        places = [file_of(file, folder) for file in files]
+    except SceneError:
+        return text if text and len(files) == 1 else UNKNOWN_SCENE
+    if len(places) == 1:
+        return _typed(places[0])
+    # a product was named by its folder
+    above = Path(os.path.commonpath(places))
+    products = [place for place in (above, *above.parents) if place.suffix.upper() == ".SAFE"]
+    return _typed(products[0] if products else above)
+
+
+def _model(folder: Path, wanted: set[Any]) -> str:
+    """The model that scored, where it lies here or beside the result; its place to fill in where it does not."""
+    for place in dict.fromkeys((Path(), folder)):
+        for path in sorted(place.glob("*.onnx")):
+            try:
+                if hashlib.sha256(path.read_bytes()).hexdigest() in wanted:
+                    return _typed(path)
+            except OSError:  # of somebody else's
+                continue
+    return UNKNOWN_MODEL
+
+
+def _rule(review: Review) -> list[str]:
+    """The options of `satae score` that ask for the same regions again, as far as the result tells them."""
+    rules = {str(row["rule"] or FAR) for row in review.scenes} - {FAR}
+    kind, _, number = next(iter(rules)).partition(" ") if len(rules) == 1 else ("", "", "")
+    known = kind in ("far", "fdr", "top", "threshold")
+    there = {region["scene"] for region in review.regions}
+    foreign = any(row["domain"] == "foreign" and row["scene"] in there for row in review.scenes)
+    return [
+        *([f"--{kind}", number] if known else []),
+        *(["--force-domain"] if foreign and kind != "top" else []),
+    ]
