@@ -141,9 +141,10 @@ def test_cancelling_lets_it_tidy_up_and_kills_what_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tidy = script(
-        tmp_path, "tidy", "import pathlib, sys, time",
+        tmp_path, "tidy", "import pathlib, signal, sys, time",
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))",
         "try:", '    print("on", file=sys.stderr, flush=True); time.sleep(60)',
-        "except KeyboardInterrupt:", "    pathlib.Path('tidied').touch()",
+        "except SystemExit:", "    pathlib.Path('tidied').touch()",
     )  # fmt: skip
     on: list[str] = []
     with pytest.raises(process.Cancellation):
@@ -151,7 +152,7 @@ def test_cancelling_lets_it_tidy_up_and_kills_what_does_not(
     assert (tmp_path / "tidied").exists()
     monkeypatch.setattr(process, "PATIENCE", 0.3)
     deaf = script(
-        tmp_path, "deaf", "import os, signal, sys, time", "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        tmp_path, "deaf", "import os, signal, sys, time", "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         'print(os.getpid(), file=sys.stderr, flush=True); time.sleep(60)',
     )  # fmt: skip
     on.clear()

@@ -120,9 +120,10 @@ def run(
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    """Ask it to end as Ctrl-C would, and kill it where it does not."""
-    # satae takes back what is half done; that may take a moment
-    process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGINT))
+    """Ask it to end, and kill it where it does not."""
+    # satae takes back what is half done; that may take a moment. It would not hear SIGINT where a script has started
+    # QGIS in its background
+    process.send_signal(getattr(signal, "CTRL_BREAK_EVENT", signal.SIGTERM))
     until = time.monotonic() + PATIENCE
     while process.poll() is None and time.monotonic() < until:
         time.sleep(0.05)
