@@ -26,7 +26,10 @@ def explain_failures(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            done = command(*args, **kwargs)
+            if _is_of_a_team(command):
+                raise _end(command, 0)
+            return done
         except Exception as error:
             if interrupts.is_pending():  # it was raised by what the interrupt broke
                 raise _interrupted(command) from None
@@ -60,9 +63,14 @@ def _interrupted(command: Command) -> typer.Exit:
     return _end(command, interrupts.exit_code())
 
 
+def _is_of_a_team(command: Command) -> bool:
+    """Whether this process trains together with others."""
+    return command.__name__ == "train" and several()
+
+
 def _end(command: Command, code: int) -> typer.Exit:
-    """The end with an exit code; in a team at once, for threads that wait for a lost process would abort it."""
-    if command.__name__ == "train" and several():
+    """The end with an exit code; in a team at once, for threads of the connections would abort it on its way out."""
+    if _is_of_a_team(command):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
