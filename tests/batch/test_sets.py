@@ -17,6 +17,7 @@ from satae.batch import sample
 from satae.batch.manifest import Entry, entries, names_scenes
 from satae.batch.sets import KNOWN, Member, Sets
 from satae.batch.task import Request
+from satae.cli import train
 from satae.config import Recipe
 from satae.console import SILENT
 from satae.errors import ConfigError, OutputError, SceneError, TilesError
@@ -203,3 +204,14 @@ def test_a_list_of_which_no_scene_can_be_used_leaves_nothing(
     (Path("tiles/bad") / "mine").touch()
     assert "did not write" in refused(3, "train", "list.txt", "--overwrite")
     assert (Path("tiles/bad") / "mine").exists()
+
+
+def test_processes_that_train_together_do_not_cut_scenes_each_for_itself(
+    scene_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("scenes.txt").write_text(f"{scene_path}\n")
+    monkeypatch.setattr(train, "several", lambda: True)
+    with pytest.raises(ConfigError, match="type satae tile LIST first, and torchrun on the tile sets"):
+        train._sets([Path("scenes.txt")], Recipe(), Path("model.onnx"), False, False, SILENT)
+    assert not Path("tiles").exists()
