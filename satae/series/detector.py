@@ -16,6 +16,7 @@ from satae.series import common, median, pair, persistence, seasonal
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
 TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
 PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
+FLAT = 0.01  # share of the usual median square that a component of nearly constant bands is taken to have
 CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
 HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
 ROUNDS = 2  # of weights
@@ -73,7 +74,7 @@ class Rules:
             own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
         else:
             own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
+        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
 
 
 @dataclass(frozen=True)
@@ -89,11 +90,11 @@ class Outcome:
 
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, _ = _fitted(rules, x, valid)
-    scale = scale_of(square, valid, rules.middle)
+    memory, square, left = _fitted(rules, x, valid)
+    scale = scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
-    scale[valid.sum(axis=0) < rules.fewest] = np.nan
-    memory["scale"] = scale[None].astype(np.float32)
+    scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
+    memory["scale"] = scale.astype(np.float32)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
@@ -130,6 +131,7 @@ def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     for _ in range(ROUNDS):
         _, square, left = _fitted(draft, x, valid)
         draft = replace(draft, whitening=whitened(left.transpose(1, 0, 2)[:, valid]))
+    draft = replace(draft, whitening=_levelled(draft.whitening, left.transpose(1, 0, 2)[:, valid]))
     _, square, _ = _fitted(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
@@ -164,6 +166,13 @@ def whitened(left: Floats) -> Floats:
     return _whitening(covariance)
 
 
+def _levelled(whitening: Floats, left: Floats) -> Floats:
+    """The whitening with all components' median squares alike, so that one scale is what each pixel's are drawn to."""
+    middle = np.array([np.median((row @ left) ** 2) for row in whitening])
+    usual = max(float(middle.mean()), 1e-12)
+    return np.asarray(whitening * np.sqrt(usual / np.maximum(middle, FLAT * usual))[:, None])
+
+
 def _whitening(covariance: Floats) -> Floats:
     values, vectors = np.linalg.eigh(covariance)
     scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
@@ -191,7 +200,7 @@ def judge(
             variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
-    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
+    unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
     return Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
 
@@ -295,8 +304,14 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
     return np.asarray(out / bands)
 
 
-def scale_of(square: Floats, valid: Bools, middle: float) -> Floats:
-    """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
+def scale_of(rules: Rules, left: Floats, square: Floats, valid: Bools) -> Floats:
+    """By how much more than others each pixel varies along each component (B, pixel), shrunk towards all.
+
+    Of residuals `left` (date, B, pixel), whose mean squares `square` (date, pixel) are clipped.
+    """
     # a cloud in the history must not make its pixel deaf
-    clipped = np.minimum(square, CLIPPED * middle) * valid
-    return np.asarray((clipped.sum(axis=0) + PRIOR * middle) / (valid.sum(axis=0) + PRIOR))
+    most = CLIPPED * rules.middle
+    weight = valid * np.minimum(1.0, most / np.maximum(square, most))
+    # row by row, as for the mean
+    own = [(weight * np.einsum("b,tbp->tp", row, left) ** 2).sum(axis=0) for row in rules.whitening]
+    return np.asarray((np.stack(own) + PRIOR * rules.middle) / (valid.sum(axis=0) + PRIOR))
