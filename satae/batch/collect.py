@@ -146,7 +146,7 @@ class _Making:
         with Extra("the report"):
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
             report = self.folder / html.path_of(self.target).name
-            page.write(report, self.target, chosen, model, asked, self.folder, whole)
+            page.write(report, self.target, chosen, [model], asked, self.folder, whole)
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:

@@ -130,6 +130,12 @@ class Card(pydantic.BaseModel, extra="forbid"):
     fidelity: Fidelity | None = None
     feedback: dict[str, int] | None = None  # regions that an analyst had accepted and rejected
 
+    @property
+    def kind(self) -> str:
+        """What it looks for, object or area; models of older versions do not tell, and count as for objects."""
+        target = self.recipe.get("target")
+        return "area" if isinstance(target, dict) and target.get("kind") == "area" else "object"
+
     @pydantic.model_validator(mode="after")
     def _frames_overlap_by_the_halo(self) -> Card:
         if self.frame and self.frame != self.stride + self.halo:

@@ -258,6 +258,7 @@ def _regions(
                 Region(
                     anomaly_id=f"{name}-r{anomaly.row}-c{anomaly.col}",
                     scene=name,
+                    kind=model.card.kind,
                     score=exponent,
                     # the tail of peaks of regions, not of pixels: a region is the largest of many
                     p_value=float(10.0**-exponent),
@@ -333,6 +334,7 @@ def _footprint(
         valid_fraction=heat.valid / scene.grid.pixels,
         anomalies=count,
         threshold=threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
+        kind=model.card.kind,
         rule=str(how.rule),
         domain=verdict.domain,
         domain_note=verdict.note,
