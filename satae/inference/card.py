@@ -190,7 +190,8 @@ def check_bands(
 ) -> None:
     """ModelError where the scene's bands, dtype or declared (scales, offsets) are not those of the model.
 
-    Integers of 16 bits and more are alike, and so are floats, for a number is the same in all of them. Names are compared only where both sides carry real ones (`band1`, file stems do not count).
+    Integers of 16 bits and more are alike, and so are floats, for a number is the same in all of them. Names are
+    compared only where both sides carry real ones (`band1`, file stems do not count).
     """
     if len(names) != len(card.bands):
         raise ModelError(
