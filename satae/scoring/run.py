@@ -27,6 +27,7 @@ from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
+from satae.scoring.support import Doubt, of_scenes
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SceneResult:
 
     `threshold` is heat, `remarks` are sentences for people, `agrees` is the number of
     regions that the baseline agrees on, None where there is no baseline. `damage` are the blocks that were masked
-    because they cannot be decoded.
+    because they cannot be decoded, `doubt` is what of its numbers the calibration is too small for.
     """
 
     name: str
@@ -48,6 +49,7 @@ class SceneResult:
     remarks: list[str]
     agrees: int | None
     damage: tuple[Window, ...] = ()
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,16 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
             )
             with Extra("the report"):
                 chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
-                report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+                doubt = of_scenes(r.doubt for r in records)
+                report.write(
+                    folder / page.name,
+                    out,
+                    chapters,
+                    model,
+                    options.rule.sentence,
+                    drawn,
+                    doubt=str(doubt or ""),
+                )
             return kept
 
         kept = written()
@@ -249,4 +260,5 @@ def _result(record: SceneRecord, target: Path) -> SceneResult:
         list(record.remarks),
         record.agrees,
         record.damage,
+        record.doubt,
     )

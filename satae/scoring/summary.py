@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from satae.console import quantity
 from satae.decisions.preference import PreferenceCounts
+from satae.scoring.support import of_scenes
 
 if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
@@ -19,6 +20,9 @@ NAMED = 5  # scenes, or things of others, at the most
 def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
     about: dict[str, list[str]] = {}
+    # what calibration cannot tell is one sentence, though its numbers differ from scene to scene
+    if doubt := of_scenes(s.doubt for s in result.scenes):
+        about[str(doubt)] = [s.name for s in result.scenes if s.doubt]
     for s in result.scenes:
         for remark in s.remarks:
             about.setdefault(remark, []).append(s.name)

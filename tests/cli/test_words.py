@@ -38,14 +38,28 @@ def test_an_empty_result_says_what_is_highest_and_how_to_see_it(
     assert "no region is reported" not in found.stderr
 
 
-def test_what_follows_from_the_model_is_said_of_all_scenes_once(
+def test_what_calibration_cannot_tell_is_said_once_though_numbers_differ(
     here: Path, scene_path: Path, model_path: Path
 ) -> None:
-    for name in ("a.tif", "b.tif"):
-        (here / name).symlink_to(scene_path)
+    shutil.copy(scene_path, here / "a.tif")
+    with rasterio.open(scene_path) as dataset:
+        place = dataset.transform @ dataset.transform.scale(1.1)
+    shutil.copy(scene_path, here / "b.tif")
+    with rasterio.open("b.tif", "r+") as dataset:
+        dataset.transform = place
     done = typed("score", "a.tif", "b.tif", "--model", model_path, "--far", "0.001")
-    (note,) = [line for line in done.stderr.splitlines() if "than training can check" in line]
-    assert note.startswith("note: all 2 scenes: ") and "ranks hold, counts do not" in note
+    notes = [line for line in done.stderr.splitlines() if "hold" in line]
+    # a pixel of the second has a larger area, so the rate that is supported there is another one
+    alone = [
+        typed("score", f"{n}.tif", "--model", model_path, "--far", "0.001", "--out", f"{n}.gpkg")
+        for n in "ab"
+    ]
+    rates = [re.search(r"ask with --far ([\d.]+) or --top", each.stderr)[1] for each in alone]
+    assert rates[0] > rates[1]
+    assert len(notes) == 1 and notes[0].startswith("note: all 2 scenes: ranks hold, counts do not: ")
+    assert f"--far {rates[0]} or --top" in notes[0] and "more training scenes of this size would" in notes[0]
+    page = Path("anomalies.html").read_text(encoding="utf-8")
+    assert page.count("ranks hold, counts do not") == 1 and f"rates from {float(rates[0]):,g} per" in page
 
 
 def test_a_scene_that_is_missing_is_named_before_all_else(here: Path) -> None:
