@@ -71,7 +71,7 @@ def lines(result: Result, rule: str) -> list[str]:
         said.append(
             f"feedback of {judged}: {p.moved} of {quantity(total, 'anomaly')} changed rank, none is left out"
         )
-    if result.carried:
+    if result.carried and result.carried.rows:
         said.append(f"{result.out}: {quantity(result.carried.rows, 'reviewed region')} carried over")
     if result.foreign:
         named, more = result.foreign[:NAMED], len(result.foreign) - NAMED

@@ -26,15 +26,19 @@ class Doubt:
     instead: str = ""
     scenes: int = 1
 
+    @property
+    def cure(self) -> str:
+        """What training lacks, in words."""
+        if math.isinf(self.factor):
+            return "ground of more kinds"
+        more = round_up(max(1, math.ceil((self.factor - 1) * self.scenes)))
+        return f"about {quantity(int(more), 'more training scene')} of this size"
+
     def __str__(self) -> str:
         lost = "counts do" if self.counts else "the highest scores do"
-        if math.isinf(self.factor):
-            cure = "ground of more kinds would"
-        else:
-            more = int(round_up(max(1, math.ceil((self.factor - 1) * self.scenes))))
-            cure = f"about {quantity(more, 'more training scene')} of this size would"
         ask = f", or ask with {self.instead}" if self.instead else ""
-        return f"ranks hold, {lost} not: {self.sample} cannot tell {', nor '.join(self.unknown)}; {cure}{ask}"
+        unknown = ", nor ".join(self.unknown)
+        return f"ranks hold, {lost} not: {self.sample} cannot tell {unknown}; {self.cure} would{ask}"
 
 
 def sample_of(tail: Tail, calibration: Calibration) -> str:

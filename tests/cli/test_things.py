@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def said(path: Path, code: int = 0) -> str:
 
 def test_every_file_of_a_run_is_told(model_path: Path, tmp_path: Path) -> None:
     run = model_path.parent / "runs" / "model"
-    assert said(run).startswith("kind   training run") and "diagnosis.md (diagnosis" in said(run)
+    text = said(run)
+    assert re.match(r"kind +training run\n", text) and "diagnosis.md (diagnosis" in text
+    assert re.search(r"^next +satae score --model .*model.onnx$", text, re.M)
     assert "folder of training runs" in said(run.parent)
     for part in run.iterdir():
         assert "a training run" in said(part) or "checkpoint" in said(part), part.name

@@ -15,17 +15,36 @@ from commands import told, typed
 from scenes import MakeScene
 
 from satae import console
+from satae.inference import runtime
 from satae.training import presets
 
 
 def test_training_ends_with_a_verdict_and_the_next_command(here: Path, tile_set: Path) -> None:
     shutil.copytree(tile_set, here / "tiles" / "land")
     done = typed("train", "--set", "model.name=rx")
-    *_, verdict, after = done.stderr.splitlines()
+    *_, verdict, rests, after = done.stderr.splitlines()
     assert verdict.startswith("diagnosis: ") and "runs/model/diagnosis.md" in verdict
     assert after == "next: satae score"
+    facts, card = told("info", "runs/model"), runtime.load(Path("model.onnx"), "cpu").card
+    known = card.calibration
+    least = known.least_rate(card.gsd_m[0] ** 2, 4)
+    assert rests.startswith(
+        f"calibration: {known.region.n} background regions in {known.blocks} held-out blocks"
+    )
+    assert f"support --far {least:g} or more, and scores up to {known.region.reach:.1f}" in rests
+    # a run folder tells the same later
+    assert f"calibration: {facts['calibration']}" == rests and facts["next"] == "satae score"
+    assert (facts["model"], facts["epochs"], facts["state"]) == ("model.onnx", 1, "finished")
+    assert facts["val_loss"] == card.metrics["val_loss"] and facts["rule"] == "far 10"
+    assert facts["threshold"] == pytest.approx(
+        float(known.pixel.exponent(known.level(10, card.gsd_m[0] ** 2, 4))), rel=1e-6
+    )
     named = typed("train", here / "tiles", "--set", "model.name=rx", "--out", "b.onnx")
     assert named.stderr.endswith("next: satae score SCENE --model b.onnx\n")
+    (here / "b.onnx").unlink()
+    facts = told("info", "runs/b")
+    assert facts["model"] is None and facts["next"] == "satae train --resume --out b.onnx"
+    assert typed("train", "--resume", "--out", "b.onnx").exit_code == 0 and (here / "b.onnx").is_file()
 
 
 def test_an_empty_result_says_what_is_highest_and_how_to_see_it(
@@ -99,6 +118,7 @@ def test_info_says_whether_scene_and_model_are_those_of_the_result(
             "kept.onnx is the model that scored it",
         )
     assert facts["result"] == "anomalies.gpkg" and facts["scene"] == "land"
+    assert facts["kind"] == "heatmap" and facts["bands"] == ["heat (-log10 p)"]
     times = (here / "land.tif").stat().st_mtime + 9e6
     os.utime("land.tif", (times, times))
     (here / "kept.onnx").unlink()
