@@ -37,7 +37,7 @@ from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
 from satae.scoring.domain import Verdict
 from satae.scoring.heatmap import Heatmap
-from satae.scoring.rule import Rule
+from satae.scoring.rule import CANDIDATES, Rule, Top
 from satae.scoring.selection import Field, Selection
 from satae.scoring.support import Doubt
 
@@ -199,7 +199,7 @@ def _scored(
         smallest,
         verdict,
         _remarks(scene, heat, verdict, selected.remark, held=held)
-        + (() if held else _nothing(selected, heat, smallest)),
+        + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
         doubt=support.of_scene(
@@ -350,16 +350,16 @@ def _footprint(
     )
 
 
-def _nothing(selected: Selection, heat: Heatmap, smallest: int) -> tuple[str, ...]:
+def _nothing(selected: Selection, heat: Heatmap, smallest: int, rule: Rule) -> tuple[str, ...]:
     """What is highest where nothing is reported, and how to see it."""
     if selected.found or not heat.valid:
         return ()
     # a speck of fewer pixels than a region has may be hotter than what is asked for
     speck = f" in a patch of fewer than {smallest} pixels" if heat.maximum >= selected.threshold else ""
-    return (
-        f"no region is reported: the hottest pixel has a heat of {heat.maximum:.3g}{speck}; "
-        "--top 20 lists the highest regions, however high they are",
-    )
+    said = f"no region is reported: the hottest pixel has a heat of {heat.maximum:.3g}{speck}"
+    if isinstance(rule, Top):
+        return (f"{said}, and no {smallest} pixels that touch are {CANDIDATES}",)
+    return (f"{said}; --top 20 lists the highest regions, however high they are",)
 
 
 def _remarks(scene: Scene, heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,12 +18,13 @@ import numpy.typing as npt
 
 from satae.console import quantity
 from satae.errors import ConfigError
-from satae.inference.calibrate import FAR, Calibration
+from satae.inference.calibrate import CANDIDATE_SHARE, FAR, Calibration
 from satae.inference.regions import Anomaly
 from satae.scoring.heatmap import unit_of, value
 from satae.scoring.selection import Field, Selection
 from satae.scoring.support import Doubt, sample_of
 
+CANDIDATES = f"hotter than {1 - CANDIDATE_SHARE:.0%} of background"  # as all candidate regions are
 Floats = npt.NDArray[np.float64]
 
 
@@ -193,7 +194,11 @@ class Top:
 
     def select(self, field: Field) -> Selection:
         """The first candidates."""
-        return _down_to_the_last(field, field.candidates(self.count)[0])
+        selected = _down_to_the_last(field, field.candidates(self.count)[0])
+        if 0 < len(selected.found) < self.count:
+            lacks = f"--top {self.count} asks for more than there is: fewer regions are {CANDIDATES}, and all are reported"
+            return replace(selected, remark=lacks)
+        return selected
 
 
 @dataclass(frozen=True)

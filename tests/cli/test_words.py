@@ -153,3 +153,15 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NO_COLOR", "")
     monkeypatch.setenv("TERM", "dumb")
     assert console.tint("error:", "red", Terminal()) == "error:"
+
+
+def test_more_regions_than_there_are_is_said_in_one_line_for_all_scenes(
+    here: Path, scene_path: Path, model_path: Path
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        (here / name).symlink_to(scene_path)
+    done = typed("score", "a.tif", "b.tif", "--model", model_path, "--top", "5000")
+    (note,) = [line for line in done.stderr.splitlines() if "asks for more than there is" in line]
+    assert note.startswith("note: all 2 scenes: --top 5000 asks") and "hotter than 99% of background" in note
+    few = typed("score", "a.tif", "--model", model_path, "--top", "2", "--out", "two.gpkg")
+    assert "asks for more" not in few.stderr
