@@ -36,8 +36,8 @@ def open_scene(
     """Say where pixels are and which of them count; no pixel of a file is read, and none is held.
 
     `bands` are names, or numbers from 1 on. Arrays (band, row, col) need `transform`, an Affine or its six numbers;
-    without `crs` they are as a file without one, of which areas are not known. `names` are those of their bands. `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like.
-    What is no file on this machine is written to one, `keep`, or one that is gone when the program ends: keep it where
+    without `crs` they are as a file without one, of which areas are not known. `names` are those of their bands.
+    `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like. What is no file on this machine is written to one, `keep`, or one that is gone when the program ends: keep it where
     QGIS or `satae review` are to show the scene later. SceneError where it cannot be used.
     """
     how = limits or Limits()

@@ -64,7 +64,7 @@ def common(
 
     satae tile scene.tif; satae train; satae score --out anomalies.gpkg
 
-    What words such as heat, halo or FDR mean: docs/glossary.md
+    What words such as heat, halo or FDR mean stands at the end of every report, and in docs/glossary.md.
     """
     if (
         context.invoked_subcommand in LIGHT

@@ -167,7 +167,9 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
         raise SceneError(f"{path} is damaged ({state}); score the scenes again")
     if check:
         facts["checked"] = True
-    return facts | {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
+    facts |= {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
+    # reviewed or not, a browser shows what there is
+    return facts | ({"next": f"satae review {path}"} if facts["anomalies"] else {})
 
 
 def _regions(path: Path) -> dict[str, Any]:

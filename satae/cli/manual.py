@@ -114,7 +114,8 @@ Examples:
 """,
     "models": """List recipes, and the architectures, losses and scores in them.
 
-All that a recipe can name, with settings and their defaults, weights, code size and measured receptive field of every architecture.
+All that a recipe can name, with settings and their defaults, weights, code size and measured receptive field of every
+architecture.
 
 \b
 Examples:
@@ -124,7 +125,7 @@ Examples:
     "demo": """Run the three commands on a made-up scene with planted anomalies.
 
 Leaves scene, tiles, model, layers, report and overview.png in a folder and says which planted objects were
-found. Takes some minutes on two cores.
+found. Takes less than a minute on two cores.
 
 \b
 Examples:
@@ -177,8 +178,9 @@ Examples:
 """,
     "bench series": """Plant changes into a series of one place and look for them.
 
-Four common methods look for them too. Steps, slow changes and spikes of known date and share go into the dates that are monitored. Every method has the same
-masks, the same rule of K of N dates, and a threshold at which the place as it is raises --far alarms.
+Four common methods look for them too. Steps, slow changes and spikes of known date and share go into the dates that are
+monitored. Every method has the same masks, the same rule of K of N dates, and a threshold at which the place as it is
+raises --far alarms.
 
 \b
 Examples:

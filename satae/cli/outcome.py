@@ -71,10 +71,8 @@ def calibration(card: Card) -> str | None:
     if known is None:
         return None
     area, rule = _pixel_area(card), Far()
-    said = (
-        f"{sample_of(known.region, known)} support --far {known.least_rate(area, SPECK):g} or more, and scores up to "
-        f"{known.region.reach:.1f}"
-    )
+    sample, least = sample_of(known.alarms_of(SPECK).tail, known), known.least_rate(area, SPECK)
+    said = f"{sample} support --far {least:g} or more, and scores up to {known.region.reach:.1f}"
     doubt = of_scene([rule.doubt(known, area, SPECK)], len(card.scenes))
     return said if doubt is None else f"{said}; {doubt.cure} would support the default, --far {rule.rate:g}"
 

@@ -85,7 +85,9 @@ def of_array(
 ) -> Image:
     """An array (band, row, col) or (row, col), masked ones too; `transform` leads from (col, row) to the map."""
     if transform is None:
-        raise SceneError("an array needs transform=, an Affine from (col, row) to map coordinates; crs= says of which map")
+        raise SceneError(
+            "an array needs transform=, an Affine from (col, row) to map coordinates; crs= says of which map"
+        )
     # an array does not say where it lies, and a guess would put regions into the sea
     pixels = array[None] if array.ndim == 2 else array
     if pixels.ndim != 3:

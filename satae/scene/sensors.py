@@ -259,9 +259,10 @@ def _as_delivered(
             f"and {own[1]:g}; name the right sensor, or leave --sensor out"
         )
     nm, width = light or (None, None)
+    common = COMMON[name.partition("-")[0]].get(band.name, "")
     coded = "" if not sensor.coded else sensor.coded if band.dtype == "int8" else "vector"
     return replace(
-        band, common=COMMON[name.partition("-")[0]].get(band.name, ""), wavelength=band.wavelength or nm, width=band.width or width, colour="undefined",
+        band, common=common, wavelength=band.wavelength or nm, width=band.width or width, colour="undefined",
         scale=own[0] if sensor.scale else band.scale, offset=own[1] if sensor.scale else band.offset,
         nodata=sensor.nodata if band.nodata is None and (not coded or band.dtype == "int8") else band.nodata,
         coded=coded, dtype="float32" if coded else band.dtype,

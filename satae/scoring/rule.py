@@ -196,8 +196,8 @@ class Top:
         """The first candidates."""
         selected = _down_to_the_last(field, field.candidates(self.count)[0])
         if 0 < len(selected.found) < self.count:
-            lacks = f"--top {self.count} asks for more than there is: fewer regions are {CANDIDATES}, and all are reported"
-            return replace(selected, remark=lacks)
+            asked = f"--top {self.count} asks for more than there is"
+            return replace(selected, remark=f"{asked}: fewer regions are {CANDIDATES}, and all are reported")
         return selected
 
 

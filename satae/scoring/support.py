@@ -1,4 +1,4 @@
-"""What a calibration sample is too small to tell of a result, and how much more ground would: one note for all scenes."""
+"""What a calibration sample is too small to tell of a result, and how much more ground would tell, in one note."""
 
 from __future__ import annotations
 

@@ -42,6 +42,9 @@ def test_every_file_of_a_result_is_told(shared: Shared, tmp_path: Path) -> None:
     kinds = {p.name: said(p).splitlines()[0].split(maxsplit=1)[1] for p in finished(shared).iterdir()}
     assert kinds["anomalies.gpkg"] == "result" and kinds["anomalies_heatmap.tif"] == "heatmap"
     assert kinds["anomalies_chips"] == "pictures of the regions of a result"
+    text = said(finished(shared) / "anomalies.gpkg")
+    assert re.search(r"^next +satae review .*anomalies.gpkg\n\nscene +path +anomalies", text, re.M)
+    assert text.count("model_sha256") == text.count("far ") == 1
     (tmp_path / "a.html").write_text('<!DOCTYPE html><head><meta name="generator" content="satae 1"></head>')
     assert said(tmp_path / "a.html").startswith("kind  report of a result")
 

@@ -56,7 +56,8 @@ def test_names_that_two_sensors_give_to_other_bands_are_refused(bands: str, name
     with pytest.raises(SceneError) as error:
         number(name, bands)
     assert str(error.value) == (
-        f"s.tif does not say which sensor its bands are of, and {said}; name the band as the file does, or pass --sensor"
+        f"s.tif does not say which sensor its bands are of, and {said}; name the band as the file does, "
+        "or pass --sensor"
     )
 
 

@@ -38,8 +38,8 @@ def test_regions_that_are_alike_need_ground_of_more_kinds() -> None:
     tail = Tail(n=4000, scores=[1.0], exponents=[0.1], shape=0, scale=1)
     text = str(of_scores(known(tail), [tail.reach + 0.1]))
     assert text == (
-        "ranks hold, the highest scores do not: 4,000 background regions in 3 held-out blocks, nearly all alike, cannot "
-        f"tell how rare scores above {tail.reach:.1f} are; ground of more kinds would"
+        "ranks hold, the highest scores do not: 4,000 background regions in 3 held-out blocks, nearly all alike, "
+        f"cannot tell how rare scores above {tail.reach:.1f} are; ground of more kinds would"
     )
 
 
