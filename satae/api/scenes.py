@@ -37,8 +37,9 @@ def open_scene(
 
     `bands` are names, or numbers from 1 on. Arrays (band, row, col) need `transform`, an Affine or its six numbers;
     without `crs` they are as a file without one, of which areas are not known. `names` are those of their bands.
-    `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like. What is no file on this machine is written to one, `keep`, or one that is gone when the program ends: keep it where
-    QGIS or `satae review` are to show the scene later. SceneError where it cannot be used.
+    `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like. What is no file on this machine is
+    written to one, `keep`, or one that is gone when the program ends: keep it where QGIS or `satae review` are to
+    show the scene later. SceneError where it cannot be used.
     """
     how = limits or Limits()
     if isinstance(source, Scene):

@@ -64,8 +64,8 @@ def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     assert far_level(found, 1.01 * least, 100.0, 1)[1] == ""
     assert far_level(found, 2, 100.0, 1)[1] == (
         "ranks hold, counts do not: 2,000 background regions in 9 held-out blocks cannot tell rates under 5 false "
-        "alarms per 100 km2, and 2 were asked for; about 2 more training scenes of this size would, or ask with --far 5 "
-        "or --top"
+        "alarms per 100 km2, and 2 were asked for; about 2 more training scenes of this size would, or ask with "
+        "--far 5 or --top"
     )
     assert "10 megapixels" in far_level(found, 1e-3, None, 1)[1]
 
