@@ -16,6 +16,7 @@ from satae.composite import GAMMA
 from satae.gis import qgis
 from satae.gis.qgisxml import add, document
 
+ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/"}
 ADDITION = "4"  # of QgsPainting's blend modes
 COMPOSITE = "scene, its bands added up"
 UNDER = 0.5  # opacity of a heatmap: the hottest pixel, too, shows what lies below
@@ -33,7 +34,8 @@ class Crs:
 class Channel:
     """A band, counted from 1, and the stored values of it that are drawn black and white.
 
-    `file` where that is not the one of the scene, and `member` where that is a .zip which holds the file.
+    `file` where that is not the one of the scene, and `member` what of it: a file in a .zip or .tar, a variable of a
+    netCDF.
     """
 
     band: int
@@ -124,35 +126,40 @@ def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
     if scene.backdrop is None:
         return
     channels = scene.backdrop.channels
-    sources = [_source(c.file or scene.backdrop.file, c.member) for c in channels]
+    sources = [(c.file or scene.backdrop.file, c.member) for c in channels]
     if len(set(sources)) == 1:
-        _picture(under, layers, sources[0], scene.crs, channels)
+        _picture(under, layers, *sources[0], scene.crs, channels)
         return
     # light is added: three files, each in a colour of its own, make one picture
     group = {"name": COMPOSITE, "checked": "Qt::Checked", "expanded": "0"}
     under = add(under, "layer-tree-group", group)
-    for place, source in reversed([*enumerate(sources)]):
+    for place, (file, member) in reversed([*enumerate(sources)]):
         alone = tuple(channel if place == i else None for i, channel in enumerate(channels))
-        _picture(under, layers, source, scene.crs, alone, over=place > 0)
+        _picture(under, layers, file, member, scene.crs, alone, over=place > 0)
 
 
 def _source(file: str, member: str) -> str:
-    """A file, or one in a .zip, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
+    """A file, or what of it, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
     plain = file if PurePath(file).is_absolute() else f"./{file}"
-    return f"/vsizip/{plain}/{member}" if member else plain
+    if not member:
+        return plain
+    archive = ARCHIVES.get(PurePath(file).suffix.lower())
+    return f"{archive}{plain}/{member}" if archive else f'NETCDF:"{plain}":{member}'
 
 
 def _picture(
     tree: Element,
     layers: Element,
-    source: str,
+    file: str,
+    member: str,
     crs: Crs | None,
     channels: Sequence[Channel | None],
     *,
     over: bool = False,
 ) -> None:
-    """A file of a scene as a layer; `over` adds its light to that of the layers below."""
-    title = PurePath(source).name
+    """A file of a scene, or what of it, as a layer; `over` adds its light to that of the layers below."""
+    source, names = _source(file, member), [PurePath(file).name, PurePath(member).name]
+    title = names[1] if "/vsi" in source else " ".join(filter(None, names))
     _leaf(tree, title, source, "gdal", shown=True)
     picture = _map_layer(layers, title, source, "gdal", crs)
     _abstract(picture, title, qgis.ABSTRACTS["scene"])
