@@ -6,8 +6,9 @@ It writes QGIS's own XML (3.22 and later); all files are found from the folder o
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
@@ -57,14 +58,29 @@ class Backdrop:
 
 
 @dataclass(frozen=True)
+class Vector:
+    """A layer of the GeoPackage: its title, what it is, and what fills each of its styles, the usual one first."""
+
+    layer: str
+    title: str
+    abstract: str
+    styles: Mapping[str, Callable[[Element], None]]
+    shown: bool = False
+
+
+@dataclass(frozen=True)
 class Rasters:
-    """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene."""
+    """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene.
+
+    `band` is that of the heatmap which is shown.
+    """
 
     scene: str
     heatmap: str
     maximum: float
     crs: Crs | None = None
     backdrop: Backdrop | None = None
+    band: int = 1
 
 
 def project(
@@ -74,11 +90,14 @@ def project(
     scenes: Sequence[Rasters],
     crs: Crs | None,
     extent: tuple[float, float, float, float],
+    vectors: Sequence[Vector] = (),
+    span: tuple[str, str] | None = None,
 ) -> bytes:
     """A .qgz archive that opens the GeoPackage's layers and the rasters of its scenes.
 
-    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers. The same
-    arguments give the same bytes.
+    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers, `vectors` these
+    layers, by default those of `satae score`. `span` are the first and the last day that the temporal controller
+    plays. The same arguments give the same bytes.
     """
     root = Element("qgis", {"version": qgis.VERSION, "projectname": name})
     add(root, "homePath", {"path": ""})
@@ -86,32 +105,54 @@ def project(
     _crs(add(root, "projectCrs"), crs)
     # the tree's order is the drawing order, first on top
     tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
-    for layer in qgis.LAYERS:
-        _vector(tree, layers, name, gpkg, layer, crs)
+    for vector in vectors or _scored(name):
+        _vector(tree, layers, gpkg, vector, crs)
     for scene in scenes:
         _rasters(tree, layers, scene)
     properties = add(root, "properties")
     add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
     add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
+    if span is not None:
+        time = {"timeStep": "1", "timeStepUnit": "mo", "frameRate": "2", "cumulativeTemporalRange": "1"}
+        played = add(add(root, "ProjectTimeSettings", time), "TemporalRange")
+        for end, day in zip(("start", "end"), span, strict=True):
+            add(played, end, text=f"{day}T00:00:00Z")
     _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
     return _archive(f"{name}.qgs", document(root))
 
 
-def _vector(tree: Element, layers: Element, name: str, gpkg: str, layer: str, crs: Crs | None) -> None:
-    """A layer of the GeoPackage, called after it; its other styles are at hand."""
-    source, title = f"./{gpkg}|layername={layer}", name if layer == "anomalies" else f"{name} {layer}"
-    _leaf(tree, title, source, "ogr", shown=layer == "anomalies")
-    made = _map_layer(layers, title, source, "ogr", crs)
-    _abstract(made, title, qgis.ABSTRACTS[layer])
-    qgis.fill_layer(made, layer)
+def _scored(name: str) -> list[Vector]:
+    """The layers of `satae score`, called after the result."""
+    return [
+        Vector(
+            layer,
+            name if layer == "anomalies" else f"{name} {layer}",
+            qgis.ABSTRACTS[layer],
+            {
+                style: partial(qgis.fill_layer, layer=layer, style=style)
+                for style, (of, _, _) in qgis.STYLES.items()
+                if of == layer
+            },
+            shown=layer == "anomalies",
+        )
+        for layer in qgis.LAYERS
+    ]
+
+
+def _vector(tree: Element, layers: Element, gpkg: str, vector: Vector, crs: Crs | None) -> None:
+    """A layer of the GeoPackage; its other styles are at hand."""
+    source = f"./{gpkg}|layername={vector.layer}"
+    _leaf(tree, vector.title, source, "ogr", shown=vector.shown)
+    made = _map_layer(layers, vector.title, source, "ogr", crs)
+    _abstract(made, vector.title, vector.abstract)
+    (first, fill), *others = vector.styles.items()
+    fill(made)
     # the current style is the layer's own, and has no body here
-    first, *others = [style for style, (of, _, _) in qgis.STYLES.items() if of == layer]
     if others:
         manager = add(made, "map-layer-style-manager", {"current": first})
         add(manager, "map-layer-style", {"name": first})
-        for style in others:
-            body = add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION})
-            qgis.fill_layer(body, layer, style)
+        for style, fill in others:
+            fill(add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION}))
 
 
 def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
@@ -122,7 +163,7 @@ def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
     _leaf(under, title, source, "gdal", shown=True)
     heat = _map_layer(layers, title, source, "gdal", scene.crs)
     _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
-    qgis.fill_heatmap(heat, scene.maximum, UNDER)
+    qgis.fill_heatmap(heat, scene.maximum, UNDER, scene.band)
     if scene.backdrop is None:
         return
     channels = scene.backdrop.channels
