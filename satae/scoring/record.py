@@ -27,11 +27,11 @@ from satae.inference.calibrate import Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
-from satae.report import chips, reasons
+from satae.report import backdrop, chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene import barren
 from satae.scene.scene import Scene
-from satae.scoring import backdrop, baseline, block, domain, heatmap, selection, support
+from satae.scoring import baseline, block, domain, heatmap, selection, support
 from satae.scoring.baseline import Baseline
 from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
@@ -178,6 +178,7 @@ def _scored(
         regions = _regions(name, kept, model, heat, selected.found, folder, how, bar)
     if known is None:
         kept.drop()
+    below, unseen = backdrop.below(name, overview)
     layer = SceneLayer(
         scene.grid,
         regions,
@@ -185,7 +186,7 @@ def _scored(
         _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
         HEATMAP,
         heat.maximum,
-        backdrop.of(scene, overview),
+        below,
     )
     view = None
     with Extra(f"the picture of {name}"):
@@ -199,6 +200,7 @@ def _scored(
         smallest,
         verdict,
         _remarks(scene, heat, verdict, selected.remark, held=held)
+        + unseen
         + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,

@@ -19,11 +19,11 @@ from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
 from satae.publish import locks, staging, sync
-from satae.report import chips, html, stac
+from satae.report import backdrop, chips, html, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scene.together import once
-from satae.scoring import backdrop, outputs
+from satae.scoring import outputs
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
