@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from satae.inference.sequences import Network
 from satae.series import common, median, pair, persistence, seasonal
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
@@ -30,6 +31,8 @@ Bools = npt.NDArray[np.bool_]
 Memory = dict[str, Array]
 
 SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
+NETWORKS = "sequence_rnn", "sequence_transformer"  # which learn what seasonal leaves
+LOOKED = 96  # dates that a network looks back at, at the most
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Rules:
     (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
     the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
     `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
-    valid dates in the history is not scored.
+    valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
+    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn from
+    every second part of it.
     """
 
     model: str
@@ -56,6 +61,19 @@ class Rules:
     kinds: Floats | None = None
     shared: Floats | None = None
     fewest: int = 0
+    unrest: Floats | None = None
+    network: Network | None = None
+    apart: tuple[Network, ...] = ()
+
+    @property
+    def seasonal(self) -> bool:
+        """Whether a season is fitted in closed form, by itself or with a network after it."""
+        return self.model == SEASONAL or self.model in NETWORKS
+
+    @property
+    def looked(self) -> int:
+        """Dates that a network looks back at."""
+        return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
 
     @property
     def origin(self) -> float:
@@ -69,8 +87,10 @@ class Rules:
 
     def sizes(self) -> dict[str, int]:
         """The numbers that are kept of each pixel, by name, in the order of a file."""
-        if self.model == SEASONAL:
+        if self.seasonal:
             own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
+            if self.looked:
+                own |= {"left": self.looked * self.bands, "left_day": self.looked}
         else:
             own = {"values": len(self.days) * self.bands}
         return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
@@ -78,23 +98,42 @@ class Rules:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN."""
+    """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN.
+
+    `season`: what it is beside the season alone, where a network has its say.
+    """
 
     white: Floats
     square: Floats
     residual: Floats
     gain: Floats | None
     variance: Floats
+    season: Outcome | None = None
 
 
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, _ = _fitted(rules, x, valid)
+    memory, square, left = _fitted(rules, x, valid)
     scale = scale_of(square, valid, rules.middle)
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[valid.sum(axis=0) < rules.fewest] = np.nan
     memory["scale"] = scale[None].astype(np.float32)
+    if rules.looked:
+        memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
+
+
+def _looked(rules: Rules, left: Floats, scale: Floats, valid: Bools) -> Memory:
+    """What the last dates of the history left, in deviations, NaN where not valid; and their days."""
+    size = rules.looked
+    unrest = np.ones(len(left)) if rules.unrest is None else rules.unrest
+    unit = np.sqrt(scale * unrest[:, None])
+    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / unit[:, None]
+    days = np.repeat(np.array(rules.days)[:, None], left.shape[2], axis=1)
+    return {
+        "left": np.where(valid[:, None], white, np.nan)[-size:].reshape(-1, left.shape[2]).astype(np.float32),
+        "left_day": days[-size:].astype(np.float32),
+    }
 
 
 def rules_of(
@@ -108,7 +147,7 @@ def rules_of(
     # at first bands by themselves, in deviations of all that was seen
     draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
     draft = _whitened(draft, x, valid)
-    if model != SEASONAL:
+    if not draft.seasonal:
         return draft
     # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
     memory, _, _ = _fitted(draft, x, valid)
@@ -176,7 +215,7 @@ def judge(
     """Pixels (B, pixel) of one day beside what is expected of them, and of all ground by what it has in common."""
     centred = x.astype(np.float64) - rules.centre[:, None]
     gain = None
-    if rules.model == SEASONAL:
+    if rules.seasonal:
         term = seasonal.basis(day, rules.origin)
         coefficients = _coefficients(rules, memory)
         gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
@@ -193,22 +232,37 @@ def judge(
     # a fit is less sure where few dates, or none of the season, were valid
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
-    return Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
+    found = Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
+    return found if rules.network is None else _after(rules, rules.network, memory, found, day)
+
+
+def _after(rules: Rules, network: Network, memory: Memory, season: Outcome, day: float) -> Outcome:
+    """A date beside what a network expects the season to leave of it."""
+    days = memory["left_day"][:, 0].astype(np.float64)
+    seen = memory["left"].reshape(len(days), rules.bands, -1)
+    mean, doubt = network.expectation(seen, days, day)
+    white = (season.white - mean) / np.sqrt(1 + doubt)
+    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + season.variance))
+    residual = season.residual - np.linalg.inv(rules.whitening) @ (mean * unit)
+    variance = (1 + season.variance) * (1 + doubt) - 1
+    return Outcome(white, (white**2).mean(axis=0), residual, season.gain, variance, season)
 
 
 def apart(
     rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float, valid: Bools
 ) -> tuple[Outcome, Floats | None]:
     """A sample of one day judged without what its ground has in common, and that, which its other pixels share."""
-    judged = judge(rules, memory, x, day)
+    # what a network expects of a pixel is its own, and not what all ground has in common
+    judged = judge(replace(rules, network=None), memory, x, day)
     if rules.kinds is None:
         return judged, None
     shared = _shared(rules, memory, judged, valid)
     return judge(rules, memory, x, day, shared), shared
 
 
-def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memory:
-    """The memory with a date learned, where it agrees with what was expected."""
+def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools, day: float) -> Memory:
+    """The memory with a date learned, where it agrees with what the season makes one expect."""
+    judged = judged.season or judged
     if judged.gain is None:
         return memory
     # what is invalid has no weight, and must not be NaN either: 0 times NaN is NaN
@@ -220,15 +274,31 @@ def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memor
     )
     pixels = len(weight)
     return {
-        **memory,
+        **_remembered(rules, memory, judged, weight > 0, day),
         "coefficients": moved.reshape(-1, pixels).astype(np.float32),
         "inverse": seasonal.pack(inverse).astype(np.float32),
     }
 
 
+def _remembered(rules: Rules, memory: Memory, season: Outcome, agreed: Bools, day: float) -> Memory:
+    """The memory with what a date left, in the place of the first date that a network looks back at."""
+    if not rules.looked:
+        return memory
+    now = np.where(agreed, season.white, np.nan).astype(np.float32)
+    today = np.full((1, len(agreed)), day, np.float32)
+    return {
+        **memory,
+        "left": np.concatenate([memory["left"][rules.bands :], now]),
+        "left_day": np.concatenate([memory["left_day"][1:], today]),
+    }
+
+
 def ease(judged: Outcome, unrest: float) -> Outcome:
     """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
-    return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest)
+    season = None if judged.season is None else ease(judged.season, unrest)
+    return replace(
+        judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest, season=season
+    )
 
 
 def _coefficients(rules: Rules, memory: Memory) -> Floats:
@@ -238,7 +308,7 @@ def _coefficients(rules: Rules, memory: Memory) -> Floats:
 def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
     """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
     centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
-    if rules.model != SEASONAL:
+    if not rules.seasonal:
         return _medians(rules, centred, valid)
     # each round fits, and lets dates far from the fit count less in the next
     terms = seasonal.basis(rules.days, rules.origin)

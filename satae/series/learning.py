@@ -12,7 +12,8 @@ import satae
 from satae.console import Steps
 from satae.errors import SceneError
 from satae.grid import Window
-from satae.series import calibration, detector, shifts, state
+from satae.inference.sequences import Trainer
+from satae.series import calibration, detector, networks, shifts, state
 from satae.series.detector import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
@@ -33,7 +34,7 @@ class Options:
     """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
 
     `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
-    region has at least `least` pixels.
+    region has at least `least` pixels. `trainer` learns the network of a model that has one.
     """
 
     history: tuple[float, float] | None = None
@@ -44,6 +45,7 @@ class Options:
     least: int = 4
     overwrite: bool = False
     created: str = "1970-01-01T00:00:00Z"
+    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ def learn(
                 # once more, of dates that lie where they belong
                 x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
                 rules = detector.rules_of(model, days, x, valid, options.keep)
+            if options.trainer is not None:
+                with steps.stage("train the networks"):
+                    rules = networks.learn(rules, x, valid, place.bands, options.trainer)
             a_year = _density(days)
             side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
             block = calibration.blocks(windows, side)
@@ -185,7 +190,9 @@ def unrest(
                 judged, shared = detector.apart(rules, memory, now, float(date.day), good)
                 known = good & np.isfinite(judged.square)
                 wide = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(rules, memory, detector.ease(judged, wide), known)
+                memory = detector.absorb(
+                    rules, memory, detector.ease(judged, wide), known, float(date.day)
+                )
                 common = None if shared is None else state.matrix(shared)
                 found.append(
                     ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift, shared=common)

@@ -266,7 +266,7 @@ def _stepped(
         memory, _ = persistence.step(
             memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold
         )
-        memory = detector.absorb(rules, memory, judged, good)
+        memory = detector.absorb(rules, memory, judged, good, float(date.day))
         squares[i, good] = judged.square[good]
     return memory, squares
 
