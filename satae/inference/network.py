@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from satae.errors import ModelError
 from satae.inference import runtime
-from satae.inference.sequences import KEY, Array, Floats, SequenceCard, parse
+from satae.inference.sequences import KEY, Array, Floats, SequenceCard, parse, with_card
 
 PIXELS = 4096  # at once
 
 
 @dataclass(frozen=True)
 class OpenNetwork:
-    """An open session, and the file's bytes without the card."""
+    """An open session, and the bytes of its file."""
 
     session: Any
     content: bytes
@@ -43,6 +43,11 @@ class OpenNetwork:
             found, doubt = self.session.run(["reconstruction", "variance"], feed)
             mean[:, part], variance[part] = found[0, at, :, 0], doubt[0, at, 0, 0]
         return mean, variance
+
+    def signed(self, far: float, threshold: float) -> OpenNetwork:
+        """The network with a card that tells the threshold of its place, as its file shall have it."""
+        card = self.card.model_copy(update={"far": far, "threshold": threshold if np.isfinite(threshold) else None})
+        return replace(self, card=card, content=with_card(self.content, card))
 
 
 def opened(content: bytes, card: SequenceCard, name: str = "the network") -> OpenNetwork:

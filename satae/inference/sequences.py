@@ -56,10 +56,21 @@ class SequenceCard(pydantic.BaseModel, extra="forbid", frozen=True):
 
 
 class Network(Protocol):
-    """A network over the dates of a pixel, as a file has it."""
+    """A network over the dates of a pixel."""
 
-    content: bytes
-    card: SequenceCard
+    @property
+    def content(self) -> bytes:
+        """The bytes of its file."""
+        ...
+
+    @property
+    def card(self) -> SequenceCard:
+        """What it says of itself."""
+        ...
+
+    def signed(self, far: float, threshold: float) -> Network:
+        """The network with a card that tells the threshold of its place, as its file shall have it."""
+        ...
 
     def expectation(self, seen: Array, days: Floats, day: float) -> tuple[Floats, Floats]:
         """(mean (B, pixel), variance (pixel)) of what a day leaves, from `seen` (date, B, pixel) on other days."""
@@ -75,7 +86,8 @@ class Place:
     dates: int
 
 
-Trainer = Callable[[Sequence[Episode], Place], Network]
+Tell = Callable[[int, int], None]  # (steps done, of how many in all)
+Trainer = Callable[[Sequence[Episode], Place, Tell], Network]
 """Learns a network from the episodes of a place."""
 
 

@@ -148,19 +148,35 @@ def rules_of(
     draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
     draft = _whitened(draft, x, valid)
     if not draft.seasonal:
-        return draft
+        return _normalised(draft, x, valid)
     # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
     memory, _, _ = _fitted(draft, x, valid)
     count = valid.sum(axis=0)
     usual = float(np.median(count[count > 0]))
     draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
-    coefficients = _coefficients(draft, memory)[:, :, count >= draft.fewest]
-    draft = replace(draft, kinds=np.stack(common.scale(coefficients)))
+    kinds = _kinds(draft, memory)[:, count >= draft.fewest]
+    draft = replace(draft, kinds=np.stack(common.scale(kinds)))
     memory = learn(draft, x, valid)
     shared = [
         _shared(draft, memory, judge(draft, memory, now, day), good)
         for now, good, day in zip(x, valid, draft.days, strict=True)
     ]
+    return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
+
+
+def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
+    """The rules of medians with what each date has in common, beside the others; of two dates nothing is known of it."""
+    if draft.model != MEDIAN or len(draft.days) < 3:
+        return draft
+    known = valid.any(axis=0)
+    memory, _, _ = _fitted(draft, x, valid)
+    draft = replace(draft, kinds=np.stack(common.scale(_kinds(draft, memory)[:, known])))
+    shared, days = [], np.array(draft.days)
+    for number, day in enumerate(draft.days):
+        rest = np.arange(len(days)) != number
+        of_rest = replace(draft, days=tuple(days[rest]))
+        memory = learn(of_rest, x[rest], valid[rest])
+        shared.append(_shared(of_rest, memory, judge(of_rest, memory, x[number], day), valid[number]))
     return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
 
 
@@ -177,7 +193,7 @@ def _shared(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Floa
     """What the ground of a date has in common (B, 1 + K), by a sample that was judged without."""
     assert rules.kinds is not None  # a season has them
     known = valid & np.isfinite(judged.square)
-    of = common.signs(_coefficients(rules, memory)[:, :, known], *rules.kinds)
+    of = common.signs(_kinds(rules, memory)[:, known], *rules.kinds)
     return common.regress(of, judged.residual[:, known], rules.whitening)
 
 
@@ -220,14 +236,14 @@ def judge(
         coefficients = _coefficients(rules, memory)
         gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
         there = seasonal.expectation(coefficients, term)[0]
-        if shared is not None and rules.kinds is not None:
-            there = there + np.asarray(shared) @ common.signs(coefficients, *rules.kinds)
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
         there, variance = median.expectation(values, np.array(rules.days), day)
         if rules.gain is not None and rules.offset is not None:
             there = rules.gain @ there + rules.offset[:, None]
             variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
+    if shared is not None and rules.kinds is not None:
+        there = there + np.asarray(shared) @ common.signs(_kinds(rules, memory), *rules.kinds)
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
@@ -301,6 +317,13 @@ def ease(judged: Outcome, unrest: float) -> Outcome:
     )
 
 
+def _kinds(rules: Rules, memory: Memory) -> Floats:
+    """What pixels are like (K, pixel)."""
+    if rules.seasonal:
+        return common.season(_coefficients(rules, memory))
+    return median.middle(memory["values"].reshape(-1, rules.bands, memory["values"].shape[1]).astype(np.float64))
+
+
 def _coefficients(rules: Rules, memory: Memory) -> Floats:
     return memory["coefficients"].reshape(seasonal.TERMS, rules.bands, -1).astype(np.float64)
 
@@ -316,7 +339,7 @@ def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Me
     if rules.shared is not None and rules.kinds is not None:
         # the kind of a pixel follows from its own fit, and then what each date has in common with it
         plain = _robust(rules, centred, valid, terms, penalty)[0]
-        known = common.signs(plain, *rules.kinds)
+        known = common.signs(common.season(plain), *rules.kinds)
         centred = np.where(valid[:, None], centred - rules.shared @ known, 0.0)
     coefficients, inverse, left, weight = _robust(rules, centred, valid, terms, penalty)
     square = _mean_square(rules.whitening, left)
@@ -347,6 +370,9 @@ def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Float
     """The same for medians: each date beside the others."""
     # one date beside itself would be no residual
     days, marked = np.array(rules.days), np.where(valid[:, None], centred, np.nan)
+    if rules.shared is not None and rules.kinds is not None:
+        marked = marked - rules.shared @ common.signs(median.middle(marked), *rules.kinds)
+        centred = np.nan_to_num(marked)
     left = np.zeros_like(centred)
     for number, day in enumerate(days if len(days) > 1 else ()):
         others = np.arange(len(days)) != number

@@ -89,8 +89,7 @@ def learn(
                 x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
                 rules = detector.rules_of(model, days, x, valid, options.keep)
             if options.trainer is not None:
-                with steps.stage("train the networks"):
-                    rules = networks.learn(rules, x, valid, place.bands, options.trainer)
+                rules = _networks(rules, x, valid, place.bands, options.trainer, steps)
             a_year = _density(days)
             side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
             block = calibration.blocks(windows, side)
@@ -104,12 +103,29 @@ def learn(
                 )
                 remarks = (UNPROMISED,)
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
+            if rules.network is not None:
+                rules = replace(rules, network=rules.network.signed(options.far, rules.threshold))
             memory = detector.learn(rules, x, valid)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         buffer=buffer, version=satae.__version__,
     )  # fmt: skip
     return header, replace(draft, memory=memory), place, remarks
+
+
+def _networks(
+    rules: Rules, x: npt.NDArray[Any], valid: Bools, bands: tuple[str, ...], trainer: Trainer, steps: Steps
+) -> Rules:
+    """The rules with the networks of a model that has some."""
+    with steps.stage("train the networks", 0, "step", brief=0) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        found = networks.learn(rules, x, valid, bands, trainer, tell)
+        bar.total = bar.done  # where they ended early
+    return found
 
 
 def _of_itself(
@@ -181,7 +197,8 @@ def unrest(
             x, valid = sample.read(reader, header.buffer, numbers)
             for number, now, good in zip(numbers, x, valid, strict=True):
                 date = place.dates[number]
-                judged = detector.judge(rules, memory, now, float(date.day))
+                # where a date lies is told by the season of its ground, which is quicker than what a network adds
+                judged = detector.judge(replace(rules, network=None), memory, now, float(date.day))
                 shift = _shift(rules, sample.windows, now, judged, good)
                 if shift != shifts.NONE:
                     place = place.with_shifts({int(number): shift})

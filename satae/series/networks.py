@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from satae.inference.sequences import Episode, Place, Trainer
+from satae.inference.sequences import Episode, Place, Tell, Trainer
 from satae.series import calibration, dates, detector
 from satae.series.detector import Rules
 
@@ -22,8 +22,9 @@ Floats = npt.NDArray[np.float64]
 
 
 def learn(
-    rules: Rules, x: npt.NDArray[Any], valid: Bools, bands: tuple[str, ...], trainer: Trainer
-) -> Rules:
+    rules: Rules, x: npt.NDArray[Any], valid: Bools, bands: tuple[str, ...], trainer: Trainer,
+    tell: Tell = lambda done, total: None,
+) -> Rules:  # fmt: skip
     """The rules of a sample with its networks: x (date, B, pixel), `valid` (date, pixel) over the history."""
     # how wide each date of the history is beside the season that was fitted to all
     _, square, _ = detector._fitted(rules, x, valid)
@@ -33,8 +34,15 @@ def learn(
     found = episodes(rules, x, valid)
     when = np.array(rules.days)
     place = Place(bands, (dates.text_of(when.min()), dates.text_of(when.max())), len(when))
-    halves = [trainer(half(found, i), place) for i in range(calibration.HALVES)]
-    return replace(rules, network=trainer(found, place), apart=tuple(halves))
+    taught = [*(half(found, i) for i in range(calibration.HALVES)), found]
+    learned = []
+    for number, of in enumerate(taught):
+
+        def told(done: int, total: int, before: int = number) -> None:
+            tell(before * total + done, len(taught) * total)
+
+        learned.append(trainer(of, place, told))
+    return replace(rules, network=learned[-1], apart=tuple(learned[:-1]))
 
 
 def episodes(rules: Rules, x: npt.NDArray[Any], valid: Bools) -> list[Episode]:

@@ -21,13 +21,13 @@ from satae.config import Recipe
 from satae.errors import ConfigError, ModelError
 from satae.inference import network
 from satae.inference.card import Parity, now
-from satae.inference.sequences import Episode, Network, Place, SequenceCard, Trainer
+from satae.inference.sequences import Episode, Network, Place, SequenceCard, Tell, Trainer
 from satae.models import Output, sequence
 from satae.models.sequence import OUTPUTS, SURE, SequenceDetector
 from satae.objectives import Objective
 from satae.training.export import IR_VERSION, OPSET, PARITY
 from satae.training.feed import Batch, shuffled_batches
-from satae.training.loop import Report, Task, descend
+from satae.training.loop import Task, descend
 from satae.training.tracing import Trace
 from satae.training.translation import TRANSLATIONS
 
@@ -39,17 +39,17 @@ COMPARED = 256  # pixels
 Indices = npt.NDArray[np.int64]
 
 
-def trainer(recipe: Recipe, report: Report = lambda done, total, epoch: None) -> Trainer:
+def trainer(recipe: Recipe) -> Trainer:
     """What learns a network by a recipe; ConfigError where the recipe is of none."""
     if recipe.model.name not in sequence.LEARNED:
         raise ConfigError(
             f"model.name = {recipe.model.name}: a series is learned by {' or '.join(sequence.LEARNED)}"
         )
-    return lambda episodes, place: train(episodes, place, recipe, report)
+    return lambda episodes, place, tell: train(episodes, place, recipe, tell)
 
 
 def train(
-    episodes: Sequence[Episode], place: Place, recipe: Recipe, report: Report = lambda done, total, epoch: None
+    episodes: Sequence[Episode], place: Place, recipe: Recipe, tell: Tell = lambda done, total: None
 ) -> Network:
     """The network of a place, in ONNX Runtime. Raises ConfigError, DivergedError, and ModelError as `to_onnx`."""
     cfg, pixels = recipe.train, episodes[0].left.shape[2]
@@ -62,7 +62,7 @@ def train(
         model, source, learned if len(learned) else held_out, held_out, recipe, Objective(recipe.objective),
         torch.device("cpu"), forward=lambda left, seen: _output(model, left, seen),
     )  # fmt: skip
-    state = descend(task, report=report)
+    state = descend(task, report=lambda done, total, epoch: tell(done, total))
     best = state.history[state.best_epoch - 1]
     detector = SequenceDetector(model, torch.eye(len(place.bands))).eval()
     content = to_onnx(detector, len(place.bands)).SerializeToString(deterministic=True)

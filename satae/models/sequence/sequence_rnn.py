@@ -51,9 +51,8 @@ class Recurrent(nn.Module):
         # the dates as they are, then as if none had left anything: (2 N, T, C, H, W)
         every = torch.cat([torch.cat([s, valid, known], dim=2) for s in (seen, seen * 0)], dim=0)
         context = torch.cat([self._states(every), torch.cat([known, known], dim=0)], dim=2)
-        mean, none = self.decode(context).chunk(2, dim=0)
-        doubt, _ = self.doubt(context).chunk(2, dim=0)
-        return Expectation(mean - none, variance_of(doubt))
+        mean, n = self.decode(context), sequence.shape[0]
+        return Expectation(mean[:n] - mean[n:], variance_of(self.doubt(context[:n])))
 
     def _states(self, every: Tensor) -> Tensor:
         """States (N, T, 2 C, H, W) that the dates before each leave, and the dates after it."""
