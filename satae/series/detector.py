@@ -156,12 +156,21 @@ def rules_of(
     draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
     kinds = _kinds(draft, memory)[:, count >= draft.fewest]
     draft = replace(draft, kinds=np.stack(common.scale(kinds)))
-    memory = learn(draft, x, valid)
-    shared = [
-        _shared(draft, memory, judge(draft, memory, now, day), good)
-        for now, good, day in zip(x, valid, draft.days, strict=True)
-    ]
-    return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
+    draft = _whitened(replace(draft, shared=_common(draft, x, valid)), x, valid)
+    # by the whitening that all dates to come are regressed with
+    return replace(draft, shared=_common(draft, x, valid))
+
+
+def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
+    """What each date of the history has in common (date, B, 1 + K), beside a season that was fitted without that."""
+    rules = replace(rules, shared=None)
+    memory = learn(rules, x, valid)
+    return np.stack(
+        [
+            _shared(rules, memory, judge(rules, memory, now, day), good)
+            for now, good, day in zip(x, valid, rules.days, strict=True)
+        ]
+    )
 
 
 def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
