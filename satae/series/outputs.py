@@ -49,7 +49,14 @@ Array = npt.NDArray[np.float32]
 def targets(out: Path) -> list[Path]:
     """All that is written, the layers last."""
     rasters = [beside(out, kind) for kind in (*COGS, STATE)]
-    return [*rasters, model_of(out), beside(out, HEAT).with_suffix(".qml"), chips.folder_of(out), html.path_of(out), out]
+    return [
+        *rasters,
+        model_of(out),
+        beside(out, HEAT).with_suffix(".qml"),
+        chips.folder_of(out),
+        html.path_of(out),
+        out,
+    ]
 
 
 def check_targets(out: Path, *, overwrite: bool) -> None:
