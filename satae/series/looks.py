@@ -121,7 +121,8 @@ def _course(
         variance = band * (1 + judged.variance)
         if date:
             variance = variance * date.unrest
-            memory = detector.absorb(rules, memory, detector.ease(judged, date.unrest), valid[i] & known)
+            eased = detector.ease(judged, date.unrest)
+            memory = detector.absorb(rules, memory, eased, valid[i] & known, float(day))
         spread[i] = np.sqrt(_means(variance, known))
         # of a region that is half under clouds the other half differs from its own, not from the whole one's mean
         seen[i] = expected[i] + _means(judged.residual, valid[i] & known)
