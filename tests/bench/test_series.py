@@ -148,6 +148,18 @@ def test_shares_by_start_are_of_all_steps():
     assert (tally.share("step"), tally.share("step", most=2), tally.prompt("step", 2)) == (0.75, 0.5, 2 / 3)
 
 
+def test_a_method_by_another_name_gets_the_same_thresholds_regions_and_delays(tmp_path):
+    there, *_ = ground(tmp_path)
+    one = place.ours_in_history(there), place.ours(there)
+    planting = changes.Planting(kinds=("step",), number=9, rounds=1)
+    found = series.search(there, planting, {series.OURS: one, "another": one}, lambda *_: None)
+    assert found[series.OURS] == found["another"]
+    assert found[series.OURS + series.NOW] == found["another" + series.NOW]
+    # and what is allowed is kept, on the history and on the new dates
+    assert found["another"].in_history <= max(1, there.promise(there.history_years))
+    assert found["another" + series.NOW].alarms <= max(1, there.allowance)
+
+
 def test_the_command_writes_its_table_and_says_what_it_cannot(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     places.write(tmp_path / "d", WHEN, patchwork())
