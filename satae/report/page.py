@@ -19,7 +19,7 @@ from satae.gis import qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
 from satae.gis.layers import SceneLayer
 from satae.grid import Grid
-from satae.inference.calibrate import Calibration, alarm_unit
+from satae.inference.calibrate import Calibration, Tail
 from satae.inference.card import Card
 from satae.inference.runtime import Model
 from satae.report import html, maps, words
@@ -72,15 +72,19 @@ def write(
     asked: str,
     chips: Path,
     whole: Whole | None = None,
+    doubt: str = "",
 ) -> None:
     """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
 
     `models` are those that scored, one a kind of thing. `asked` is a sentence on the rule that selected the regions.
     Of a result of very many scenes the chapters are those with the first regions, and `whole` says of how many.
+    `doubt` is a note for all of it.
     """
     whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
     document, body = html.document(f"{out.name}: anomalies")
     _opening(body, out, chapters, whole)
+    if doubt:
+        add(body, "p", doubt, kind="note")
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter)
     _regions(body, chapters, out, chips, whole)
@@ -254,9 +258,9 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     facts = {
         "held out": f"{calibration.pixels:,} pixels in {quantity(calibration.blocks, 'block')} of the training "
         f"scenes, with {quantity(region.n, 'candidate region')}{region.worth}; p-values come from them",
-        "supported": f"scores up to {_reach(region.smallest_p)} of regions, up to {_reach(pixel.smallest_p)} of "
-        "single pixels; larger ones are extrapolated by a generalised Pareto tail: they rank, and their value is "
-        f"less sure. None is over {region.limit:.1f} or {pixel.limit:.1f}: a sample says nothing of what is so rare",
+        "supported": f"scores of regions up to {region.reach:.1f} and heat of pixels up to {pixel.reach:.1f}, of which "
+        f"the sample itself shows those up to {_shown(region)} and {_shown(pixel)}, and a generalised Pareto tail the "
+        f"rest. Higher ones rank, and say no more; none is over {region.limit:.1f} or {pixel.limit:.1f}",
         "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",
@@ -267,17 +271,16 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     html.facts(body, facts)
 
 
-def _reach(supported: float) -> str:
-    return f"{abs(math.log10(supported)):.1f}"
+def _shown(tail: Tail) -> str:
+    """-log10 of the smallest probability that a sample shows without a fit."""
+    return f"{abs(math.log10(tail.smallest_p)):.1f}"
 
 
 def _least(calibration: Calibration, chapter: Chapter) -> str:
     """The smallest rate of false alarms that the sample itself supports in a scene."""
     area = chapter.layer.grid.pixel_area_m2
-    unit, what = alarm_unit(area), "10 megapixels" if area is None else "100 km²"
-    alarms = calibration.alarms_of(chapter.smallest)
-    rate = float(f"{alarms.tail.smallest_p * alarms.per_pixel * unit:.2g}")
-    return f"rates from {rate:,g} per {what} on are supported"
+    what = "10 megapixels" if area is None else "100 km²"
+    return f"rates from {calibration.least_rate(area, chapter.smallest):,g} per {what} on are supported"
 
 
 def _provenance(body: Element, chapters: Sequence[Chapter], models: Sequence[Model], whole: Whole) -> None:

@@ -19,15 +19,16 @@ from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
 from satae.publish import locks, staging, sync
-from satae.report import chips, html, stac
+from satae.report import backdrop, chips, html, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scene.together import once
-from satae.scoring import backdrop, outputs
+from satae.scoring import outputs
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
+from satae.scoring.support import Doubt, of_scenes
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class SceneResult:
 
     `threshold` is heat, `remarks` are sentences for people, `agrees` is the number of
     regions that the baseline agrees on, None where there is no baseline. `damage` are the blocks that were masked
-    because they cannot be decoded. `kind` is what was looked for, object or area.
+    because they cannot be decoded, `doubt` is what of its numbers the calibration is too small for. `kind` is what was
+    looked for, object or area.
     """
 
     name: str
@@ -49,6 +51,7 @@ class SceneResult:
     remarks: list[str]
     agrees: int | None
     damage: tuple[Window, ...] = ()
+    doubt: Doubt | None = None
     kind: str = "object"
 
 
@@ -186,8 +189,10 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
             )
             with Extra("the report"):
                 chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
-                models = (model, *options.others)
-                report.write(folder / page.name, out, chapters, models, options.rule.sentence, drawn)
+                models, doubt = (model, *options.others), str(of_scenes(r.doubt for r in records) or "")
+                report.write(
+                    folder / page.name, out, chapters, models, options.rule.sentence, drawn, doubt=doubt
+                )
             return kept
 
         kept = written()
@@ -278,5 +283,6 @@ def _result(record: SceneRecord, target: Path) -> SceneResult:
         list(record.remarks),
         record.agrees,
         record.damage,
+        record.doubt,
         scene.kind,
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from satae.console import quantity
 from satae.decisions.preference import PreferenceCounts
+from satae.scoring.support import of_scenes
 
 if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
@@ -19,6 +20,9 @@ NAMED = 5  # scenes, or things of others, at the most
 def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
     about: dict[str, list[str]] = {}
+    # what calibration cannot tell is one sentence, though its numbers differ from scene to scene
+    if doubt := of_scenes(s.doubt for s in result.scenes):
+        about[str(doubt)] = [s.name for s in result.scenes if s.doubt]
     for s in result.scenes:
         for remark in s.remarks:
             about.setdefault(remark, []).append(s.name)
@@ -70,7 +74,7 @@ def lines(result: Result, rule: str) -> list[str]:
         said.append(
             f"feedback of {judged}: {p.moved} of {quantity(total, 'anomaly')} changed rank, none is left out"
         )
-    if result.carried:
+    if result.carried and result.carried.rows:
         said.append(f"{result.out}: {quantity(result.carried.rows, 'reviewed region')} carried over")
     if result.foreign:
         named, more = result.foreign[:NAMED], len(result.foreign) - NAMED
