@@ -25,7 +25,7 @@ def review(
         str,
         typer.Option(
             help="Names for the keys 1 to 9, between commas; the file remembers them.",
-            show_default="those of last time, else " + LABELS,
+            show_default="those of last time, else " + LABELS.replace(",", ", "),
         ),
     ] = "",
     reviewer: Annotated[
