@@ -32,7 +32,7 @@ export class Waiting {
   open() {
     if (this.key) return;
     this.key = `${this.prefix}${tab()}`;
-    this.locks?.request(this.key, () => new Promise(() => {}));
+    this.locks?.request(this.key, () => new Promise(() => {})).catch(() => {});
   }
 
   /** Takes out what this window kept before it was loaded again, and what windows of other runs, or closed ones, left. */
