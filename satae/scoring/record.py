@@ -165,9 +165,7 @@ def _scored(
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below
         verdict = domain.verdict_on(kept, model)
-    with Extra(f"the style of the heatmap of {name}"):
-        style = qgis.heatmap_style(heat.maximum)
-        (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
+    _write_style(name, folder, heat)
     held = _held(verdict, how)
     selected = Selection([], math.inf)
     # regions of a foreign scene would be the scene itself, by the hundred thousand
@@ -188,14 +186,11 @@ def _scored(
         heat.maximum,
         below,
     )
-    view = None
-    with Extra(f"the picture of {name}"):
-        view = overview.picture(model.card.normalization)
     return SceneRecord(
         folder,
         tuple(f.path for f in scene.files),
         layer,
-        view,
+        _view(name, overview, model),
         selected.threshold,
         smallest,
         verdict,
@@ -209,6 +204,20 @@ def _scored(
             len(model.card.scenes),
         ),
     )
+
+
+def _write_style(name: str, folder: Path, heat: Heatmap) -> None:
+    """The style of the heatmap beside it."""
+    with Extra(f"the style of the heatmap of {name}"):
+        style = qgis.heatmap_style(heat.maximum)
+        (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
+
+
+def _view(name: str, overview: Overview, model: Model) -> Picture | None:
+    """The picture of the scene, None where it cannot be drawn."""
+    with Extra(f"the picture of {name}"):
+        return overview.picture(model.card.normalization)
+    return None
 
 
 def _agrees(how: How, regions: Sequence[Region]) -> int | None:
