@@ -165,7 +165,9 @@ def _scored(
     with steps.stage(f"compare {name} with training"):
         # from what the scan kept: no pixel is read or inferred again, here and below
         verdict = domain.verdict_on(kept, model)
-    _write_style(name, folder, heat)
+    with Extra(f"the style of the heatmap of {name}"):
+        style = qgis.heatmap_style(heat.maximum)
+        (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
     held = _held(verdict, how)
     selected = Selection([], math.inf)
     # regions of a foreign scene would be the scene itself, by the hundred thousand
@@ -190,7 +192,7 @@ def _scored(
         folder,
         tuple(f.path for f in scene.files),
         layer,
-        _view(name, overview, model),
+        _picture(name, overview, model),
         selected.threshold,
         smallest,
         verdict,
@@ -199,25 +201,21 @@ def _scored(
         + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
-        doubt=support.of_scene(
-            (selected.doubt, support.of_scores(calibration, (r.score for r in regions))),
-            len(model.card.scenes),
-        ),
+        doubt=_doubt(selected, model, regions),
     )
 
 
-def _write_style(name: str, folder: Path, heat: Heatmap) -> None:
-    """The style of the heatmap beside it."""
-    with Extra(f"the style of the heatmap of {name}"):
-        style = qgis.heatmap_style(heat.maximum)
-        (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
-
-
-def _view(name: str, overview: Overview, model: Model) -> Picture | None:
-    """The picture of the scene, None where it cannot be drawn."""
+def _picture(name: str, overview: Overview, model: Model) -> Picture | None:
+    """The scene at a small size, None where it cannot be drawn."""
     with Extra(f"the picture of {name}"):
         return overview.picture(model.card.normalization)
     return None
+
+
+def _doubt(selected: Selection, model: Model, regions: Sequence[Region]) -> Doubt | None:
+    """What of the threshold and of the scores the calibration is too small for."""
+    scores = support.of_scores(calibration_of(model), (r.score for r in regions))
+    return support.of_scene((selected.doubt, scores), len(model.card.scenes))
 
 
 def _agrees(how: How, regions: Sequence[Region]) -> int | None:
