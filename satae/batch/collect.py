@@ -148,7 +148,9 @@ class _Making:
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
             report = self.folder / html.path_of(self.target).name
             doubt = of_scenes(store.doubt(summary) for summary in self.found)
-            page.write(report, self.target, chosen, model, asked, self.folder, whole, doubt=str(doubt or ""))
+            page.write(
+                report, self.target, chosen, [model], asked, self.folder, whole, doubt=str(doubt or "")
+            )
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:

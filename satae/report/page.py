@@ -68,7 +68,7 @@ def write(
     path: Path,
     out: Path,
     chapters: Sequence[Chapter],
-    model: Model,
+    models: Sequence[Model],
     asked: str,
     chips: Path,
     whole: Whole | None = None,
@@ -76,8 +76,9 @@ def write(
 ) -> None:
     """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
 
-    `asked` is a sentence on the rule that selected the regions. Of a result of very many scenes the chapters are
-    those with the first regions, and `whole` says of how many. `doubt` is a note for all of it.
+    `models` are those that scored, one a kind of thing. `asked` is a sentence on the rule that selected the regions.
+    Of a result of very many scenes the chapters are those with the first regions, and `whole` says of how many.
+    `doubt` is a note for all of it.
     """
     whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
     document, body = html.document(f"{out.name}: anomalies")
@@ -87,8 +88,11 @@ def write(
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter)
     _regions(body, chapters, out, chips, whole)
-    _thresholds(body, chapters, model.card, asked)
-    _provenance(body, chapters, model, whole)
+    for model in models:
+        own = [c for c in chapters if len(models) == 1 or c.layer.scene.kind == model.card.kind]
+        what = f" for {model.card.kind}s" if len(models) > 1 else ""
+        _thresholds(body, own, model.card, asked, what)
+    _provenance(body, chapters, models, whole)
     add(body, "h2", "Words")
     html.facts(body, words.WORDS)
     html.store(document, path)
@@ -245,10 +249,10 @@ def _shares(facts: Element, region: Region) -> None:
 # --- how it came about
 
 
-def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str) -> None:
+def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str, what: str) -> None:
     calibration = card.calibration
     assert calibration is not None
-    add(body, "h2", "How the threshold was set")
+    add(body, "h2", f"How the threshold{what} was set")
     add(body, "p", asked)
     region, pixel = calibration.region, calibration.pixel
     facts = {
@@ -279,18 +283,18 @@ def _least(calibration: Calibration, chapter: Chapter) -> str:
     return f"rates from {calibration.least_rate(area, chapter.smallest):,g} per {what} on are supported"
 
 
-def _provenance(body: Element, chapters: Sequence[Chapter], model: Model, whole: Whole) -> None:
-    row, card = chapters[0].layer.scene, model.card
+def _provenance(body: Element, chapters: Sequence[Chapter], models: Sequence[Model], whole: Whole) -> None:
+    row, facts = chapters[0].layer.scene, dict[str, str]()
     add(body, "h2", "Provenance")
-    learned = ", ".join(s.name for s in card.scenes[:NAMED])
-    facts = {
-        "model": f"{model.name}, {card.architecture}, score {card.score}",
-        "model sha256": model.sha256,
-        "trained": f"{card.created} with satae {card.satae_version} on {learned}",
-        "satae": row.satae_version,
-        "scored by": row.provider,
-        "created": row.created,
-    }
+    for model in models:
+        card, what = model.card, f" for {model.card.kind}s" if len(models) > 1 else ""
+        learned = ", ".join(s.name for s in card.scenes[:NAMED])
+        facts |= {
+            f"model{what}": f"{model.name}, {card.architecture}, score {card.score}",
+            f"model sha256{what}": model.sha256,
+            f"trained{what}": f"{card.created} with satae {card.satae_version} on {learned}",
+        }
+    facts |= {"satae": row.satae_version, "scored by": row.provider, "created": row.created}
     for chapter in chapters[:NAMED]:
         scene = chapter.layer.scene
         gsd = f", {scene.gsd_m:.4g} m a pixel" if math.isfinite(scene.gsd_m) else ""

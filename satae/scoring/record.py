@@ -27,11 +27,11 @@ from satae.inference.calibrate import Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
-from satae.report import chips, reasons
+from satae.report import backdrop, chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene import barren
 from satae.scene.scene import Scene
-from satae.scoring import backdrop, baseline, block, domain, heatmap, selection, support
+from satae.scoring import baseline, block, domain, heatmap, selection, support
 from satae.scoring.baseline import Baseline
 from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
@@ -178,6 +178,7 @@ def _scored(
         regions = _regions(name, kept, model, heat, selected.found, folder, how, bar)
     if known is None:
         kept.drop()
+    below, unseen = backdrop.below(name, overview)
     layer = SceneLayer(
         scene.grid,
         regions,
@@ -185,28 +186,36 @@ def _scored(
         _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
         HEATMAP,
         heat.maximum,
-        backdrop.of(scene, overview),
+        below,
     )
-    view = None
-    with Extra(f"the picture of {name}"):
-        view = overview.picture(model.card.normalization)
     return SceneRecord(
         folder,
         tuple(f.path for f in scene.files),
         layer,
-        view,
+        _picture(name, overview, model),
         selected.threshold,
         smallest,
         verdict,
         _remarks(scene, heat, verdict, selected.remark, held=held)
+        + unseen
         + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
-        doubt=support.of_scene(
-            (selected.doubt, support.of_scores(calibration, (r.score for r in regions))),
-            len(model.card.scenes),
-        ),
+        doubt=_doubt(selected, model, regions),
     )
+
+
+def _picture(name: str, overview: Overview, model: Model) -> Picture | None:
+    """The scene at a small size, None where it cannot be drawn."""
+    with Extra(f"the picture of {name}"):
+        return overview.picture(model.card.normalization)
+    return None
+
+
+def _doubt(selected: Selection, model: Model, regions: Sequence[Region]) -> Doubt | None:
+    """What of the threshold and of the scores the calibration is too small for."""
+    scores = support.of_scores(calibration_of(model), (r.score for r in regions))
+    return support.of_scene((selected.doubt, scores), len(model.card.scenes))
 
 
 def _agrees(how: How, regions: Sequence[Region]) -> int | None:
@@ -265,6 +274,7 @@ def _regions(
                 Region(
                     anomaly_id=f"{name}-r{anomaly.row}-c{anomaly.col}",
                     scene=name,
+                    kind=model.card.kind,
                     score=exponent,
                     # the tail of peaks of regions, not of pixels: a region is the largest of many
                     p_value=float(10.0**-exponent),
@@ -340,6 +350,7 @@ def _footprint(
         valid_fraction=heat.valid / scene.grid.pixels,
         anomalies=count,
         threshold=threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
+        kind=model.card.kind,
         rule=str(how.rule),
         domain=verdict.domain,
         domain_note=verdict.note,

@@ -50,8 +50,11 @@ def _all_of(names: list[str], scenes: int) -> str:
 def lines(result: Result, rule: str) -> list[str]:
     """The paths that were written and what is in them."""
     total = sum(s.anomalies for s in result.scenes)
-    where = quantity(len(result.scenes), "scene")
-    said = [f"{result.out}: {quantity(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    kinds = list(dict.fromkeys(s.kind for s in result.scenes))
+    where = quantity(len(result.scenes) // len(kinds), "scene")
+    of_each = [quantity(sum(s.anomalies for s in result.scenes if s.kind == kind), kind) for kind in kinds]
+    what = f"{quantity(total, 'anomaly')}" + (f" ({' and '.join(of_each)})" if len(kinds) > 1 else "")
+    said = [f"{result.out}: {what} in {where} ({rule}, {result.provider})"]
     if result.out.suffix.lower() != ".gpkg":
         said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
@@ -113,6 +116,7 @@ def _feedback(result: Result) -> dict[str, int] | None:
 def _scene(s: SceneResult) -> dict[str, Any]:
     return {
         "scene": s.name,
+        "kind": s.kind,
         "path": s.path,
         "anomalies": s.anomalies,
         "valid_fraction": s.valid_fraction,
