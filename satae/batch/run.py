@@ -105,7 +105,7 @@ class Failure:
 class Result:
     """What a run came to: of `total` scenes `before` were there and `scored` are new; `failures` names the rest.
 
-    `dropped` were not begun, because too many had failed. `changed` tells whether anything is other than before.
+    `dropped` were not brought to an end, for the reason `halt`. `changed` tells whether anything is other than before.
     """
 
     out: Path
@@ -116,6 +116,7 @@ class Result:
     failures: tuple[Failure, ...]
     damaged: int = 0
     dropped: int = 0
+    halt: str = ""
     changed: bool = True
 
 
@@ -162,7 +163,7 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     own = _known(planned, refused) if planned.refused else ()
     return Result(
         out, target, planned.total, planned.done, tally.scored, (*own, *tally.failures), tally.damaged,
-        len(planned.sizes) - tally.scored - len(tally.failures), changed,
+        len(planned.sizes) - tally.scored - len(tally.failures), tally.halt, changed,
     )  # fmt: skip
 
 
@@ -257,6 +258,11 @@ class _Tally:
     def is_over(self) -> bool:
         """Whether no more are to be begun."""
         return self.options.allowance.is_over(len(self.failures), len(self.planned.sizes))
+
+    @property
+    def halt(self) -> str:
+        """Why not all were tried."""
+        return "too many had failed (--max-failures)" if self.is_over else "the cluster was lost"
 
     @property
     def note(self) -> str:
