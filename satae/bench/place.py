@@ -150,7 +150,7 @@ def ours(place: Ground) -> Method:
             memory, found = persistence.step(
                 memory, judged.white, judged.residual, known, float(day), place.rules.keep, np.inf
             )
-            memory = detector.absorb(place.rules, memory, judged, known)
+            memory = detector.absorb(place.rules, memory, judged, known, float(day))
             out.append(found)
         return np.array(out)
 

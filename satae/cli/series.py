@@ -12,6 +12,7 @@ from satae.console import Steps, quantity
 from satae.errors import ConfigError
 
 if TYPE_CHECKING:
+    from satae.inference.sequences import Trainer
     from satae.series.learning import Options
     from satae.series.run import Result
 
@@ -35,7 +36,12 @@ def series(
     state: Annotated[
         Path | None, typer.Option(help="Go on from this state (*_state.tif) with the new dates alone.")
     ] = None,
-    model: Annotated[str, typer.Option(help="auto, seasonal or median.")] = "auto",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="auto, seasonal, median, pair; sequence_rnn, sequence_transformer or a recipe (.yaml) of one."
+        ),
+    ] = "auto",
     far: Annotated[float, typer.Option(help="False alarms per km2 and year.")] = 1.0,
     persistence: Persistence = "2/3",
     min_pixels: Annotated[int, typer.Option(min=1, help="Smallest region in pixels.")] = 4,
@@ -77,14 +83,27 @@ def options_of(
     from satae.series import dates
     from satae.series.learning import Options
 
-    keep = _keep(persistence)
+    keep, (name, trainer) = _keep(persistence), _trained(model)
     if not 0 < far < float("inf"):
         raise ConfigError(f"--far {far} is no number of false alarms over 0")
     return Options(
         None if history is None else dates.span(history, "--history"),
         None if monitor is None else dates.span(monitor, "--monitor"),
-        model, far, keep, least, overwrite, now(),
+        name, far, keep, least, overwrite, now(), trainer,
     )  # fmt: skip
+
+
+def _trained(model: str) -> "tuple[str, Trainer | None]":
+    """The name of a model, and what learns it where a network does."""
+    from satae.series.detector import NETWORKS
+
+    if model not in NETWORKS and not model.endswith(".yaml"):
+        return model, None
+    from satae import config
+    from satae.training.sequence import trainer
+
+    recipe = config.load(Path(model))
+    return recipe.model.name, trainer(recipe)
 
 
 def _keep(text: str) -> tuple[int, int]:

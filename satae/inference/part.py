@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-MODEL_GRAPH = 7
+MODEL_GRAPH, MODEL_METADATA = 7, 14
 GRAPH_NODE, GRAPH_OUTPUT = 1, 12
 NODE_INPUT, NODE_OUTPUT, NODE_ATTRIBUTE = 1, 2, 5
 ATTRIBUTE_GRAPHS = (6, 11)
 VALUE_NAME = 1
+ENTRY_KEY, ENTRY_VALUE = 1, 2
 SIZES = {1: 8, 5: 4}  # bytes of wire types of fixed size; 0 is a varint and 2 has its length in front
 LENGTH = 2
 
@@ -69,6 +70,14 @@ def with_outputs(content: bytes, names: list[str]) -> bytes:
         body = bytes(field.content) + b"".join(_message(GRAPH_OUTPUT, value) for value in added)
         out += _message(MODEL_GRAPH, body)
     return bytes(out)
+
+
+def with_note(content: bytes, key: str, text: str) -> bytes:
+    """The model with an entry more in its metadata."""
+    # fields of a message may stand in any order, so a file grows by what is put behind it
+    return content + _message(
+        MODEL_METADATA, _message(ENTRY_KEY, key.encode()) + _message(ENTRY_VALUE, text.encode())
+    )
 
 
 def _message(number: int, content: bytes) -> bytes:

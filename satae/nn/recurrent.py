@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import wrap_torch_function
 
+FAR = 4.0  # deviations
+
 
 @wrap_torch_function(lambda x, weights, backward: (x,))
 def gru(x: Tensor, weights: list[Tensor], backward: bool) -> Tensor:
@@ -22,25 +24,23 @@ def gru(x: Tensor, weights: list[Tensor], backward: bool) -> Tensor:
 class Dense(nn.Module):
     """A linear map of the channels of (N, T, C, H, W), which lie in the middle."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
         super().__init__()
-        self.inner = nn.Linear(inputs, outputs)
+        self.inner = nn.Linear(inputs, outputs, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         # einsum takes the channels where they lie: no copy of all dates
         mixed = torch.einsum("oc,ntchw->ntohw", self.inner.weight, x)
-        return mixed + self.inner.bias[:, None, None]
+        return mixed if self.inner.bias is None else mixed + self.inner.bias[:, None, None]
 
 
-def mean_of_others(x: Tensor, valid: Tensor) -> Tensor:
-    """The mean (N, T, B, H, W) of the other valid dates of each, 0 where there is none; x is 0 where not valid."""
-    total, count = x.sum(dim=1, keepdim=True), valid.sum(dim=1, keepdim=True)
-    return (total - x) / (count - valid).clamp(min=1)
+def bounded(x: Tensor) -> Tensor:
+    """Deviations of which none is further than FAR: what clouds left is not carried to other dates."""
+    return x.clamp(min=-FAR, max=FAR)
 
 
 def day_terms(days: Tensor) -> Tensor:
-    """Numbers (N, T, 6) of a day: where it stands in the year, twice over, and years from the middle and its square."""
-    t = (days - days.mean(dim=1, keepdim=True)) / 365.25
+    """Numbers (N, T, 4) of a day: where it stands in the year, twice over."""
     # of the year itself, not from the middle of the sequence: a season has the same numbers in every sequence
     turn = 2 * torch.pi / 365.25 * days
-    return torch.stack([turn.cos(), turn.sin(), (2 * turn).cos(), (2 * turn).sin(), t, t * t], dim=2)
+    return torch.stack([turn.cos(), turn.sin(), (2 * turn).cos(), (2 * turn).sin()], dim=2)

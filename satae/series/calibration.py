@@ -25,6 +25,7 @@ Bools = npt.NDArray[np.bool_]
 YEAR = 365.25  # days
 FOLDS = 8  # parts of a history, each held out once
 SINGLY = 8  # dates up to which each is held out alone
+HALVES = 2  # of the parts, each of which a network of its own did not learn
 SIDE = 32  # pixels of a window of the sample
 NUMBERS = 4_000_000  # of the sample, over dates and bands
 CALM = 50  # valid pixels of the sample from which on a date's unrest is told
@@ -96,20 +97,29 @@ def held_out(
     rules: Rules, x: npt.NDArray[np.floating], valid: Bools
 ) -> Iterator[tuple[int, detector.Outcome]]:
     """Each date of the history as it is judged by what the others teach, in order."""
-    days = np.array(rules.days)
-    parts = len(days) if len(days) <= SINGLY else FOLDS
-    for part in np.array_split(np.arange(len(days)), parts):
-        # whole parts, for dates beside one another share their weather
-        rest = np.ones(len(days), bool)
-        rest[part] = False
-        shared = None if rules.shared is None else rules.shared[rest]
-        of_rest = replace(rules, days=tuple(days[rest]), shared=shared)
+    for turn, part in enumerate(parts(len(rules.days))):
+        rest, of_rest = without(rules, part)
+        if rules.apart:
+            of_rest = replace(of_rest, network=rules.apart[turn % HALVES])
         memory = detector.learn(of_rest, x[rest], valid[rest])
         for number in part:
             yield (
                 int(number),
-                detector.apart(of_rest, memory, x[number], float(days[number]), valid[number])[0],
+                detector.apart(of_rest, memory, x[number], float(rules.days[number]), valid[number])[0],
             )
+
+
+def parts(dates: int) -> list[npt.NDArray[np.int64]]:
+    """The numbers of the dates of each part of a history: whole parts, for dates beside one another share their weather."""
+    return np.array_split(np.arange(dates), dates if dates <= SINGLY else FOLDS)
+
+
+def without(rules: Rules, part: npt.NDArray[np.int64]) -> tuple[Bools, Rules]:
+    """Which dates (date) are not of a part, and the rules of these alone."""
+    rest = np.ones(len(rules.days), bool)
+    rest[part] = False
+    shared, unrest = (None if a is None else a[rest] for a in (rules.shared, rules.unrest))
+    return rest, replace(rules, days=tuple(np.array(rules.days)[rest]), shared=shared, unrest=unrest)
 
 
 def promise(

@@ -1,8 +1,9 @@
 """What a date does to all of its ground: haze, the light, an early spring. It is no change, and is taken off.
 
-    what is left of a pixel on date t = C_t [1, what the season of the pixel is like] + its own
+    what is left of a pixel on date t = C_t [1, what the pixel is like] + its own
 
-The season of a pixel is its coefficients without the trend, in deviations of the sample. `C_t` (B, 1 + K) is regressed
+What a pixel is like is its season, the coefficients without the trend, or where there are few dates its median, both in
+deviations of the sample. `C_t` (B, 1 + K) is regressed
 robustly over the sample of the place: relative radiometric normalisation with ground that has not changed, which is
 found as IR-MAD does, by weights from what is left. Water, forest and fields each get what their kind shows on the day.
 """
@@ -25,19 +26,25 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def scale(coefficients: Floats) -> tuple[Floats, Floats]:
-    """(middle (K), spread (K)) of a sample's coefficients (TERMS, B, pixel)."""
-    kinds = _kinds(coefficients)
+def season(coefficients: Floats) -> Floats:
+    """What pixels are like (K, pixel) by the coefficients of their season (TERMS, B, pixel)."""
+    of = np.delete(coefficients, TREND, axis=0)
+    count, bands, pixels = of.shape
+    return np.asarray(of.reshape(count * bands, pixels))
+
+
+def scale(kinds: Floats) -> tuple[Floats, Floats]:
+    """(middle (K), spread (K)) of what the pixels of a sample are like (K, pixel)."""
     middle = np.median(kinds, axis=1)
     spread = kinds.std(axis=1)
     # what no pixel differs by tells nothing in any unit
     return middle, np.where(spread > 1e-9, spread, 1.0)
 
 
-def signs(coefficients: Floats, middle: Floats, spread: Floats) -> Floats:
-    """What is known of pixels (1 + K, pixel) by which a date's common part follows."""
-    kinds = (_kinds(coefficients) - middle[:, None]) / spread[:, None]
-    return np.concatenate([np.ones((1, kinds.shape[1])), np.clip(kinds, -EDGE, EDGE)])
+def signs(kinds: Floats, middle: Floats, spread: Floats) -> Floats:
+    """What is known of pixels (1 + K, pixel) by which a date's common part follows; the middle where nothing is."""
+    apart = np.nan_to_num((kinds - middle[:, None]) / spread[:, None])
+    return np.concatenate([np.ones((1, kinds.shape[1])), np.clip(apart, -EDGE, EDGE)])
 
 
 def regress(known: Floats, residual: Floats, whitening: Floats) -> Floats:
@@ -61,9 +68,3 @@ def regress(known: Floats, residual: Floats, whitening: Floats) -> Floats:
         left = residual - found @ known
     out[:, :used] = found
     return out
-
-
-def _kinds(coefficients: Floats) -> Floats:
-    season = np.delete(coefficients, TREND, axis=0)
-    count, bands, pixels = season.shape
-    return np.asarray(season.reshape(count * bands, pixels))

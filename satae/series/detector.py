@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from satae.inference.sequences import Network
 from satae.series import common, median, pair, persistence, seasonal
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
@@ -30,6 +31,8 @@ Bools = npt.NDArray[np.bool_]
 Memory = dict[str, Array]
 
 SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
+NETWORKS = "sequence_rnn", "sequence_transformer"  # which learn what seasonal leaves
+LOOKED = 96  # dates that a network looks back at, at the most
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Rules:
     (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
     the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
     `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
-    valid dates in the history is not scored.
+    valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
+    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn from
+    every second part of it.
     """
 
     model: str
@@ -56,6 +61,19 @@ class Rules:
     kinds: Floats | None = None
     shared: Floats | None = None
     fewest: int = 0
+    unrest: Floats | None = None
+    network: Network | None = None
+    apart: tuple[Network, ...] = ()
+
+    @property
+    def seasonal(self) -> bool:
+        """Whether a season is fitted in closed form, by itself or with a network after it."""
+        return self.model == SEASONAL or self.model in NETWORKS
+
+    @property
+    def looked(self) -> int:
+        """Dates that a network looks back at."""
+        return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
 
     @property
     def origin(self) -> float:
@@ -69,8 +87,10 @@ class Rules:
 
     def sizes(self) -> dict[str, int]:
         """The numbers that are kept of each pixel, by name, in the order of a file."""
-        if self.model == SEASONAL:
+        if self.seasonal:
             own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
+            if self.looked:
+                own |= {"left": self.looked * self.bands, "left_day": self.looked}
         else:
             own = {"values": len(self.days) * self.bands}
         return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
@@ -78,23 +98,42 @@ class Rules:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN."""
+    """One date: `white` (B, pixel) deviations, `square` (pixel) their mean square, `residual` (B, pixel) in DN.
+
+    `season`: what it is beside the season alone, where a network has its say.
+    """
 
     white: Floats
     square: Floats
     residual: Floats
     gain: Floats | None
     variance: Floats
+    season: Outcome | None = None
 
 
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, _ = _fitted(rules, x, valid)
+    memory, square, left = _fitted(rules, x, valid)
     scale = scale_of(square, valid, rules.middle)
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[valid.sum(axis=0) < rules.fewest] = np.nan
     memory["scale"] = scale[None].astype(np.float32)
+    if rules.looked:
+        memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
+
+
+def _looked(rules: Rules, left: Floats, scale: Floats, valid: Bools) -> Memory:
+    """What the last dates of the history left, in deviations, NaN where not valid; and their days."""
+    size = rules.looked
+    unrest = np.ones(len(left)) if rules.unrest is None else rules.unrest
+    unit = np.sqrt(scale * unrest[:, None])
+    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / unit[:, None]
+    days = np.repeat(np.array(rules.days)[:, None], left.shape[2], axis=1)
+    return {
+        "left": np.where(valid[:, None], white, np.nan)[-size:].reshape(-1, left.shape[2]).astype(np.float32),
+        "left_day": days[-size:].astype(np.float32),
+    }
 
 
 def rules_of(
@@ -108,20 +147,45 @@ def rules_of(
     # at first bands by themselves, in deviations of all that was seen
     draft = Rules(model, tuple(map(float, days)), centre, np.diag(1 / spread), 1.0, keep)
     draft = _whitened(draft, x, valid)
-    if model != SEASONAL:
-        return draft
+    if not draft.seasonal:
+        return _normalised(draft, x, valid)
     # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
     memory, _, _ = _fitted(draft, x, valid)
     count = valid.sum(axis=0)
     usual = float(np.median(count[count > 0]))
     draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
-    coefficients = _coefficients(draft, memory)[:, :, count >= draft.fewest]
-    draft = replace(draft, kinds=np.stack(common.scale(coefficients)))
-    memory = learn(draft, x, valid)
-    shared = [
-        _shared(draft, memory, judge(draft, memory, now, day), good)
-        for now, good, day in zip(x, valid, draft.days, strict=True)
-    ]
+    kinds = _kinds(draft, memory)[:, count >= draft.fewest]
+    draft = replace(draft, kinds=np.stack(common.scale(kinds)))
+    draft = _whitened(replace(draft, shared=_common(draft, x, valid)), x, valid)
+    # by the whitening that all dates to come are regressed with
+    return replace(draft, shared=_common(draft, x, valid))
+
+
+def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
+    """What each date of the history has in common (date, B, 1 + K), beside a season that was fitted without that."""
+    rules = replace(rules, shared=None)
+    memory = learn(rules, x, valid)
+    return np.stack(
+        [
+            _shared(rules, memory, judge(rules, memory, now, day), good)
+            for now, good, day in zip(x, valid, rules.days, strict=True)
+        ]
+    )
+
+
+def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
+    """The rules of medians with what each date has in common, beside the others; of two dates nothing is known of it."""
+    if draft.model != MEDIAN or len(draft.days) < 3:
+        return draft
+    known = valid.any(axis=0)
+    memory, _, _ = _fitted(draft, x, valid)
+    draft = replace(draft, kinds=np.stack(common.scale(_kinds(draft, memory)[:, known])))
+    shared, days = [], np.array(draft.days)
+    for number, day in enumerate(draft.days):
+        rest = np.arange(len(days)) != number
+        of_rest = replace(draft, days=tuple(days[rest]))
+        memory = learn(of_rest, x[rest], valid[rest])
+        shared.append(_shared(of_rest, memory, judge(of_rest, memory, x[number], day), valid[number]))
     return _whitened(replace(draft, shared=np.stack(shared)), x, valid)
 
 
@@ -138,7 +202,7 @@ def _shared(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Floa
     """What the ground of a date has in common (B, 1 + K), by a sample that was judged without."""
     assert rules.kinds is not None  # a season has them
     known = valid & np.isfinite(judged.square)
-    of = common.signs(_coefficients(rules, memory)[:, :, known], *rules.kinds)
+    of = common.signs(_kinds(rules, memory)[:, known], *rules.kinds)
     return common.regress(of, judged.residual[:, known], rules.whitening)
 
 
@@ -176,39 +240,54 @@ def judge(
     """Pixels (B, pixel) of one day beside what is expected of them, and of all ground by what it has in common."""
     centred = x.astype(np.float64) - rules.centre[:, None]
     gain = None
-    if rules.model == SEASONAL:
+    if rules.seasonal:
         term = seasonal.basis(day, rules.origin)
         coefficients = _coefficients(rules, memory)
         gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
         there = seasonal.expectation(coefficients, term)[0]
-        if shared is not None and rules.kinds is not None:
-            there = there + np.asarray(shared) @ common.signs(coefficients, *rules.kinds)
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
         there, variance = median.expectation(values, np.array(rules.days), day)
         if rules.gain is not None and rules.offset is not None:
             there = rules.gain @ there + rules.offset[:, None]
             variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
+    if shared is not None and rules.kinds is not None:
+        there = there + np.asarray(shared) @ common.signs(_kinds(rules, memory), *rules.kinds)
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
     unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
-    return Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
+    found = Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
+    return found if rules.network is None else _after(rules, rules.network, memory, found, day)
+
+
+def _after(rules: Rules, network: Network, memory: Memory, season: Outcome, day: float) -> Outcome:
+    """A date beside what a network expects the season to leave of it."""
+    days = memory["left_day"][:, 0].astype(np.float64)
+    seen = memory["left"].reshape(len(days), rules.bands, -1)
+    mean, doubt = network.expectation(seen, days, day)
+    white = (season.white - mean) / np.sqrt(1 + doubt)
+    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + season.variance))
+    residual = season.residual - np.linalg.inv(rules.whitening) @ (mean * unit)
+    variance = (1 + season.variance) * (1 + doubt) - 1
+    return Outcome(white, (white**2).mean(axis=0), residual, season.gain, variance, season)
 
 
 def apart(
     rules: Rules, memory: Memory, x: npt.NDArray[np.floating], day: float, valid: Bools
 ) -> tuple[Outcome, Floats | None]:
     """A sample of one day judged without what its ground has in common, and that, which its other pixels share."""
-    judged = judge(rules, memory, x, day)
+    # what a network expects of a pixel is its own, and not what all ground has in common
+    judged = judge(replace(rules, network=None), memory, x, day)
     if rules.kinds is None:
         return judged, None
     shared = _shared(rules, memory, judged, valid)
     return judge(rules, memory, x, day, shared), shared
 
 
-def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memory:
-    """The memory with a date learned, where it agrees with what was expected."""
+def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools, day: float) -> Memory:
+    """The memory with a date learned, where it agrees with what the season makes one expect."""
+    judged = judged.season or judged
     if judged.gain is None:
         return memory
     # what is invalid has no weight, and must not be NaN either: 0 times NaN is NaN
@@ -220,15 +299,38 @@ def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools) -> Memor
     )
     pixels = len(weight)
     return {
-        **memory,
+        **_remembered(rules, memory, judged, weight > 0, day),
         "coefficients": moved.reshape(-1, pixels).astype(np.float32),
         "inverse": seasonal.pack(inverse).astype(np.float32),
     }
 
 
+def _remembered(rules: Rules, memory: Memory, season: Outcome, agreed: Bools, day: float) -> Memory:
+    """The memory with what a date left, in the place of the first date that a network looks back at."""
+    if not rules.looked:
+        return memory
+    now = np.where(agreed, season.white, np.nan).astype(np.float32)
+    today = np.full((1, len(agreed)), day, np.float32)
+    return {
+        **memory,
+        "left": np.concatenate([memory["left"][rules.bands :], now]),
+        "left_day": np.concatenate([memory["left_day"][1:], today]),
+    }
+
+
 def ease(judged: Outcome, unrest: float) -> Outcome:
     """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
-    return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest)
+    season = None if judged.season is None else ease(judged.season, unrest)
+    return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest, season=season)
+
+
+def _kinds(rules: Rules, memory: Memory) -> Floats:
+    """What pixels are like (K, pixel)."""
+    if rules.seasonal:
+        return common.season(_coefficients(rules, memory))
+    return median.middle(
+        memory["values"].reshape(-1, rules.bands, memory["values"].shape[1]).astype(np.float64)
+    )
 
 
 def _coefficients(rules: Rules, memory: Memory) -> Floats:
@@ -238,7 +340,7 @@ def _coefficients(rules: Rules, memory: Memory) -> Floats:
 def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
     """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
     centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
-    if rules.model != SEASONAL:
+    if not rules.seasonal:
         return _medians(rules, centred, valid)
     # each round fits, and lets dates far from the fit count less in the next
     terms = seasonal.basis(rules.days, rules.origin)
@@ -246,7 +348,7 @@ def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Me
     if rules.shared is not None and rules.kinds is not None:
         # the kind of a pixel follows from its own fit, and then what each date has in common with it
         plain = _robust(rules, centred, valid, terms, penalty)[0]
-        known = common.signs(plain, *rules.kinds)
+        known = common.signs(common.season(plain), *rules.kinds)
         centred = np.where(valid[:, None], centred - rules.shared @ known, 0.0)
     coefficients, inverse, left, weight = _robust(rules, centred, valid, terms, penalty)
     square = _mean_square(rules.whitening, left)
@@ -277,6 +379,9 @@ def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Float
     """The same for medians: each date beside the others."""
     # one date beside itself would be no residual
     days, marked = np.array(rules.days), np.where(valid[:, None], centred, np.nan)
+    if rules.shared is not None and rules.kinds is not None:
+        marked = marked - rules.shared @ common.signs(median.middle(marked), *rules.kinds)
+        centred = np.nan_to_num(marked)
     left = np.zeros_like(centred)
     for number, day in enumerate(days if len(days) > 1 else ()):
         others = np.arange(len(days)) != number

@@ -12,7 +12,8 @@ import satae
 from satae.console import Steps
 from satae.errors import SceneError
 from satae.grid import Window
-from satae.series import calibration, detector, shifts, state
+from satae.inference.sequences import Trainer
+from satae.series import calibration, detector, networks, shifts, state
 from satae.series.detector import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
@@ -33,7 +34,7 @@ class Options:
     """How a series is scored. `history` and `monitor` are spans of days, None for what suits the dates.
 
     `far`: false alarms a km2 and year. An alarm is where `keep` (k, n), k of the last n valid dates, agree, and a
-    region has at least `least` pixels.
+    region has at least `least` pixels. `trainer` learns the network of a model that has one.
     """
 
     history: tuple[float, float] | None = None
@@ -44,6 +45,7 @@ class Options:
     least: int = 4
     overwrite: bool = False
     created: str = "1970-01-01T00:00:00Z"
+    trainer: Trainer | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,8 @@ def learn(
                 # once more, of dates that lie where they belong
                 x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
                 rules = detector.rules_of(model, days, x, valid, options.keep)
+            if options.trainer is not None:
+                rules = _networks(rules, x, valid, place.bands, options.trainer, steps)
             a_year = _density(days)
             side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
             block = calibration.blocks(windows, side)
@@ -99,12 +103,29 @@ def learn(
                 )
                 remarks = (UNPROMISED,)
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
+            if rules.network is not None:
+                rules = replace(rules, network=rules.network.signed(options.far, rules.threshold))
             memory = detector.learn(rules, x, valid)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         buffer=buffer, version=satae.__version__,
     )  # fmt: skip
     return header, replace(draft, memory=memory), place, remarks
+
+
+def _networks(
+    rules: Rules, x: npt.NDArray[Any], valid: Bools, bands: tuple[str, ...], trainer: Trainer, steps: Steps
+) -> Rules:
+    """The rules with the networks of a model that has some."""
+    with steps.stage("train the networks", 0, "step", brief=0) as bar:
+
+        def tell(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        found = networks.learn(rules, x, valid, bands, trainer, tell)
+        bar.total = bar.done  # where they ended early
+    return found
 
 
 def _of_itself(
@@ -176,7 +197,8 @@ def unrest(
             x, valid = sample.read(reader, header.buffer, numbers)
             for number, now, good in zip(numbers, x, valid, strict=True):
                 date = place.dates[number]
-                judged = detector.judge(rules, memory, now, float(date.day))
+                # where a date lies is told by the season of its ground, which is quicker than what a network adds
+                judged = detector.judge(replace(rules, network=None), memory, now, float(date.day))
                 shift = _shift(rules, sample.windows, now, judged, good)
                 if shift != shifts.NONE:
                     place = place.with_shifts({int(number): shift})
@@ -185,7 +207,7 @@ def unrest(
                 judged, shared = detector.apart(rules, memory, now, float(date.day), good)
                 known = good & np.isfinite(judged.square)
                 wide = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(rules, memory, detector.ease(judged, wide), known)
+                memory = detector.absorb(rules, memory, detector.ease(judged, wide), known, float(date.day))
                 common = None if shared is None else state.matrix(shared)
                 found.append(
                     ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift, shared=common)

@@ -121,7 +121,9 @@ def _course(
         unit = scale * np.sqrt(1 + judged.variance)
         if date:
             unit = unit * np.sqrt(date.unrest)
-            memory = detector.absorb(rules, memory, detector.ease(judged, date.unrest), valid[i] & known)
+            memory = detector.absorb(
+                rules, memory, detector.ease(judged, date.unrest), valid[i] & known, float(day)
+            )
         spread[i] = band * np.sqrt(np.mean(unit[known] ** 2)) if known.any() else np.nan
         # of a region that is half under clouds the other half differs from its own, not from the whole one's mean
         seen[i] = expected[i] + _means(judged.residual, valid[i] & known)

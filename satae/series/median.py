@@ -25,6 +25,13 @@ def season(days: Floats, day: float) -> npt.NDArray[np.intp]:
     return np.sort(order[: max(near, min(FEWEST, len(days)))])
 
 
+def middle(values: Floats) -> Floats:
+    """The median (band, pixel) of values (date, band, pixel), NaN where no date is valid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a date
+        return np.asarray(np.nanmedian(values, axis=0))
+
+
 def expectation(values: Floats, days: Floats, day: float) -> tuple[Floats, Floats]:
     """(expected (band, pixel), its variance (pixel) in units of an observation's) from values (date, band, pixel).
 
@@ -32,13 +39,11 @@ def expectation(values: Floats, days: Floats, day: float) -> tuple[Floats, Float
     """
     # (near dates, B, pixel)
     near = values[season(days, day)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # pixels without a date
-        middle = np.nanmedian(near, axis=0)
-        empty = np.isnan(middle[0])
-        if empty.any():
-            middle[:, empty] = np.nanmedian(values[:, :, empty], axis=0)
+    found = middle(near)
+    empty = np.isnan(found[0])
+    if empty.any():
+        found[:, empty] = middle(values[:, :, empty])
     count = np.isfinite(near[:, 0]).sum(axis=0)
     count = np.where(count > 0, count, np.isfinite(values[:, 0]).sum(axis=0))
     # of a median of more than two normal values the variance is pi / 2 that of their mean
-    return middle, np.where(count > 2, np.pi / 2, 1.0) / np.maximum(count, 1)
+    return found, np.where(count > 2, np.pi / 2, 1.0) / np.maximum(count, 1)

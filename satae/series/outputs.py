@@ -21,7 +21,7 @@ from satae.gis.geopackage import COURSES
 from satae.grid import Grid, Window
 from satae.later import Later
 from satae.publish import check_target
-from satae.report import chips, html
+from satae.report import backdrop, chips, html
 from satae.scene import output
 from satae.series import dates, earlier, playback, report, state, tables
 from satae.series.detector import Memory, Rules
@@ -49,7 +49,14 @@ Array = npt.NDArray[np.float32]
 def targets(out: Path) -> list[Path]:
     """All that is written, the layers last."""
     rasters = [beside(out, kind) for kind in (*COGS, STATE)]
-    return [*rasters, beside(out, HEAT).with_suffix(".qml"), chips.folder_of(out), html.path_of(out), out]
+    return [
+        *rasters,
+        model_of(out),
+        beside(out, HEAT).with_suffix(".qml"),
+        chips.folder_of(out),
+        html.path_of(out),
+        out,
+    ]
 
 
 def check_targets(out: Path, *, overwrite: bool) -> None:
@@ -65,6 +72,11 @@ def check_targets(out: Path, *, overwrite: bool) -> None:
 def beside(out: Path, kind: str) -> Path:
     """The raster of a kind beside the layers."""
     return out.with_name(f"{out.stem}_{kind}.tif")
+
+
+def model_of(out: Path) -> Path:
+    """The network of a place, where its model has one."""
+    return out.with_name(f"{out.stem}_model.onnx")
 
 
 def moves(folder: Path, out: Path) -> list[tuple[Path, Path]]:
@@ -135,6 +147,8 @@ def finish(
         side = _side(len(new.dates) if kind == HEAT else 1)
         output.to_cog(plain, folder / beside(out, kind).name, beside(out, kind).name, side)
         plain.unlink()
+    if header.network is not None:
+        (folder / model_of(out).name).write_bytes(header.network.content)
     heat = beside(out, HEAT)
     with Extra(f"the style of {heat.name}"):
         (folder / heat.with_suffix(".qml").name).write_text(qgis.heatmap_style(10.0), encoding="utf-8")
@@ -151,7 +165,12 @@ def finish(
     moment = datetime.fromisoformat(created)
     _store(path, out.name, frames, moment)
     with Extra(f"styles and project for QGIS in {out.name}"):
-        archive = playback.project(out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates])
+        last = new.dates[-1].scene
+        below = backdrop.of(last, sketch.natural, sketch.contrast(), scaled=header.scaled)
+        archive = playback.project(
+            out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates], last.name,
+            backdrop.beside(below, out),
+        )  # fmt: skip
         qgis.embed(
             path, name=out.stem, archive=archive, updated=moment.astimezone(UTC), styles=playback.styles()
         )

@@ -19,7 +19,7 @@ from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import dates, detector, learning, outputs, persistence, shifts, state
-from satae.series.detector import MEDIAN, PAIR, SEASONAL, Memory, Rules
+from satae.series.detector import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
 from satae.series.sketch import Sketch
@@ -27,7 +27,7 @@ from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
-MODELS = "auto", SEASONAL, MEDIAN, PAIR
+MODELS = "auto", SEASONAL, MEDIAN, PAIR, *NETWORKS
 ENOUGH = 12  # dates of a history from which on a season can be fitted
 A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
@@ -88,6 +88,7 @@ def resume(
     header = state.header(path)
     if header.model == PAIR:
         raise ConfigError(f"{path} is of two dates and does not go on; name all dates without --state")
+    header = state.with_network(header, path.with_name(f"{path.stem.removesuffix('_state')}_model.onnx"))
     source = state.source(path, header)
     # by day and name, for two scenes may be of one day
     done = {(s.day, s.scene) for s in header.scored}
@@ -169,6 +170,11 @@ def model_of(asked: str, days: Floats, new: int) -> str:
     if asked == SEASONAL and len(days) < 3:
         raise ConfigError(
             f"--model seasonal needs three dates of history, and there are {len(days)}; take median"
+        )
+    if asked in NETWORKS and (len(days) < ENOUGH or np.ptp(days) < A_YEAR):
+        raise ConfigError(
+            f"--model {asked} learns what a season leaves, which takes {ENOUGH} dates over {A_YEAR:.0f} days, and the "
+            f"history has {len(days)} over {np.ptp(days):.0f}; take median"
         )
     if asked == PAIR and (len(days), new) != (1, 1):
         raise ConfigError(
@@ -266,7 +272,7 @@ def _stepped(
         memory, _ = persistence.step(
             memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold
         )
-        memory = detector.absorb(rules, memory, judged, good)
+        memory = detector.absorb(rules, memory, judged, good, float(date.day))
         squares[i, good] = judged.square[good]
     return memory, squares
 

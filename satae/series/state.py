@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +15,17 @@ import pydantic
 from satae.errors import ResultError, SceneError
 from satae.grid import Grid, Window
 from satae.inference.calibrate import Tail
+from satae.later import Later
 from satae.scene import output, readers
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import note
 from satae.series.calibration import Promise
 from satae.series.detector import Memory, Rules
+
+if TYPE_CHECKING:
+    from satae.inference import network as networks
+else:
+    networks = Later("satae.inference.network")
 
 KEY = "satae_series"
 VERSION = 1
@@ -66,6 +74,8 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     offset: tuple[float, ...] | None = None
     kinds: Matrix | None = None
     fewest: int = 0
+    network_sha256: str | None = None
+    network: Any = pydantic.Field(default=None, exclude=True)
     shared: tuple[Matrix, ...] | None = pydantic.Field(default=None, exclude=True)
     sample: tuple[tuple[int, int, int, int], ...]
     scored: tuple[ScoredDate, ...] = ()
@@ -79,7 +89,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
             None if self.offset is None else np.array(self.offset),
             None if self.kinds is None else np.array(self.kinds),
             None if self.shared is None else np.array(self.shared),
-            self.fewest,
+            self.fewest, network=self.network,
         )  # fmt: skip
 
     @property
@@ -126,6 +136,8 @@ def header_of(
         offset=None if rules.offset is None else tuple(map(float, rules.offset)),
         kinds=None if rules.kinds is None else matrix(rules.kinds),
         fewest=rules.fewest,
+        network=rules.network,
+        network_sha256=None if rules.network is None else hashlib.sha256(rules.network.content).hexdigest(),
         shared=None if rules.shared is None else tuple(map(matrix, rules.shared)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),
     )
@@ -188,6 +200,20 @@ def header(path: Path) -> Header:
         raise ResultError(
             f"{path} is a state that this satae cannot read; make it again with this version"
         ) from error
+
+
+def with_network(header: Header, path: Path) -> Header:
+    """The header with the network that it went on with, from its file; ResultError where that is another one."""
+    if header.network_sha256 is None:
+        return header
+    if not path.is_file():
+        raise ResultError(f"{path} is missing, which the state goes on with; put it back beside the state")
+    found = networks.load(path)
+    if hashlib.sha256(found.content).hexdigest() != header.network_sha256:
+        raise ResultError(
+            f"{path} is not the network that the state goes on with; put that one back beside it"
+        )
+    return header.model_copy(update={"network": found})
 
 
 def source(path: Path, header: Header) -> Source:

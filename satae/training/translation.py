@@ -224,6 +224,24 @@ def _gru(trace: Trace, out: Tensor, x: Tensor, weights: Sequence[Tensor], backwa
     return trace.node("Squeeze", trace.node("GRU", trace.value(x), *constants, **how), trace.ints([1]))
 
 
+def _median(trace: Trace, out: Tensor, x: Tensor, valid: Tensor, dim: int) -> Name:
+    value = trace.value(x)
+    good = trace.node("Greater", trace.value(valid), trace.constant(0, np.float32))
+    ordered = trace.node("Where", good, value, trace.constant(np.inf, np.float32))
+    length = trace.node("Gather", trace.node("Shape", ordered), trace.ints([dim]))
+    # what is not valid comes last
+    ordered = trace.several("TopK", ordered, length, outputs=2, axis=dim, largest=0, sorted=1)[0]
+    one, two, none = (trace.ints([n]) for n in (1, 2, 0))
+    # as many as are finite: the mask may have fewer channels than what it is of
+    finite = trace.node("Not", trace.node("IsInf", ordered))
+    count = trace.node("ReduceSum", trace.node("Cast", finite, to=7), trace.ints([dim]), keepdims=1)
+    low = trace.node("Div", trace.node("Max", trace.node("Sub", count, one), none), two)
+    high = trace.node("Min", trace.node("Div", count, two), trace.node("Sub", length, one))
+    ends = [trace.node("GatherElements", ordered, at, axis=dim) for at in (low, high)]
+    middle = trace.node("Div", trace.node("Add", *ends), trace.constant(2, np.float32))
+    return trace.node("Where", trace.node("Greater", count, none), middle, trace.constant(0, np.float32))
+
+
 # ---- over surroundings
 
 
@@ -373,7 +391,7 @@ TRANSLATIONS: dict[str, Translation] = {
     "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
     "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _softplus,
     "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
-    "gru": _gru,
+    "gru": _gru, "median": _median,
     "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),
     "normalize": _normalize, "topk": _topk, "einsum": _einsum, "linear": _linear, "matmul": _matmul,
     "conv2d": _conv2d, "conv_transpose2d": _conv_transpose2d, "batch_norm": _batch_norm,

@@ -1,7 +1,8 @@
 """Gated recurrent units over the dates before and after, then a decoder: what both say of the date between them.
 
 A state is carried from date to date with the days that passed, forwards and backwards; a date is expected from the
-state that the dates before it leave and the one that the dates after it leave. What is not valid enters as absent.
+state that the dates before it leave and the one that the dates after it leave. What is not valid enters as absent. What
+the same units say of dates that left nothing is taken off, so nothing is expected after nothing.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.models.sequence import Expectation
-from satae.nn.recurrent import Dense, day_terms, gru, mean_of_others
+from satae.models.sequence import Expectation, size_of, variance_of
+from satae.nn.recurrent import Dense, bounded, day_terms, gru
 
-TERMS = 6  # numbers of a day
 MONTH = 30.0  # days, in which gaps are told
+KNOWN = 6  # numbers of a day and of the gaps on both sides of it
+HIDDEN = 32
 
 
 @dataclass(frozen=True)
 class Params:
     """The settings of sequence_rnn: `width` numbers of a state."""
 
-    width: int = 32
+    width: int = 16
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= 512:
@@ -32,27 +34,28 @@ class Params:
 class Recurrent(nn.Module):
     """Sequences to what is expected of each date, from those before and after it."""
 
-    centre: Tensor
-    spread: Tensor
-
     def __init__(self, bands: int, params: Params) -> None:
         super().__init__()
-        width = params.width
-        # DN of all pixels, by which the network sees numbers around 1: set by whoever trains
-        self.register_buffer("centre", torch.zeros(bands))
-        self.register_buffer("spread", torch.ones(bands) * 1000)
-        # bands, whether they are valid, the day, and the days since the date before and until the one after
-        inputs = bands + 1 + TERMS + 2
-        self.before, self.after = (nn.GRU(inputs, width) for _ in range(2))
-        self.decode = nn.Sequential(Dense(2 * width + bands + TERMS + 2, 64), nn.GELU(), Dense(64, bands))
+        inputs = bands + 2 + KNOWN
+        self.before, self.after = (nn.GRU(inputs, params.width) for _ in range(2))
+        self.decode = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, bands))
+        self.doubt = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, 1))
+        # the first expectation is that of the season alone
+        for last in (self.decode[2].inner, self.doubt[2].inner):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
-        unit = self.spread[:, None, None]
-        x = (sequence - self.centre[:, None, None]) / unit * valid
-        usual = mean_of_others(x, valid)
-        # (N, T, 8, H, W): the day and the gaps on both sides, the same at every pixel
         known = torch.cat([day_terms(days), self._gaps(days)], dim=2)[:, :, :, None, None] + valid * 0
-        every = torch.cat([x, valid, known], dim=2)
+        seen = torch.cat([bounded(sequence), size_of(sequence)], dim=2) * valid
+        # the dates as they are, then as if none had left anything: (2 N, T, C, H, W)
+        every = torch.cat([torch.cat([s, valid, known], dim=2) for s in (seen, seen * 0)], dim=0)
+        context = torch.cat([self._states(every), torch.cat([known, known], dim=0)], dim=2)
+        mean, n = self.decode(context), sequence.shape[0]
+        return Expectation(mean[:n] - mean[n:], variance_of(self.doubt(context[:n])))
+
+    def _states(self, every: Tensor) -> Tensor:
+        """States (N, T, 2 C, H, W) that the dates before each leave, and the dates after it."""
         n, _, _, height, width = every.shape
         # (T, N H W, C): a pixel's dates are a sequence of their own
         lines = every.permute(1, 0, 3, 4, 2).flatten(1, 3)
@@ -64,10 +67,7 @@ class Recurrent(nn.Module):
             none = found[:1] * 0
             states.append(torch.cat([found[1:], none] if backward else [none, found[:-1]], dim=0))
         both = torch.cat(states, dim=2)
-        placed = both.reshape(-1, n, height, width, both.shape[2]).permute(1, 0, 4, 2, 3)
-        change = self.decode(torch.cat([placed, usual, known], dim=2))
-        mean = (usual + change) * unit + self.centre[:, None, None]
-        return Expectation(mean, valid * 0)
+        return both.reshape(-1, n, height, width, both.shape[2]).permute(1, 0, 4, 2, 3)
 
     def _gaps(self, days: Tensor) -> Tensor:
         """Months (N, T, 2) since the date before and until the one after, 0 where there is none, two years at most."""

@@ -1,8 +1,9 @@
-"""Attention of each date over the others by their days, then a decoder: gaps and irregular dates are all it knows.
+"""Attention of each date over the others by the days between them: what they left tells what this one will leave.
 
-How much one date looks at another follows from the days of both, so a season and a trend can be learned; how much a
-date is looked at at all also follows from what it holds, so a cloud that the mask missed can be overlooked. There is
-one layer: in a second one the dates that are looked at would have seen the date that is asked for.
+How much one date looks at another follows from the days between both, so the days around, the same season of other years
+and how fast either fades are learned. What is expected is a sum of what the others left, so nothing is expected after
+nothing; the deviation also follows from how large it was. There is one layer: in a second one the dates that are looked
+at would have seen the date that is asked for.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from satae.models.sequence import Expectation
-from satae.nn.recurrent import Dense, day_terms, mean_of_others
+from satae.models.sequence import Expectation, size_of, variance_of
+from satae.nn.recurrent import Dense, bounded, day_terms
 
-TERMS = 6  # numbers of a day
+BETWEEN = 6  # numbers of the days between two dates
+HIDDEN = 16
+YEAR = 365.25  # days
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Params:
     """The settings of sequence_transformer: `heads` of attention, each of `width` channels."""
 
     heads: int = 4
-    width: int = 16
+    width: int = 8
 
     def __post_init__(self) -> None:
         if not (1 <= self.heads <= 32 and 1 <= self.width <= 256):
@@ -33,45 +36,52 @@ class Params:
 class Transformer(nn.Module):
     """Sequences to what is expected of each date, from the others."""
 
-    centre: Tensor
-    spread: Tensor
-
     def __init__(self, bands: int, params: Params) -> None:
         super().__init__()
         heads, width = params.heads, params.width
-        self.heads, self.width = heads, width
-        # DN of all pixels, by which the network sees numbers around 1: set by whoever trains
-        self.register_buffer("centre", torch.zeros(bands))
-        self.register_buffer("spread", torch.ones(bands) * 1000)
-        self.key, self.query = (nn.Linear(TERMS, heads * width) for _ in range(2))
-        self.value = nn.Sequential(
-            Dense(bands + TERMS, heads * width), nn.GELU(), Dense(heads * width, heads * width)
-        )
-        self.worth = nn.Sequential(Dense(bands, width), nn.GELU(), Dense(width, heads))
-        self.decode = nn.Sequential(Dense(heads * width + bands + TERMS, 64), nn.GELU(), Dense(64, bands))
+        self.heads = heads
+        known = heads * width + heads + 4
+        self.look = nn.Sequential(nn.Linear(BETWEEN, HIDDEN), nn.GELU(), nn.Linear(HIDDEN, heads))
+        self.value = Dense(bands, heads * width, bias=False)
+        self.large = nn.Sequential(Dense(1, HIDDEN), nn.GELU(), Dense(HIDDEN, heads * width))
+        self.share = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, heads * width))
+        self.decode = Dense(heads * width, bands, bias=False)
+        self.doubt = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, 1))
+        # the first expectation is that of the season alone
+        for last in (self.decode.inner, self.doubt[2].inner):
+            nn.init.zeros_(last.weight)
+        nn.init.zeros_(self.doubt[2].inner.bias)
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
-        unit = self.spread[:, None, None]
-        x = (sequence - self.centre[:, None, None]) / unit * valid
-        usual = mean_of_others(x, valid)
-        terms = day_terms(days)
-        # (N, T, 6, H, W): the numbers of the day at every pixel
-        spread_out = terms[:, :, :, None, None] + valid * 0
+        seen, size = bounded(sequence) * valid, size_of(sequence)
         # (N, T, U, heads): how much date T looks at date U, and never at its own day
-        query, key = (f(terms).unflatten(2, (self.heads, self.width)) for f in (self.query, self.key))
-        look = torch.einsum("ntkc,nukc->ntuk", query, key) / self.width**0.5
-        others = (days[:, :, None] != days[:, None, :]).float()[..., None]
-        # the largest is taken off, as a softmax does, and dates are summed where they are valid
-        look = (look - look.amax(dim=2, keepdim=True)).clamp(min=-30).exp() * others
-        # (N, U, heads, H, W): what a date is worth by itself; bounded, so that none is everything
-        worth = (5 * self.worth(x).tanh()).exp() * valid
-        value = self.value(torch.cat([x, spread_out], dim=2)).unflatten(2, (self.heads, self.width))
-        total = torch.einsum("ntuk,nukhw->ntkhw", look, worth)
-        seen = torch.einsum("ntuk,nukchw->ntkchw", look, value * worth.unsqueeze(3))
-        seen = (seen / total.clamp(min=1e-12).unsqueeze(3)).flatten(2, 3)
-        change = self.decode(torch.cat([seen, usual, spread_out], dim=2))
-        mean = (usual + change) * unit + self.centre[:, None, None]
-        return Expectation(mean, valid * 0)
+        look = self.look(self._between(days)).clamp(min=-8, max=8).exp()
+        look = look * (days[:, :, None] != days[:, None, :]).float()[..., None]
+        # (N, T, heads, H, W): how much there was to look at
+        total = torch.einsum("ntuk,nuhw->ntkhw", look, valid.squeeze(2))
+        left, large = (
+            (
+                torch.einsum("ntuk,nukchw->ntkchw", look, self._heads(v * valid)) / (1 + total)[:, :, :, None]
+            ).flatten(2, 3)
+            for v in (self.value(seen), self.large(size))
+        )
+        terms = day_terms(days)[:, :, :, None, None] + valid * 0
+        known = torch.cat([large, (1 + total).log(), terms], dim=2)
+        mean = self.decode(left * (1 + self.share(known).tanh()))
+        return Expectation(mean, variance_of(self.doubt(known)))
+
+    def _heads(self, values: Tensor) -> Tensor:
+        """(N, U, heads, channels, H, W)."""
+        return values.unflatten(2, (self.heads, -1))
+
+    def _between(self, days: Tensor) -> Tensor:
+        """Numbers (N, T, U, BETWEEN) of the days from U to T: where in the year, how far, and whether U comes after."""
+        years = (days[:, :, None] - days[:, None, :]) / YEAR
+        far, turn = years.abs(), 2 * torch.pi * years
+        return torch.stack(
+            [turn.cos(), (2 * turn).cos(), far, (1 + 36 * far).log(), (-12 * far).exp(), (years < 0).float()],
+            dim=3,
+        )
 
 
 def build(bands: int, params: Params) -> Transformer:
