@@ -141,11 +141,7 @@ def _leaky_relu(
 
 
 def _log(trace: Trace, out: Tensor, x: Tensor) -> Name:
-    return _wide_log(trace, trace.value(x, kind=torch.float64), out)
-
-
-def _wide_log(trace: Trace, value: Name, out: Tensor) -> Name:
-    return trace.cast(trace.node("Log", value), out.dtype)
+    return trace.cast(trace.node("Log", trace.value(x, kind=torch.float64)), out.dtype)
 
 
 def _softplus(trace: Trace, out: Tensor, x: Tensor) -> Name:
@@ -153,7 +149,7 @@ def _softplus(trace: Trace, out: Tensor, x: Tensor) -> Name:
     value = trace.value(x)
     small = trace.cast(trace.node("Exp", trace.node("Neg", trace.node("Abs", value))), torch.float64)
     rest = trace.node("Add", small, trace.value(1.0, kind=torch.float64))
-    return trace.node("Add", trace.node("Relu", value), _wide_log(trace, rest, out))
+    return trace.node("Add", trace.node("Relu", value), trace.cast(trace.node("Log", rest), out.dtype))
 
 
 def _elu(trace: Trace, out: Tensor, x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Name:
