@@ -26,7 +26,7 @@ from satae.batch.watch import Arrivals
 from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
-from satae.errors import ConfigError, ModelError, TrainError
+from satae.errors import ConfigError, ModelError, SataeError, TrainError
 from satae.inference.card import now
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
@@ -126,8 +126,17 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     Raises ConfigError for lists, ModelError for a model that cannot be used, OutputError where the folder cannot be
     written. What a scene fails of is no error but part of the result.
     """
+    is_new = not options.out.exists()
+    try:
+        return _run(names, options, steps)
+    except SataeError:
+        # of a list that cannot be read nothing is to be left
+        places.tidy(options.out, whole=is_new)
+        raise
+
+
+def _run(names: Sequence[str], options: Options, steps: Steps) -> Result:
     out = options.out
-    # before a folder is made for nothing
     if options.scheduler:
         check_address(options.scheduler)
     if options.model is not None:

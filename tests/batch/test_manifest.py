@@ -194,3 +194,13 @@ def test_lists_that_are_none_are_refused(name: str, content: bytes, said: str, t
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         list(entries([str(tmp_path / name)], KNOWN))
+
+
+def test_of_a_list_that_cannot_be_read_nothing_is_left(tmp_path: Path) -> None:
+    model, out, mine = tmp_path / "m.onnx", tmp_path / "out", tmp_path / "mine"
+    model.write_bytes(b"nobody looks into it yet")
+    mine.mkdir()
+    line = ("run", tmp_path / "none.txt", "--model", model, "--out")
+    assert "none.txt does not exist; name a list of scenes that does" in refused(2, *line, out)
+    assert "does not exist" in refused(2, *line, mine)
+    assert not out.exists() and sorted(p.name for p in mine.iterdir()) == ["scenes"]
