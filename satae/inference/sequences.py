@@ -96,6 +96,11 @@ def with_card(content: bytes, card: SequenceCard) -> bytes:
     return with_note(content, KEY, card.model_dump_json())
 
 
+def carries(content: bytes) -> bool:
+    """Whether a file is one of a network over dates."""
+    return KEY.encode() in content
+
+
 def parse(text: str, name: str) -> SequenceCard:
     """The card in a JSON text; ModelError where it is none, or of another version."""
     try:
