@@ -40,7 +40,10 @@ class ModelSettings(_Section):
 
 
 class TargetSettings(_Section):
-    """How large the objects are that are looked for, 0 where nothing is said; metres go before pixels."""
+    """What is looked for, object or area, and how large objects are: 0 where nothing is said; metres before pixels."""
+
+    # where a recipe says nothing it follows from bands, GSD and size: see `training.presets`
+    kind: Literal["object", "area"] = "object"
 
     size_m: float = pydantic.Field(default=0.0, ge=0)
     size_px: float = pydantic.Field(default=0.0, ge=0)

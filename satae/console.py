@@ -6,6 +6,7 @@ A tool is handed `Steps` and opens a stage for each part of its work; it prints 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import threading
@@ -242,6 +243,13 @@ def keep_stderr(*, libraries: bool) -> None:
         os.close(nowhere)
         encoding = sys.stderr.encoding
         sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
+
+
+def round_up(number: float) -> float:
+    """A positive number to plan with, never less than is needed: two digits, rounded up."""
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    # what has two digits already stays as it is; the text takes the rounding of the product away
+    return float(f"{math.ceil(number / step - 1e-9) * step:.2g}")
 
 
 def quantity(number: int, thing: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from satae import config, heads, models, objectives
 from satae.choices import Choices
-from satae.cli.catalogue import catalogue
+from satae.cli.catalogue import parts, recipes
 from satae.errors import ConfigError
 from satae.heads import SCORES
 from satae.models import MODELS
@@ -85,7 +85,7 @@ def test_what_cannot_be_built_is_an_error_of_the_recipe(fault: type[Exception]):
 
 
 def test_the_catalogue_lists_every_choice_with_a_sentence():
-    listed = catalogue()
+    listed = recipes() + parts()
     expected = {("architecture", n) for n in MODELS.names} | {("score", n) for n in SCORES.names}
     expected |= {("objective", n) for n in OBJECTIVES.names} | {("recipe", n) for n in config.recipes()}
     assert {(row["kind"], row["name"]) for row in listed} == expected

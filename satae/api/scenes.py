@@ -35,10 +35,11 @@ def open_scene(
 ) -> Scene:
     """Say where pixels are and which of them count; no pixel of a file is read, and none is held.
 
-    `bands` are names, or numbers from 1 on. Arrays (band, row, col) need `transform`, an Affine or its six numbers, and
-    `crs`; `names` are those of their bands. `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like.
-    What is no file on this machine is written to one, `keep`, or one that is gone when the program ends: keep it where
-    QGIS or `satae review` are to show the scene later. SceneError where it cannot be used.
+    `bands` are names, or numbers from 1 on. Arrays (band, row, col) need `transform`, an Affine or its six numbers;
+    without `crs` they are as a file without one, of which areas are not known. `names` are those of their bands.
+    `nodata` is a DN that marks fill. `limits` are an AOI, a mask and the like. What is no file on this machine is
+    written to one, `keep`, or one that is gone when the program ends: keep it where QGIS or `satae review` are to
+    show the scene later. SceneError where it cannot be used.
     """
     how = limits or Limits()
     if isinstance(source, Scene):
@@ -71,7 +72,7 @@ def _image(
     if arrays.is_dataset(source):
         return arrays.of_dataset(source)
     if not hasattr(source, "__array__"):
-        raise ConfigError(f"a {type(source).__name__} is no scene; give a path, a dataset or an array")
+        raise ConfigError(f"{type(source).__name__} is no scene; give a path, a dataset or an array")
     array = source if hasattr(source, "dtype") and hasattr(source, "ndim") else source.__array__()
     return arrays.of_array(array, transform, crs, nodata, names)
 

@@ -24,7 +24,7 @@ from satae.scoring.rule import rule_of
 
 def score(
     scenes: Source | Sequence[Source],
-    model: str | Path | Model = "model.onnx",
+    model: str | Path | Model | Sequence[str | Path | Model] = "model.onnx",
     out: str | Path = "anomalies.gpkg",
     *,
     heatmap: str | Path | None = None,
@@ -45,6 +45,7 @@ def score(
 ) -> Result:
     """Map where scenes, a list or a single one, are out of place; all that is written is complete, or nothing is.
 
+    Of several models each looks for a kind of thing, objects or areas, and says by its own calibration what is rare.
     What is reported is one of `far` (false alarms per 100 km2, by default 10), `fdr` (share of false regions), `top`
     (that many regions a scene) and `threshold` (heat, -log10 p of a pixel). `baseline` is another model for a second
     opinion, `feedback` a reviewed result whose decisions move the ranks. `stac` writes STAC Items, which name the model
@@ -53,10 +54,11 @@ def score(
     rule = rule_of(far=far, fdr=fdr, top=top, threshold=threshold)
     if min_area is not None and not min_area >= 0:
         raise ConfigError(f"a smallest area of {min_area} m2 is not an area")
-    opened = model if isinstance(model, Model) else runtime.load(Path(model), device, workers)
+    named = [model] if isinstance(model, str | Path | Model) else model
+    opened, *others = [m if isinstance(m, Model) else runtime.load(Path(m), device, workers) for m in named]
     # an Item names the model by a path, which a session does not need
     if stac is True:
-        stac = opened.origin.path if isinstance(model, Model) and opened.origin else Path(str(model))
+        stac = opened.origin.path if isinstance(named[0], Model) and opened.origin else Path(str(named[0]))
     other = baseline if baseline is None or isinstance(baseline, Baseline) else Path(baseline)
     decided = (
         feedback if feedback is None or isinstance(feedback, Decisions) else decisions.read(Path(feedback))
@@ -65,5 +67,6 @@ def score(
         rule, min_area, None if heatmap is None else Path(heatmap), workers, overwrite, now(), chips=chips,
         baseline=open_baseline(other, device, workers) if isinstance(other, Path) else other,
         force_domain=force_domain, stac=stac or None, feedback=decided,
+        others=tuple(others),
     )  # fmt: skip
     return Result(scoring.score(open_scenes(scenes), opened, Path(out), how, steps_of(progress)), str(rule))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from satae import extras
-from satae.batch import catalogue, chapters
+from satae.batch import catalogue, chapters, store
 from satae.batch.folders import ABOUT, NAME, Collection, SceneFolders, check_target, files
 from satae.console import Bar, Steps
 from satae.decisions import earlier
@@ -32,6 +32,7 @@ from satae.later import Later
 from satae.publish import check_target as check_writable
 from satae.publish import publish_all, staging
 from satae.report import chips, html, page
+from satae.scoring.support import of_scenes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,7 +147,10 @@ class _Making:
         with Extra("the report"):
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
             report = self.folder / html.path_of(self.target).name
-            page.write(report, self.target, chosen, model, asked, self.folder, whole)
+            doubt = of_scenes(store.doubt(summary) for summary in self.found)
+            page.write(
+                report, self.target, chosen, [model], asked, self.folder, whole, doubt=str(doubt or "")
+            )
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:

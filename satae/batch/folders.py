@@ -17,7 +17,7 @@ from satae.batch import parts, places, plan, store
 from satae.batch.store import Summary
 from satae.errors import OutputError, ResultError
 from satae.report import html
-from satae.scoring.backdrop import beside
+from satae.report.backdrop import beside
 from satae.scoring.record import HEATMAP, SceneRecord
 
 if TYPE_CHECKING:

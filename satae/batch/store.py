@@ -24,6 +24,7 @@ from satae.grid import Grid, Window
 from satae.report.overview import Picture
 from satae.scoring.domain import Verdict
 from satae.scoring.record import HEATMAP, SceneRecord
+from satae.scoring.support import Doubt
 
 VERSION = 2
 ABOUT, REGIONS, TILES = "scene.json", "regions.json", "tiles.npy"
@@ -67,6 +68,7 @@ def write(record: SceneRecord) -> None:
         "agrees": record.agrees,
         "damage": [[w.row, w.col, w.height, w.width] for w in record.damage],
         "faults": record.faults,
+        "doubt": record.doubt and asdict(record.doubt) | {"factor": _plain(record.doubt.factor)},
         "backdrop": layer.backdrop and asdict(layer.backdrop),
         "view": record.view and {"step": record.view.step, "shape": record.view.shape},
     }
@@ -112,14 +114,23 @@ def read(found: Summary) -> SceneRecord:
         tuple(map(Path, about["files"])),
         layer,
         view and Picture(view["step"], tuple(view["shape"]), *((folder / p).read_bytes() for p in PICTURES)),
-        math.inf if about["threshold"] is None else float(about["threshold"]),
+        _endless(about["threshold"]),
         about["smallest"],
         Verdict(*about["domain"]),
         tuple(about["remarks"]),
         about["agrees"],
         tuple(Window(*w) for w in about["damage"]),
         tuple(about["faults"]),
+        doubt(found),
     )
+
+
+def doubt(found: Summary) -> Doubt | None:
+    """What of a finished scene's numbers the calibration is too small for; None in folders of older versions."""
+    said = found.about.get("doubt")
+    if said is None:
+        return None
+    return Doubt(**said | {"unknown": tuple(said["unknown"]), "factor": _endless(said["factor"])})
 
 
 def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
@@ -193,6 +204,10 @@ def _number(value: Any, layer: str, column: str) -> Any:
 
 def _real(value: float | None) -> float:
     return math.nan if value is None else float(value)
+
+
+def _endless(value: float | None) -> float:
+    return math.inf if value is None else float(value)
 
 
 def _dump(path: Path, content: Any) -> None:

@@ -187,7 +187,8 @@ def _tally(model: Model, scene: Scene, planting: Planting, train_s: float) -> tu
     rule, known = Far(planting.far), (calibration, scene.grid.pixel_area_m2, planting.min_pixels)
     threshold = calibration.level(rule.rate, *known[1:])
     found, chance = (dict.fromkeys(planting.cells, 0) for _ in range(2))
-    return Tally(model, threshold, planting.min_pixels, found, chance, train_s), rule.remark(*known)
+    said = rule.remark(*known) or str(rule.doubt(*known) or "")
+    return Tally(model, threshold, planting.min_pixels, found, chance, train_s), said
 
 
 def _look(tiles: TileSet, blocks: Sequence[Window], rounds: Sequence[Sequence[Target]], tally: Tally) -> None:

@@ -20,7 +20,9 @@ NAMES = NETWORKS
 def method_of(place: Ground, name: str, *, steps: int, seed: int) -> tuple[Floats, Method]:
     """(agreement (date, pixel) of the held-out history, and what is said of new dates) of a recipe in so many steps."""
     if not place.rules.seasonal:
-        raise ConfigError(f"--steps: {name} learns what a season leaves, and the history is too short for one")
+        raise ConfigError(
+            f"--steps: {name} learns what a season leaves, and the history is too short for one"
+        )
     epochs = config.load(Path(name)).train.epochs
     changes = [f"train.seed={seed}", f"train.min_steps={-(-steps // epochs)}"]
     x, valid, _ = place.history()

@@ -9,6 +9,8 @@ from satae.cli.flags import Json
 from satae.cli.output import say
 from satae.console import Steps, printable
 
+SHARED = ("rule", "provider", "model_sha256", "created")  # of a scene in a result, mostly that of all
+
 
 def info(
     context: typer.Context,
@@ -31,14 +33,24 @@ def _lines(content: dict[str, Any]) -> list[str]:
 
     if content["kind"] == "product":
         return products.lines(content)
+    scenes = content["scenes"] if content["kind"] == "result" and content.get("scenes") else []
+    # what all scenes of a result share stands above their table
+    shared = {key: scenes[0][key] for key in SHARED if len({scene[key] for scene in scenes}) == 1}
+    told = {**content, **shared} | ({"scenes": len(scenes)} if scenes else {})
+    # what to do next is the last thing to read
+    told |= {"next": told.pop("next", None)}
     # what is not known is null in JSON, and no line
-    known = {key: value for key, value in content.items() if value is not None and key != "band_table"}
+    known = {key: value for key, value in told.items() if value not in (None, "") and key != "band_table"}
     width = max(len(key) for key in known)
     lines = [f"{key:<{width}}  {_shown(value)}" for key, value in known.items()]
     bands = content.get("band_table", ())
     # of bands that have names alone these stand above
     if any(b["wavelength_nm"] or (b["scale"], b["offset"]) != (1, 0) for b in bands):
         lines += ["", *products.table(bands)]
+    if scenes:
+        heads = [key for key in scenes[0] if key not in shared]
+        rows = [["-" if s[key] is None else _shown(s[key]) for key in heads] for s in scenes]
+        lines += ["", *products.columns(heads, rows)]
     return lines
 
 

@@ -20,7 +20,7 @@ from satae.cli.demo import demo
 from satae.cli.door import Command, explain_failures
 from satae.cli.export import export
 from satae.cli.flags import spell_out
-from satae.cli.grouping import HelpPage
+from satae.cli.grouping import HelpGroup, HelpPage
 from satae.cli.manual import MANUAL
 from satae.cli.models import models
 from satae.cli.review import review
@@ -32,7 +32,7 @@ from satae.cli.train import train
 from satae.console import Steps, keep_stderr, set_up
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    cls=HelpGroup, no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 LIGHT = {
@@ -42,7 +42,7 @@ LIGHT = {
     "review",
     "run",
 }  # commands without a matrix product in numpy that is worth a thread
-bench = typer.Typer(no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
+bench = typer.Typer(cls=HelpGroup, no_args_is_help=True, help=MANUAL["bench"], rich_markup_mode=None)
 
 
 def _version(wanted: bool) -> None:
@@ -64,7 +64,7 @@ def common(
 
     satae tile scene.tif; satae train; satae score --out anomalies.gpkg
 
-    What words such as heat, halo or FDR mean: docs/glossary.md
+    What words such as heat, halo or FDR mean stands at the end of every report, and in docs/glossary.md.
     """
     if (
         context.invoked_subcommand in LIGHT

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,17 @@ from satae.nn import normalize
 BANDS = 4  # for which weights and codes are counted
 
 
-def catalogue(progress: Callable[[int], None] = lambda architectures: None) -> list[dict[str, Any]]:
-    """Kind, name and first sentence of every recipe, architecture, objective and score; `measured` of architectures.
+def recipes() -> list[dict[str, Any]]:
+    """Kind, name and first sentence of every recipe."""
+    return [_row("recipe", name, _purpose(path)) for name, path in config.recipes().items()]
+
+
+def parts(progress: Callable[[int], None] = lambda architectures: None) -> list[dict[str, Any]]:
+    """Kind, name and first sentence of every architecture, objective and score, and what is measured of architectures.
 
     `progress` is called with the number of architectures measured since it was called last.
     """
-    rows = [_row("recipe", name, _purpose(path)) for name, path in config.recipes().items()]
+    rows = []
     for name in models.NAMES:
         rows.append(
             _row("architecture", name, _first_line(models.MODELS.module(name))) | architecture_row(name)
@@ -48,8 +55,8 @@ def _purpose(path: Path) -> str:
     head = itertools.takewhile(
         lambda line: line.startswith("#"), path.read_text(encoding="utf-8").splitlines()
     )
-    first, stop, _ = " ".join(line.removeprefix("#").strip() for line in head).partition(". ")
-    return first + stop.strip()
+    # "et al." ends no sentence
+    return re.split(r"(?<=(?<! al)\.) ", " ".join(line.removeprefix("#").strip() for line in head))[0]
 
 
 def architecture_row(name: str) -> dict[str, Any]:
@@ -74,8 +81,11 @@ def architecture_row(name: str) -> dict[str, Any]:
     }
 
 
-def lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The catalogue as text: a line for each, and for an architecture two more with what is measured and set."""
+def lines(rows: list[dict[str, Any]], width: int | None = None) -> list[str]:
+    """The catalogue as text: a line for each, and for an architecture two more with what is measured and set.
+
+    What is longer than a terminal of `width` columns goes on below its third column.
+    """
     out = []
     for row in rows:
         out.append(f"{row['kind']:<13} {row['name']:<16} {row['about']}")
@@ -90,4 +100,17 @@ def lines(rows: list[dict[str, Any]]) -> list[str]:
             if row["params"]:
                 settings = ", ".join(f"{key} {value}" for key, value in row["params"].items())
                 out.append(f"{'':<13} {'':<16}   {settings}")
-    return out
+    if width is None:
+        return out
+    below = " " * 33
+    folded = (
+        textwrap.wrap(
+            line,
+            max(width, 2 * len(below)),
+            subsequent_indent=below,
+            drop_whitespace=True,
+            break_on_hyphens=False,
+        )
+        for line in out
+    )
+    return list(itertools.chain.from_iterable(folded))

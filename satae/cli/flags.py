@@ -179,7 +179,7 @@ def check_device(device: str) -> None:
 def check_area(area: float | None) -> None:
     """ConfigError where --min-area is no area."""
     if area is not None and not area >= 0:
-        raise ConfigError(f"--min-area {area} is not an area")
+        raise ConfigError(f"--min-area {area} is out of range: it takes square metres from 0 on")
 
 
 def check_model_name(out: Path) -> None:

@@ -13,6 +13,7 @@ from satae.errors import SceneError, TilesError
 
 if TYPE_CHECKING:
     from satae.scene.products import Product
+    from satae.scene.scene import Scene
 
 LAYERS = (".geojson", ".parquet", ".fgb")  # results of one layer
 
@@ -55,7 +56,7 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
     scene = describe([path])
     grid, sources = scene.grid, [f.source for f in scene.files for _ in f.bands]
     facts: dict[str, Any] = {
-        "kind": "heatmap" if path.stem.endswith("_heatmap") and scene.dtype == "float32" else "scene",
+        "kind": "heatmap" if _is_heatmap(path, scene) else "scene",
         "path": str(scene.path),
         "height": grid.height,
         "width": grid.width,
@@ -77,6 +78,14 @@ def _scene(path: Path, check: bool) -> dict[str, Any]:
         valid = sum(int(good.sum()) for _, _, good in ahead(scene, strips(scene, 256, 0), 0, 1))
         facts |= {"checked": True, "valid_fraction": valid / grid.pixels}
     return facts
+
+
+def _is_heatmap(path: Path, scene: Scene) -> bool:
+    """Whether a raster is a heatmap: by what its band is called, or as those of a series and of older versions."""
+    from satae.scene.output import HEAT
+
+    named = scene.names == (HEAT,) or path.stem.endswith("_heatmap")
+    return scene.dtype == "float32" and named
 
 
 def _folder(path: Path, check: bool) -> dict[str, Any]:
@@ -174,7 +183,9 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
         raise SceneError(f"{path} is damaged ({state}); score the scenes again")
     if check:
         facts["checked"] = True
-    return facts | {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
+    facts |= {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
+    # reviewed or not, a browser shows what there is
+    return facts | ({"next": f"satae review {path}"} if facts["anomalies"] else {})
 
 
 def _regions(path: Path) -> dict[str, Any]:

@@ -112,9 +112,10 @@ Examples:
   satae info model.onnx
   satae info anomalies.gpkg --json
 """,
-    "models": """List the recipes of satae, and the architectures, losses and scores that a recipe can name.
+    "models": """List recipes, and the architectures, losses and scores in them.
 
-With settings and their defaults, weights, code size and measured receptive field of every architecture.
+All that a recipe can name, with settings and their defaults, weights, code size and measured receptive field of every
+architecture.
 
 \b
 Examples:
@@ -124,14 +125,14 @@ Examples:
     "demo": """Run the three commands on a made-up scene with planted anomalies.
 
 Leaves scene, tiles, model, layers, report and overview.png in a folder and says which planted objects were
-found. Takes some minutes on two cores.
+found. Takes less than a minute on two cores.
 
 \b
 Examples:
   satae demo
   satae demo --out try
 """,
-    "bench": """Compare a recipe with the classics, on your own scenes or on known ones.
+    "bench": """Compare a recipe with the classics, on your own or known scenes.
 
 rx, rx_shrunk, annulus, memory and pca run on the same scenes, with the same map steps; cifar10 compares recipes
 with each other and with PCA on small images. The folder that --out names holds table, JSON and pictures.
@@ -175,17 +176,18 @@ Examples:
   satae bench inject scene.tif
   satae bench inject scene.tif --sizes 2,4 --contrasts 1,2 --number 50
 """,
-    "bench series": """Plant changes into a series of one place and look for them, beside four common methods.
+    "bench series": """Plant changes into a series of one place and look for them.
 
-Steps, slow changes and spikes of known date and share go into the dates that are monitored. Every method has the same
-masks, the same rule of K of N dates, and a threshold at which the place as it is raises --far alarms.
+Four common methods look for them too. Steps, slow changes and spikes of known date and share go into the dates that are
+monitored. Every method has the same masks, the same rule of K of N dates, and a threshold at which the place as it is
+raises --far alarms.
 
 \b
 Examples:
   satae bench series FOLDER
   satae bench series FOLDER --history ..2018-04-26 --steady 0.7 --seed 3
 """,
-    "bench dates": """Compare on a scene with a mask of what changed, and dates before it.
+    "bench dates": """Compare on a scene with a mask of what changed since.
 
 The last date is scored against all before it: two dates are enough. Prints AUROC and AP of satae, CVA and IR-MAD.
 
@@ -193,7 +195,7 @@ The last date is scored against all before it: two dates are enough. Prints AURO
 Examples:
   satae bench dates before_20240601.tif after_20240712.tif --truth burnt.tif
 """,
-    "bench cifar10": """Compare families of autoencoders with each other and with PCA on CIFAR-10.
+    "bench cifar10": """Compare families of autoencoders, and PCA, on CIFAR-10.
 
 DIR holds the archives as distributed; nothing is downloaded and no pickle is run.
 

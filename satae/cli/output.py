@@ -41,7 +41,8 @@ def end(lines: Iterable[str]) -> None:
 
 def exit_if_damaged(damage: Iterable[tuple[str, Sequence[Window]]]) -> None:
     """End with DAMAGED, having named the blocks of all scenes in one note, where some could not be decoded."""
-    places = [f"{path}: {place}" for path, windows in damage for place in _places(windows)]
+    # a file is named before the first of its places
+    places = [f"{path}: {p}" if i == 0 else p for path, ws in damage for i, p in enumerate(_places(ws))]
     if places:
         more = f" and {len(places) - NAMED} more places" if len(places) > NAMED else ""
         note([f"{'; '.join(places[:NAMED])}{more} could not be decoded and were masked"])

@@ -87,7 +87,7 @@ def band_facts(source: Source, band: Band, root: Path) -> dict[str, Any]:
 def table(bands: Sequence[dict[str, Any]]) -> list[str]:
     """Facts of bands, a row each."""
     rows = [[_cell(key, band[key]) for key in BANDS.values()] for band in bands]
-    return list(_table(list(BANDS), rows))
+    return list(columns(list(BANDS), rows))
 
 
 def rule(exclusion: Exclusion) -> str:
@@ -118,12 +118,12 @@ def lines(said: dict[str, Any]) -> list[str]:
     found += ["", *table(said["bands"])]
     if masks := said["masks"]:
         rows = [[_cell(key, mask[key]) for key in MASKS.values()] for mask in masks]
-        found += ["", *_table(list(MASKS), rows)]
+        found += ["", *columns(list(MASKS), rows)]
     return found + [f"note: {remark}" for remark in said["remarks"]]
 
 
-def _table(heads: list[str], rows: list[list[str]]) -> Iterator[str]:
-    """Columns side by side; one that is the same word all the way down a long table stands once, above it."""
+def columns(heads: list[str], rows: list[list[str]]) -> Iterator[str]:
+    """Rows below their headings; the column `file` stands once, above the table, where it is the same in all rows."""
     kept = range(len(heads))
     if len(rows) > 1:
         for i in kept:

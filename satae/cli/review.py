@@ -25,7 +25,7 @@ def review(
         str,
         typer.Option(
             help="Names for the keys 1 to 9, between commas; the file remembers them.",
-            show_default="those of last time, else " + LABELS,
+            show_default="those of last time, else " + LABELS.replace(",", ", "),
         ),
     ] = "",
     reviewer: Annotated[
@@ -35,8 +35,14 @@ def review(
         ),
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on.", show_default="a free one")
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            help="Port to listen on, 0 for any.",
+            show_default="the same for a result each time, where it is free",
+        ),
+    ] = None,
     host: Annotated[
         str,
         typer.Option(

@@ -35,7 +35,9 @@ def score(
     scenes: Annotated[
         list[str] | None, typer.Argument(metavar="SCENE", help="Default: the scenes below tiles")
     ] = None,
-    model: Annotated[Path, typer.Option(help="The model file.")] = Path("model.onnx"),
+    model: Annotated[
+        list[Path], typer.Option(help="The model file; twice: one for objects, one for areas.")
+    ] = [Path("model.onnx")],  # noqa: B006
     out: Annotated[
         Path, typer.Option(help="What to write: .gpkg, or regions alone as .geojson, .parquet, .fgb.")
     ] = Path("anomalies.gpkg"),
@@ -73,7 +75,7 @@ def score(
     steps: Steps = context.obj
     options.check_there(scenes or [])  # what was mistyped is the first thing to say
     decided = decisions.read(feedback) if feedback else None
-    opened = runtime.load(model, device, threads=workers)
+    opened, *others = [runtime.load(path, device, threads=workers) for path in model]
     limits = options.limits_of(counted, on_bad_tile)
     if not scenes and counted != PIXELS:
         raise ConfigError(
@@ -91,13 +93,18 @@ def score(
     if baseline:
         found = [by_wavelength(scene, opened) for scene in found]
         how = Options(
-            rule, heatmap=heatmap, overwrite=overwrite, chips=report.chips, stac=model if stac else None
+            rule,
+            heatmap=heatmap,
+            overwrite=overwrite,
+            chips=report.chips,
+            stac=model[0] if stac else None,
+            others=tuple(others),
         )
         check(found, opened, out, how)  # before it is fitted
         other = _baseline(baseline, found, opened.card.tile, device, workers, steps)
     result = scoring.score(
-        found, opened, out, heatmap=heatmap, **asdict(report), baseline=other, stac=model if stac else False,
-        feedback=decided, workers=workers, overwrite=overwrite, progress=steps,
+        found, [opened, *others], out, heatmap=heatmap, **asdict(report), baseline=other,
+        stac=model[0] if stac else False, feedback=decided, workers=workers, overwrite=overwrite, progress=steps,
     ).record  # fmt: skip
     note([] if steps.quiet else summary.remarks(result))
     say(as_json, summary.content(result, str(rule)), summary.lines(result, str(rule)))

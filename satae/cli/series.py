@@ -38,7 +38,9 @@ def series(
     ] = None,
     model: Annotated[
         str,
-        typer.Option(help="auto, seasonal, median, pair; sequence_rnn, sequence_transformer or a recipe (.yaml) of one."),
+        typer.Option(
+            help="auto, seasonal, median, pair; sequence_rnn, sequence_transformer or a recipe (.yaml) of one."
+        ),
     ] = "auto",
     far: Annotated[float, typer.Option(help="False alarms per km2 and year.")] = 1.0,
     persistence: Persistence = "2/3",

@@ -35,11 +35,10 @@ BESIDE = {
 def folder(path: Path) -> dict[str, Any] | None:
     """Facts on a folder of satae that is no tile set, None where it is none of satae's."""
     if (path / "config.yaml").is_file():
-        return {
-            "kind": "training run",
-            "path": str(path),
-            "holds": sorted(f"{p.name} ({PARTS[p.name]})" for p in path.iterdir() if p.name in PARTS),
-        }
+        from satae.cli import outcome
+
+        holds = sorted(f"{p.name} ({PARTS[p.name]})" for p in path.iterdir() if p.name in PARTS)
+        return {"kind": "training run", "path": str(path), **outcome.of_run(path), "holds": holds}
     for inner, kind in (("tileset.json", "folder of tile sets"), ("config.yaml", "folder of training runs")):
         if found := sorted(p.parent.name for p in path.glob(f"*/{inner}")):
             return {"kind": kind, "path": str(path), "holds": found}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satae import interrupts
-from satae.cli import rows
+from satae.cli import outcome, rows
 from satae.cli.flags import (
     RECIPE,
     Device,
@@ -100,7 +100,7 @@ def train(
     }  # fmt: skip
     found = [*(heed.lines if heed else []), *[f"! {text}" for text in result.findings[:SHOWN]]]
     say(as_json, content, [*([_line(taken)] if taken else []), *_lines(result, settings.config), *found])
-    end([] if steps.quiet else [_verdict(result), _next(out, tilesets, taken is not None)])
+    end([] if steps.quiet else [*_verdict(result), _next(out, tilesets, taken is not None)])
     if taken and taken.failures:
         note(taken.failures.values())
         raise typer.Exit(DAMAGED)
@@ -193,22 +193,22 @@ def _shared(
     return None
 
 
-def _verdict(result: "Result") -> str:
-    """What the diagnosis says, in a line."""
+def _verdict(result: "Result") -> list[str]:
+    """What the diagnosis says, and how much rests on what was held out, a line each."""
     number, page = len(result.findings), result.run / "diagnosis.md"
-    if not number:
-        return f"diagnosis: nothing stands out ({page})"
     more = f", the first {SHOWN} above" if number > SHOWN else ""
-    return f"diagnosis: {quantity(number, 'thing')} to look at{more}; {page} says more"
+    said = f"{quantity(number, 'thing')} to look at{more}; {page} says more"
+    return [
+        f"diagnosis: {said if number else f'nothing stands out ({page})'}",
+        f"calibration: {outcome.calibration(result.card)}",
+    ]
 
 
 def _next(out: Path, named: list[Path] | None, are_scenes: bool) -> str:
     """What to type next."""
     if named and are_scenes:
         return f"next: satae run {' '.join(map(str, named))} --model {out} --out FOLDER"
-    scenes = " SCENE" if named else ""
-    model = "" if out == Path("model.onnx") else f" --model {out}"
-    return f"next: satae score{scenes}{model}"
+    return f"next: {outcome.next_command(out, 'SCENE' if named else '')}"
 
 
 def _lines(result: "Result", recipe: Path | None) -> list[str]:

@@ -61,15 +61,19 @@ class Decisions:
         """True (n) where a region has a status."""
         return np.asarray(self.frame["review_status"] == status, bool)
 
-    def on(self, scene: str, grid: Grid, files: str = "") -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    def on(
+        self, scene: str, grid: Grid, files: str = "", kind: str = ""
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
         """(numbers, polygons in the CRS of `grid`) of the regions of a scene: of the same files, else the same name.
 
-        `files` as a result has them, between semicolons. ConfigError where one of the two states a CRS and the other
+        `files` as a result has them, between semicolons; `kind`: of such regions alone, and of those of results that
+        do not tell. ConfigError where one of the two states a CRS and the other
         does not.
         """
         # scene.tif is called otherwise beside another scene.tif than alone; its file is the same
         name = self.names.get(_settled(files), scene) if files else scene
         own = self.frame[self.frame["scene"] == name]
+        own = own[own["kind"].isin(["", kind])] if kind else own
         if len(own) and (own.crs is None) != (grid.crs is None):
             side = str(self.path) if own.crs is None else scene
             raise ConfigError(
@@ -259,7 +263,7 @@ def _carried(decisions: Decisions, scenes: list[SceneLayer], taken: set[tuple[in
             continue
         regions = list(s.regions)
         free = [i for i in range(len(regions)) if (number, i) not in taken]
-        numbers, polygons = decisions.on(s.scene.scene, s.grid, s.scene.path)
+        numbers, polygons = decisions.on(s.scene.scene, s.grid, s.scene.path, s.scene.kind)
         said = decisions.frame.loc[numbers, REVIEW].to_dict("records")
         for old, new in same_regions(polygons, polygons_of([regions[i] for i in free])):
             regions[free[new]] = replace(regions[free[new]], **said[old])

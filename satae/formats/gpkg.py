@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -25,6 +26,7 @@ else:
     pd = Later("pandas")
     pyogrio = Later("pyogrio")
 
+SPECK = 25  # times their own area that scenes may be spread over
 KINDS = {"anomalies": "MultiPolygon", "tiles": "Polygon", "scenes": "Polygon"}
 
 
@@ -85,13 +87,25 @@ def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
 
 def project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
     """A project for QGIS that opens the layers, and the heatmaps of these scenes."""
-    left, bottom, right, top = pd.concat([f.geometry for f in layers.footprints(scenes)]).total_bounds
     rasters = [
         Rasters(s.scene.scene, s.heatmap, s.maximum, _qgis_crs(s.grid.crs), s.backdrop) for s in scenes
     ]
     crs = _qgis_crs(layers.common_crs([s.grid for s in scenes]))
-    extent = float(left), float(bottom), float(right), float(top)
-    return qgisproject.project(Path(name).stem, gpkg=name, scenes=rasters, crs=crs, extent=extent)
+    return qgisproject.project(
+        Path(name).stem, gpkg=name, scenes=rasters, crs=crs, extent=_first_view(scenes)
+    )
+
+
+def _first_view(scenes: Sequence[SceneLayer]) -> tuple[float, float, float, float]:
+    """What QGIS shows first: all scenes, or where they are specks in it the one with the highest region."""
+    bounds = pd.concat([f.geometry for f in layers.footprints(scenes)]).bounds.to_numpy()
+    whole = *bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)
+    sides = bounds[:, 2:] - bounds[:, :2]
+    if (whole[2] - whole[0]) * (whole[3] - whole[1]) > SPECK * sides.prod(axis=1).sum():
+        ranks = [min((r.rank for r in s.regions), default=math.inf) for s in scenes]
+        whole = tuple(bounds[ranks.index(min(ranks))])
+    left, bottom, right, top = map(float, whole)
+    return left, bottom, right, top
 
 
 def _qgis_crs(wkt: str | None) -> Crs | None:

@@ -80,6 +80,7 @@ class Region:
     anomaly_id: str = column("str", "scene, row and column of the region's highest pixel")
     rank: int = column("int32", "place in the list: by `score` + `feedback`, 1 is first", 0)
     scene: str = column("str", "name of the scene")
+    kind: str = column("str", "`object` or `area`: what the model that reports it looks for", "object")
     score: float = column("float64", "-log10 of `p_value`: how rare the region is among regions")
     p_value: float = column("float64", "how often a region of held-out, normal ground has a peak as high")
     peak: float = column("float64", "largest raw score of the region, as the model gives it")
@@ -155,6 +156,7 @@ class Footprint:
     threshold: float = column(
         "float64", "heat from which regions were reported, as the heatmap has it; NULL where none was"
     )
+    kind: str = column("str", "`object` or `area`: what the model looks for", "object")
     rule: str = column("str", "what was asked for, such as `far 10`")
     domain: str | None = column(
         "str",

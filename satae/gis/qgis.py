@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.gis import qgisform
+from satae.gis.qgisform import Sheet
 from satae.gis.qgisxml import add, data_defined, document, option
 
 VERSION = "3.22.0"
@@ -182,18 +183,25 @@ def _put_styles(database: sqlite3.Connection, stamp: str, styles: Mapping[str, t
 
 def fill_layer(parent: Element, layer: str, style: str = "") -> None:
     """One of the layer's STYLES, the first of them where none is named, with its form and its table."""
+    fill_vector(parent, STYLES[style or layer][2], qgisform.SHEETS[layer])
+
+
+def fill_vector(parent: Element, draw: Callable[[Element], None], sheet: Sheet) -> None:
+    """A layer that `draw` gives its symbols, and a sheet its form and its table."""
     parent.attrib.update({"labelsEnabled": "0", "simplifyDrawingHints": "1", "simplifyLocal": "1"})
-    STYLES[style or layer][2](parent)
-    qgisform.fill(parent, layer)
+    draw(parent)
+    qgisform.fill(parent, sheet)
     add(parent, "layerOpacity", text="1")
 
 
-def _fill_by_score(parent: Element) -> None:
+def fill_by_score(parent: Element) -> None:
+    """Regions as outlines in the colour of their class of score, the rejected faint."""
     symbols = [[_outline(CASING, width + 0.7), _outline(colour, width)] for _, _, colour, width, _ in CLASSES]
     _fill_ranked(parent, _graduated(parent, symbols, alpha="if(\"review_status\" = 'rejected', 30, 100)"))
 
 
-def _fill_by_review(parent: Element) -> None:
+def fill_by_review(parent: Element) -> None:
+    """Regions as outlines in the colour of what was decided."""
     renderer = add(parent, "renderer-v2", {"type": "categorizedSymbol", "attr": "review_status"})
     categories, bodies = add(renderer, "categories"), add(renderer, "symbols")
     for index, (status, colour) in enumerate(REVIEWED.items()):
@@ -211,7 +219,8 @@ def _fill_ranked(parent: Element, renderer: Element) -> None:
     _label(parent, "rank", beside, {"Priority": 'scale_linear("rank", 1, 100, 10, 0)'})
 
 
-def _fill_scenes(parent: Element) -> None:
+def fill_outlines(parent: Element) -> None:
+    """Scenes as white outlines, with their names inside."""
     outlines = [_outline(CASING, 0.9), _outline("255,255,255", 0.35)]
     renderer = add(parent, "renderer-v2", {"type": "singleSymbol"})
     _symbol(add(renderer, "symbols"), "0", outlines, {})
@@ -219,6 +228,12 @@ def _fill_scenes(parent: Element) -> None:
     corner |= {"geometryGeneratorType": "PointGeometry", "geometryGeneratorEnabled": "1"}
     inside = {"placement": "1", "quadOffset": "8", "xOffset": "1", "yOffset": "1", "offsetUnits": "MM"}
     _label(parent, "scene", corner | inside, {})
+
+
+def fill_edge(parent: Element) -> None:
+    """A faint edge alone."""
+    renderer = add(parent, "renderer-v2", {"type": "singleSymbol"})
+    _symbol(add(renderer, "symbols"), "0", [_outline("255,255,255,60", 0.3)], {})
 
 
 def _fill_tiles(parent: Element) -> None:
@@ -229,9 +244,9 @@ def _fill_tiles(parent: Element) -> None:
 
 # by name: layer, description, what fills it; the first of a layer is its default
 STYLES: Mapping[str, tuple[str, str, Callable[[Element], None]]] = {
-    "anomalies": ("anomalies", "outlines coloured by score, with their rank", _fill_by_score),
-    "by review": ("anomalies", "outlines coloured by review status, with their rank", _fill_by_review),
-    "scenes": ("scenes", "footprints with the scene's name", _fill_scenes),
+    "anomalies": ("anomalies", "outlines coloured by score, with their rank", fill_by_score),
+    "by review": ("anomalies", "outlines coloured by review status, with their rank", fill_by_review),
+    "scenes": ("scenes", "footprints with the scene's name", fill_outlines),
     "tiles": ("tiles", "faint fill by score", _fill_tiles),
 }
 LAYERS = tuple(dict.fromkeys(layer for layer, _, _ in STYLES.values()))
@@ -246,12 +261,14 @@ ABSTRACTS = {
 }
 
 
-def fill_heatmap(parent: Element, maximum: float, opacity: float = 1.0) -> None:
-    """The ramp of a heatmap, whose own opacities are multiplied by one."""
+def fill_heatmap(parent: Element, maximum: float, opacity: float = 1.0, band: int = 1) -> None:
+    """The ramp of a band of a heatmap, whose own opacities are multiplied by one."""
     top = ramp_top(maximum)
     pipe = add(parent, "pipe")
     renderer = add(
-        pipe, "rasterrenderer", {"type": "singlebandpseudocolor", "band": "1", "opacity": str(opacity)}
+        pipe,
+        "rasterrenderer",
+        {"type": "singlebandpseudocolor", "band": str(band), "opacity": str(opacity)},
     )
     renderer.attrib.update({"alphaBand": "-1", "classificationMin": "0", "classificationMax": str(top)})
     shader = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}

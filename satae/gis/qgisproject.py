@@ -6,8 +6,9 @@ It writes QGIS's own XML (3.22 and later); all files are found from the folder o
 import io
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
@@ -16,6 +17,7 @@ from satae.composite import GAMMA
 from satae.gis import qgis
 from satae.gis.qgisxml import add, document
 
+ARCHIVES = {".zip": "/vsizip/", ".tar": "/vsitar/"}
 ADDITION = "4"  # of QgsPainting's blend modes
 COMPOSITE = "scene, its bands added up"
 UNDER = 0.5  # opacity of a heatmap: the hottest pixel, too, shows what lies below
@@ -33,7 +35,8 @@ class Crs:
 class Channel:
     """A band, counted from 1, and the stored values of it that are drawn black and white.
 
-    `file` where that is not the one of the scene, and `member` where that is a .zip which holds the file.
+    `file` where that is not the one of the scene, and `member` what of it: a file in a .zip or .tar, a variable of a
+    netCDF.
     """
 
     band: int
@@ -55,14 +58,29 @@ class Backdrop:
 
 
 @dataclass(frozen=True)
+class Vector:
+    """A layer of the GeoPackage: its title, what it is, and what fills each of its styles, the usual one first."""
+
+    layer: str
+    title: str
+    abstract: str
+    styles: Mapping[str, Callable[[Element], None]]
+    shown: bool = False
+
+
+@dataclass(frozen=True)
 class Rasters:
-    """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene."""
+    """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene.
+
+    `band` is that of the heatmap which is shown.
+    """
 
     scene: str
     heatmap: str
     maximum: float
     crs: Crs | None = None
     backdrop: Backdrop | None = None
+    band: int = 1
 
 
 def project(
@@ -72,11 +90,14 @@ def project(
     scenes: Sequence[Rasters],
     crs: Crs | None,
     extent: tuple[float, float, float, float],
+    vectors: Sequence[Vector] = (),
+    span: tuple[str, str] | None = None,
 ) -> bytes:
     """A .qgz archive that opens the GeoPackage's layers and the rasters of its scenes.
 
-    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers. The same
-    arguments give the same bytes.
+    `gpkg` is a bare file name; `crs` and `extent` (xmin, ymin, xmax, ymax) are those of its layers, `vectors` these
+    layers, by default those of `satae score`. `span` are the first and the last day that the temporal controller
+    plays. The same arguments give the same bytes.
     """
     root = Element("qgis", {"version": qgis.VERSION, "projectname": name})
     add(root, "homePath", {"path": ""})
@@ -84,32 +105,54 @@ def project(
     _crs(add(root, "projectCrs"), crs)
     # the tree's order is the drawing order, first on top
     tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
-    for layer in qgis.LAYERS:
-        _vector(tree, layers, name, gpkg, layer, crs)
+    for vector in vectors or _scored(name):
+        _vector(tree, layers, gpkg, vector, crs)
     for scene in scenes:
         _rasters(tree, layers, scene)
     properties = add(root, "properties")
     add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
     add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
+    if span is not None:
+        time = {"timeStep": "1", "timeStepUnit": "mo", "frameRate": "2", "cumulativeTemporalRange": "1"}
+        played = add(add(root, "ProjectTimeSettings", time), "TemporalRange")
+        for end, day in zip(("start", "end"), span, strict=True):
+            add(played, end, text=f"{day}T00:00:00Z")
     _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", _padded(extent)), crs)
     return _archive(f"{name}.qgs", document(root))
 
 
-def _vector(tree: Element, layers: Element, name: str, gpkg: str, layer: str, crs: Crs | None) -> None:
-    """A layer of the GeoPackage, called after it; its other styles are at hand."""
-    source, title = f"./{gpkg}|layername={layer}", name if layer == "anomalies" else f"{name} {layer}"
-    _leaf(tree, title, source, "ogr", shown=layer == "anomalies")
-    made = _map_layer(layers, title, source, "ogr", crs)
-    _abstract(made, title, qgis.ABSTRACTS[layer])
-    qgis.fill_layer(made, layer)
+def _scored(name: str) -> list[Vector]:
+    """The layers of `satae score`, called after the result."""
+    return [
+        Vector(
+            layer,
+            name if layer == "anomalies" else f"{name} {layer}",
+            qgis.ABSTRACTS[layer],
+            {
+                style: partial(qgis.fill_layer, layer=layer, style=style)
+                for style, (of, _, _) in qgis.STYLES.items()
+                if of == layer
+            },
+            shown=layer == "anomalies",
+        )
+        for layer in qgis.LAYERS
+    ]
+
+
+def _vector(tree: Element, layers: Element, gpkg: str, vector: Vector, crs: Crs | None) -> None:
+    """A layer of the GeoPackage; its other styles are at hand."""
+    source = f"./{gpkg}|layername={vector.layer}"
+    _leaf(tree, vector.title, source, "ogr", shown=vector.shown)
+    made = _map_layer(layers, vector.title, source, "ogr", crs)
+    _abstract(made, vector.title, vector.abstract)
+    (first, fill), *others = vector.styles.items()
+    fill(made)
     # the current style is the layer's own, and has no body here
-    first, *others = [style for style, (of, _, _) in qgis.STYLES.items() if of == layer]
     if others:
         manager = add(made, "map-layer-style-manager", {"current": first})
         add(manager, "map-layer-style", {"name": first})
-        for style in others:
-            body = add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION})
-            qgis.fill_layer(body, layer, style)
+        for style, fill in others:
+            fill(add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION}))
 
 
 def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
@@ -120,39 +163,44 @@ def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
     _leaf(under, title, source, "gdal", shown=True)
     heat = _map_layer(layers, title, source, "gdal", scene.crs)
     _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
-    qgis.fill_heatmap(heat, scene.maximum, UNDER)
+    qgis.fill_heatmap(heat, scene.maximum, UNDER, scene.band)
     if scene.backdrop is None:
         return
     channels = scene.backdrop.channels
-    sources = [_source(c.file or scene.backdrop.file, c.member) for c in channels]
+    sources = [(c.file or scene.backdrop.file, c.member) for c in channels]
     if len(set(sources)) == 1:
-        _picture(under, layers, sources[0], scene.crs, channels)
+        _picture(under, layers, *sources[0], scene.crs, channels)
         return
     # light is added: three files, each in a colour of its own, make one picture
     group = {"name": COMPOSITE, "checked": "Qt::Checked", "expanded": "0"}
     under = add(under, "layer-tree-group", group)
-    for place, source in reversed([*enumerate(sources)]):
+    for place, (file, member) in reversed([*enumerate(sources)]):
         alone = tuple(channel if place == i else None for i, channel in enumerate(channels))
-        _picture(under, layers, source, scene.crs, alone, over=place > 0)
+        _picture(under, layers, file, member, scene.crs, alone, over=place > 0)
 
 
 def _source(file: str, member: str) -> str:
-    """A file, or one in a .zip, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
+    """A file, or what of it, as GDAL names it and QGIS finds it from the folder of the GeoPackage."""
     plain = file if PurePath(file).is_absolute() else f"./{file}"
-    return f"/vsizip/{plain}/{member}" if member else plain
+    if not member:
+        return plain
+    archive = ARCHIVES.get(PurePath(file).suffix.lower())
+    return f"{archive}{plain}/{member}" if archive else f'NETCDF:"{plain}":{member}'
 
 
 def _picture(
     tree: Element,
     layers: Element,
-    source: str,
+    file: str,
+    member: str,
     crs: Crs | None,
     channels: Sequence[Channel | None],
     *,
     over: bool = False,
 ) -> None:
-    """A file of a scene as a layer; `over` adds its light to that of the layers below."""
-    title = PurePath(source).name
+    """A file of a scene, or what of it, as a layer; `over` adds its light to that of the layers below."""
+    source, names = _source(file, member), [PurePath(file).name, PurePath(member).name]
+    title = names[1] if "/vsi" in source else " ".join(filter(None, names))
     _leaf(tree, title, source, "gdal", shown=True)
     picture = _map_layer(layers, title, source, "gdal", crs)
     _abstract(picture, title, qgis.ABSTRACTS["scene"])

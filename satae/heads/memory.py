@@ -1,4 +1,8 @@
-"""The distance to the k-th nearest counts, in a bank of what the autoencoder made of the sample.
+"""The distance from the bank counts, of what the autoencoder made of the sample: from one pixel of each share of it.
+
+The bank is dealt into equal shares; of those that are nearest in each the farthest counts (nearest neighbours in small
+random samples: Sugiyama and Borgwardt 2013, Pang et al. 2015). Of five shares that is the 11th nearest of all in the
+mean, and like the k-th nearest it asks for several that are alike: one odd pixel among the remembered excuses no other.
 
 Remembered are pixels, residuals, codes or surroundings, or several of them joined. A bank of features of
 good data is that of Roth et al. (2022), in the place of theirs the autoencoder's own.
@@ -25,18 +29,21 @@ class Params:
     """The settings of memory.
 
     `of`: pixel, residual, code or context (the mean of the ring `ring`), or several as in 'pixel+residual' or
-    'pixel+0.5*context'. `size`, `nearest`, `coreset` and `seed` of the bank as in the architecture memory.
+    'pixel+0.5*context'. `size`, `coreset` and `seed` of the bank as in the architecture memory; `shares` that it is
+    dealt into.
     """
 
     of: str = "pixel"
     size: int = 1000
-    nearest: int = 10
+    shares: int = 5
     coreset: bool = False
     ring: str = "9-17"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check(self.size, self.nearest, self.ring)
+        check(self.size, self.shares, self.ring)
+        if self.size % self.shares:
+            raise ValueError(f"size {self.size} is not a multiple of shares {self.shares}")
         names = [name for _, name in self.blocks()]
         if len(set(names)) < len(names):
             raise ValueError(f"{self.of!r} names a part twice")
@@ -72,7 +79,7 @@ class MemoryDistance(nn.Module):
         self.sides = ring_sides(params.ring)
         self.to_bands = ToBands(normalizer)
         self.register_buffer("scales", torch.tensor([weight for weight, _ in params.blocks()]))
-        self.bank = Bank(params.size, len(normalizer.affine) * len(self.scales), params.nearest)
+        self.bank = Bank(params.size, len(normalizer.affine) * len(self.scales))
         self.cells = self.bank.cells
 
     def forward(self, view: View) -> Tensor:
@@ -83,9 +90,9 @@ class MemoryDistance(nn.Module):
         if (
             self.bank.vectors.shape[1] != joined.shape[1]
         ):  # not fitted yet, and now the size of the code is known
-            self.bank = Bank(self.params.size, joined.shape[1], self.params.nearest).to(joined)
+            self.bank = Bank(self.params.size, joined.shape[1]).to(joined)
         # (N, 1, H, W) and, as numbers in the bank, (N, H, W)
-        distance, index = self.bank(joined)
+        distance, index = self.bank.in_shares(joined, self.params.shares)
         return apportion(distance, self.to_bands(self._difference(view, features, index)) ** 2)
 
     def parts(self, view: View) -> list[Tensor]:
@@ -131,7 +138,7 @@ class MemoryDistance(nn.Module):
                 self.scales[i] = weight / float(spread)
         joined = torch.cat([z * self.scales[i].cpu() for i, z in enumerate(parts)], dim=1)
         # a new one, for the size of the code was not known to the first
-        self.bank = Bank(p.size, joined.shape[1], p.nearest).to(self.scales)
+        self.bank = Bank(p.size, joined.shape[1]).to(self.scales)
         self.bank.fit(joined, p.seed, coreset=p.coreset)
 
 

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import pydantic
 
+from satae.console import round_up
+
 Floats = npt.NDArray[np.float64]
 EMPIRICAL = 10  # exceedances below which the empirical tail is not trusted
 TAIL_SHARE = 0.05  # of the sample, to which the Pareto tail is fitted
@@ -275,6 +277,11 @@ class Calibration(pydantic.BaseModel, frozen=True, extra="forbid"):
     def share(self, rate: float, pixel_area_m2: float | None, min_pixels: int) -> float:
         """The share of background's regions at the candidate level that `rate` a unit of area are, at most 1."""
         return min(1.0, rate / alarm_unit(pixel_area_m2) / self.alarms_of(min_pixels).per_pixel)
+
+    def least_rate(self, pixel_area_m2: float | None, min_pixels: int) -> float:
+        """The smallest rate of false alarms a unit of area that the sample supports; two digits, rounded up."""
+        alarms = self.alarms_of(min_pixels)
+        return round_up(alarms.tail.smallest_p * alarms.per_pixel * alarm_unit(pixel_area_m2))
 
     def level(self, rate: float, pixel_area_m2: float | None, min_pixels: int) -> float:
         """The raw score at which background leaves `rate` regions of `min_pixels` a unit of area."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pydantic
 
 from satae.console import quantity
@@ -130,6 +131,12 @@ class Card(pydantic.BaseModel, extra="forbid"):
     fidelity: Fidelity | None = None
     feedback: dict[str, int] | None = None  # regions that an analyst had accepted and rejected
 
+    @property
+    def kind(self) -> str:
+        """What it looks for, object or area; models of older versions do not tell, and count as for objects."""
+        target = self.recipe.get("target")
+        return "area" if isinstance(target, dict) and target.get("kind") == "area" else "object"
+
     @pydantic.model_validator(mode="after")
     def _frames_overlap_by_the_halo(self) -> Card:
         if self.frame and self.frame != self.stride + self.halo:
@@ -174,6 +181,12 @@ def generic(names: Sequence[str]) -> bool:
     return all(re.fullmatch(r"band\d+(_\d+)?", name) for name in names)
 
 
+def _kind(dtype: str) -> str:
+    """Types in which a number means the same; 8 bits are mostly a picture that was stretched for the eye."""
+    kind = np.dtype(dtype)
+    return "float" if kind.kind == "f" else "integer" if kind.kind in "iu" and kind.itemsize > 1 else dtype
+
+
 def check_bands(
     card: Card,
     names: tuple[str, ...],
@@ -183,14 +196,15 @@ def check_bands(
 ) -> None:
     """ModelError where the scene's bands, dtype or declared (scales, offsets) are not those of the model.
 
-    Names are compared only where both sides carry real ones (`band1`, file stems do not count).
+    Integers of 16 bits and more are alike, and so are floats, for a number is the same in all of them. Names are
+    compared only where both sides carry real ones (`band1`, file stems do not count).
     """
     if len(names) != len(card.bands):
         raise ModelError(
             f"{scene} gives {quantity(len(names), 'band')} and the model takes {len(card.bands)} "
             f"({', '.join(b.name for b in card.bands)}); choose them with --bands"
         )
-    if dtype != card.dtype:
+    if _kind(dtype) != _kind(card.dtype):
         raise ModelError(
             f"{scene} holds {dtype} and the model was trained on {card.dtype}; numbers of another type "
             "may mean something else: bring them to that type with `gdal_translate -ot ...`, and to its scale with "

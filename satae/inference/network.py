@@ -39,14 +39,20 @@ class OpenNetwork:
             x[when[0] == np.float32(day)] = np.nan
             good = np.isfinite(x[:, :1]).astype(np.float32)
             # (1, T, B, 1, pixel): pixels side by side, all of the same days
-            feed = {"sequence": np.nan_to_num(x)[None, :, :, None], "valid": good[None, :, :, None], "days": when}
+            feed = {
+                "sequence": np.nan_to_num(x)[None, :, :, None],
+                "valid": good[None, :, :, None],
+                "days": when,
+            }
             found, doubt = self.session.run(["reconstruction", "variance"], feed)
             mean[:, part], variance[part] = found[0, at, :, 0], doubt[0, at, 0, 0]
         return mean, variance
 
     def signed(self, far: float, threshold: float) -> OpenNetwork:
         """The network with a card that tells the threshold of its place, as its file shall have it."""
-        card = self.card.model_copy(update={"far": far, "threshold": threshold if np.isfinite(threshold) else None})
+        card = self.card.model_copy(
+            update={"far": far, "threshold": threshold if np.isfinite(threshold) else None}
+        )
         return replace(self, card=card, content=with_card(self.content, card))
 
 
@@ -64,5 +70,7 @@ def load(path: Path) -> OpenNetwork:
     session = runtime.open_session(content, path.name)
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
     if text is None:
-        raise ModelError(f"{path} is no network over dates; name the file that `satae series` wrote, *_model.onnx")
+        raise ModelError(
+            f"{path} is no network over dates; name the file that `satae series` wrote, *_model.onnx"
+        )
     return OpenNetwork(session, content, parse(text, path.name))

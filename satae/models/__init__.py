@@ -9,8 +9,9 @@ A file `NAME.py` here is the architecture NAME. It has
   good; x is filled where it is not) to an `Output`. Its attributes: `stride` (its output moves with its input
   by multiples of this, in pixels) and `code_size` (numbers in the code of a stride x stride patch); optional
   are `context` (pixels around a tile that it wants to see while it learns, 0 without), `cells` (numbers a
-  pixel that one step of it keeps in memory at once, where those are many) and `frame` (pixels a side of what it
-  sees at once, where each number follows from all of that: see `blend`).
+  pixel that one step of it keeps in memory at once, where those are many), `frame` (pixels a side of what it
+  sees at once, where each number follows from all of that: see `blend`) and `idle` (weights of no effect on the
+  reconstruction in training, which stay as they begin unless a loss looks at the code).
 
 A module with a method `fit(pixels)` is fitted in closed form before any gradient step, `pixels` being a
 `Sample`; without weights to learn there is no gradient step at all.

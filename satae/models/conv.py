@@ -92,6 +92,8 @@ class ConvAutoencoder(nn.Module):
         self.output = nn.Conv2d(w, channels, 3, padding=1)
         # for inputs in [0, 1] or [-1, 1]: what cannot be reached is not learned
         self.bound = BOUNDS[params.output]()
+        # the mean that `expand` takes away holds what an offset of the code adds
+        self.idle = (self.encoder[-1].bias,) if params.norm == "batch" and heads == 1 else ()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         # `valid` is not asked: x comes filled where it is not, and what is made there counts in no loss and no score

@@ -60,6 +60,8 @@ class SkipAutoencoder(nn.Module):
         self.at_full = layer(2 * w, w, style)
         self.output = nn.Conv2d(w, channels, 3, padding=1)
         self.bound = BOUNDS[params.output]()
+        # as in conv
+        self.idle = (self.encoder[-1].bias,) if params.norm == "batch" else ()
 
     def forward(self, x: Tensor, valid: Tensor) -> Output:
         # (N, 2 w, H/2, W/2) and (N, 2 w, H/4, W/4); the code is at H/8

@@ -1,4 +1,4 @@
-"""A bank of remembered vectors and the distance to the k-th nearest of them: a matrix product and a top-k."""
+"""A bank of remembered vectors: the distance to the k-th nearest of all, or to the farthest nearest of its shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from satae.nn.surroundings import WIDEST, ring_sides
 
-PIECES = 16  # parts of an image that are compared with a bank one after the other
+PIECES = 32  # parts of an image that are compared with a bank one after the other
 DRAWN = 100_000  # vectors kept of a sample, from which a bank is chosen
 
 
@@ -22,17 +22,17 @@ def check(size: int, nearest: int, ring: str) -> None:
 
 
 class Bank(nn.Module):
-    """A bank of `vectors` (M, D), all zeros until `fit`."""
+    """A bank of `vectors` (M, D), all zeros until `fit`; `nearest`: which neighbour `forward` counts."""
 
     vectors: Tensor
 
-    def __init__(self, size: int, dimensions: int, nearest: int) -> None:
+    def __init__(self, size: int, dimensions: int, nearest: int = 1) -> None:
         super().__init__()
         self.nearest = min(nearest, size)
         self.register_buffer("vectors", torch.zeros(size, dimensions))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (N, D, H, W) to the squared distance (N, 1, H, W) to the k-th nearest, and which it is."""
+        """Features (N, D, H, W) to the squared distance (N, 1, H, W) to the k-th nearest, and which it is (N, H, W)."""
         n, d, height, width = features.shape
         # (n H W, D): a pixel a row
         flat = features.permute(0, 2, 3, 1).reshape(-1, d)
@@ -51,6 +51,31 @@ class Bank(nn.Module):
         index = torch.cat(found)[:, -1]
         distance = ((flat - self.vectors[index]) ** 2).sum(dim=1)
         return distance.reshape(n, 1, height, width), index.reshape(n, height, width)
+
+    def in_shares(self, features: Tensor, shares: int) -> tuple[Tensor, Tensor]:
+        """As `forward`, for the farthest of those that are nearest in each of so many equal shares of the bank.
+
+        Minima and a maximum, where the k-th nearest takes a top-k: with 1,000 vectors a tenth of the time.
+        """
+        n, _, height, width = features.shape
+        middle = self.vectors.mean(dim=0)
+        around = self.vectors - middle
+        # |v|^2 - 2 f v as in `forward`, but a pixel a column: minima of whole rows are fast
+        # (shares, M / shares, D + 1)
+        rows = torch.cat([-2 * around, (around**2).sum(dim=1, keepdim=True)], dim=1).unflatten(
+            0, (shares, -1)
+        )
+        flat = features.flatten(2) - middle[:, None]  # (N, D, H W)
+        columns = torch.cat([flat, torch.ones_like(flat[:, :1])], dim=1)[:, None]
+        step = (flat.shape[2] + PIECES - 1) // PIECES
+        # (N, shares, M / shares, pixels) each
+        pieces = [rows @ columns[..., i * step : (i + 1) * step] for i in range(PIECES)]
+        found = [z.amin(dim=2, keepdim=True).amax(dim=1, keepdim=True) for z in pieces]
+        # the number of the one that is as far away as that, (N, pixels) each
+        which = [(z - far).abs().flatten(1, 2).argmin(dim=1) for z, far in zip(pieces, found, strict=True)]
+        # rounding is a share of |f|^2, the distance from the middle of the bank
+        distance = (torch.cat(found, dim=3)[:, 0] + (flat**2).sum(dim=1, keepdim=True)).clamp(min=0)
+        return distance.reshape(n, 1, height, width), torch.cat(which, dim=1).reshape(n, height, width)
 
     @property
     def cells(self) -> int:
@@ -71,6 +96,8 @@ class Bank(nn.Module):
         else:
             # a cover keeps rare vectors, of which a random share has few; one outlier is enough to be covered, too
             chosen = _cover(vectors, size, int(order[0])) if coreset else order[:size]
+            # a cover begins with what is far apart, and shares are to be alike
+            chosen = chosen[torch.randperm(size, generator=generator)] if coreset else chosen
         self.vectors.copy_(vectors[chosen])
 
 

@@ -21,7 +21,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'sha256-{}'; base-uri 'no
 
 
 def document(title: str, styles: Iterable[Path] = (STYLE,)) -> tuple[Element, Element]:
-    """A page without content, and its body."""
+    """A page without content, and the element that takes it."""
     # the classes of colour that QGIS has, so that page and map look alike
     colours = [f".c{i} {{ stroke: rgb({rgb}); }}" for i, (_, _, rgb, _, _) in enumerate(qgis.CLASSES)]
     style = "\n".join([*(path.read_text(encoding="utf-8") for path in styles), *colours])
@@ -37,7 +37,7 @@ def document(title: str, styles: Iterable[Path] = (STYLE,)) -> tuple[Element, El
     add(head, "meta", name="color-scheme", content="light dark")
     add(head, "title", title)
     add(head, "style").text = style
-    return page, add(page, "body")
+    return page, add(add(page, "body"), "main")
 
 
 def store(page: Element, path: Path) -> None:

@@ -19,7 +19,7 @@ from satae.gis import qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
 from satae.gis.layers import SceneLayer
 from satae.grid import Grid
-from satae.inference.calibrate import Calibration, alarm_unit
+from satae.inference.calibrate import Calibration, Tail
 from satae.inference.card import Card
 from satae.inference.runtime import Model
 from satae.report import html, maps, words
@@ -68,24 +68,31 @@ def write(
     path: Path,
     out: Path,
     chapters: Sequence[Chapter],
-    model: Model,
+    models: Sequence[Model],
     asked: str,
     chips: Path,
     whole: Whole | None = None,
+    doubt: str = "",
 ) -> None:
     """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
 
-    `asked` is a sentence on the rule that selected the regions. Of a result of very many scenes the chapters are
-    those with the first regions, and `whole` says of how many.
+    `models` are those that scored, one a kind of thing. `asked` is a sentence on the rule that selected the regions.
+    Of a result of very many scenes the chapters are those with the first regions, and `whole` says of how many.
+    `doubt` is a note for all of it.
     """
     whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
     document, body = html.document(f"{out.name}: anomalies")
     _opening(body, out, chapters, whole)
+    if doubt:
+        add(body, "p", doubt, kind="note")
     for chapter in chapters[:PICTURES]:
         _scene(body, chapter)
     _regions(body, chapters, out, chips, whole)
-    _thresholds(body, chapters, model.card, asked)
-    _provenance(body, chapters, model, whole)
+    for model in models:
+        own = [c for c in chapters if len(models) == 1 or c.layer.scene.kind == model.card.kind]
+        what = f" for {model.card.kind}s" if len(models) > 1 else ""
+        _thresholds(body, own, model.card, asked, what)
+    _provenance(body, chapters, models, whole)
     add(body, "h2", "Words")
     html.facts(body, words.WORDS)
     html.store(document, path)
@@ -242,18 +249,18 @@ def _shares(facts: Element, region: Region) -> None:
 # --- how it came about
 
 
-def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str) -> None:
+def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: str, what: str) -> None:
     calibration = card.calibration
     assert calibration is not None
-    add(body, "h2", "How the threshold was set")
+    add(body, "h2", f"How the threshold{what} was set")
     add(body, "p", asked)
     region, pixel = calibration.region, calibration.pixel
     facts = {
         "held out": f"{calibration.pixels:,} pixels in {quantity(calibration.blocks, 'block')} of the training "
         f"scenes, with {quantity(region.n, 'candidate region')}{region.worth}; p-values come from them",
-        "supported": f"scores up to {_reach(region.smallest_p)} of regions, up to {_reach(pixel.smallest_p)} of "
-        "single pixels; larger ones are extrapolated by a generalised Pareto tail: they rank, and their value is "
-        f"less sure. None is over {region.limit:.1f} or {pixel.limit:.1f}: a sample says nothing of what is so rare",
+        "supported": f"scores of regions up to {region.reach:.1f} and heat of pixels up to {pixel.reach:.1f}, of which "
+        f"the sample itself shows those up to {_shown(region)} and {_shown(pixel)}, and a generalised Pareto tail the "
+        f"rest. Higher ones rank, and say no more; none is over {region.limit:.1f} or {pixel.limit:.1f}",
         "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",
@@ -264,31 +271,30 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
     html.facts(body, facts)
 
 
-def _reach(supported: float) -> str:
-    return f"{abs(math.log10(supported)):.1f}"
+def _shown(tail: Tail) -> str:
+    """-log10 of the smallest probability that a sample shows without a fit."""
+    return f"{abs(math.log10(tail.smallest_p)):.1f}"
 
 
 def _least(calibration: Calibration, chapter: Chapter) -> str:
     """The smallest rate of false alarms that the sample itself supports in a scene."""
     area = chapter.layer.grid.pixel_area_m2
-    unit, what = alarm_unit(area), "10 megapixels" if area is None else "100 km²"
-    alarms = calibration.alarms_of(chapter.smallest)
-    rate = float(f"{alarms.tail.smallest_p * alarms.per_pixel * unit:.2g}")
-    return f"rates from {rate:,g} per {what} on are supported"
+    what = "10 megapixels" if area is None else "100 km²"
+    return f"rates from {calibration.least_rate(area, chapter.smallest):,g} per {what} on are supported"
 
 
-def _provenance(body: Element, chapters: Sequence[Chapter], model: Model, whole: Whole) -> None:
-    row, card = chapters[0].layer.scene, model.card
+def _provenance(body: Element, chapters: Sequence[Chapter], models: Sequence[Model], whole: Whole) -> None:
+    row, facts = chapters[0].layer.scene, dict[str, str]()
     add(body, "h2", "Provenance")
-    learned = ", ".join(s.name for s in card.scenes[:NAMED])
-    facts = {
-        "model": f"{model.name}, {card.architecture}, score {card.score}",
-        "model sha256": model.sha256,
-        "trained": f"{card.created} with satae {card.satae_version} on {learned}",
-        "satae": row.satae_version,
-        "scored by": row.provider,
-        "created": row.created,
-    }
+    for model in models:
+        card, what = model.card, f" for {model.card.kind}s" if len(models) > 1 else ""
+        learned = ", ".join(s.name for s in card.scenes[:NAMED])
+        facts |= {
+            f"model{what}": f"{model.name}, {card.architecture}, score {card.score}",
+            f"model sha256{what}": model.sha256,
+            f"trained{what}": f"{card.created} with satae {card.satae_version} on {learned}",
+        }
+    facts |= {"satae": row.satae_version, "scored by": row.provider, "created": row.created}
     for chapter in chapters[:NAMED]:
         scene = chapter.layer.scene
         gsd = f", {scene.gsd_m:.4g} m a pixel" if math.isfinite(scene.gsd_m) else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,19 @@ from satae.gis.geopackage import CHANGES
 from satae.review.bands import file_of
 from satae.review.pictures import View
 from satae.review.store import Review
+from satae.scene.tags import note
 
 SIDE = 1024  # pixels of a heatmap that are read at once
 USUAL_MODEL = "model.onnx"
-UNKNOWN_MODEL, UNKNOWN_SCENE = "MODEL", "SCENE"  # to be filled in by who knows them
+UNKNOWN_MODEL, UNKNOWN_SCENE, UNKNOWN_DATES = "MODEL", "SCENE", "FOLDER"  # to be filled in by who knows them
 FAR = "far 10"  # the rule of `satae score` where none is asked for
 Commands = dict[str, list[dict[str, str]]]
 
 
 def remedies(review: Review) -> Commands:
     """Commands and what each is for: where the result is `empty`, and where all of it is `done`."""
-    if review.layer == CHANGES:  # a series is neither scored nor trained on again
-        return {"empty": [], "done": []}
+    if review.layer == CHANGES:
+        return _of_series(review)
     rows, out = review.scenes, _typed(review.path)
     model = _model(review.path.parent, {row["model_sha256"] for row in rows})
     given = [] if model == USUAL_MODEL else [model]
@@ -45,6 +48,58 @@ def remedies(review: Review) -> Commands:
             _said(train, "learns that what was rejected is normal."),
         ],
     }
+
+
+def _of_series(review: Review) -> Commands:
+    """The same of many dates: a new one, and all of them at other rates of false alarms."""
+    out, state = review.path, review.path.with_name(f"{review.path.stem}_state.tif")
+    place = ["--out", _typed(out), "--overwrite"]
+    told = _rules_of(state)
+    far = float(told.get("far", 1.0))
+
+    def again(rate: float) -> list[str]:
+        return ["satae", "series", _dates(review), *_span(told), "--far", f"{rate:g}", *place]
+
+    kept = "; add what else was typed, such as --bands"
+    onward = ["satae", "series", UNKNOWN_SCENE, "--state", _typed(state), *place]
+    return {
+        "empty": [_said(again(10 * far), f"allows ten times as many false alarms{kept}.")],
+        "done": [
+            *([_said(onward, "scores a new date alone; what was decided is kept.")] if told else []),
+            _said(again(far / 10), f"allows a tenth of the false alarms; what was decided is kept{kept}."),
+        ],
+    }
+
+
+def _rules_of(state: Path) -> dict[str, Any]:
+    """What `satae series` noted in its state, by which dates were scored; empty where there is none."""
+    try:
+        found = json.loads(note(state, "satae_series") or "{}") if state.is_file() else {}
+        _span(found)
+        return found if isinstance(found, dict) and float(found["far"]) > 0 else {}
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return {}
+
+
+def _span(told: dict[str, Any]) -> list[str]:
+    """The options that learn from and score the same days again, where they are known."""
+    past, scored = told.get("history"), [one["day"] for one in told.get("scored", ())]
+    if not past or not scored:
+        return []
+    first, last, new = (
+        (date(1970, 1, 1) + timedelta(days=round(day))).isoformat()
+        for day in (min(past), max(past), min(scored))
+    )
+    return ["--history", f"{first}..{last}", "--monitor", f"{new}.."]
+
+
+def _dates(review: Review) -> str:
+    """The folder that holds the scenes of a series, or the file that holds all of them."""
+    scenes = [_scene(row, review.path.absolute().parent) for row in review.dates]
+    if len(scenes) < 2 or not all(Path(scene).is_absolute() for scene in scenes):
+        return UNKNOWN_DATES
+    found = os.path.commonpath(scenes)
+    return found if Path(found).exists() else UNKNOWN_DATES
 
 
 def hottest(view: View) -> float | None:

@@ -39,6 +39,7 @@ from satae.review.ranking import ranking_of
 from satae.review.remedies import hottest, remedies
 from satae.review.store import ConflictError, LockedError, Review
 
+PORTS = range(20_000, 32_000)
 LARGEST_CHIP = 16 * 2**20
 PNG = b"\x89PNG\r\n\x1a\n"
 KEPT = {"cache-control": "private, max-age=3600"}  # pictures, which no run changes
@@ -209,7 +210,7 @@ def _serve_regions(
     content = {
         "name": review.path.name,
         # by which the page knows whether what waits there is for this file, and left by another run
-        "result": hashlib.sha256(os.fsencode(review.path.resolve())).hexdigest()[:16],
+        "result": _mark(review.path),
         "run": secrets.token_hex(8),
         "labels": labels,
         "clear": CLEAR_BELOW,
@@ -308,19 +309,18 @@ class Server:
         self._server.should_exit = True
 
 
-def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = "", host: str = HOST) -> Server:
-    """A server that listens already, on a port which the system chooses where it is 0.
+def ready(
+    review: Review,
+    labels: tuple[str, ...],
+    port: int | None = None,
+    link: str = "",
+    host: str = HOST,
+) -> Server:
+    """A server that listens already; on the result's own port where none is given and that is free, 0 for any.
 
-    ConfigError where another program listens there, or `host` is no address of this machine.
+    ConfigError where another program listens on the port that is given, or `host` is no address of this machine.
     """
-    try:
-        # an address with colons is one of IPv6
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(
-            f"port {port} of {host} cannot be listened on: {error.strerror}; choose another --port or --host"
-        ) from error
+    listener = _listening(host, port, review.path)
     keys = Keys(listener.getsockname()[1], host=host)
     app = application(review, labels, keys, link)
     config = uvicorn.Config(
@@ -329,6 +329,31 @@ def ready(review: Review, labels: tuple[str, ...], port: int = 0, link: str = ""
         timeout_graceful_shutdown=2,
     )  # fmt: skip
     return Server(keys, listener, _Heeding(config))
+
+
+def own_port(path: Path) -> int:
+    """The port of a result's page in every run: what waits in a browser is kept for one port.
+
+    Systems give out none of these by themselves.
+    """
+    return PORTS[int(_mark(path), 16) % len(PORTS)]
+
+
+def _mark(path: Path) -> str:
+    return hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:16]
+
+
+def _listening(host: str, port: int | None, path: Path) -> socket.socket:
+    # an address with colons is one of IPv6
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for tried in [own_port(path), 0] if port is None else [port]:
+        try:
+            return socket.create_server((host, tried), family=family)
+        except OSError as error:
+            fault, asked = error, tried
+    raise ConfigError(
+        f"port {asked} of {host} cannot be listened on: {fault.strerror}; choose another --port or --host"
+    ) from fault
 
 
 class _Heeding(uvicorn.Server):

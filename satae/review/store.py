@@ -186,7 +186,7 @@ class Review:
     def scenes(self) -> list[Row]:
         """What is known of each scene (TOLD, None where unknown), those of the regions without a row too."""
         if self.layer == CHANGES:
-            return self._dates()
+            return self._peaks()
         with self._lock, self._transaction("DEFERRED"):
             known = "scenes" in geopackage.tables(self._database)
             rows = self._rows("scenes", TOLD) if known else []
@@ -194,17 +194,19 @@ class Review:
         missing = dict.fromkeys(r["scene"] for r in self.regions if r["scene"] not in names)
         return rows + [dict.fromkeys(TOLD) | {"scene": name} for name in missing]
 
-    def _dates(self) -> list[Row]:
-        """The scene on which each region of a series is at its peak, as those of other results; `date` is its day."""
+    @cached_property
+    def dates(self) -> list[Row]:
+        """What is known of each date that a series scored, as of scenes, and its `date`; of other results none."""
         with self._lock, self._transaction("DEFERRED"):
-            known = "dates" in geopackage.tables(self._database)
-            rows = self._rows("dates", TOLD | {"date": str}) if known else []
-        there = {row["scene"]: row for row in rows}
+            known = self.layer == CHANGES and "dates" in geopackage.tables(self._database)
+            return self._rows("dates", TOLD | {"date": str}) if known else []
+
+    def _peaks(self) -> list[Row]:
+        """The scene on which each region of a series is at its peak; the last one of a series without regions."""
+        there = {row["scene"]: row for row in self.dates}
         bare = dict.fromkeys((*TOLD, "date"))
-        return [
-            there.get(name, bare | {"scene": name})
-            for name in dict.fromkeys(r["scene"] for r in self.regions)
-        ]
+        names = dict.fromkeys(r["scene"] for r in self.regions) or list(there)[-1:]
+        return [there.get(name, bare | {"scene": name}) for name in names]
 
     def courses(self, region: str) -> list[Row]:
         """What a region of a series showed on each date and band (COURSE), by date; nothing where that is not told."""

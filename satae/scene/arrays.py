@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from satae.console import quantity
 from satae.errors import SceneError
 from satae.grid import Grid, Window
 from satae.later import Later
@@ -84,7 +85,9 @@ def of_array(
 ) -> Image:
     """An array (band, row, col) or (row, col), masked ones too; `transform` leads from (col, row) to the map."""
     if transform is None:
-        raise SceneError("an array needs transform=, an Affine from (col, row) to map coordinates, and crs=")
+        raise SceneError(
+            "an array needs transform=, an Affine from (col, row) to map coordinates; crs= says of which map"
+        )
     # an array does not say where it lies, and a guess would put regions into the sea
     pixels = array[None] if array.ndim == 2 else array
     if pixels.ndim != 3:
@@ -216,7 +219,7 @@ def _names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if names is None:
         return tuple(f"band{i}" for i in range(1, count + 1))
     if len(names) != count:
-        raise SceneError(f"{len(names)} names are given for {count} bands")
+        raise SceneError(f"names= has {len(names)} for {quantity(count, 'band')}")
     return tuple(names)
 
 

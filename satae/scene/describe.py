@@ -15,7 +15,7 @@ import numpy as np
 
 from satae.errors import SceneError
 from satae.grid import Grid
-from satae.scene import alike, dark_end, products, raster, readers, sensors
+from satae.scene import alike, bandnames, dark_end, products, raster, readers, sensors
 from satae.scene.alignment import common_grid
 from satae.scene.doubts import doubts
 from satae.scene.scene import SMALLEST, File, Limits, Scene
@@ -182,7 +182,8 @@ def _chosen(offered: list[Offer], bands: Sequence[int | str] | None, path: Path)
         return [o for o in offered if o[1].colour != ALPHA and o[1].good] or offered
     if not bands:
         raise SceneError("--bands names no band; give numbers such as 1,2,3 or 1-4, or names")
-    numbers = [band if isinstance(band, int) else _number(band, offered, path) for band in bands]
+    own = [band for _, band in offered]
+    numbers = [band if isinstance(band, int) else bandnames.number(band, own, path) for band in bands]
     if twice := [i for i in numbers if numbers.count(i) > 1]:
         raise SceneError(f"--bands names band {twice[0]} twice")
     if outside := [i for i in numbers if not 1 <= i <= len(offered)]:
@@ -193,16 +194,6 @@ def _chosen(offered: list[Offer], bands: Sequence[int | str] | None, path: Path)
             )
         raise SceneError(f"{path} has bands 1 to {len(offered)}; --bands asks for {outside[0]}")
     return [offered[i - 1] for i in numbers]
-
-
-def _number(name: str, offered: list[Offer], path: Path) -> int:
-    """The number of the band of that name, in upper or lower case."""
-    names = [band.name for _, band in offered]
-    for known in (names, [n.lower() for n in names], [band.common for _, band in offered]):
-        if (asked := name if known is names else name.lower()) in known:
-            return known.index(asked) + 1
-    listed = [f"{band.name} ({band.common})" if band.common else band.name for _, band in offered]
-    raise SceneError(f"{path} has no band {name!r}; it has {', '.join(listed)}")
 
 
 def _files(used: list[Offer]) -> Iterator[File]:

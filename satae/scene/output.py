@@ -22,6 +22,8 @@ from satae.scene.wavelengths import to_tags
 import rasterio  # isort: skip
 import rasterio.shutil  # isort: skip
 
+HEAT = "heat (-log10 p)"  # what the band of a heatmap is called
+
 
 @contextmanager
 def writing(

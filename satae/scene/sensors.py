@@ -8,6 +8,7 @@ Embeddings are no light: `alphaearth` and `tessera` are vectors of which the dir
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -138,6 +139,12 @@ SENSORS: dict[str, Sensor] = {
     "alphaearth": Sensor((_A,), (10.0, 10.0), ("int8", "float32", "float64"), nodata=-128.0, coded="signed square"),
     "tessera": Sensor((_T,), (10.0, 10.0), ("int8", "float32"), coded="vector"),
 }  # fmt: skip
+# of sensors whose bands are called by numbers
+COMMON: defaultdict[str, Mapping[str, str]] = defaultdict(
+    dict,
+    sentinel2=dict(zip(msi.IDS, msi.COMMON, strict=True)),
+    landsat={f"B{n}": common for n, common in landsat.COMMON["OLI"].items()},
+)
 EMBEDDINGS = ("alphaearth", "tessera")
 
 
@@ -252,9 +259,10 @@ def _as_delivered(
             f"and {own[1]:g}; name the right sensor, or leave --sensor out"
         )
     nm, width = light or (None, None)
+    common = COMMON[name.partition("-")[0]].get(band.name, "")
     coded = "" if not sensor.coded else sensor.coded if band.dtype == "int8" else "vector"
     return replace(
-        band, wavelength=band.wavelength or nm, width=band.width or width, colour="undefined",
+        band, common=common, wavelength=band.wavelength or nm, width=band.width or width, colour="undefined",
         scale=own[0] if sensor.scale else band.scale, offset=own[1] if sensor.scale else band.offset,
         nodata=sensor.nodata if band.nodata is None and (not coded or band.dtype == "int8") else band.nodata,
         coded=coded, dtype="float32" if coded else band.dtype,

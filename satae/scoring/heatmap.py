@@ -70,6 +70,7 @@ def write(
     checks: dict[Window, int] = {}
     passing = raster.once_through(CACHE_BYTES)
     with passing, output.writing(plain, scene.grid, nodata=math.nan, name=NAME) as written:
+        written.name([output.HEAT])
         for seen in look(scene, model, workers) if found is None else found:
             window = seen.window
             tiles.add(window, seen.scores)

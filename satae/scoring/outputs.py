@@ -9,6 +9,7 @@ from pathlib import Path
 from satae.decisions import decisions
 from satae.decisions.decisions import Decisions
 from satae.errors import ConfigError, OutputError
+from satae.inference.runtime import Model
 from satae.publish import check_target, publish_all
 from satae.report import chips, html, stac
 from satae.scene.scene import Scene
@@ -25,7 +26,8 @@ class Options:
     `chips` pictures of the first regions by rank are drawn. `stac` is the model's file, where STAC Items are
     to be written. Of a foreign scene no region is reported but with `force_domain`, or where the rule asks for
     a number of them. `feedback` moves the ranks of regions that look like those decided on, and is carried over
-    to those that are the same.
+    to those that are the same. `others` are models that look for another kind of thing: what they report is in the
+    result too, by their own calibration.
     """
 
     rule: Rule = field(default_factory=Far)
@@ -39,6 +41,7 @@ class Options:
     force_domain: bool = False
     stac: Path | None = None
     feedback: Decisions | None = None
+    others: tuple[Model, ...] = ()
 
     def how(self, side: int) -> How:
         """What of it concerns each scene alone; `side` is that of its overview, in cells."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 import satae
 from satae import extras, heap
-from satae.console import SILENT, Bar, Steps, quantity
+from satae.console import SILENT, Bar, Steps
 from satae.decisions import signature
 from satae.errors import ModelError
 from satae.extras import Extra
@@ -23,22 +23,23 @@ from satae.gis import qgis
 from satae.gis.columns import Footprint, Region, Tiles
 from satae.gis.layers import SceneLayer
 from satae.grid import Window
-from satae.inference.calibrate import CARRIED, Calibration
+from satae.inference.calibrate import Calibration
 from satae.inference.regions import Anomaly
 from satae.inference.runtime import Model
 from satae.inference.scan import InferredWindow
-from satae.report import chips, reasons
+from satae.report import backdrop, chips, reasons
 from satae.report.overview import Overview, Picture
 from satae.scene import barren
 from satae.scene.scene import Scene
-from satae.scoring import backdrop, baseline, block, domain, heatmap, selection
+from satae.scoring import baseline, block, domain, heatmap, selection, support
 from satae.scoring.baseline import Baseline
 from satae.scoring.block import Blocks
 from satae.scoring.cache import PixelCache
 from satae.scoring.domain import Verdict
 from satae.scoring.heatmap import Heatmap
-from satae.scoring.rule import Rule
+from satae.scoring.rule import CANDIDATES, Rule, Top
 from satae.scoring.selection import Field, Selection
+from satae.scoring.support import Doubt
 
 HEATMAP, LOOKS = "heatmap.tif", "looks.npz"  # in the folder of a scene; the heatmap's style lies beside it
 HELD = "none of its regions is reported: train on it, or pass --force-domain, or ask for --top N"
@@ -70,7 +71,8 @@ class SceneRecord:
     `threshold` is heat, infinite where nothing was reported; `smallest` a region in
     pixels. `valid` pixels were scored. `remarks` are sentences for people, `agrees` is the number of regions
     that the baseline agrees on, None where there is none. `damage` are the blocks that were masked because they
-    cannot be decoded, `faults` say what of its decoration could not be made.
+    cannot be decoded, `faults` say what of its decoration could not be made, `doubt` what of its numbers the
+    calibration is too small for.
     """
 
     folder: Path
@@ -84,6 +86,7 @@ class SceneRecord:
     agrees: int | None
     damage: tuple[Window, ...]
     faults: tuple[str, ...] = ()
+    doubt: Doubt | None = None
 
     @property
     def name(self) -> str:
@@ -166,7 +169,7 @@ def _scored(
         style = qgis.heatmap_style(heat.maximum)
         (folder / HEATMAP).with_suffix(".qml").write_text(style, encoding="utf-8")
     held = _held(verdict, how)
-    selected = Selection([], math.inf, "")
+    selected = Selection([], math.inf)
     # regions of a foreign scene would be the scene itself, by the hundred thousand
     if not held:
         with steps.stage(f"find regions of {name}"):
@@ -175,6 +178,7 @@ def _scored(
         regions = _regions(name, kept, model, heat, selected.found, folder, how, bar)
     if known is None:
         kept.drop()
+    below, unseen = backdrop.below(name, overview)
     layer = SceneLayer(
         scene.grid,
         regions,
@@ -182,7 +186,7 @@ def _scored(
         _footprint(name, scene, model, heat, verdict, selected.threshold, len(regions), how),
         HEATMAP,
         heat.maximum,
-        backdrop.of(scene, overview),
+        below,
     )
     view = None
     with Extra(f"the picture of {name}"):
@@ -195,10 +199,15 @@ def _scored(
         selected.threshold,
         smallest,
         verdict,
-        _remarks(scene, heat, verdict, (selected.remark, _doubt(calibration, regions)), held=held)
-        + (() if held else _nothing(selected, heat, smallest)),
+        _remarks(scene, heat, verdict, selected.remark, held=held)
+        + unseen
+        + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
+        doubt=support.of_scene(
+            (selected.doubt, support.of_scores(calibration, (r.score for r in regions))),
+            len(model.card.scenes),
+        ),
     )
 
 
@@ -258,6 +267,7 @@ def _regions(
                 Region(
                     anomaly_id=f"{name}-r{anomaly.row}-c{anomaly.col}",
                     scene=name,
+                    kind=model.card.kind,
                     score=exponent,
                     # the tail of peaks of regions, not of pixels: a region is the largest of many
                     p_value=float(10.0**-exponent),
@@ -333,6 +343,7 @@ def _footprint(
         valid_fraction=heat.valid / scene.grid.pixels,
         anomalies=count,
         threshold=threshold if math.isfinite(threshold) else math.nan,  # NULL where nothing was reported
+        kind=model.card.kind,
         rule=str(how.rule),
         domain=verdict.domain,
         domain_note=verdict.note,
@@ -343,43 +354,23 @@ def _footprint(
     )
 
 
-def _doubt(calibration: Calibration, regions: Sequence[Region]) -> str:
-    """Nothing, or that scores are as high as so small or so uniform a sample can tell, and mean no more than that."""
-    tail = calibration.region
-    beyond = sum(region.score > tail.reach for region in regions)
-    if not beyond or not tail.is_short:
-        return ""
-    if tail.n < CARRIED:
-        why = f"training held out only {quantity(tail.n, 'background region')} to compare with"
-        cure = f"about {math.ceil(CARRIED / tail.n)} times as much ground"
-    else:
-        why = f"the {quantity(tail.n, 'background region')} that training held out are nearly all alike"
-        cure = "ground of more kinds"
-    return (
-        f"{quantity(beyond, 'score')} above {tail.reach:.2g} cannot be checked, for {why}: the order of the regions "
-        f"holds, but how high these scores are says nothing (none gets over {tail.limit:.2g}); train on {cure}"
-    )
-
-
-def _nothing(selected: Selection, heat: Heatmap, smallest: int) -> tuple[str, ...]:
+def _nothing(selected: Selection, heat: Heatmap, smallest: int, rule: Rule) -> tuple[str, ...]:
     """What is highest where nothing is reported, and how to see it."""
     if selected.found or not heat.valid:
         return ()
     # a speck of fewer pixels than a region has may be hotter than what is asked for
     speck = f" in a patch of fewer than {smallest} pixels" if heat.maximum >= selected.threshold else ""
-    return (
-        f"no region is reported: the hottest pixel has a heat of {heat.maximum:.3g}{speck}; "
-        "--top 20 lists the highest regions, however high they are",
-    )
+    said = f"no region is reported: the hottest pixel has a heat of {heat.maximum:.3g}{speck}"
+    if isinstance(rule, Top):
+        return (f"{said}, and no {smallest} pixels that touch are {CANDIDATES}",)
+    return (f"{said}; --top 20 lists the highest regions, however high they are",)
 
 
-def _remarks(
-    scene: Scene, heat: Heatmap, verdict: Verdict, remarks: Sequence[str], *, held: bool
-) -> tuple[str, ...]:
+def _remarks(scene: Scene, heat: Heatmap, verdict: Verdict, remark: str, *, held: bool) -> tuple[str, ...]:
     """What the user should know."""
     if not heat.valid:
         return (f"no pixel is valid, so none was scored: {barren.reason(scene)}",)
-    said = list(remarks)
+    said = [remark]
     if verdict.foreign:
         said.append(f"foreign to the model: {verdict.note}" + (f"; {HELD}" if held else ""))
     elif verdict.note:

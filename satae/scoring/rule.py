@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -18,11 +18,13 @@ import numpy.typing as npt
 
 from satae.console import quantity
 from satae.errors import ConfigError
-from satae.inference.calibrate import FAR, Calibration, alarm_unit
+from satae.inference.calibrate import CANDIDATE_SHARE, FAR, Calibration
 from satae.inference.regions import Anomaly
 from satae.scoring.heatmap import unit_of, value
 from satae.scoring.selection import Field, Selection
+from satae.scoring.support import Doubt, sample_of
 
+CANDIDATES = f"hotter than {1 - CANDIDATE_SHARE:.0%} of background"  # as all candidate regions are
 Floats = npt.NDArray[np.float64]
 
 
@@ -76,26 +78,33 @@ class Far:
         """All regions with a peak over the level, and whether the sample supports the rate."""
         known = field.calibration, field.grid.pixel_area_m2, field.smallest
         level = self.level(*known)
-        return Selection(field.regions(level), level, self.remark(*known))
+        return Selection(field.regions(level), level, self.remark(*known), self.doubt(*known))
 
     def remark(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> str:
-        """Nothing, or that the sample is too small to support the rate, or that the rate asks for nothing."""
-        unit, what = alarm_unit(pixel_area_m2), "100 km2" if pixel_area_m2 is not None else "10 megapixels"
-        alarms, share = calibration.alarms_of(smallest), calibration.share(self.rate, pixel_area_m2, smallest)
-        if share == 1:
-            return (
-                f"{self.rate:g} false alarms per {what} is more than background gives at the lowest threshold, "
-                f"{alarms.per_pixel * unit:.3g}: all candidates are reported; ask for fewer with --far or --top"
-            )
-        if share < alarms.tail.smallest_p:
-            least = alarms.tail.smallest_p * alarms.per_pixel * unit
-            return (
-                f"{self.rate:g} false alarms per {what} are fewer than training can check: ranks hold, counts do not. "
-                f"Train on about {_times(least / self.rate)} times as much ground, or ask with --far {least:.3g} or "
-                f"--top ({quantity(alarms.tail.n, 'background region')} in {calibration.blocks} held-out blocks"
-                f"{alarms.tail.worth} say nothing below {least:.3g})"
-            )
-        return ""
+        """Nothing, or that the rate asks for nothing."""
+        if calibration.share(self.rate, pixel_area_m2, smallest) < 1:
+            return ""
+        return (
+            f"{self.rate:g} false alarms per {_area(pixel_area_m2)} is more than background gives at the lowest "
+            "threshold: all candidates are reported; ask for fewer with --far or --top"
+        )
+
+    def doubt(self, calibration: Calibration, pixel_area_m2: float | None, smallest: int) -> Doubt | None:
+        """That the sample is too small to support the rate, where it is."""
+        tail = calibration.alarms_of(smallest).tail
+        share = calibration.share(self.rate, pixel_area_m2, smallest)
+        if share >= tail.smallest_p:
+            return None
+        least = calibration.least_rate(pixel_area_m2, smallest)
+        return Doubt(
+            (
+                f"rates under {least:g} false alarms per {_area(pixel_area_m2)}, and {self.rate:g} were asked for",
+            ),
+            sample_of(tail, calibration),
+            tail.smallest_p / share,
+            True,
+            f"--far {least:g} or --top",
+        )
 
 
 @dataclass(frozen=True)
@@ -132,30 +141,30 @@ class Fdr:
             unseen = max(0, round(expected) - len(found))
             # all at the lowest level, where they can do no more than make the others less significant
             peaks = np.concatenate([peaks, np.full(unseen, field.calibration.candidate)])
-        lowest, remark = self.lowest(field.calibration, peaks)
-        return _down_to_the_last(field, [a for a in found if a.peak >= lowest], remark)
+        lowest, doubt = self.lowest(field.calibration, peaks)
+        return _down_to_the_last(field, [a for a in found if a.peak >= lowest], doubt)
 
-    def lowest(self, calibration: Calibration, peaks: Floats) -> tuple[float, str]:
-        """(lowest raw peak that is significant, remark) of the peaks of candidate regions.
+    def lowest(self, calibration: Calibration, peaks: Floats) -> tuple[float, Doubt | None]:
+        """(lowest raw peak that is significant, doubt) of the peaks of candidate regions.
 
         Infinite where nothing is significant. The p-values are conformal where the sample is large enough; the
-        remark says where it is not.
+        doubt says where it is not.
         """
-        remark, m = "", len(peaks)
-        if calibration.region.independent < m / self.share:
-            needed, there = m / self.share, calibration.region.independent
-            remark = (
-                f"--fdr {self.share:g} over {m} candidates needs about {needed:.0f} independent background regions, "
-                f"and training held out {calibration.region.n}{calibration.region.worth}: which share is false is not "
-                "guaranteed. The order of regions holds, their number may not: train on about "
-                f"{_times(needed / there)} times as much ground, or ask with --top"
+        doubt, m, tail = None, len(peaks), calibration.region
+        if tail.independent < m / self.share:
+            doubt = Doubt(
+                (f"whether {self.share:.3g} of {quantity(m, 'candidate')} are false",),
+                sample_of(tail, calibration),
+                m / self.share / tail.independent,
+                True,
+                "--top",
             )
         if not m:
-            return math.inf, remark
+            return math.inf, doubt
         # step-up: the largest k whose p-value is at most share k / m, and with it all that come before
         order = np.sort(peaks)[::-1]
         passed = calibration.region.p(order) <= self.share * np.arange(1, m + 1) / m
-        return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), remark
+        return (float(order[np.flatnonzero(passed)[-1]]) if passed.any() else math.inf), doubt
 
 
 @dataclass(frozen=True)
@@ -185,7 +194,11 @@ class Top:
 
     def select(self, field: Field) -> Selection:
         """The first candidates."""
-        return _down_to_the_last(field, field.candidates(self.count)[0], "")
+        selected = _down_to_the_last(field, field.candidates(self.count)[0])
+        if 0 < len(selected.found) < self.count:
+            asked = f"--top {self.count} asks for more than there is"
+            return replace(selected, remark=f"{asked}: fewer regions are {CANDIDATES}, and all are reported")
+        return selected
 
 
 @dataclass(frozen=True)
@@ -241,16 +254,15 @@ def _lowest(calibration: Calibration, level: float) -> float:
     return float(unit_of(calibration).levels(level, floor))
 
 
-def _down_to_the_last(field: Field, kept: list[Anomaly], remark: str) -> Selection:
+def _down_to_the_last(field: Field, kept: list[Anomaly], doubt: Doubt | None = None) -> Selection:
     """Candidates by falling peak, of which the last one's is the threshold."""
     threshold = value(field.calibration, kept[-1].peak) if kept else math.inf
-    return Selection(kept, threshold, remark)
+    return Selection(kept, threshold, doubt=doubt)
 
 
-def _times(factor: float) -> str:
-    """A factor to plan with, never less than is needed: two digits, rounded up."""
-    step = 10.0 ** max(0, math.floor(math.log10(max(factor, 1))) - 1)
-    return f"{math.ceil(factor / step) * step:.0f}"
+def _area(pixel_area_m2: float | None) -> str:
+    """What false alarms are counted over."""
+    return "10 megapixels" if pixel_area_m2 is None else "100 km2"
 
 
 def _check(good: bool, option: str, number: float, allowed: str) -> None:

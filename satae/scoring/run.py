@@ -13,20 +13,22 @@ from satae.decisions import earlier, preference
 from satae.decisions.decisions import CarriedDecisions, Decisions
 from satae.decisions.earlier import Earlier, Takeover
 from satae.decisions.preference import PreferenceCounts
+from satae.errors import ConfigError
 from satae.extras import Extra
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
 from satae.publish import locks, staging, sync
-from satae.report import chips, html, stac
+from satae.report import backdrop, chips, html, stac
 from satae.report import page as report
 from satae.scene.scene import Scene
 from satae.scene.together import once
-from satae.scoring import backdrop, outputs
+from satae.scoring import outputs
 from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
+from satae.scoring.support import Doubt, of_scenes
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ class SceneResult:
 
     `threshold` is heat, `remarks` are sentences for people, `agrees` is the number of
     regions that the baseline agrees on, None where there is no baseline. `damage` are the blocks that were masked
-    because they cannot be decoded.
+    because they cannot be decoded, `doubt` is what of its numbers the calibration is too small for. `kind` is what was
+    looked for, object or area.
     """
 
     name: str
@@ -48,6 +51,8 @@ class SceneResult:
     remarks: list[str]
     agrees: int | None
     damage: tuple[Window, ...] = ()
+    doubt: Doubt | None = None
+    kind: str = "object"
 
 
 @dataclass(frozen=True)
@@ -82,30 +87,36 @@ def score(
 ) -> Result:
     """Score scenes and publish the layers to `out`, the rest beside it; all or nothing is written.
 
+    Each is scored once a kind where `options` have models for others: these find a scene under a name of their own.
+
     `steps` are told how far it is. Raises ModelError where a scene does not fit the
     model, SceneError where one is damaged, OutputError where a target exists, is locked or cannot be
     written. No input or older output is changed by a failure.
     """
     scenes = [by_wavelength(scene, model) for scene in scenes]
     names, heatmaps = check(scenes, model, out, options)
-    how, records = options.how(report.cells(len(scenes))), []
+    models = (model, *options.others)
+    how, records = options.how(report.cells(len(names))), []
     with locks(outputs.names(out, heatmaps)), staging(out) as folder:
         outputs.check_targets(scenes, out, heatmaps, options)  # again: another run may have ended just now
         kept = [once(scene, folder / f"{i}.decoded") for i, scene in enumerate(scenes)]
-        _check_fits(kept, model, options, steps)
-        for number, (scene, name) in enumerate(zip(kept, names, strict=True)):
+        # the bands of each model, scene after scene, so that what was decoded for one serves the next
+        trials = [(by_wavelength(scene, each), each) for scene in kept for each in models]
+        _check_fits(trials, options, steps)
+        for number, ((scene, each), name) in enumerate(zip(trials, names, strict=True)):
             place = folder / str(number)
             place.mkdir()
-            records.append(score_scene(scene, model, place, how, name=name, steps=steps))
-            shutil.rmtree(folder / f"{number}.decoded", ignore_errors=True)
+            records.append(score_scene(scene, each, place, how, name=name, steps=steps))
+            if (number + 1) % len(models) == 0:
+                shutil.rmtree(folder / f"{number // len(models)}.decoded", ignore_errors=True)
         with steps.stage("write layers, chips and report"):
             return assemble(records, model, out, options)
 
 
-def _check_fits(scenes: Sequence[Scene], model: Model, options: Options, steps: Steps) -> None:
-    """ModelError where a scene is not of the kind that the model, or the baseline's, was trained on."""
-    with steps.stage("compare scenes with the model", len(scenes), "scene") as bar:
-        for scene in scenes:
+def _check_fits(trials: Sequence[tuple[Scene, Model]], options: Options, steps: Steps) -> None:
+    """ModelError where a scene is not of the kind that a model, or the baseline's, was trained on."""
+    with steps.stage("compare scenes with the model", len(trials), "scene") as bar:
+        for scene, model in trials:
             check_fit(scene, model, force=options.force_domain)
             if options.baseline is not None:
                 check_fit(scene, options.baseline.model, force=options.force_domain)
@@ -115,16 +126,36 @@ def _check_fits(scenes: Sequence[Scene], model: Model, options: Options, steps: 
 def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) -> tuple[list[str], list[Path]]:
     """Names of the scenes and their heatmaps, where nothing is in the way of what is to be written; raises as `score`.
 
-    Quick, so that it can come before anything that takes long, such as the fit of a baseline.
+    With models for other kinds each scene has a name a model, one after another. Quick, so that it can come before
+    anything that takes long, such as the fit of a baseline.
     """
-    calibration_of(model)
-    crs, names = common_crs([s.grid for s in scenes]), outputs.unique([s.name for s in scenes])
+    models = (model, *options.others)
+    for each in models:
+        calibration_of(each)
+    _check_kinds(models, options)
+    # a name of its own, so that heatmaps, decisions and thresholds of two kinds are never mixed
+    called = [s.name if each is model else f"{s.name}-{each.card.kind}" for s in scenes for each in models]
+    crs, names = common_crs([s.grid for s in scenes]), outputs.unique(called)
     formats.format_of(out, crs)
     heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
     outputs.check_targets(scenes, out, heatmaps, options)
     with Earlier(out) as found:
         found.check(crs)
     return names, heatmaps
+
+
+def _check_kinds(models: Sequence[Model], options: Options) -> None:
+    kinds = [each.card.kind for each in models]
+    if len(set(kinds)) < len(kinds):
+        named = " and ".join(each.name for each in models)
+        raise ConfigError(
+            f"{named} look for one kind of thing, {kinds[0]}s; name one model for objects and one for areas "
+            "(`satae train --set target.kind=area`), or ask for a second opinion by --baseline"
+        )
+    if len(models) > 1 and options.stac is not None:
+        raise ConfigError(
+            "--stac describes one model and two are named; score with one of them, or leave --stac out"
+        )
 
 
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
@@ -158,7 +189,10 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
             )
             with Extra("the report"):
                 chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
-                report.write(folder / page.name, out, chapters, model, options.rule.sentence, drawn)
+                models, doubt = (model, *options.others), str(of_scenes(r.doubt for r in records) or "")
+                report.write(
+                    folder / page.name, out, chapters, models, options.rule.sentence, drawn, doubt=doubt
+                )
             return kept
 
         kept = written()
@@ -249,4 +283,6 @@ def _result(record: SceneRecord, target: Path) -> SceneResult:
         list(record.remarks),
         record.agrees,
         record.damage,
+        record.doubt,
+        scene.kind,
     )

@@ -13,6 +13,7 @@ from satae.inference.calibrate import SPECK, Calibration
 from satae.inference.regions import Anomaly, TooMany, regions
 from satae.scoring import heatmap
 from satae.scoring.heatmap import Heatmap
+from satae.scoring.support import Doubt
 
 MOST = 100_000  # regions; more than this and a threshold is of no use to anyone
 STEP = 0.25  # of the heatmap, by which the level of candidates is raised where they are too many
@@ -22,13 +23,14 @@ STEP = 0.25  # of the heatmap, by which the level of candidates is raised where 
 class Selection:
     """Regions by falling peak (raw, as is their mean); `threshold` is heat.
 
-    It is infinite where nothing was asked for or nothing was significant. `remark` is empty, or says what
-    the request lacks support for.
+    It is infinite where nothing was asked for or nothing was significant. `remark` is empty, or says what is odd
+    about the request, `doubt` what the calibration sample is too small for.
     """
 
     found: list[Anomaly]
     threshold: float
-    remark: str
+    remark: str = ""
+    doubt: Doubt | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from satae.console import quantity
 from satae.decisions.preference import PreferenceCounts
+from satae.scoring.support import of_scenes
 
 if TYPE_CHECKING:
     from satae.scoring.run import Result, SceneResult
@@ -19,6 +20,9 @@ NAMED = 5  # scenes, or things of others, at the most
 def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
     about: dict[str, list[str]] = {}
+    # what calibration cannot tell is one sentence, though its numbers differ from scene to scene
+    if doubt := of_scenes(s.doubt for s in result.scenes):
+        about[str(doubt)] = [s.name for s in result.scenes if s.doubt]
     for s in result.scenes:
         for remark in s.remarks:
             about.setdefault(remark, []).append(s.name)
@@ -46,8 +50,11 @@ def _all_of(names: list[str], scenes: int) -> str:
 def lines(result: Result, rule: str) -> list[str]:
     """The paths that were written and what is in them."""
     total = sum(s.anomalies for s in result.scenes)
-    where = quantity(len(result.scenes), "scene")
-    said = [f"{result.out}: {quantity(total, 'anomaly')} in {where} ({rule}, {result.provider})"]
+    kinds = list(dict.fromkeys(s.kind for s in result.scenes))
+    where = quantity(len(result.scenes) // len(kinds), "scene")
+    of_each = [quantity(sum(s.anomalies for s in result.scenes if s.kind == kind), kind) for kind in kinds]
+    what = f"{quantity(total, 'anomaly')}" + (f" ({' and '.join(of_each)})" if len(kinds) > 1 else "")
+    said = [f"{result.out}: {what} in {where} ({rule}, {result.provider})"]
     if result.out.suffix.lower() != ".gpkg":
         said[0] += "; the anomalies layer alone, without tiles, scenes and styles"
     for s in result.scenes:
@@ -67,7 +74,7 @@ def lines(result: Result, rule: str) -> list[str]:
         said.append(
             f"feedback of {judged}: {p.moved} of {quantity(total, 'anomaly')} changed rank, none is left out"
         )
-    if result.carried:
+    if result.carried and result.carried.rows:
         said.append(f"{result.out}: {quantity(result.carried.rows, 'reviewed region')} carried over")
     if result.foreign:
         named, more = result.foreign[:NAMED], len(result.foreign) - NAMED
@@ -109,6 +116,7 @@ def _feedback(result: Result) -> dict[str, int] | None:
 def _scene(s: SceneResult) -> dict[str, Any]:
     return {
         "scene": s.name,
+        "kind": s.kind,
         "path": s.path,
         "anomalies": s.anomalies,
         "valid_fraction": s.valid_fraction,

@@ -321,16 +321,16 @@ def _remembered(rules: Rules, memory: Memory, season: Outcome, agreed: Bools, da
 def ease(judged: Outcome, unrest: float) -> Outcome:
     """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
     season = None if judged.season is None else ease(judged.season, unrest)
-    return replace(
-        judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest, season=season
-    )
+    return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest, season=season)
 
 
 def _kinds(rules: Rules, memory: Memory) -> Floats:
     """What pixels are like (K, pixel)."""
     if rules.seasonal:
         return common.season(_coefficients(rules, memory))
-    return median.middle(memory["values"].reshape(-1, rules.bands, memory["values"].shape[1]).astype(np.float64))
+    return median.middle(
+        memory["values"].reshape(-1, rules.bands, memory["values"].shape[1]).astype(np.float64)
+    )
 
 
 def _coefficients(rules: Rules, memory: Memory) -> Floats:

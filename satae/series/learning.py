@@ -207,9 +207,7 @@ def unrest(
                 judged, shared = detector.apart(rules, memory, now, float(date.day), good)
                 known = good & np.isfinite(judged.square)
                 wide = calibration.unrest(judged.square, known, header.calm)
-                memory = detector.absorb(
-                    rules, memory, detector.ease(judged, wide), known, float(date.day)
-                )
+                memory = detector.absorb(rules, memory, detector.ease(judged, wide), known, float(date.day))
                 common = None if shared is None else state.matrix(shared)
                 found.append(
                     ScoredDate(day=date.day, scene=date.name, unrest=wide, shift=shift, shared=common)

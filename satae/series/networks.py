@@ -49,7 +49,12 @@ def episodes(rules: Rules, x: npt.NDArray[Any], valid: Bools) -> list[Episode]:
     """An episode a part, as `calibration` holds them out."""
     outcomes = dict(calibration.held_out(rules, x, valid))
     known = [valid[i] & np.isfinite(o.square) for i, o in outcomes.items()]
-    calm = max(float(np.median(np.concatenate([o.square[k] for o, k in zip(outcomes.values(), known, strict=True)]))), 1e-9)
+    calm = max(
+        float(
+            np.median(np.concatenate([o.square[k] for o, k in zip(outcomes.values(), known, strict=True)]))
+        ),
+        1e-9,
+    )
     left = np.full(x.shape, np.nan, np.float32)
     for (i, one), good in zip(outcomes.items(), known, strict=True):
         left[i] = np.where(good, detector.ease(one, calibration.unrest(one.square, good, calm)).white, np.nan)

@@ -21,7 +21,7 @@ from satae.gis.geopackage import COURSES
 from satae.grid import Grid, Window
 from satae.later import Later
 from satae.publish import check_target
-from satae.report import chips, html
+from satae.report import backdrop, chips, html
 from satae.scene import output
 from satae.series import dates, earlier, playback, report, state, tables
 from satae.series.detector import Memory, Rules
@@ -49,7 +49,14 @@ Array = npt.NDArray[np.float32]
 def targets(out: Path) -> list[Path]:
     """All that is written, the layers last."""
     rasters = [beside(out, kind) for kind in (*COGS, STATE)]
-    return [*rasters, model_of(out), beside(out, HEAT).with_suffix(".qml"), chips.folder_of(out), html.path_of(out), out]
+    return [
+        *rasters,
+        model_of(out),
+        beside(out, HEAT).with_suffix(".qml"),
+        chips.folder_of(out),
+        html.path_of(out),
+        out,
+    ]
 
 
 def check_targets(out: Path, *, overwrite: bool) -> None:
@@ -158,7 +165,12 @@ def finish(
     moment = datetime.fromisoformat(created)
     _store(path, out.name, frames, moment)
     with Extra(f"styles and project for QGIS in {out.name}"):
-        archive = playback.project(out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates])
+        last = new.dates[-1].scene
+        below = backdrop.of(last, sketch.natural, sketch.contrast(), scaled=header.scaled)
+        archive = playback.project(
+            out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates], last.name,
+            backdrop.beside(below, out),
+        )  # fmt: skip
         qgis.embed(
             path, name=out.stem, archive=archive, updated=moment.astimezone(UTC), styles=playback.styles()
         )

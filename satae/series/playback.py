@@ -1,89 +1,135 @@
-"""How changes look in QGIS: styles that the temporal controller plays, and a project that opens them with the heat."""
+"""How changes look in QGIS: styles that the temporal controller plays, over the heat and the scene of the last date."""
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
 
-import numpy as np
-
 from satae.gis import qgis, qgisproject
-from satae.gis.qgisxml import add, document, option
+from satae.gis.qgisform import FOLDER_CHIP, Sheet, escaped
+from satae.gis.qgisproject import Backdrop, Rasters, Vector
+from satae.gis.qgisxml import add, document
 from satae.grid import Grid
-from satae.series import dates
+from satae.series import dates, tables
 
-VERSION = qgis.VERSION
-LAYERS = {
-    "changes": "outlines coloured by score, shown from their first day to their last",
-    "dates": "the grid on each day that was scored",
+NAMES = {
+    "change_id": "name",
+    "first_date": "first date",
+    "confirmed_date": "confirmed",
+    "peak_date": "peak",
+    "last_date": "last date",
+    "score": "score, −log10 p",
+    "persistence": "persistence, 0 to 1",
+    "top_band": "top band",
+    "magnitude": "magnitude, DN a band",
+    "area_m2": "area, m²",
+    "chip": "dates",
+    "review_status": "review status",
+    "review_label": "review label",
+    "review_note": "review note",
+    "review_by": "review by",
+    "review_time": "review time",
 }
-INK, CASING, FADED = "255,82,48,255", "12,12,20,190", "255,255,255,60"
+DAYS = {
+    "valid_fraction": "valid, 0 to 1",
+    "unrest": "unrest, times the usual",
+    "shift_rows": "shift, rows",
+    "shift_cols": "shift, columns",
+}
+FORM = {
+    "review": "review_status review_label review_note",
+    "change": "chip rank first_date confirmed_date peak_date last_date score persistence direction top_band magnitude "
+    "area_m2 pixels scene change_id review_by review_time",
+}
+MAP_TIP = f"""<b>Change [% "rank" %]</b> [% format_date("first_date", 'yyyy-MM-dd') %] to
+[% format_date("last_date", 'yyyy-MM-dd') %]<br>
+score [% format_number("score", 2) %], persistence [% format_number("persistence", 2) %]<br>
+area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
+strongest in [% {escaped('"top_band"')} %], [% {escaped('"direction"')} %]<br>
+[% {escaped('"review_status"')} %] [% {escaped('"review_label"')} %] [% {escaped('"review_note"')} %]
+[% coalesce({FOLDER_CHIP}, '') %]"""
+SHEETS = {
+    "changes": Sheet(
+        {name: NAMES.get(name, name) for name in tables.CHANGES},
+        '"rank"',
+        "'#' || \"rank\" || '  ' || format_date(\"first_date\", 'yyyy-MM-dd')",
+        FORM,
+        MAP_TIP,
+    ),
+    "dates": Sheet(
+        {name: DAYS.get(name, name) for name in tables.DATES},
+        '"date"',
+        "format_date(\"date\", 'yyyy-MM-dd')",
+    ),
+}
+ABSTRACTS = {
+    "changes": "What differs from what its season lets expect, by rank, from its first day to its last. Score: -log10 "
+    "of how often a block of untouched ground gets as high. The style 'by review' colours decisions.",
+    "dates": "The dates that were scored: how much of each counts, and how unlike the others it is.",
+}
+STYLES: dict[str, tuple[str, str, Callable[[Element], None]]] = {
+    "changes": (
+        "changes",
+        "outlines coloured by score, shown from their first day to their last",
+        qgis.fill_by_score,
+    ),
+    "by review": (
+        "changes",
+        "outlines coloured by review status, shown from their first day to their last",
+        qgis.fill_by_review,
+    ),
+    "dates": ("dates", "the grid on each day that was scored", qgis.fill_edge),
+}
 
 
 def styles() -> dict[str, tuple[str, str, str]]:
-    """(layer, description, QML) of the one style of each layer."""
+    """(layer, description, QML) of each style, the usual one of a layer first."""
     out = {}
-    for layer, about in LAYERS.items():
-        root = Element("qgis", {"version": VERSION})
-        _fill(root, layer)
-        out[layer] = (layer, about, document(root))
+    for name, (layer, about, _) in STYLES.items():
+        root = Element("qgis", {"version": qgis.VERSION})
+        _fill(root, name)
+        out[name] = (layer, about, document(root))
     return out
 
 
-def project(out: Path, grid: Grid, crs: qgisproject.Crs | None, heat: str, days: Sequence[int]) -> bytes:
-    """A .qgz archive with both layers and the heatmap of the last date, all found beside it, and the span of days."""
-    root = Element("qgis", {"version": VERSION, "projectname": out.stem})
-    add(root, "homePath", {"path": ""})
-    add(root, "title", text=out.stem)
-    _crs(add(root, "projectCrs"), crs)
-    tree, held = add(root, "layer-tree-group"), add(root, "projectlayers")
-    for layer in LAYERS:
-        _layer(tree, held, layer, f"./{out.name}|layername={layer}", "ogr", crs, shown=layer == "changes")
-        _fill(held[-1], layer)
-    _layer(tree, held, Path(heat).stem, f"./{heat}", "gdal", crs, shown=True)
-    held[-1].extend(_heat(len(days)))
-    properties = add(root, "properties")
-    add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
-    time = {"timeStep": "1", "timeStepUnit": "mo", "frameRate": "2", "cumulativeTemporalRange": "1"}
-    span = add(add(root, "ProjectTimeSettings", time), "TemporalRange")
-    add(span, "start", text=f"{dates.text_of(min(days))}T00:00:00Z")
-    add(span, "end", text=f"{dates.text_of(max(days))}T00:00:00Z")
+def project(
+    out: Path,
+    grid: Grid,
+    crs: qgisproject.Crs | None,
+    heat: str,
+    days: Sequence[int],
+    scene: str,
+    backdrop: Backdrop | None,
+) -> bytes:
+    """A .qgz archive with both layers, the heatmap of the last date over its scene, and the span of days."""
+    vectors = [
+        Vector(
+            layer,
+            out.stem if layer == "changes" else f"{out.stem} {layer}",
+            ABSTRACTS[layer],
+            {style: partial(_fill, style=style) for style, (of, _, _) in STYLES.items() if of == layer},
+            shown=layer == "changes",
+        )
+        for layer in SHEETS
+    ]
     ring = grid.footprint()
     (xmin, ymin), (xmax, ymax) = ring.min(axis=0), ring.max(axis=0)
-    extent = {"xmin": str(xmin), "ymin": str(ymin), "xmax": str(xmax), "ymax": str(ymax)}
-    _crs(add(add(root, "ProjectViewSettings"), "DefaultViewExtent", extent), crs)
-    buffer = io.BytesIO()
-    entry = zipfile.ZipInfo(f"{out.stem}.qgs")  # dated 1980, so that the bytes repeat
-    entry.create_system, entry.external_attr, entry.compress_type = 3, 0o644 << 16, zipfile.ZIP_DEFLATED
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr(entry, document(root).encode())
-    return buffer.getvalue()
+    return qgisproject.project(
+        out.stem,
+        gpkg=out.name,
+        scenes=[Rasters(scene, heat, qgis.TOPS[1], crs, backdrop, len(days))],
+        crs=crs,
+        extent=(float(xmin), float(ymin), float(xmax), float(ymax)),
+        vectors=vectors,
+        span=(dates.text_of(min(days)), dates.text_of(max(days))),
+    )
 
 
-def _heat(bands: int) -> list[Element]:
-    """The renderer of the heat of the last date."""
-    holder = Element("maplayer")
-    pipe = add(holder, "pipe")
-    shown = {"type": "singlebandpseudocolor", "band": str(bands), "opacity": "1", "alphaBand": "-1"}
-    shader = {"colorRampType": "INTERPOLATED", "classificationMode": "1", "clip": "0"}
-    ramp = add(add(add(pipe, "rasterrenderer", shown), "rastershader"), "colorrampshader", shader)
-    steps = np.linspace(qgis.CLEAR_BELOW, qgis.TOPS[1], len(qgis.HEAT))
-    for value, colour, opacity in zip(steps, qgis.HEAT, qgis.OPACITY, strict=True):
-        add(
-            ramp,
-            "item",
-            {"value": f"{value}", "label": f"{value:.1f}", "color": colour, "alpha": str(opacity)},
-        )
-    add(holder, "blendMode", text="0")
-    return list(holder)
-
-
-def _fill(parent: Element, layer: str) -> None:
-    """Symbols, and which fields say when a feature is there."""
+def _fill(parent: Element, style: str) -> None:
+    """A style with form and table, and which fields say when a feature is there."""
+    layer, _, draw = STYLES[style]
     begin, end = ("first_date", "last_date") if layer == "changes" else ("date", "date")
     # mode 2: from one field to another; what has changed stays to its last day
     temporal = {"enabled": "1", "mode": "2", "startField": begin, "endField": end, "durationField": ""}
@@ -91,42 +137,4 @@ def _fill(parent: Element, layer: str) -> None:
     fixed = add(add(parent, "temporal", temporal), "fixedRange")
     add(fixed, "start")
     add(fixed, "end")
-    renderer = add(parent, "renderer-v2", {"type": "singleSymbol"})
-    symbol = add(
-        add(renderer, "symbols"), "symbol", {"type": "fill", "name": "0", "alpha": "1", "clip_to_extent": "1"}
-    )
-    # a dark casing under each outline, which then stands out from any ground
-    colours = ((CASING, "1.2"), (INK, "0.5")) if layer == "changes" else ((FADED, "0.3"),)
-    for colour, width in colours:
-        line = add(symbol, "layer", {"class": "SimpleFill", "enabled": "1", "pass": "0", "locked": "0"})
-        line.append(
-            option({"style": "no", "outline_style": "solid", "outline_color": colour, "outline_width": width})
-        )
-    add(parent, "layerOpacity", text="1")
-
-
-def _layer(
-    tree: Element,
-    held: Element,
-    title: str,
-    source: str,
-    provider: str,
-    crs: qgisproject.Crs | None,
-    *,
-    shown: bool,
-) -> None:
-    identity = f"{title}_{uuid5(NAMESPACE_URL, source)}".replace("-", "_")
-    said = {"id": identity, "name": title, "source": source, "providerKey": provider}
-    add(tree, "layer-tree-layer", said | {"checked": "Qt::Checked" if shown else "Qt::Unchecked"})
-    layer = add(held, "maplayer", {"type": "raster" if provider == "gdal" else "vector"})
-    add(layer, "id", text=identity)
-    add(layer, "datasource", text=source)
-    add(layer, "layername", text=title)
-    _crs(add(layer, "srs"), crs)
-    add(layer, "provider", {"encoding": "UTF-8"} if provider == "ogr" else {}, provider)
-
-
-def _crs(parent: Element, crs: qgisproject.Crs | None) -> None:
-    reference = add(parent, "spatialrefsys")
-    add(reference, "wkt", text=crs.wkt if crs else "")
-    add(reference, "authid", text=crs.authid if crs else "")
+    qgis.fill_vector(parent, draw, SHEETS[layer])

@@ -44,8 +44,13 @@ class Sketch:
             seen = now[self.natural][:, pixels].reshape(part.shape)
             part[:] = np.where(good[pixels].reshape(part.shape[1:]), seen, part)
 
-    def png(self) -> bytes:
-        """The picture."""
+    def contrast(self) -> list[tuple[float, float]]:
+        """The values of each of the bands that are drawn black and white."""
         known = np.isfinite(self.values[0])
         sample = self.values[:, known] if known.any() else np.zeros((len(self.natural), 1))
-        return chips.png(composite.bgr(np.nan_to_num(self.values), *composite.contrast(sample), known))
+        return [(float(low), float(high)) for low, high in zip(*composite.contrast(sample), strict=True)]
+
+    def png(self) -> bytes:
+        """The picture."""
+        low, high = np.array(self.contrast()).T
+        return chips.png(composite.bgr(np.nan_to_num(self.values), low, high, np.isfinite(self.values[0])))

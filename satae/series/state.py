@@ -210,7 +210,9 @@ def with_network(header: Header, path: Path) -> Header:
         raise ResultError(f"{path} is missing, which the state goes on with; put it back beside the state")
     found = networks.load(path)
     if hashlib.sha256(found.content).hexdigest() != header.network_sha256:
-        raise ResultError(f"{path} is not the network that the state goes on with; put that one back beside it")
+        raise ResultError(
+            f"{path} is not the network that the state goes on with; put that one back beside it"
+        )
     return header.model_copy(update={"network": found})
 
 

@@ -160,8 +160,8 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
     TrainError where no band varies.
     """
     cfg = recipe.train
-    loss_of = Objective(recipe.objective)
     # built and dropped again, here and below: a recipe that cannot work fails now, not after the tiles were read
+    loss_of = Objective(recipe.objective)
     Augmenter(recipe.augment, sets[0].record.size)
     models.all_params(recipe.model.name, recipe.model.params)
     chosen = chosen or split(sets, share=cfg.validation, block=cfg.block, seed=cfg.seed, sample=cfg.sample)
@@ -170,6 +170,9 @@ def plan(sets: Sequence[TileSet], recipe: Recipe, chosen: Split | None = None) -
     torch.manual_seed(cfg.seed)
     model = models.build(recipe.model.name, len(normalizer.affine), recipe.model.params)
     _together(model, loss_of, recipe)
+    if objectives.reconstructs(recipe.objective.terms):
+        # rounding is all there is to their gradients, and Adam would bring that to full steps
+        nn.ParameterList(getattr(model, "idle", ())).requires_grad_(False)
     return Plan(recipe, chosen, normalizer, model, torch.get_rng_state())
 
 

@@ -34,6 +34,7 @@ OBJECTS: dict[str, Any] = {
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
     "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},
     "input": {"stretch": "log", "ridge": 0.1},
+    "target": {"kind": "area"},
 }
 EMBEDDINGS: dict[
     str, Any
@@ -53,23 +54,28 @@ MANY = 17  # bands from which a scene counts as hyperspectral
 COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
 
 
-def preset(bands: int, gsd_m: float | None, *, sized: bool = False, embedded: bool = False) -> dict[str, Any]:
+def preset(
+    bands: int, gsd_m: float | None, *, kind: str = "", sized: bool = False, embedded: bool = False
+) -> dict[str, Any]:
     """The default recipe for scenes of so many bands and such a pixel size, or of embeddings.
 
-    `sized`: the recipe names a target.
+    `kind`: what the recipe asks for, object or area, or nothing; `sized`: it says how large objects are.
     """
+    if kind == "area":
+        return AREAS
     if embedded:
         return EMBEDDINGS
     if bands >= MANY:
         return HYPERSPECTRAL
-    return AREAS if gsd_m is not None and gsd_m >= COARSE and not sized else OBJECTS
+    coarse = gsd_m is not None and gsd_m >= COARSE
+    return AREAS if coarse and not sized and not kind else OBJECTS
 
 
 def purpose(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool = False) -> str:
     """What the recipe that is chosen by itself looks for; nothing where the user's own names an architecture."""
     if "name" in recipe.model.model_fields_set:
         return ""
-    start = preset(bands, gsd_m, sized=_target_px(recipe, gsd_m) > 0, embedded=embedded)
+    start = _start(recipe, bands, gsd_m, embedded=embedded)
     return next(text for known, text in PURPOSES if known is start)
 
 
@@ -78,9 +84,7 @@ def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded
     given = recipe.model_dump(exclude_unset=True)
     named = given.get("model", {}).get("name")
     px = _target_px(recipe, gsd_m)
-    start = (
-        preset(bands, gsd_m, sized=px > 0, embedded=embedded) if named is None else {"model": {"name": named}}
-    )
+    start = _start(recipe, bands, gsd_m, embedded=embedded) if named is None else {"model": {"name": named}}
     name = start["model"]["name"]
     layers = [Recipe().model_dump(), models.suits(name), start, given]
     if px and models.MODELS.takes(name, "target_px"):
@@ -88,6 +92,12 @@ def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded
     found = recipe_of(functools.reduce(_joined, layers))
     own = "score" in given
     return found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
+
+
+def _start(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool) -> dict[str, Any]:
+    """The preset of a recipe that names no architecture."""
+    kind = recipe.target.kind if "kind" in recipe.target.model_fields_set else ""
+    return preset(bands, gsd_m, kind=kind, sized=_target_px(recipe, gsd_m) > 0, embedded=embedded)
 
 
 def _sized(head: HeadSettings, px: float, *, own: bool) -> HeadSettings:

@@ -152,7 +152,9 @@ def _output(model: nn.Module, left: Tensor, given: Tensor) -> Output:
     mean, variance, bands = found.mean[0, part], found.variance[0, part], left.shape[1]
     square = ((left - mean) ** 2).sum(dim=1, keepdim=True) / (1 + variance)
     # over the least that there can be, so that it is never negative
-    surprise = (TAIL + bands) / 2 * torch.log1p(square / TAIL) + bands / 2 * (torch.log1p(variance) + 2 * SURE)
+    surprise = (TAIL + bands) / 2 * torch.log1p(square / TAIL) + bands / 2 * (
+        torch.log1p(variance) + 2 * SURE
+    )
     return Output(mean, surprise=surprise)
 
 
@@ -189,11 +191,15 @@ def parity(detector: SequenceDetector, content: bytes, values: Tensor, valid: Te
     worst, ranks = 0.0, []
     for kept in (slice(None), slice(None, None, 2)):
         feed = [values[:, kept], valid[:, kept], days[:, kept]]
-        theirs = session.run(list(OUTPUTS), dict(zip(("sequence", "valid", "days"), (f.numpy() for f in feed), strict=True)))
+        theirs = session.run(
+            list(OUTPUTS), dict(zip(("sequence", "valid", "days"), (f.numpy() for f in feed), strict=True))
+        )
         for one, other in zip(detector(*feed), theirs, strict=True):
             ours = one.numpy()
             worst = max(worst, float(np.abs(ours - other).max()) / max(1.0, float(np.ptp(ours))))
-            ranks.append(float(stats.spearmanr(ours.ravel(), other.ravel()).statistic) if np.ptp(ours) else 1.0)
+            ranks.append(
+                float(stats.spearmanr(ours.ravel(), other.ravel()).statistic) if np.ptp(ours) else 1.0
+            )
     if not worst <= PARITY:
         raise ModelError(
             f"the exported network differs from torch by {worst:.1e} of its range, limit {PARITY:.0e}; it was not "

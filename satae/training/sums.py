@@ -60,6 +60,10 @@ def mixture(trace: Trace, x: Tensor, weights: Tensor) -> Name:
     return trace.node("Reshape", product, trace.node("Concat", trace.ints([0, len(weights)]), size, axis=0))
 
 
+def _argmin(trace: Trace, out: Tensor, x: Tensor, dim: int) -> Name:
+    return trace.node("ArgMin", trace.value(x), axis=dim, keepdims=0)
+
+
 def _with_sum(trace: Trace, out: Tensor, parts: Tensor, whole: Tensor) -> Name:
     value = trace.value(parts)
     trace.sums[value] = trace.value(whole)
@@ -74,5 +78,5 @@ def is_small(weight: Tensor) -> bool:
 
 SUMS: dict[str, Translation] = {
     "sum": _sum, "mean": _mean, "with_sum": _with_sum, "amax": _over("ReduceMax"), "amin": _over("ReduceMin"),
-    "logsumexp": _over("ReduceLogSumExp"),
+    "argmin": _argmin, "logsumexp": _over("ReduceLogSumExp"),
 }  # fmt: skip

@@ -192,7 +192,7 @@ def test_help_loads_no_heavy_library() -> None:
         (["score", "--top", "0"], "--top 0 is out of range"),
         (["score", "--far", "nan"], "--far nan is out of range"),
         (["score", "--threshold", "inf"], "--threshold inf is out of range"),
-        (["score", "--min-area", "-1"], "--min-area -1.0 is not an area"),
+        (["score", "--min-area", "-1"], "--min-area -1.0 is out of range: it takes square metres from 0 on"),
         (["score", "--device", "tpu"], "--device tpu"),
         (["score", "--bands", "1"], "need scenes to be named"),
         (["score", "{scene}", "--bands", "1,2", "--out", "b.gpkg"], "gives 2 bands and the model takes 4"),

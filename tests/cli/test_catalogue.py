@@ -6,7 +6,7 @@ import pytest
 
 from satae import models
 from satae.cli import catalogue
-from satae.cli.catalogue import architecture_row, lines
+from satae.cli.catalogue import architecture_row, lines, recipes
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,16 @@ def test_the_text_has_what_is_known_of_each_family():
     assert "reaches 9 px, keeps 6 numbers a patch of 8 x 8 px and 4 bands, 12,345 weights" in text
     assert "width 4, by both" in text and "sees frames of 32 px, keeps no numbers" in text
     assert len(lines(rows)) == 3 + 2 + 1 and catalogue.BANDS == 4
+    # on a terminal the same words, none beyond its edge
+    folded = lines(rows, 80)
+    assert max(map(len, folded)) <= 80 and len(folded) > 6
+    assert " ".join(folded).split() == text.split()
+
+
+def test_a_recipe_is_told_in_one_whole_sentence() -> None:
+    told = {row["name"]: row["about"] for row in recipes()}
+    assert (
+        told["cifar10_restore"].endswith("(Fei et al. 2020).")
+        and told["default"] == "All settings there are."
+    )
+    assert all(text.endswith(".") for text in told.values())

@@ -69,7 +69,7 @@ def test_damage_of_all_scenes_is_one_note_in_order(capsys: pytest.CaptureFixture
     with pytest.raises(Exception, match="4"):
         exit_if_damaged([("a.tif", windows), ("b.tif", []), ("c.tif", [Window(8, 16, 8, 8)])])
     assert capsys.readouterr().err == (
-        "note: a.tif: rows 0 to 64, columns 0 to 64; a.tif: rows 96 to 128, columns 0 to 64; a.tif: rows 160 to 192, "
+        "note: a.tif: rows 0 to 64, columns 0 to 64; rows 96 to 128, columns 0 to 64; rows 160 to 192, "
         "columns 0 to 64; c.tif: rows 8 to 16, columns 16 to 24 could not be decoded and were masked\n"
     )
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ import typer
 from commands import typed
 
 from satae.cli import app
-from satae.cli.grouping import FEW, HEADINGS, REST, groups
+from satae.cli.grouping import HEADINGS, REST, groups
 
 
 def leaves(command: Any, *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -32,7 +36,7 @@ def test_help_has_every_option_once_under_a_heading(words: tuple[str, ...]) -> N
     for option in options:
         assert len(re.findall(rf"^  {max(option.opts, key=len)}\b(?!-)", text, re.M)) == 1, option.opts
     headings = [h for h in re.findall(r"^([A-Z]\w+):$", text, re.M) if h not in ("Arguments",)]
-    wanted = ["Options"] if len(options) < FEW else [h for h in (*HEADINGS, REST) if h in headings]
+    wanted = [h for h in (*HEADINGS, REST) if h in headings]
     assert headings == wanted and text == typed(*words, "--help").stdout.partition("Examples:")[2]
 
 
@@ -46,6 +50,34 @@ def test_what_is_reported_stands_together_in_score_and_run() -> None:
     for name in ("score", "run"):
         found = {p.opts[0] for p in groups(LEAVES[(name,)].params)["Detection"]}
         assert {"--far", "--fdr", "--top", "--threshold", "--min-area"} <= found
+
+
+@pytest.mark.parametrize("words", [(), ("bench",), ("info",), ("score",)], ids=" ".join)
+def test_headings_are_bold_on_a_terminal_alone(words: tuple[str, ...]) -> None:
+    def shown(**given: str) -> str:
+        """What the help page prints to a terminal."""
+        script = [sys.executable, "-m", "satae", *words, "--help"]
+        ours, theirs = os.openpty()
+        env = (
+            {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+            | {"TERM": "xterm"}
+            | given
+        )
+        done = subprocess.Popen(script, stdout=theirs, stderr=subprocess.DEVNULL, env=env)
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # EIO: the other side is closed
+            while part := os.read(ours, 65536):
+                said += part
+        os.close(ours)
+        assert done.wait() == 0
+        return said.decode().replace("\r\n", "\n")
+
+    pytest.importorskip("pty")  # no terminals of this kind on Windows
+    bold = re.findall(r"^\x1b\[1m(\w+)\x1b\[0m:$", shown(), re.M)
+    plain = shown(NO_COLOR="1")
+    assert bold and bold == re.findall(r"^([A-Z]\w+):$", plain, re.M)
+    assert "\x1b" not in plain and "\x1b" not in typed(*words, "--help").stdout
 
 
 def test_the_first_page_of_help_leads_to_the_glossary() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,9 @@ def said(path: Path, code: int = 0) -> str:
 
 def test_every_file_of_a_run_is_told(model_path: Path, tmp_path: Path) -> None:
     run = model_path.parent / "runs" / "model"
-    assert said(run).startswith("kind   training run") and "diagnosis.md (diagnosis" in said(run)
+    text = said(run)
+    assert re.match(r"kind +training run\n", text) and "diagnosis.md (diagnosis" in text
+    assert re.search(r"^next +satae score --model .*model.onnx$", text, re.M)
     assert "folder of training runs" in said(run.parent)
     for part in run.iterdir():
         assert "a training run" in said(part) or "checkpoint" in said(part), part.name
@@ -39,6 +42,9 @@ def test_every_file_of_a_result_is_told(shared: Shared, tmp_path: Path) -> None:
     kinds = {p.name: said(p).splitlines()[0].split(maxsplit=1)[1] for p in finished(shared).iterdir()}
     assert kinds["anomalies.gpkg"] == "result" and kinds["anomalies_heatmap.tif"] == "heatmap"
     assert kinds["anomalies_chips"] == "pictures of the regions of a result"
+    text = said(finished(shared) / "anomalies.gpkg")
+    assert re.search(r"^next +satae review .*anomalies.gpkg\n\nscene +path +anomalies", text, re.M)
+    assert text.count("model_sha256") == text.count("far ") == 1
     (tmp_path / "a.html").write_text('<!DOCTYPE html><head><meta name="generator" content="satae 1"></head>')
     assert said(tmp_path / "a.html").startswith("kind  report of a result")
 

@@ -15,17 +15,36 @@ from commands import told, typed
 from scenes import MakeScene
 
 from satae import console
+from satae.inference import runtime
 from satae.training import presets
 
 
 def test_training_ends_with_a_verdict_and_the_next_command(here: Path, tile_set: Path) -> None:
     shutil.copytree(tile_set, here / "tiles" / "land")
     done = typed("train", "--set", "model.name=rx")
-    *_, verdict, after = done.stderr.splitlines()
+    *_, verdict, rests, after = done.stderr.splitlines()
     assert verdict.startswith("diagnosis: ") and "runs/model/diagnosis.md" in verdict
     assert after == "next: satae score"
+    facts, card = told("info", "runs/model"), runtime.load(Path("model.onnx"), "cpu").card
+    known = card.calibration
+    least = known.least_rate(card.gsd_m[0] ** 2, 4)
+    assert rests.startswith(
+        f"calibration: {known.region.n} background regions in {known.blocks} held-out blocks"
+    )
+    assert f"support --far {least:g} or more, and scores up to {known.region.reach:.1f}" in rests
+    # a run folder tells the same later
+    assert f"calibration: {facts['calibration']}" == rests and facts["next"] == "satae score"
+    assert (facts["model"], facts["epochs"], facts["state"]) == ("model.onnx", 1, "finished")
+    assert facts["val_loss"] == card.metrics["val_loss"] and facts["rule"] == "far 10"
+    assert facts["threshold"] == pytest.approx(
+        float(known.pixel.exponent(known.level(10, card.gsd_m[0] ** 2, 4))), rel=1e-6
+    )
     named = typed("train", here / "tiles", "--set", "model.name=rx", "--out", "b.onnx")
     assert named.stderr.endswith("next: satae score SCENE --model b.onnx\n")
+    (here / "b.onnx").unlink()
+    facts = told("info", "runs/b")
+    assert facts["model"] is None and facts["next"] == "satae train --resume --out b.onnx"
+    assert typed("train", "--resume", "--out", "b.onnx").exit_code == 0 and (here / "b.onnx").is_file()
 
 
 def test_an_empty_result_says_what_is_highest_and_how_to_see_it(
@@ -38,14 +57,28 @@ def test_an_empty_result_says_what_is_highest_and_how_to_see_it(
     assert "no region is reported" not in found.stderr
 
 
-def test_what_follows_from_the_model_is_said_of_all_scenes_once(
+def test_what_calibration_cannot_tell_is_said_once_though_numbers_differ(
     here: Path, scene_path: Path, model_path: Path
 ) -> None:
-    for name in ("a.tif", "b.tif"):
-        (here / name).symlink_to(scene_path)
+    shutil.copy(scene_path, here / "a.tif")
+    with rasterio.open(scene_path) as dataset:
+        place = dataset.transform @ dataset.transform.scale(1.1)
+    shutil.copy(scene_path, here / "b.tif")
+    with rasterio.open("b.tif", "r+") as dataset:
+        dataset.transform = place
     done = typed("score", "a.tif", "b.tif", "--model", model_path, "--far", "0.001")
-    (note,) = [line for line in done.stderr.splitlines() if "than training can check" in line]
-    assert note.startswith("note: all 2 scenes: ") and "ranks hold, counts do not" in note
+    notes = [line for line in done.stderr.splitlines() if "hold" in line]
+    # a pixel of the second has a larger area, so the rate that is supported there is another one
+    alone = [
+        typed("score", f"{n}.tif", "--model", model_path, "--far", "0.001", "--out", f"{n}.gpkg")
+        for n in "ab"
+    ]
+    rates = [re.search(r"ask with --far ([\d.]+) or --top", each.stderr)[1] for each in alone]
+    assert rates[0] > rates[1]
+    assert len(notes) == 1 and notes[0].startswith("note: all 2 scenes: ranks hold, counts do not: ")
+    assert f"--far {rates[0]} or --top" in notes[0] and "more training scenes of this size would" in notes[0]
+    page = Path("anomalies.html").read_text(encoding="utf-8")
+    assert page.count("ranks hold, counts do not") == 1 and f"rates from {float(rates[0]):,g} per" in page
 
 
 def test_a_scene_that_is_missing_is_named_before_all_else(here: Path) -> None:
@@ -85,6 +118,7 @@ def test_info_says_whether_scene_and_model_are_those_of_the_result(
             "kept.onnx is the model that scored it",
         )
     assert facts["result"] == "anomalies.gpkg" and facts["scene"] == "land"
+    assert facts["kind"] == "heatmap" and facts["bands"] == ["heat (-log10 p)"]
     times = (here / "land.tif").stat().st_mtime + 9e6
     os.utime("land.tif", (times, times))
     (here / "kept.onnx").unlink()
@@ -119,3 +153,15 @@ def test_colours_are_for_terminals_that_want_them(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NO_COLOR", "")
     monkeypatch.setenv("TERM", "dumb")
     assert console.tint("error:", "red", Terminal()) == "error:"
+
+
+def test_more_regions_than_there_are_is_said_in_one_line_for_all_scenes(
+    here: Path, scene_path: Path, model_path: Path
+) -> None:
+    for name in ("a.tif", "b.tif"):
+        (here / name).symlink_to(scene_path)
+    done = typed("score", "a.tif", "b.tif", "--model", model_path, "--top", "5000")
+    (note,) = [line for line in done.stderr.splitlines() if "asks for more than there is" in line]
+    assert note.startswith("note: all 2 scenes: --top 5000 asks") and "hotter than 99% of background" in note
+    few = typed("score", "a.tif", "--model", model_path, "--top", "2", "--out", "two.gpkg")
+    assert "asks for more" not in few.stderr

@@ -1,11 +1,14 @@
 """The GeoPackage, written by pyogrio and read back by geopandas and by plain SQLite."""
 
+import io
 import resource
 import sqlite3
+import zipfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import geopandas
 import numpy as np
@@ -17,6 +20,7 @@ import shapely
 from affine import Affine
 from pyproj import Transformer
 from rows import COLUMNS, CREATED, changed, grid, layer
+from scenes import UTM
 
 from satae.errors import ConfigError, OutputError
 from satae.formats import gpkg
@@ -177,3 +181,29 @@ def test_the_same_layers_give_the_same_bytes(tmp_path: Path) -> None:
     one, other = (written(tmp_path / name, layer(grid()), layer(grid(), "b")) for name in ("a", "b"))
     assert one.read_bytes() == other.read_bytes()
     assert query(one, "SELECT DISTINCT last_change FROM gpkg_contents") == [("2026-01-02T03:04:05.000Z",)]
+
+
+def first_view(path: Path) -> list[float]:
+    """The middle of what the project in a file first shows."""
+    archive = zipfile.ZipFile(
+        io.BytesIO(bytes.fromhex(query(path, "SELECT content FROM qgis_projects")[0][0]))
+    )
+    view = ElementTree.fromstring(archive.read(archive.namelist()[0])).find(".//DefaultViewExtent")
+    assert view is not None
+    return [
+        (float(view.attrib[a]) + float(view.attrib[b])) / 2 for a, b in (("xmin", "xmax"), ("ymin", "ymax"))
+    ]
+
+
+def test_scenes_far_apart_are_first_seen_at_the_one_with_the_highest_region(tmp_path: Path) -> None:
+    side, middle = 64 * UTM.a, np.array([UTM.c, UTM.f]) + 32 * np.array([UTM.a, UTM.e])
+    near, far = (
+        grid(transform=Affine(UTM.a, 0, UTM.c + east, 0, UTM.e, UTM.f)) for east in (2 * side, 200 * side)
+    )
+    here = layer(grid(), scores=(4.0,))
+    for other, wanted in ((near, middle + np.array([side, 0])), (far, middle + np.array([200 * side, 0]))):
+        scenes = layers.with_ranks([here, layer(other, "south", scores=(5.0,))])
+        np.testing.assert_allclose(first_view(written(tmp_path, *scenes)), wanted)
+        (tmp_path / "out.gpkg").unlink()
+    empty = [layer(g, name, scores=()) for g, name in ((grid(), "north"), (far, "south"))]
+    np.testing.assert_allclose(first_view(written(tmp_path, *empty)), middle)

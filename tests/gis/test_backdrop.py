@@ -8,15 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from deliveries import landsat, planet, sentinel2, tarred, zipped
+import rasterio
+from cubes import emit, netcdf
+from deliveries import landsat, planet, raster, sentinel2, tarred, zipped
 from inqgis import EXTENT, crs_of, needs_qgis, probe, write_layers
 
 from satae.composite import GAMMA
 from satae.gis import qgisproject
 from satae.gis.qgisproject import Backdrop, Channel, Rasters
+from satae.report import backdrop
 from satae.report.overview import Overview
 from satae.scene.describe import describe
-from satae.scoring import backdrop
 
 SIDE = 64
 UTM = "EPSG:32632"
@@ -34,7 +36,7 @@ def drawn(path: Path) -> Backdrop | None:
     overview = Overview(scene, SIDE)
     with overview.open() as reader:
         reader.read(scene.grid.window)
-    return backdrop.of(scene, overview)
+    return backdrop.of(scene, overview.bands, overview.contrast())
 
 
 def test_each_colour_has_its_file_and_the_stored_values_of_it(tmp_path: Path) -> None:
@@ -88,27 +90,65 @@ print(json.dumps(seen))
 """
 
 
+def scaled(folder: Path) -> Path:
+    """A GeoTIFF whose DN stand for a quantity, which QGIS shows and stretches."""
+    path = raster(folder / "north.tif", np.stack([*FINE.values()]).astype(np.uint16), 10)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (2e-4,) * 4, (-0.1,) * 4
+    return path
+
+
+def cube(folder: Path, *, named: bool = True) -> Path:
+    """A netCDF of two dates, the first of which is shown."""
+    dates = {name.split("_")[0]: np.stack([image, image[::-1]]).astype("<i2") for name, image in FINE.items()}
+    return netcdf(folder / "cube.nc", [0, 30], dates, named=named)
+
+
+def landsat_tar(folder: Path) -> Path:
+    folder_of = landsat(
+        folder, {int(name[2]): image for name, image in FINE.items()}, np.full((SIDE, SIDE), 21824)
+    )
+    path = tarred(folder_of)
+    shutil.rmtree(folder_of)
+    return path
+
+
+def sentinel2_zip(folder: Path) -> Path:
+    folder_of = sentinel2(folder, FINE)
+    path = zipped(folder_of)
+    shutil.rmtree(folder_of)
+    return path
+
+
 @needs_qgis
-@pytest.mark.parametrize("packed", [None, zipped], ids=["folder", "zip"])
-def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(
-    packed: Callable[[Path], Path] | None, tmp_path: Path
+@pytest.mark.parametrize(
+    "product, names",
+    [
+        (lambda folder: sentinel2(folder, FINE), "B02 B03 B04"),
+        (sentinel2_zip, "B02 B03 B04"),
+        (landsat_tar, "B2 B3 B4"),
+        (cube, "B02 B03 B04"),
+        (scaled, ""),
+    ],
+    ids=["folder", "zip", "tar", "netcdf", "scaled"],
+)
+def test_qgis_draws_a_moved_product_in_the_colours_of_one_picture(
+    product: Callable[[Path], Path], names: str, tmp_path: Path
 ) -> None:
     """Each colour by numpy: between the quantiles, to the power of satae's gamma."""
     home, results = tmp_path, tmp_path / "written" / "results"
     results.mkdir(parents=True)
-    product = sentinel2(home / "written", FINE)
-    if packed is not None:
-        folder, product = product, packed(product)
-        shutil.rmtree(folder)
-    found = backdrop.beside(drawn(product), results / "anomalies.gpkg")
+    found = backdrop.beside(drawn(product(home / "written")), results / "anomalies.gpkg")
     rasters = [Rasters("north", "missing_heatmap.tif", 5.0, crs_of(UTM), found)]
     write_layers(results / "anomalies.gpkg")
     content = qgisproject.project("a", gpkg="anomalies.gpkg", scenes=rasters, crs=crs_of(UTM), extent=EXTENT)
     (results / "a.qgz").write_bytes(content)
     (home / "written").rename(home / "moved away")
     seen = probe(home / "moved away" / "results", DRAWN)
-    assert seen["read"] and seen["valid"] == [True] * 3 and seen["group"] == [qgisproject.COMPOSITE]
-    assert [name.split("_")[-2] for name in seen["names"]] == ["B02", "B03", "B04"]
+    wanted_names = names.split()
+    assert seen["read"] and seen["valid"] == [True] * max(1, len(wanted_names))
+    assert seen["group"] == ([qgisproject.COMPOSITE] if wanted_names else [])
+    assert all(one in name for one, name in zip(wanted_names, seen["names"], strict=bool(wanted_names)))
     colours = np.array(seen["colours"], float)
     for place, band in enumerate(("B04_10", "B03_10", "B02_10")):
         low, high = np.quantile(FINE[band], [0.005, 0.995])
@@ -117,12 +157,23 @@ def test_qgis_adds_the_bands_of_a_moved_product_up_to_one_picture(
         assert np.abs(colours[..., place] - wanted)[wanted > 60].max() < 6, band
 
 
-def test_parts_of_a_file_that_have_no_name_in_it_are_not_drawn(tmp_path: Path) -> None:
+def test_what_of_a_file_is_drawn(tmp_path: Path) -> None:
     images = {int(name[2]): image for name, image in FINE.items()}
     path = landsat(tmp_path, images, np.full((SIDE, SIDE), 21824))
     found = drawn(path)
     assert found is not None and [c.file[-6:] for c in found.channels] == ["B4.TIF", "B3.TIF", "B2.TIF"]
-    assert drawn(tarred(path)) is None
+    packed = drawn(tarred(path))
+    assert packed is not None and packed.file.endswith(".tar")
+    assert [c.member[-6:] for c in packed.channels] == ["B4.TIF", "B3.TIF", "B2.TIF"]
+    of_dates = drawn(cube(tmp_path))
+    assert of_dates is not None
+    assert [(c.member, c.band) for c in of_dates.channels] == [("B04", 1), ("B03", 1), ("B02", 1)]
+
+
+def test_what_gdal_would_put_elsewhere_is_not_drawn(tmp_path: Path) -> None:
+    assert drawn(cube(tmp_path, named=False)) is None
+    table = np.stack(np.meshgrid(np.arange(1, SIDE + 1), np.arange(1, SIDE + 1)))
+    assert drawn(emit(tmp_path / "emit.nc", np.random.default_rng(0).random((SIDE, SIDE, 4)), table)) is None
 
 
 def test_channels_of_older_results_are_those_of_one_file() -> None:

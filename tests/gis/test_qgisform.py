@@ -100,7 +100,7 @@ def test_the_form_has_a_place_for_every_column_that_people_read() -> None:
 
 def test_every_column_has_a_plain_name_in_qgis() -> None:
     root = Element("qgis")
-    qgisform.fill(root, "anomalies")
+    qgisform.fill(root, qgisform.SHEETS["anomalies"])
     names = {a.get("field"): a.get("name") for a in root.iter("alias")}
     assert list(names) == list(LAYERS["anomalies"])
     assert names["area_m2"] == "area, m²" and not any("_" in str(name) for name in names.values())

@@ -202,11 +202,10 @@ def test_codes_at_a_stride_are_counted_once_a_chosen_pixel():
     assert torch.equal(view.code[..., 9, 14], coarse[..., 2, 3])
 
 
-def brute_nearest(features: np.ndarray, bank: np.ndarray, nearest: int) -> tuple[np.ndarray, np.ndarray]:
-    """Squared distance of (n, D) to the k-th nearest of (m, D), and which."""
+def brute_far(features: np.ndarray, bank: np.ndarray, shares: int) -> np.ndarray:
+    """Squared distance of (n, D) to the farthest of those of (m, D) that are nearest in each share."""
     distances = ((features[:, None] - bank[None]) ** 2).sum(axis=2)
-    order = np.argsort(distances, axis=1)[:, nearest - 1]
-    return distances[np.arange(len(features)), order], order
+    return np.max([part.min(axis=1) for part in np.split(distances, shares, axis=1)], axis=0)
 
 
 PARTS = {
@@ -220,10 +219,10 @@ PARTS = {
 @pytest.mark.parametrize(
     "of", ["pixel", "residual", "code", "context", "pixel+residual", "code+0.5*pixel+context"]
 )
-def test_memory_is_the_distance_to_the_kth_nearest_of_parts_of_unit_spread(of: str):
+def test_memory_is_the_distance_to_the_farthest_nearest_of_parts_of_unit_spread(of: str):
     made = fitted()
     view, valid = seen(made, size=16)
-    found = head_of(("memory", {"of": of, "size": 400, "nearest": 3}), made)  # all chosen pixels, some twice
+    found = head_of(("memory", {"of": of, "size": 400, "shares": 4}), made)  # all chosen pixels, some twice
     found.fit(lambda: iter([(view, view.valid)]))
     around = found.context(view)
     parts = []
@@ -238,17 +237,17 @@ def test_memory_is_the_distance_to_the_kth_nearest_of_parts_of_unit_spread(of: s
     remembered = found.bank.vectors.double().numpy()
     known = features[valid.ravel()]
     assert max(((r - known) ** 2).sum(axis=1).min() for r in remembered) < 1e-9 * scale**2
-    expected, _ = brute_nearest(features, remembered, 3)
+    expected = brute_far(features, remembered, 4)
     assert np.allclose(found(view)[0].sum(dim=0).numpy().ravel(), expected, rtol=1e-3, atol=1e-6 * scale**2)
 
 
 def test_the_bands_share_the_distance_by_how_the_remembered_pixel_differs():
     made = fitted()
     view, _ = seen(made, size=12)
-    found = head_of(("memory", {"of": "residual+pixel", "size": 20, "nearest": 2}), made)
+    found = head_of(("memory", {"of": "residual+pixel", "size": 20, "shares": 2}), made)
     found.fit(lambda: iter([(view, view.valid)]))
     joined = torch.cat([z * found.scales[i] for i, z in enumerate(found.parts(view))], dim=1)
-    _, index = found.bank(joined)
+    _, index = found.bank.in_shares(joined, 2)
     pixel = found.bank.vectors[:, 3:] / found.scales[1]
     difference = view.x - pixel[index].permute(0, 3, 1, 2)
     squares = found.to_bands(difference) ** 2
@@ -259,16 +258,16 @@ def test_the_bands_share_the_distance_by_how_the_remembered_pixel_differs():
 
 
 @pytest.mark.parametrize("coreset", [False, True])
-def test_a_memory_of_pixels_alone_is_the_architecture_of_that_name(coreset: bool):
+def test_a_memory_of_pixels_alone_in_one_share_is_the_architecture_of_that_name(coreset: bool):
     made = fitted(common=True, ridge=10.0)
-    params = {"size": 50, "nearest": 3, "coreset": coreset}
+    params = {"size": 50, "coreset": coreset}
     inputs, tiles = Input(made), []
     for i in range(2):
         valid = mask(1, 24, 24, seed=i)
         tiles.append((inputs(image(1, 24, 24, i), valid), valid, valid))
     maps = []
-    for net, score in (("memory", ("whitened", {})), ("rx", ("memory", params))):
-        model = net_of(net, **(params if net == "memory" else {}))
+    for net, score in (("memory", ("whitened", {})), ("rx", ("memory", params | {"shares": 1}))):
+        model = net_of(net, **(params | {"nearest": 1} if net == "memory" else {}))
         found = Detector(made, model, [head_of(score, made)], Mapping(MapSettings(), 1)).eval()
         if net == "memory":
             model.fit(lambda: iter(tiles))
@@ -281,7 +280,7 @@ def test_a_memory_of_pixels_alone_is_the_architecture_of_that_name(coreset: bool
 def test_memory_needs_as_much_memory_as_its_bank_is_large():
     made = fitted()
     for name in ("memory",):
-        assert head(HeadSettings(name=name, params={"size": 77}), made).cells == 77 // PIECES + 1
+        assert head(HeadSettings(name=name, params={"size": 77, "shares": 7}), made).cells == 77 // PIECES + 1
         assert MODELS.build(name, {"size": 77}, lambda found, p: found.build(3, p)).cells == 77 // PIECES + 1
     assert SCORES.takes("memory", "of")
 

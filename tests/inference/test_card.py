@@ -76,10 +76,20 @@ def test_another_number_of_bands_is_refused_with_both_numbers(model_path):
         card.check_bands(made, names(made)[:3], made.dtype, SCALES, "s.tif")
 
 
-def test_another_dtype_is_refused_with_both(model_path):
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float32", "float64"])
+def test_another_dtype_is_refused_with_both(model_path, dtype):
     made = card_of(model_path)
-    with pytest.raises(ModelError, match=r"^s.tif holds uint8 and the model was trained on uint16"):
-        card.check_bands(made, names(made), "uint8", SCALES, "s.tif")
+    with pytest.raises(ModelError, match=rf"^s.tif holds {dtype} and the model was trained on uint16"):
+        card.check_bands(made, names(made), dtype, SCALES, "s.tif")
+
+
+@pytest.mark.parametrize(
+    ("learned", "dtype"),
+    [("uint16", "int16"), ("int16", "uint32"), ("float32", "float64"), ("float64", "float32")],
+)
+def test_types_that_hold_the_same_numbers_fit(model_path, learned, dtype):
+    made = card_of(model_path).model_copy(update={"dtype": learned})
+    card.check_bands(made, names(made), dtype, SCALES, "s.tif")
 
 
 def test_bands_in_another_order_are_refused_with_both_orders(model_path):

@@ -31,6 +31,40 @@ def test_the_distance_is_that_to_the_kth_nearest(nearest: int):
     assert np.allclose(distance.flatten(), every[np.arange(60), index.flatten()], rtol=1e-4)
 
 
+@pytest.mark.parametrize("shares", [1, 4, 20, 100])
+@pytest.mark.parametrize("size", [(5, 6), (1, 1), (9, 11)])
+def test_in_shares_it_is_the_farthest_of_those_nearest_in_each(shares: int, size: tuple[int, int]):
+    made, features = filled(), torch.randn(2, 4, *size)
+    distance, index = made.in_shares(features, shares)
+    flat = features.permute(0, 2, 3, 1).reshape(-1, 1, 4).double().numpy()
+    every = ((flat - made.vectors.double().numpy()) ** 2).sum(axis=2)
+    expected = every.reshape(len(every), shares, -1).min(axis=2).max(axis=1)
+    assert distance.shape == (2, 1, *size) and index.shape == (2, *size)
+    assert np.allclose(distance.flatten(), expected, rtol=1e-4)
+    assert np.allclose(distance.flatten(), every[np.arange(len(every)), index.flatten()], rtol=1e-4)
+
+
+def test_rounding_in_shares_is_a_millionth_of_the_distance_from_the_middle_of_the_bank():
+    made, bright = filled(), 1e3 * torch.randn(1, 4, 8, 8)
+    made.vectors[:] = torch.cat([1e3 * vectors(50), bright[0].flatten(1).T[:50]])
+    distance, _ = made.in_shares(bright, 10)
+    flat = bright[0].flatten(1).T[:, None].double()
+    every = ((flat - made.vectors.double()) ** 2).sum(dim=2).reshape(64, 10, 10)
+    error = (distance.flatten() - every.amin(dim=2).amax(dim=1)).abs()
+    from_middle = ((flat[:, 0] - made.vectors.mean(dim=0)) ** 2).sum(dim=1)
+    assert (error < 2e-6 * from_middle.clamp(min=1e6)).all()
+
+
+def test_odd_pixels_among_the_remembered_excuse_no_other_unless_each_share_has_one():
+    made = filled()
+    odd = torch.full((1, 4, 1, 1), 30.0)
+    for i in range(9):
+        made.vectors[10 * i] = 30.0
+        assert float(made.in_shares(odd, 10)[0]) > 1000
+    made.vectors[95] = 30.0
+    assert float(made.in_shares(odd, 10)[0]) < 1e-2
+
+
 def test_a_remembered_vector_is_at_no_distance_though_it_is_far_from_zero():
     made = Bank(10, 4, 1)
     made.fit(vectors(10) * 1e-2 + 100, 0)

@@ -190,8 +190,15 @@ def test_it_says_how_the_result_came_about(made: tuple[Any, Page], model: runtim
     calibration = model.card.calibration
     assert calibration is not None
     assert f"{calibration.pixels:,} pixels in {calibration.blocks} block" in facts["held out"]
-    reach = -np.log10(10 / calibration.region.independent)
-    assert f"scores up to {max(0, reach):.1f} of regions" in facts["supported"]
+    region, pixel = calibration.region, calibration.pixel
+    assert (
+        f"scores of regions up to {region.reach:.1f} and heat of pixels up to {pixel.reach:.1f}"
+        in facts["supported"]
+    )
+    shown = -np.log10(10 / region.independent)
+    assert f"itself shows those up to {max(0, shown):.1f} and" in facts["supported"]
+    least = calibration.least_rate(100.0, 4)
+    assert facts["false alarms, land"] == f"rates from {least:,g} per 100 km² on are supported"
     assert facts.items() >= words.WORDS.items()
 
 
@@ -210,7 +217,7 @@ def test_each_rule_is_explained(
 ) -> None:
     result, found = page(tmp_path, model, describe([scene_path]), rule=rule)
     assert said in found.text
-    for remark in result.scenes[0].remarks:
+    for remark in (*result.scenes[0].remarks, str(result.scenes[0].doubt or "")):
         assert remark in found.text
 
 

@@ -16,6 +16,7 @@ from browsing import Page, eventually, expected, press, said, serving
 from results import change, opinions, result
 
 from satae.review.remedies import remedies
+from satae.review.server import PORTS, own_port
 from satae.review.store import Review
 
 
@@ -75,6 +76,34 @@ def test_another_result_on_the_port_gets_nothing(browser: Any, gpkg: Path, tmp_p
             page.wait_for_timeout(300)
             assert {status for status, _, _ in opinions(other)} == {"unreviewed"}
             assert page.evaluate("localStorage.length") == 1  # they still wait for their own
+
+
+def test_a_result_has_the_same_port_each_time_and_another_where_that_is_taken(
+    gpkg: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(gpkg, port=None) as server, serving(gpkg, port=None) as beside:
+        first = server.keys.port
+        assert first in PORTS and beside.keys.port != first
+    monkeypatch.chdir(gpkg.parent)
+    for again in (gpkg, Path(gpkg.name)):
+        with serving(again, port=None) as server:
+            assert server.keys.port == first
+    assert len({own_port(tmp_path / f"{i}.gpkg") for i in range(20)}) > 15
+
+
+def test_what_waited_in_a_closed_tab_is_stored_by_a_plain_restart(browser: Any, gpkg: Path) -> None:
+    with closing(browser.new_context()) as context:
+        with serving(gpkg, port=None) as server:
+            page = context.new_page()
+            page.goto(server.keys.link)
+            page.wait_for_selector("html[data-ready]")
+        press(page, "a r 2 s a u")
+        expected(page, "#saving").to_have_text("saving 5")
+        page.close()
+        with serving(gpkg, port=None) as server:
+            page = context.new_page()
+            page.goto(server.keys.link)
+            eventually(lambda: opinions(gpkg)[:4], DECIDED)
 
 
 def commands(path: Path, when: str) -> list[list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import places
 import pyogrio
 import pytest
 from browsing import Open, eventually, expected, press
+from commands import typed
 
 from satae.errors import ResultError
 from satae.review import exports, series
 from satae.review.opinions import Opinion
+from satae.review.remedies import remedies
 from satae.review.store import Review
 
 
@@ -91,6 +94,54 @@ def test_a_file_without_courses_or_with_others_is_reviewed_all_the_same(tmp_path
     told = series.content(row, opened.courses(row["anomaly_id"]))
     assert told["panels"] == [] and all(p["svg"] == "" for p in told["plots"])
     opened.close()
+
+
+def commands(out: Path, when: str) -> list[list[str]]:
+    opened = Review(out)
+    told = [shlex.split(command["text"]) for command in remedies(opened)[when]]
+    opened.close()
+    return told
+
+
+def test_what_the_page_says_to_type_scores_the_same_days_again_and_keeps_decisions(tmp_path: Path) -> None:
+    out = places.scored(tmp_path)
+    opened = Review(out)
+    fid = opened.regions[0]["fid"]
+    opened.decide(fid, Opinion("accepted"), seen=opened.entry(fid).revision)
+    opened.close()
+    onward, stricter = commands(out, "done")
+    assert stricter[:3] == ["satae", "series", str(tmp_path / "dates")]
+    assert stricter[stricter.index("--far") + 1] == "0.1" and commands(out, "empty")[0][8] == "10"
+    before = pyogrio.read_dataframe(out, layer="dates").date
+    assert typed(*stricter[1:]).exit_code == 0
+    assert list(pyogrio.read_dataframe(out, layer="dates").date) == list(before)
+    assert "accepted" in statuses(out)
+    # a date that was not there, and the others as they were
+    when = places.START.replace(year=2024)
+    dn = places.cube([when], side=32)
+    dn[:, :, *places.BLOCK] += np.array([900, 900, -900])[:, None, None]
+    (new,) = places.write(tmp_path / "new", [when], dn)
+    assert typed(*[str(new) if word == "SCENE" else word for word in onward[1:]]).exit_code == 0
+    assert str(pyogrio.read_dataframe(out, layer="dates").date.max())[:10] == when.isoformat()
+    assert "accepted" in statuses(out)
+
+
+def test_without_the_state_a_folder_and_days_are_left_to_who_knows_them(tmp_path: Path) -> None:
+    out = places.scored(tmp_path)
+    state = out.with_name("changes_state.tif")
+    state.write_bytes(state.read_bytes().replace(b"satae_series", b"other_series"))
+    (tmp_path / "dates").rename(tmp_path / "elsewhere")
+    assert commands(out, "done") == [
+        ["satae", "series", "FOLDER", "--far", "0.1", "--out", str(out), "--overwrite"]
+    ]
+
+
+def test_an_empty_series_shows_its_last_date_and_says_what_to_type(enter: Open, tmp_path: Path) -> None:
+    out = places.scored(tmp_path, least=2000)  # more pixels than there are
+    page = enter(out)
+    expected(page, "#closing-title").to_have_text("No regions to review")
+    expected(page, "#closing-next code").to_contain_text("--far 10 --out")
+    expected(page, "#legend").to_be_visible()  # of the heatmap of that date
 
 
 def test_a_layer_of_changes_that_is_none_of_ours_is_refused(tmp_path: Path) -> None:

@@ -26,13 +26,20 @@ IMAGE = np.random.default_rng(0).integers(1, 200, (2, 20, 30)).astype("uint16")
         (IMAGE.astype(complex), {"transform": PLACE}, "pixels of type complex128"),
         (IMAGE, {"transform": (1, 2)}, r"transform \(1, 2\) is no Affine"),
         (IMAGE, {"transform": PLACE, "crs": "EPSG:none"}, "crs 'EPSG:none' is no CRS"),
-        (IMAGE, {"transform": PLACE, "names": ["red"]}, "1 names are given for 2 bands"),
-        (5, {}, "a int is no scene"),
+        (IMAGE, {"transform": PLACE, "names": ["red"]}, "names= has 1 for 2 bands"),
+        (5, {}, "^int is no scene"),
     ],
 )
 def test_what_is_no_scene_is_refused(array: Any, how: dict[str, Any], sentence: str) -> None:
     with pytest.raises(SataeError, match=sentence):
         open_scene(array, **how)
+
+
+def test_an_array_without_a_crs_is_as_a_file_without_one(tmp_path: Path) -> None:
+    scene = open_scene(IMAGE, transform=PLACE, keep=tmp_path / "kept.tif")
+    (tmp_path / "file.tif").write_bytes(Path(scene.path).read_bytes())
+    assert scene.grid == open_scene(tmp_path / "file.tif").grid
+    assert (scene.grid.crs, scene.grid.pixel_area_m2, tuple(scene.grid.transform)[:6]) == (None, None, PLACE)
 
 
 @pytest.mark.parametrize("dtype", ["bool", "int8", "int64", "float16", "uint8", "float32"])

@@ -271,8 +271,8 @@ REFUSED = [
     (named("a.tif", "..\\a.tif"), "must lie in its own folder"),
     (named("a.tif", "/vsicurl/http://127.0.0.1:1/a.tif"), "must lie in its own folder"),
     (named("a.tif", "http://127.0.0.1:1/a.tif"), "must lie in its own folder"),
-    (named('relativeToVRT="1"', 'relativeToVRT="0"'), "must be named relative to it"),
-    (named(' relativeToVRT="1"', ""), "must be named relative to it"),
+    (named('relativeToVRT="1"', 'relativeToVRT="0"'), "or be named relative to it"),
+    (named(' relativeToVRT="1"', ""), "or be named relative to it"),
     (climbs_by_link, "it is a link to"),
     (named("a.tif", "gone.tif"), "refers to 'gone.tif', which is not there"),
     (named("a.tif", "m.vrt"), "refers to itself"),
@@ -323,6 +323,22 @@ def test_what_would_lead_elsewhere_is_refused_by_name(here: Path, write, told_of
     said = refused(2, "tile", write(here))
     assert told_of in said
     assert not (here / "tiles").exists()
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_files_of_its_folder_may_be_named_from_the_root(tmp_path: Path, link: bool) -> None:
+    folder = tmp_path / "kept"
+    files(folder)
+    told = vrt(folder / "m.vrt", [ONE], (64, 80))
+    if link:
+        (tmp_path / "link").symlink_to(folder)
+        folder = tmp_path / "link"
+    text = told.read_text().replace('relativeToVRT="1">a.tif', f'relativeToVRT="0">{folder}/a.tif')
+    (folder / "root.vrt").write_text(text)
+    assert all(np.array_equal(a, b) for a, b in zip(pixels(folder / "root.vrt"), pixels(told), strict=True))
+    (folder / "out.vrt").write_text(text.replace(f"{folder}/a.tif", f"{folder}/../{folder.name}/a.tif"))
+    with pytest.raises(SceneError, match="must lie in its own folder"):
+        describe([folder / "out.vrt"])
 
 
 def test_other_files_than_images_are_refused(here: Path) -> None:

@@ -10,7 +10,6 @@ import zipfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,12 +19,11 @@ from told import Told
 from satae.errors import ModelError
 from satae.gis.columns import LAYERS, Region, values
 from satae.inference import runtime
-from satae.inference.calibrate import Tail
 from satae.publish import lock
 from satae.scene.describe import describe
 from satae.scene.scene import Scene
 from satae.scoring.outputs import Options
-from satae.scoring.record import How, SceneRecord, _doubt, score_scene
+from satae.scoring.record import How, SceneRecord, score_scene
 from satae.scoring.rule import Top
 from satae.scoring.run import assemble
 
@@ -144,29 +142,3 @@ def test_every_part_of_the_work_has_a_line(scene, model, tmp_path: Path) -> None
         ("score here", scene.grid.pixels, scene.grid.pixels), ("compare here with training", 0, 0),
         ("find regions of here", 0, 0), ("look at regions of here", found, found),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("n", "levels", "said"),
-    [
-        (5, 5, "training held out only 5 background regions to compare with: "),
-        (4000, 1, "the 4,000 background regions that training held out are nearly all alike: "),
-    ],
-)
-def test_scores_that_cannot_be_checked_are_said_in_plain_words(n: int, levels: int, said: str) -> None:
-    tail = Tail(
-        n=n,
-        scores=list(np.arange(levels) + 1.0),
-        exponents=list(np.arange(levels) / 10 + 0.1),
-        shape=0,
-        scale=1,
-    )
-    regions = [SimpleNamespace(score=tail.reach + 0.1), SimpleNamespace(score=0.1)]
-    text = _doubt(SimpleNamespace(region=tail), regions)  # type: ignore[arg-type]
-    assert text.startswith(
-        f"1 score above {tail.reach:.2g} cannot be checked, for {said}the order of the regions holds"
-    )
-    assert text.endswith(
-        "train on about 20 times as much ground" if n == 5 else "train on ground of more kinds"
-    )
-    assert _doubt(SimpleNamespace(region=tail), regions[1:]) == ""  # type: ignore[arg-type]

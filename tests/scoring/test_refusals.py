@@ -29,7 +29,7 @@ def unfit(make_scene: MakeScene, image: np.ndarray, kind: str) -> Path:
     if kind == "bands":
         return make_scene(image[:3])
     if kind == "dtype":
-        return make_scene(image.astype("int32"))
+        return make_scene(image.astype("float32"))
     if kind == "gsd":
         return make_scene(image, transform=Affine(30, 0, 5e5, 0, -30, 5.2e6))
     if kind == "range":
@@ -45,7 +45,7 @@ def unfit(make_scene: MakeScene, image: np.ndarray, kind: str) -> Path:
     ("kind", "message"),
     [
         ("bands", "gives 3 bands and the model takes 4"),
-        ("dtype", "holds int32 and the model was trained on uint16"),
+        ("dtype", "holds float32 and the model was trained on uint16"),
         ("gsd", "has pixels of 30 m and the model was trained on 10 m"),
         ("range", r"has DN from \S+ to \S+ in \S+ and the model was trained on \S+ to \S+;"),
         ("scale", r"declares scale .*0\.0001.* and the model was trained on .*1"),

@@ -28,8 +28,9 @@ def calibration(n: int = 2_000, per_pixel: float = 1e-3, effective: float | None
 
 
 def far_level(found: Calibration, rate: float, area: float | None, size: int) -> tuple[float, str]:
-    """(raw threshold, remark)."""
-    return found.level(rate, area, size), Far(rate).remark(found, area, size)
+    """(raw threshold, remark or doubt)."""
+    known = found, area, size
+    return found.level(rate, area, size), Far(rate).remark(*known) or str(Far(rate).doubt(*known) or "")
 
 
 @pytest.mark.parametrize("area", [None, 100.0, 1.0])
@@ -59,23 +60,31 @@ def test_a_remark_says_when_the_rate_asks_for_nothing():
 def test_a_remark_says_when_the_sample_is_too_small_for_the_rate():
     found, unit = calibration(), 1e6
     least = found.region.smallest_p * 1e-3 * unit
+    assert least == pytest.approx(5) and found.least_rate(100.0, 1) == pytest.approx(5)
     assert far_level(found, 1.01 * least, 100.0, 1)[1] == ""
-    remark = far_level(found, 0.99 * least, 100.0, 1)[1]
-    assert (
-        "fewer than training can check" in remark
-        and "2,000 background regions in 9 held-out blocks" in remark
-        and "about 2 times as much ground" in remark
-        and f"{least:.3g}" in remark
+    assert far_level(found, 2, 100.0, 1)[1] == (
+        "ranks hold, counts do not: 2,000 background regions in 9 held-out blocks cannot tell rates under 5 false "
+        "alarms per 100 km2, and 2 were asked for; about 2 more training scenes of this size would, or ask with "
+        "--far 5 or --top"
     )
     assert "10 megapixels" in far_level(found, 1e-3, None, 1)[1]
+
+
+def test_the_rate_that_a_remark_names_is_supported():
+    for effective in (7, 31, 190, 1999):
+        found = calibration(effective=effective)
+        least = found.least_rate(100.0, 1)
+        assert (
+            Far(least).doubt(found, 100.0, 1) is None and Far(0.9 * least).doubt(found, 100.0, 1) is not None
+        )
 
 
 def test_the_remark_on_the_rate_counts_independent_regions():
     found = calibration(effective=200)
     assert far_level(found, 60, 100.0, 1)[1] == ""
     remark = far_level(found, 40, 100.0, 1)[1]
-    assert "9 held-out blocks (worth 200 independent ones) say nothing below 50" in remark
-    assert "Train on about 2 times as much ground, or ask with --far 50 or --top" in remark
+    assert "9 held-out blocks (worth 200 independent ones) cannot tell rates under 50" in remark
+    assert remark.endswith("about 1 more training scene of this size would, or ask with --far 50 or --top")
 
 
 def test_a_remark_says_when_no_pixel_can_have_the_heat_that_is_pending_for():
@@ -112,14 +121,16 @@ def test_scipy_agrees_on_which_regions_are_significant():
 
 def test_nothing_significant_is_an_infinite_threshold():
     assert Fdr(0.01).lowest(calibration(), np.array([1.0, 2.0]))[0] == math.inf
-    assert Fdr(0.01).lowest(calibration(), np.array([])) == (math.inf, "")
+    assert Fdr(0.01).lowest(calibration(), np.array([])) == (math.inf, None)
 
 
 def test_a_remark_says_when_the_sample_is_too_small_for_the_share():
-    assert Fdr(0.1).lowest(calibration(2_000), np.ones(100))[1] == ""
-    assert "is not guaranteed" in Fdr(0.1).lowest(calibration(900), np.ones(100))[1]
-    remark = Fdr(0.1).lowest(calibration(2_000, effective=500), np.ones(100))[1]
-    assert "1000 independent" in remark and "2000 (worth 500 independent ones)" in remark
+    assert Fdr(0.1).lowest(calibration(2_000), np.ones(100))[1] is None
+    assert "whether 0.1 of 100 candidates are false" in str(
+        Fdr(0.1).lowest(calibration(900), np.ones(100))[1]
+    )
+    doubt = Fdr(0.1).lowest(calibration(2_000, effective=500), np.ones(100))[1]
+    assert doubt is not None and doubt.factor == 1000 / 500 and "(worth 500 independent ones)" in str(doubt)
 
 
 def test_the_share_of_false_regions_is_kept_on_the_average():

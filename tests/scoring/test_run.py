@@ -64,6 +64,16 @@ def test_heatmap_is_a_valid_cog_on_the_grid_of_the_scene(scored: Result, scene_p
         assert ours.dtypes == ("float32",) and math.isnan(ours.nodata)
 
 
+@pytest.mark.parametrize("dtype", ["int32", "int16"])
+def test_the_same_numbers_in_another_type_give_the_same_heat(
+    dtype: str, make_scene: MakeScene, scored: Result, landscape: synthetic.Synthetic, model: runtime.Model,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    assert landscape.image.max() <= np.iinfo(dtype).max
+    copy = make_scene(landscape.image.astype(dtype), nodata=0)
+    assert np.array_equal(heat(run(tmp_path, model, describe([copy]))), heat(scored), equal_nan=True)
+
+
 def test_heatmap_is_nan_exactly_where_a_pixel_is_not_valid(
     scored: Result, landscape: synthetic.Synthetic
 ) -> None:

@@ -73,7 +73,7 @@ def test_fdr_stops_at_chance(tmp_path: Path) -> None:
     heat = heat_of(tmp_path)
     assert len(peaks(heat, Fdr(0.5))) == 4
     nothing = selected(heat, Fdr(1e-9))
-    assert nothing.found == [] and nothing.threshold == math.inf and "is not guaranteed" in nothing.remark
+    assert nothing.found == [] and nothing.threshold == math.inf and "are false" in str(nothing.doubt)
 
 
 def test_an_outline_does_not_follow_from_the_rule_unless_it_asks_for_less_than_candidates(

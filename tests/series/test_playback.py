@@ -3,8 +3,11 @@
 import geopandas
 import numpy as np
 import places
+import pytest
+import rasterio
 from inqgis import needs_qgis, probe
 
+from satae.composite import GAMMA
 from satae.scene.describe import describe
 from satae.series import dates, run
 
@@ -40,6 +43,14 @@ seen["span"] = [span.begin().toString("yyyy-MM-dd"), span.end().toString("yyyy-M
 extents = controller.temporalController().temporalExtents()
 seen["controller"] = [extents.begin().toString("yyyy-MM-dd"), extents.end().toString("yyyy-MM-dd")]
 changes = [l for l in project.mapLayers().values() if l.name() == "changes"][0]
+seen["names"] = {f.name(): f.displayName() for f in changes.fields()}
+seen["hidden"] = [c.name for c in changes.attributeTableConfig().columns() if c.hidden and c.name]
+seen["form"] = [field.name() for tab in changes.editFormConfig().tabs() for field in tab.children()]
+seen["tip"] = changes.mapTipTemplate()
+manager = changes.styleManager()
+seen["styles"] = [manager.currentStyle(), *sorted(manager.styles())]
+(group,) = project.layerTreeRoot().findGroups()
+seen["group"] = [group.name(), *(node.name() for node in group.findLayers())]
 seen["kinds"] = {f.name(): f.typeName() for f in changes.fields() if f.name().endswith("_date")}
 (layer,) = [l for l in project.mapLayers().values() if l.name() == "changes"]
 
@@ -57,7 +68,7 @@ def drawn(day):
     job.start()
     job.waitForFinished()
     image = job.renderedImage()
-    return sum(image.pixelColor(x, y).getRgb()[:3] == (255, 82, 48) for x in range(200) for y in range(200))
+    return sum(image.pixelColor(x, y).getRgb()[:3] != (255, 255, 255) for x in range(200) for y in range(200))
 
 seen["drawn"] = {day: drawn(day) for day in DAYS}
 print(json.dumps(seen))
@@ -84,7 +95,8 @@ def test_qgis_opens_layers_and_project_and_plays_a_change_from_its_first_day_to_
         count = len(geopandas.read_file(folder / "changes.gpkg", layer=name))
         told = {"valid": True, "active": True, "mode": 2, "begin": begin, "end": end, "crs": "EPSG:32632"}
         assert seen["layers"][name] == {"style": True, **told, "features": count}
-        assert seen["project"][name] == {**told, "features": count}
+        title = "changes" if name == "changes" else "changes dates"
+        assert seen["project"][title] == {**told, "features": count}
     assert seen["read"] and seen["project"]["changes_heatmap"]["valid"]
     assert seen["span"] == [WHEN[PAST].isoformat(), WHEN[-1].isoformat()]
     assert seen["controller"] == seen["span"]
@@ -92,3 +104,66 @@ def test_qgis_opens_layers_and_project_and_plays_a_change_from_its_first_day_to_
     assert seen["kinds"] == dict.fromkeys(names, "DateTime")
     before, during, after = (seen["drawn"][day] for day in wanted)
     assert before == after == 0 < during
+    assert seen["styles"] == ["changes", "by review", "changes"]
+    assert seen["names"]["area_m2"] == "area, m²" and seen["hidden"] == ["fid", "chip"]
+    assert sorted(seen["form"]) == sorted(seen["names"].keys() - {"fid"})
+    assert 'format_number("persistence", 2)' in seen["tip"]
+
+
+PICTURE = r"""
+import json, sys
+from qgis.core import *
+from qgis.PyQt.QtCore import QSize
+
+folder, picture = sys.argv[1:]
+app = QgsApplication([], True)
+app.initQgis()
+project = QgsProject.instance()
+project.read(f"geopackage:{folder}/changes.gpkg?projectName=changes")
+(group,) = project.layerTreeRoot().findGroups()
+heat, scene = group.findLayers()
+seen = {"names": [group.name(), heat.name(), scene.name()], "valid": scene.layer().isValid()}
+seen["band"] = heat.layer().renderer().band()
+settings = QgsMapSettings()
+settings.setOutputSize(QSize(48, 48))
+settings.setDestinationCrs(project.crs())
+settings.setLayers([scene.layer()])
+settings.setExtent(heat.layer().extent())
+job = QgsMapRendererSequentialJob(settings)
+job.start()
+job.waitForFinished()
+image = job.renderedImage()
+image.save(picture)
+seen["colours"] = [[list(image.pixelColor(x, y).getRgb()[:3]) for x in range(48)] for y in range(48)]
+print(json.dumps(seen))
+"""
+
+
+@needs_qgis
+@pytest.mark.parametrize("scales", [None, (1e-4, 2e-4)], ids=["DN", "two scales"])
+def test_the_last_date_lies_below_its_heat(tmp_path, scales):
+    """Where dates declare different scales all is scored in what DN stand for, which QGIS draws too."""
+    when = places.days(8, every=365)
+    dn = places.cube(when)
+    dn[-1, :, 20:30, 5:15] += 2500
+    paths = places.write(tmp_path / "dates", when, dn)
+    for path in paths if scales else ():
+        with rasterio.open(path, "r+") as file:
+            file.scales = [scales[path == paths[0]]] * 3
+            if path == paths[0]:
+                file.write(np.rint(file.read() / 2).astype("uint16"))
+    scenes = [describe([p]) for p in paths]
+    days = [dates.day_of(s) for s in scenes]
+    (tmp_path / "made").mkdir()
+    run.series(
+        scenes, days, tmp_path / "made" / "changes.gpkg", run.Options(history=(-np.inf, float(days[4])))
+    )
+    seen = probe(tmp_path / "made", PICTURE)
+    assert seen["names"] == [paths[-1].stem, "changes_heatmap", paths[-1].name]
+    assert seen["valid"] and seen["band"] == 3
+    with rasterio.open(paths[-1]) as file:
+        stored = file.read().astype(float)  # green, red, near infrared: drawn blue, green, red
+    low, high = np.quantile(stored.reshape(3, -1), [0.005, 0.995], axis=1)
+    wanted = 255 * np.clip((stored.T - low) / (high - low), 0, 1).T ** GAMMA
+    colours = np.moveaxis(np.array(seen["colours"], float), -1, 0)[::-1]
+    assert np.abs(colours - wanted)[wanted > 60].max() < 8

@@ -25,7 +25,7 @@ def serving(
     labels: tuple[str, ...] = ("ship", "roof", "cloud"),
     link: str = "",
     host: str = HOST,
-    port: int = 0,
+    port: int | None = 0,
 ) -> Iterator[Server]:
     """The review of a result, served by a thread of its own."""
     opened = Review(path, reviewer)

@@ -80,9 +80,13 @@ def netcdf(
     corner: tuple[float, float] = (500_000.0, 5_200_000.0),
     pixel: tuple[float, float] = (10.0, -10.0),
     crs: str | None = "EPSG:32632",
+    named: bool = False,
     **storage: Any,
 ) -> Path:
-    """A netCDF 4 of variables (time, row, col) as libraries write it: axes are scales, the CRS a grid mapping."""
+    """A netCDF 4 of variables (time, row, col) as libraries write it: axes are scales, the CRS a grid mapping.
+
+    Where they are `named` coordinates say what they are, which CF asks for and some writers leave out.
+    """
     height, width = next(iter(variables.values())).shape[1:]
     with h5py.File(path, "w") as file:
         centres = [
@@ -91,6 +95,8 @@ def netcdf(
         for name, values in zip(axes, (np.asarray(times, "<f8"), *centres), strict=True):
             file[name] = values
             file[name].make_scale(name)
+            if named and name != axes[0]:
+                file[name].attrs["standard_name"] = f"projection_{name}_coordinate"
         file[axes[0]].attrs["units"] = units
         if crs:
             file["spatial_ref"] = 0

@@ -23,8 +23,8 @@ from satae.nn.normalize import Normalizer
 
 BANDS = 3
 SMALL = {
-    "width": 4, "hidden": 8, "code": 4, "size": 16, "nearest": 3, "mixture": 2, "leading": 2, "components": 2,
-    "target_px": 3.0, "ring": "3-7", "window": 3,
+    "width": 4, "hidden": 8, "code": 4, "size": 16, "nearest": 3, "shares": 4, "mixture": 2, "leading": 2,
+    "components": 2, "target_px": 3.0, "ring": "3-7", "window": 3,
 }  # fmt: skip
 HEADS = [
     *((name, {}) for name in scores.NAMES),

@@ -6,8 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from scenes import make_tiles
 from satae.errors import TrainError
 from satae.nn.checkpoint import Epoch
 from satae.tiles.store import TileSet
-from satae.training import feed, loop
+from satae.training import loop
 from satae.training.loop import TrainedModel
 from satae.training.team import ALONE, Team, muster
 
@@ -32,12 +31,12 @@ CASES: dict[str, tuple[str, ...]] = {
         *PLAIN, "train.batch=3", "objective.terms={mse: 1.0, sparse_kl: 0.1}", "objective.trim=0.9",
         "objective.warm=0.3", "corrupt.gaussian=0.2", "corrupt.salt=0.01",
     ),
+    # batch norm and Adam, which makes steps of whatever a gradient is, rounding too
+    "adam": QUICK,
     # batch norm, and a last batch of one tile, of which a process has none
     "alone": (*QUICK, "train.batch=11", "train.optimizer=sgd", "train.learning_rate=0.05"),
     "fitted": (*QUICK, "model.name=refined", "model.params={size: 8, code: 4, width: 4}"),
 }  # fmt: skip
-# Adam and batch norm
-WIDE = QUICK
 
 
 def sets() -> list[TileSet]:
@@ -51,20 +50,7 @@ def fitted(changes: tuple[str, ...], team: Team = ALONE, run: Path | None = None
     """A small model, learned by a team."""
     tiles = sets()
     planned = loop.plan(tiles, recipe(*changes))
-    if how.pop("wide", False):
-        planned.model.double()
     return loop.fit(tiles, planned, run, device=CPU, team=team, **how)  # type: ignore[arg-type]
-
-
-@contextmanager
-def double() -> Iterator[None]:
-    """Numbers of 64 bits, with which rounding is no more than it must be."""
-    placed = feed.Feed._placed
-    feed.Feed._placed = lambda self, *given: tuple(t.double() for t in placed(self, *given))  # type: ignore[method-assign,assignment]
-    try:
-        yield
-    finally:
-        feed.Feed._placed = placed  # type: ignore[method-assign]
 
 
 def history(of: TrainedModel) -> list[list[float]]:
@@ -89,8 +75,6 @@ def work(folder: Path) -> None:
         with muster(CPU) as team:
             for name, changes in CASES.items():
                 found[name] = history(fitted(changes, team))
-            with double():
-                found["wide"] = history(fitted(WIDE, team, wide=True))
             # every process is interrupted, after the first epoch of three steps
             with suppress(KeyboardInterrupt):
                 fitted(PLAIN, team, folder / "run", report=stop_at(3, between_epochs=True))

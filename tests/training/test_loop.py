@@ -310,8 +310,7 @@ def test_what_needs_whole_tiles_is_refused_where_single_pixels_are_learned_from(
 def test_without_a_folder_nothing_is_written_and_the_weights_are_the_same(trained, tmp_path):
     toy_tiles = make_tiles(toy())
     whole, planned = trained("train.epochs=2"), plan([toy_tiles], recipe("train.epochs=2"))
-    torch.manual_seed(0)
-    model = models.build("conv", 3, planned.recipe.model.params)
+    model = planned.model
     feed = Feed([toy_tiles], Input(planned.normalizer), planned.recipe, planned.split, CPU)
     loss_of = objectives.Objective(planned.recipe.objective)
     chosen = planned.split
@@ -335,3 +334,18 @@ def test_the_share_of_training_that_is_behind_reaches_the_loss(trained, monkeypa
     trained("train.epochs=2")
     training = [p for p in seen if p < 1]
     assert training == [i / 6 for i in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "moves"),
+    [
+        ((), False),
+        (("model.params.norm=none",), True),
+        (("objective.terms={mse: 1.0, sparse_l1: 0.1}",), True),
+    ],
+)
+def test_an_offset_that_a_batch_norm_takes_away_again_is_learned_where_a_loss_sees_it(changes, moves):
+    planned = plan([make_tiles(toy())], recipe("train.epochs=1", *changes))
+    before = planned.model.encoder[-1].bias.clone()
+    after = loop.fit([make_tiles(toy())], planned, None, device=CPU).model.encoder[-1].bias
+    assert torch.equal(before, after) != moves

@@ -75,6 +75,24 @@ def test_coarse_pixels_are_searched_for_areas(bands: int, gsd: float | None, exp
     assert complete_recipe(Recipe(), bands, gsd).model.name == start["model"]["name"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "bands", "gsd", "expected"),
+    [("area", 4, 10.0, "AREAS"), ("area", 224, 5.0, "AREAS"), ("object", 4, 30.0, "OBJECTS")],
+)
+def test_a_kind_that_is_named_goes_before_the_size_of_pixels(
+    kind: str, bands: int, gsd: float, expected: str
+):
+    recipe, start = config.load(None, [f"target.kind={kind}"]), getattr(presets, expected)
+    found = complete_recipe(recipe, bands, gsd)
+    assert (found.model.name, found.target.kind) == (start["model"]["name"], kind)
+    assert complete_recipe(found, bands, gsd) == found
+
+
+@pytest.mark.parametrize(("gsd", "kind"), [(10.0, "object"), (20.0, "area"), (None, "object")])
+def test_the_settled_recipe_says_what_is_looked_for(gsd: float | None, kind: str):
+    assert complete_recipe(Recipe(), 4, gsd).target.kind == kind
+
+
 @pytest.mark.parametrize("target", ["target.size_m=60", "target.size_px=4"])
 def test_whoever_names_a_target_looks_for_objects_on_coarse_pixels_too(target: str):
     assert (

@@ -60,11 +60,10 @@ def two(shared: Shared) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "found.json").read_text())
 
 
-@pytest.mark.parametrize("name", [*teams.CASES, "wide"])
+@pytest.mark.parametrize("name", teams.CASES)
 def test_two_processes_have_the_losses_of_one_with_the_whole_batch(name: str, shared: Shared) -> None:
     _, found = two(shared)
-    with teams.double() if name == "wide" else contextlib.nullcontext():
-        alone = teams.history(teams.fitted(teams.CASES.get(name, teams.WIDE), wide=name == "wide"))
+    alone = teams.history(teams.fitted(teams.CASES[name]))
     assert len(alone) == 3
     assert np.allclose(found[name], alone, rtol=1e-5, atol=0)
 

@@ -56,6 +56,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "sums": lambda x: [x.sum(dim=1, keepdim=True), x.sum(dim=(2, 3)), x.mean(dim=1), x.mean()],
     "shares": lambda x: [torch.logsumexp(x, dim=1), x.softmax(1), torch.log_softmax(x, dim=1), F.normalize(x, dim=1)],
     "topk": lambda x: [torch.topk(x, 2, dim=1, largest=False).values, *torch.topk(x, 3, dim=1)],
+    "places of minima": lambda x: [x.argmin(dim=1), x.flatten(1, 2).argmin(dim=1)],
     "products": lambda x: [flat(x) @ BANK.T, F.linear(flat(x), MATRIX, MATRIX[:, 0])],
     "linear of more axes": lambda x: [F.linear(x.transpose(1, 3), MATRIX, offset) for offset in (None, MATRIX[:, 0])],
     "einsum": lambda x: torch.einsum("kc,nchw->nkhw", MATRIX, x),

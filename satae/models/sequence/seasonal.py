@@ -106,7 +106,9 @@ class Seasonal(nn.Module):
         products = terms.unsqueeze(3) * terms.unsqueeze(2)
         # (N, K, H, W): a term that too few dates support is held at 0
         few = valid.sum(dim=1) < self.needed
-        diagonal = torch.where(few, torch.full_like(self.ridge, ABSENT), self.ridge).unsqueeze(2) * self.identity
+        diagonal = (
+            torch.where(few, torch.full_like(self.ridge, ABSENT), self.ridge).unsqueeze(2) * self.identity
+        )
         weight = valid
         for number in range(self.params.rounds + 1):
             normal = torch.einsum("ntkl,nthw->nklhw", products, weight.squeeze(2)) + diagonal

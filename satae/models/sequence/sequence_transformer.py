@@ -60,7 +60,9 @@ class Transformer(nn.Module):
         # (N, T, heads, H, W): how much there was to look at
         total = torch.einsum("ntuk,nuhw->ntkhw", look, valid.squeeze(2))
         left, large = (
-            (torch.einsum("ntuk,nukchw->ntkchw", look, self._heads(v * valid)) / (1 + total)[:, :, :, None]).flatten(2, 3)
+            (
+                torch.einsum("ntuk,nukchw->ntkchw", look, self._heads(v * valid)) / (1 + total)[:, :, :, None]
+            ).flatten(2, 3)
             for v in (self.value(seen), self.large(size))
         )
         terms = day_terms(days)[:, :, :, None, None] + valid * 0

@@ -34,11 +34,12 @@ export class Closing {
     const next = open ? [] : commands[regions.length ? "done" : "empty"];
     $("closing-title").textContent = title(regions.length, shown.length, open, openHere);
     $("closing-stored").textContent = !regions.length ? reason(scenes)
-      : waiting ? `Saving ${waiting}: keep this page open until all is stored.` : `All that was decided is stored in ${name}.`;
+      : waiting ? `Saving ${waiting}: keep this page open until all is stored.`
+      : open === regions.length ? "Nothing is decided yet." : `All that was decided is stored in ${name}.`;
     $("closing-counts").replaceChildren(...counts(regions.map(({ fid }) => opinions.stored(fid))));
     $("closing-next").replaceChildren(...next.map(({ text, use }) => {
       const line = element("li", "");
-      line.append(element("code", "", text), ` ${use}`);
+      line.append(command(text), ` ${use}`);
       return line;
     }));
     $("exports").hidden = !regions.some(({ fid }) => opinions.stored(fid).status === "accepted");
@@ -54,6 +55,13 @@ function title(all, shown, open, openHere) {
   if (!open) return all === 1 ? "The one region is reviewed" : `All ${all} regions are reviewed`;
   if (openHere) return `${open} of ${all} regions ${open === 1 ? "is" : "are"} unreviewed`;
   return `Nothing unreviewed passes the filter; ${open} of ${all} ${open === 1 ? "is" : "are"} left outside`;
+}
+
+/** A command as it is typed, whose options are broken over lines between words alone. */
+function command(text) {
+  const typed = element("code");
+  for (const word of text.split(/(?<= )/)) typed.append(word.startsWith("--") ? element("span", "", word) : word);
+  return typed;
 }
 
 /** Why a result is empty. */

@@ -180,7 +180,10 @@ export class Ground {
     const fitting = Math.max(ol.extent.getWidth(extent) / width, ol.extent.getHeight(extent) / height, smallest / 6);
     const now = view.getResolution();
     const fits = !this.fresh && fitting * 1.2 < now && now < fitting * 30;
-    const target = { center: ol.extent.getCenter(extent), resolution: fits ? now : fitting * 6 };
+    const all = this.extents[this.number];
+    const whole = 1.1 * Math.max(ol.extent.getWidth(all) / width, ol.extent.getHeight(all) / height);
+    const around = Math.max(1.2 * fitting, Math.min(6 * fitting, whole)); // a large region and no emptiness beyond the scene
+    const target = { center: ol.extent.getCenter(extent), resolution: fits ? now : around };
     view.cancelAnimations();
     if (this.fresh || this.calm) {
       view.setCenter(target.center);
@@ -269,8 +272,19 @@ function scenesOf(regions, count) {
   return Array.from({ length: Math.max(1, count) }, () => []);
 }
 
+/** Where the rank of a feature stands: over the top of its largest part, so that it hides nothing of it. */
+function above(feature) {
+  return (feature.above ??= topOf(feature));
+}
+
+function topOf(feature) {
+  const parts = feature.getGeometry().getPolygons();
+  const [west, , east, north] = parts.reduce((a, b) => (b.getArea() > a.getArea() ? b : a)).getExtent();
+  return new ol.geom.Point([(west + east) / 2, north]);
+}
+
 function drawn(colour, dash, chosen, label) {
-  const line = (options) => new ol.style.Stroke({ lineJoin: "miter", ...options });
+  const line = (options) => new ol.style.Stroke({ lineJoin: "miter", miterLimit: 2, ...options }); // square corners, no spikes
   const styles = [];
   if (chosen) styles.push(new ol.style.Style({ stroke: line({ color: "rgba(255,255,255,0.95)", width: 8 }), zIndex: 9 }));
   styles.push(
@@ -278,13 +292,15 @@ function drawn(colour, dash, chosen, label) {
     new ol.style.Style({
       stroke: line({ color: colour, width: chosen ? 3 : dash ? 1.25 : 2, lineDash: dash }),
       zIndex: chosen ? 9 : 2,
-      text: label
-        ? new ol.style.Text({
-          text: label, font: "600 12px system-ui, sans-serif", overflow: true, textBaseline: "bottom", offsetY: -4,
-          fill: new ol.style.Fill({ color: "#fff" }), stroke: new ol.style.Stroke({ color: "rgba(12,12,20,0.9)", width: 3 }),
-        })
-        : undefined,
     }),
   );
+  if (label) styles.push(new ol.style.Style({
+    geometry: above,
+    zIndex: 10,
+    text: new ol.style.Text({
+      text: label, font: "600 12px system-ui, sans-serif", textBaseline: "bottom", offsetY: -4,
+      fill: new ol.style.Fill({ color: "#fff" }), stroke: new ol.style.Stroke({ color: "rgba(12,12,20,0.9)", width: 3 }),
+    }),
+  }));
   return styles;
 }

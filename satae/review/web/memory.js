@@ -1,4 +1,4 @@
-// What this browser remembers of how the page is set. Cookies, for each run has a port of its own, and with it a storage.
+// What this browser remembers of how the page is set. Cookies, for each result has a port of its own, and with it a storage.
 
 const PREFIX = "satae-";
 const YEAR = 365 * 24 * 3600;

@@ -50,7 +50,7 @@ export class Ranking {
   /** Why there is nothing to learn from; empty where there is. */
   get lack() {
     if (this.size) return "";
-    return this.content?.unused ? "This result says nothing of what regions look like; satae score it again to rank by decisions."
+    return this.content?.unused ? "This result does not say what regions look like, which decisions would be compared by; results of satae score do."
       : "Accept or reject some regions first: this order learns from them.";
   }
 

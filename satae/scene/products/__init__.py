@@ -119,7 +119,7 @@ class Files:
         self._spans: dict[str, tuple[int, int]] = {}
         try:
             if path.is_file() and not self.zipped:
-                self._spans = _spans(path)
+                self._spans = spans(path)
             self.names = sorted(self._inside())
         except (OSError, zipfile.BadZipFile, tarfile.TarError) as error:
             raise SceneError(f"{path} cannot be read: {error}; the download may have ended early") from error
@@ -206,7 +206,7 @@ class _Headers(io.BufferedReader):
         return super().read(size)
 
 
-def _spans(path: Path) -> dict[str, tuple[int, int]]:
+def spans(path: Path) -> dict[str, tuple[int, int]]:
     """(first byte, bytes) of each plain file in a .tar; links, devices and sparse files are left out."""
     found, end = {}, path.stat().st_size
     with _Headers(io.FileIO(path)) as file, tarfile.open(fileobj=file, mode="r:") as archive:

@@ -6,7 +6,8 @@ pixel is checked for what it would cost before it is read. `open(source, grid, m
 `Pixels` of the caller's own, on the source's grid or on another, by nearest neighbour or, with `mean`, as the mean
 of what lies in a pixel. A source pickles. `raster` holds the machinery for files that GDAL reads; what is delivered
 as several files is put together in `products`. Where a piece of the image costs much more than its share of the file, a
-file here has `unpack(source, folder)` too: the same pixels in a new file without that, or None.
+file here has `unpack(source, folder)` too: the same pixels in a new file without that, or None. Where GDAL finds pixels
+under other names, or not in their place, it has `place(source, number)`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Protocol, cast
 from satae.choices import Choices
 from satae.errors import SceneError
 from satae.grid import Grid
+from satae.scene import raster
 from satae.scene.readers import geotiff, jp2
 from satae.scene.source import Pixels, Source, stamp
 
@@ -86,6 +88,26 @@ def open_pixels(
         reader = cast(FileReader, jp2) if source.member else _of(source.path)
     source.check_stamp()
     return reader.open(source, grid, mean=mean)
+
+
+def place(source: Source, number: int) -> tuple[str, int] | None:
+    """Under which name in its file GDAL finds a band, empty where under none, and the number that it has there.
+
+    None where GDAL would put it elsewhere than `open_pixels` does. Of a `span` the name is not known.
+    """
+    own = None if source.member or source.span else getattr(_of(source.path), "place", None)
+    return own(source, number) if own else (source.member, number)
+
+
+def own_scale(source: Source, number: int) -> tuple[float, float]:
+    """The scale and offset that a file declares for a band, as GDAL knows them: of a product others may be known."""
+    driver = geotiff.DRIVER if source.span else jp2.DRIVER if source.member else ""
+    if not (driver := driver or getattr(_of(source.path), "DRIVER", "")):
+        band = source.bands[number - 1]
+    else:
+        with raster.open_raster(source.path, driver, source.member, source.span) as file:
+            band = file.bands()[number - 1]
+    return band.scale, band.offset
 
 
 def unpack(source: Source, folder: Path) -> Source:

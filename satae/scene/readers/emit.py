@@ -69,6 +69,10 @@ def describe(path: Path) -> Source:
     return Source(path, grid, tuple(bands), (min(BLOCK, height), min(BLOCK, width)), slow=True)
 
 
+def place(source: Source, number: int) -> None:
+    """GDAL does not place the swath."""
+
+
 @contextmanager
 def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Iterator[Pixels]:
     """A handle of the caller's own."""

@@ -83,6 +83,16 @@ def open(source: Source, grid: Grid | None = None, *, mean: bool = False) -> Ite
         yield on_grid(Cube(source, file), source, grid, mean=mean)
 
 
+def place(source: Source, number: int) -> tuple[str, int] | None:
+    """The variable of a band, and its number among the dates; None where the file lacks what GDAL needs to place it."""
+    with hdf.open_file(source.path) as file:
+        found = _variables(file)
+        _, *axes = next(iter(found.values()))
+        named = all(hdf.text(file[axis], "standard_name") or hdf.text(file[axis], "axis") for axis in axes)
+    moment, variable = divmod(number - 1, len(found))
+    return (list(found)[variable], moment + 1) if named or axes[0].startswith("lat") else None
+
+
 class Cube:
     """The pixels of all variables: `source.Pixels`."""
 

@@ -278,15 +278,23 @@ def _source(path: Path, element: Element, above: tuple[Path, ...], known: dict[P
     name = "" if named is None else (named.text or "").strip()
     if named is None or not name:
         raise SceneError(f"{path} is a VRT with a {element.tag} without a SourceFilename")
-    if named.get("relativeToVRT") != "1":
-        raise SceneError(f"{path} refers to {name!r}; its files must be named relative to it (relativeToVRT)")
-    file = file_below(path, name)
+    file = file_below(path, name if named.get("relativeToVRT") == "1" else _relative(path, name))
     real = file.resolve()
     # each file is described once, however often it is shown
     if real not in known:
         known[real] = _opened(path, file, above, known)
     _check_depth(file, len(above) + depth(known[real]))
     return known[real]
+
+
+def _relative(path: Path, name: str) -> str:
+    """The relative name of a file in the folder of the VRT that gdalbuildvrt named from the root."""
+    for folder in (path.parent.absolute(), path.parent.resolve()):
+        if Path(name).is_relative_to(folder):
+            return str(Path(name).relative_to(folder))
+    raise SceneError(
+        f"{path} refers to {name!r}; its files must lie in its own folder, or be named relative to it (relativeToVRT)"
+    )
 
 
 def _opened(path: Path, file: Path, above: tuple[Path, ...], known: dict[Path, Source]) -> Source:
