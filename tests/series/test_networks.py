@@ -131,7 +131,7 @@ def test_half_a_history_is_scored_by_a_network_that_never_saw_what_it_left():
             assert np.isfinite(episode.seen).any()
     assert len(taught[2]) == len(parts)
     # dates of the first part are scored by the first network, of the second by the second
-    plain = dict(calibration.held_out(replace(learned, apart=()), dn[:PAST], valid[:PAST]))
+    plain = dict(calibration.held_out(replace(learned, apart=(), network=None), dn[:PAST], valid[:PAST]))
     for number, judged in calibration.held_out(learned, dn[:PAST], valid[:PAST]):
         part = next(i for i, p in enumerate(parts) if number in p)
         np.testing.assert_allclose(judged.square, plain[number].square / (2 + part % 2))
