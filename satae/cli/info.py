@@ -152,7 +152,17 @@ def _network(path: Path) -> dict[str, Any]:
     card = network.load(path).card
     facts: dict[str, Any] = {"kind": "network over dates", "path": str(path)}
     facts |= card.model_dump(
-        include={"satae_version", "created", "architecture", "parameters", "weights", "metrics", "dates", "far", "threshold"}
+        include={
+            "satae_version",
+            "created",
+            "architecture",
+            "parameters",
+            "weights",
+            "metrics",
+            "dates",
+            "far",
+            "threshold",
+        }
     )
     return facts | {
         "bands": list(card.bands), "history": list(card.history), "parity": card.parity.share_of_range

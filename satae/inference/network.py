@@ -28,7 +28,7 @@ class OpenNetwork:
 
         Dates of the same day are not looked at. `days` rise.
         """
-        dates, bands, pixels = seen.shape
+        _, bands, pixels = seen.shape
         at = int(np.searchsorted(days, day))
         # the day is put among the others, where nothing is known of it
         when = np.insert(days, at, day).astype(np.float32)[None]

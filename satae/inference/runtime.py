@@ -189,7 +189,9 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
     except UnicodeDecodeError as error:
         raise ModelError(f"{name} has metadata that are no text: the file is damaged") from error
     if text is None and carries(content):
-        raise ModelError(f"{name} is a network over the dates of one place, which `satae series --state` goes on with")
+        raise ModelError(
+            f"{name} is a network over the dates of one place, which `satae series --state` goes on with"
+        )
     if text is None:
         raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
     card = parse(text, name)

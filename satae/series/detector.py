@@ -45,8 +45,8 @@ class Rules:
     the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
     `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
     valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
-    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn from
-    every second part of it.
+    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn
+    from every second part of it.
     """
 
     model: str
@@ -174,7 +174,7 @@ def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
 
 
 def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
-    """The rules of medians with what each date has in common, beside the others; of two dates nothing is known of it."""
+    """The rules of medians with what each date has in common, by the others; of two dates nothing is known of it."""
     if draft.model != MEDIAN or len(draft.days) < 3:
         return draft
     known = valid.any(axis=0)

@@ -96,7 +96,9 @@ def test_gaps_and_the_order_of_dates_are_of_no_account(name):
     days[:, 5:9] = days[:, kept].mean(dim=1, keepdim=True)
     with torch.no_grad():
         whole, part = found(x, valid, days), found(x[:, kept], valid[:, kept], days[:, kept])
-    np.testing.assert_allclose(whole.mean[:, kept], part.mean, rtol=1e-4, atol=2e-2 if name == "seasonal" else 1e-4)
+    np.testing.assert_allclose(
+        whole.mean[:, kept], part.mean, rtol=1e-4, atol=2e-2 if name == "seasonal" else 1e-4
+    )
     np.testing.assert_allclose(whole.variance[:, kept], part.variance, rtol=1e-3, atol=1e-4)
 
 
@@ -117,7 +119,11 @@ def test_onnx_equals_torch_for_other_numbers_of_dates_rows_and_columns(name):
     white = torch.tensor(np.diag([0.1, 0.07, 0.05]), dtype=torch.float32)
     found = model(name)
     if name == "seasonal":
-        for buffer, value in (("whitening", white), ("centre", torch.tensor(1000.0)), ("spread", torch.tensor(50.0))):
+        for buffer, value in (
+            ("whitening", white),
+            ("centre", torch.tensor(1000.0)),
+            ("spread", torch.tensor(50.0)),
+        ):
             getattr(found, buffer).copy_(value)
     detector = SequenceDetector(found, white)
     content = export.to_onnx(detector, 3).SerializeToString()
@@ -152,7 +158,9 @@ def test_medians_and_regressions_of_the_graph_are_those_of_numpy():
     solved = ground.regress(known.double(), *double).numpy()
     for n, t in ((0, 0), (1, 3), (1, 8)):
         good = valid[n, t, 0]
-        wanted = common.regress(common.signs(kinds[n], middle, spread)[:, good], residual[n, t][:, good], white)
+        wanted = common.regress(
+            common.signs(kinds[n], middle, spread)[:, good], residual[n, t][:, good], white
+        )
         np.testing.assert_allclose(solved[n, t], wanted, rtol=1e-6, atol=1e-6)
 
 
@@ -162,7 +170,12 @@ def hazy():
     days = np.sort(rng.choice(1300, 40, replace=False)).astype(float)
     kind = rng.integers(0, 2, (16, 16))
     wave = np.sin(2 * np.pi * days / 365.25)[:, None, None, None]
-    x = 1000 + rng.normal(0, 100, (3, 16, 16)) + (100 + 200 * kind) * wave + rng.normal(0, 15, (40, 3, 16, 16))
+    x = (
+        1000
+        + rng.normal(0, 100, (3, 16, 16))
+        + (100 + 200 * kind) * wave
+        + rng.normal(0, 15, (40, 3, 16, 16))
+    )
     x += rng.normal(0, 30, (40, 3, 1, 1)) + rng.normal(0, 30, (40, 3, 1, 1)) * kind
     return x, rng.random((40, 16, 16)) > 0.25, days
 

@@ -193,7 +193,7 @@ def test_a_network_needs_a_season():
 
 
 def test_the_command_takes_a_recipe_and_info_tells_of_the_file(tmp_path):
-    paths, _ = place(tmp_path)
+    place(tmp_path)
     recipe = tmp_path / "own.yaml"
     recipe.write_text("model: {name: sequence_rnn}\nobjective: surprise\ntrain: {epochs: 1, min_steps: 2}\n")
     out = tmp_path / "c.gpkg"

@@ -48,7 +48,11 @@ def test_a_file_gives_the_network_and_its_card_again_and_is_none_of_scenes(tmp_p
     again = network.load(path)
     assert again.card == found.card and again.card.threshold == 17.25 and again.content == found.content
     day = float(first.days_left[3])
-    for one, two in zip(found.expectation(first.seen, first.days, day), again.expectation(first.seen, first.days, day), strict=True):
+    for one, two in zip(
+        found.expectation(first.seen, first.days, day),
+        again.expectation(first.seen, first.days, day),
+        strict=True,
+    ):
         np.testing.assert_array_equal(one, two)
     with pytest.raises(ModelError, match="satae series"):
         runtime.load(path, "cpu")
@@ -58,7 +62,9 @@ def test_the_same_seed_gives_the_same_file():
     recipe = config.load(Path("sequence_rnn"), ["train.epochs=1", "train.min_steps=2"])
     one, two = (sequence.train(lefts.episodes(0.5), lefts.PLACE, recipe).content for _ in range(2))
     other = sequence.train(
-        lefts.episodes(0.5), lefts.PLACE, config.load(Path("sequence_rnn"), ["train.epochs=1", "train.seed=1"])
+        lefts.episodes(0.5),
+        lefts.PLACE,
+        config.load(Path("sequence_rnn"), ["train.epochs=1", "train.seed=1"]),
     )
     assert one == two != other.content
 

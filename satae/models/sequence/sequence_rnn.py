@@ -38,12 +38,13 @@ class Recurrent(nn.Module):
         super().__init__()
         inputs = bands + 2 + KNOWN
         self.before, self.after = (nn.GRU(inputs, params.width) for _ in range(2))
-        self.decode = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, bands))
-        self.doubt = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, 1))
         # the first expectation is that of the season alone
-        for last in (self.decode[2].inner, self.doubt[2].inner):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.decode = nn.Sequential(
+            Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, bands, zero=True)
+        )
+        self.doubt = nn.Sequential(
+            Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, 1, zero=True)
+        )
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
         known = torch.cat([day_terms(days), self._gaps(days)], dim=2)[:, :, :, None, None] + valid * 0
