@@ -68,7 +68,7 @@ class Network(Protocol):
         """What it says of itself."""
         ...
 
-    def signed(self, far: float, threshold: float) -> Network:
+    def with_threshold(self, far: float, threshold: float) -> Network:
         """The network with a card that tells the threshold of its place, as its file shall have it."""
         ...
 

@@ -37,7 +37,7 @@ class Dense(nn.Module):
         return mixed if self.inner.bias is None else mixed + self.inner.bias[:, None, None]
 
 
-def bounded(x: Tensor) -> Tensor:
+def clip(x: Tensor) -> Tensor:
     """Deviations of which none is further than FAR: what clouds left is not carried to other dates."""
     return x.clamp(min=-FAR, max=FAR)
 

@@ -78,7 +78,7 @@ def train(
         parity=parity(detector, content, *_inputs(seen)),
         **dataclasses.asdict(place),
     )
-    return network.opened(content, card)
+    return network.network_of(content, card)
 
 
 class Episodes:

@@ -38,7 +38,7 @@ class Same:
         shape = seen.shape[1:]
         return np.full(shape, self.mean), np.full(shape[1], self.variance)
 
-    def signed(self, far, threshold):
+    def with_threshold(self, far, threshold):
         return self
 
 

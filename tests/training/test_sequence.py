@@ -41,7 +41,7 @@ def test_dates_that_remember_one_another_are_expected_and_others_are_left_alone(
 def test_a_file_gives_the_network_and_its_card_again_and_is_none_of_scenes(tmp_path):
     recipe = config.load(Path("sequence_transformer"), ["train.epochs=1", "train.min_steps=2"])
     first = lefts.episodes(0.5)[0]
-    found = sequence.train([first], lefts.PLACE, recipe).signed(0.5, 17.25)
+    found = sequence.train([first], lefts.PLACE, recipe).with_threshold(0.5, 17.25)
     assert found.card.parity.share_of_range < 1e-5 and found.card.bands == lefts.PLACE.bands
     path = tmp_path / "a_model.onnx"
     path.write_bytes(found.content)

@@ -1,9 +1,9 @@
 """Attention of each date over the others by the days between them: what they left tells what this one will leave.
 
 How much one date looks at another follows from the days between both, so the days around, the same season of other
-years and how fast either fades are learned. What is expected is a sum of what the others left, so nothing is expected after
-nothing; the deviation also follows from how large it was. There is one layer: in a second one the dates that are looked
-at would have seen the date that is asked for.
+years and how fast either fades are learned. What is expected is a sum of what the others left, so nothing is expected
+after nothing; the deviation also follows from how large it was. There is one layer: in a second one the dates that are
+looked at would have seen the date that is asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models.sequence import Expectation, size_of, variance_of
-from satae.nn.recurrent import Dense, bounded, day_terms
+from satae.nn.recurrent import Dense, clip, day_terms
 
 BETWEEN = 6  # numbers of the days between two dates
 HIDDEN = 16
@@ -50,7 +50,7 @@ class Transformer(nn.Module):
         self.doubt = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, 1, zero=True))
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
-        seen, size = bounded(sequence) * valid, size_of(sequence)
+        seen, size = clip(sequence) * valid, size_of(sequence)
         # (N, T, U, heads): how much date T looks at date U, and never at its own day
         look = self.look(self._between(days)).clamp(min=-8, max=8).exp()
         look = look * (days[:, :, None] != days[:, None, :]).float()[..., None]
