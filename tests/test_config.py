@@ -9,6 +9,7 @@ import yaml
 from satae import config, models
 from satae.config import MAX_BYTES, Recipe, load, recipe_of, recipes
 from satae.errors import ConfigError
+from satae.models import sequence
 from satae.training.presets import complete_recipe
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
@@ -65,7 +66,7 @@ def test_every_recipe_in_configs_loads():
 
 def test_every_architecture_has_a_recipe():
     named = {load(path).model.name for path in recipes().values() if path.stem != "default"}
-    assert named == set(models.NAMES)
+    assert named == {*models.NAMES, *sequence.LEARNED}
 
 
 def test_a_recipe_is_found_by_its_name_or_by_its_path(tmp_path: Path, monkeypatch):

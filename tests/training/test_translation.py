@@ -15,6 +15,7 @@ from traces import CHANNELS, Module, image, traced
 
 from satae.errors import ModelError
 from satae.heads import with_sum
+from satae.nn.ground import median
 from satae.nn.recurrent import gru
 from satae.nn.surroundings import ring_total, total
 from satae.training.translation import TRANSLATIONS
@@ -95,6 +96,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "turns": lambda x: [x.permute(0, 2, 3, 1), x.transpose(2, 3), flat(x).T],
     "axes": lambda x: [x.unsqueeze(1), x[:, :1].squeeze(1), x[:, :1].expand(-1, 3, -1, -1), x.repeat(1, 2, 1, 1)],
     "places": lambda x: (torch.arange(x.shape[-1]) % 3 < 1).to(x.dtype) + 2 * torch.arange(x.shape[-1])[None, :] + x,
+    "the median of what is valid": lambda x: [median(x, x[:, :1], dim) for dim in (1, 2, 3)],
     "a recurrent unit, both ways": lambda x: [gru(lines(x), UNIT, backward) for backward in (False, True)],
     "sizes": lambda x: x[..., : -(-x.shape[-2] // 4) * 2 - 1, : 9 - (40 - x.shape[-1]) % 7],
 }  # fmt: skip
