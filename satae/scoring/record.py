@@ -188,14 +188,11 @@ def _scored(
         heat.maximum,
         below,
     )
-    view = None
-    with Extra(f"the picture of {name}"):
-        view = overview.picture(model.card.normalization)
     return SceneRecord(
         folder,
         tuple(f.path for f in scene.files),
         layer,
-        view,
+        _picture(name, overview, model),
         selected.threshold,
         smallest,
         verdict,
@@ -204,11 +201,21 @@ def _scored(
         + (() if held else _nothing(selected, heat, smallest, how.rule)),
         _agrees(how, regions),
         known.damage if known else overview.survey.damage,
-        doubt=support.of_scene(
-            (selected.doubt, support.of_scores(calibration, (r.score for r in regions))),
-            len(model.card.scenes),
-        ),
+        doubt=_doubt(selected, model, regions),
     )
+
+
+def _picture(name: str, overview: Overview, model: Model) -> Picture | None:
+    """The scene at a small size, None where it cannot be drawn."""
+    with Extra(f"the picture of {name}"):
+        return overview.picture(model.card.normalization)
+    return None
+
+
+def _doubt(selected: Selection, model: Model, regions: Sequence[Region]) -> Doubt | None:
+    """What of the threshold and of the scores the calibration is too small for."""
+    scores = support.of_scores(calibration_of(model), (r.score for r in regions))
+    return support.of_scene((selected.doubt, scores), len(model.card.scenes))
 
 
 def _agrees(how: How, regions: Sequence[Region]) -> int | None:

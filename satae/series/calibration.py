@@ -131,7 +131,8 @@ def held_out(
 
 
 def parts(dates: int) -> list[npt.NDArray[np.int64]]:
-    """The numbers of the dates of each part of a history: whole parts, for dates beside one another share their weather."""
+    """The numbers of the dates of each part of a history that is held out in turn."""
+    # whole parts, for dates beside one another share their weather
     return np.array_split(np.arange(dates), dates if dates <= SINGLY else FOLDS)
 
 

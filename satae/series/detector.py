@@ -12,12 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.sequences import Network
-from satae.series import common, median, pair, persistence, seasonal
+from satae.series import common, median, pair, persistence, seasonal, whitening
 
-SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
-TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
 PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
-FLAT = 0.01  # share of the usual median square that a component of nearly constant bands is taken to have
 CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
 HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
 ROUNDS = 2  # of weights
@@ -46,8 +43,8 @@ class Rules:
     the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
     `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
     valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
-    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn from
-    every second part of it.
+    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn
+    from every second part of it.
     """
 
     model: str
@@ -72,7 +69,7 @@ class Rules:
         return self.model == SEASONAL or self.model in NETWORKS
 
     @property
-    def looked(self) -> int:
+    def lookback(self) -> int:
         """Dates that a network looks back at."""
         return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
 
@@ -90,8 +87,8 @@ class Rules:
         """The numbers that are kept of each pixel, by name, in the order of a file."""
         if self.seasonal:
             own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
-            if self.looked:
-                own |= {"left": self.looked * self.bands, "left_day": self.looked}
+            if self.lookback:
+                own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
         else:
             own = {"values": len(self.days) * self.bands}
         return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
@@ -119,14 +116,14 @@ def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
     memory["scale"] = scale.astype(np.float32)
-    if rules.looked:
+    if rules.lookback:
         memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
 def _looked(rules: Rules, left: Floats, scale: Floats, valid: Bools) -> Memory:
     """What the last dates of the history left, in deviations, NaN where not valid; and their days."""
-    size = rules.looked
+    size = rules.lookback
     unrest = np.ones(len(left)) if rules.unrest is None else rules.unrest
     white = np.einsum("cb,tbp->tcp", rules.whitening, left) / np.sqrt(scale * unrest[:, None, None])
     days = np.repeat(np.array(rules.days)[:, None], left.shape[2], axis=1)
@@ -174,7 +171,7 @@ def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
 
 
 def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
-    """The rules of medians with what each date has in common, beside the others; of two dates nothing is known of it."""
+    """The rules of medians with what each date has in common, by the others; of two dates nothing is known of it."""
     if draft.model != MEDIAN or len(draft.days) < 3:
         return draft
     known = valid.any(axis=0)
@@ -193,8 +190,9 @@ def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
     for _ in range(ROUNDS):
         _, square, left = _fitted(draft, x, valid)
-        draft = replace(draft, whitening=whitened(left.transpose(1, 0, 2)[:, valid]))
-    draft = replace(draft, whitening=_levelled(draft.whitening, left.transpose(1, 0, 2)[:, valid]))
+        of_pixels = left.transpose(1, 0, 2)[:, valid]
+        draft = replace(draft, whitening=whitening.of_residuals(of_pixels))
+    draft = replace(draft, whitening=whitening.level(draft.whitening, of_pixels))
     _, square, _ = _fitted(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
@@ -213,33 +211,7 @@ def pair_rules(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], valid:
     known = valid & np.isfinite(first[0])
     second = x.astype(np.float64) - rules.centre[:, None]
     gain, offset, covariance = pair.regression(first[:, known], second[:, known])
-    return replace(rules, whitening=_whitening(covariance), gain=gain, offset=offset)
-
-
-def whitened(left: Floats) -> Floats:
-    """The whitening (B, B) of residuals (B, n): principal components over their shrunk standard deviations.
-
-    As `nn.normalize` whitens: a share of the mean eigenvalue is added to each (Ledoit and Wolf 2004).
-    """
-    spread = np.maximum(1.4826 * np.median(np.abs(left), axis=1), 1e-9)
-    # covariance without what clouds left: a share of residuals, by bands in units of their own spread
-    far = ((left / spread[:, None]) ** 2).sum(axis=0)
-    inner = left[:, far <= np.quantile(far, TRIMMED)]
-    covariance = inner @ inner.T / max(1, inner.shape[1])
-    return _whitening(covariance)
-
-
-def _levelled(whitening: Floats, left: Floats) -> Floats:
-    """The whitening with all components' median squares alike, so that one scale is what each pixel's are drawn to."""
-    middle = np.array([np.median((row @ left) ** 2) for row in whitening])
-    usual = max(float(middle.mean()), 1e-12)
-    return np.asarray(whitening * np.sqrt(usual / np.maximum(middle, FLAT * usual))[:, None])
-
-
-def _whitening(covariance: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(covariance)
-    scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
-    return np.asarray(vectors.T / scale[:, None])
+    return replace(rules, whitening=whitening.of_covariance(covariance), gain=gain, offset=offset)
 
 
 def judge(
@@ -315,7 +287,7 @@ def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools, day: flo
 
 def _remembered(rules: Rules, memory: Memory, season: Outcome, agreed: Bools, day: float) -> Memory:
     """The memory with what a date left, in the place of the first date that a network looks back at."""
-    if not rules.looked:
+    if not rules.lookback:
         return memory
     now = np.where(agreed, season.white, np.nan).astype(np.float32)
     today = np.full((1, len(agreed)), day, np.float32)

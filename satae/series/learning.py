@@ -13,7 +13,7 @@ from satae.console import Steps
 from satae.errors import SceneError
 from satae.grid import Window
 from satae.inference.sequences import Trainer
-from satae.series import calibration, detector, networks, shifts, state
+from satae.series import calibration, detector, networks, shifts, state, whitening
 from satae.series.detector import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
@@ -104,7 +104,7 @@ def learn(
                 remarks = (UNPROMISED,)
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
             if rules.network is not None:
-                rules = replace(rules, network=rules.network.signed(options.far, rules.threshold))
+                rules = replace(rules, network=rules.network.with_threshold(options.far, rules.threshold))
             memory = detector.learn(rules, x, valid)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
@@ -148,7 +148,7 @@ def _of_itself(
     else:
         judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
         left = np.concatenate([j.residual[:, k] for j, k in zip(judged, known, strict=True)], axis=1)
-        rules = replace(rules, whitening=detector.whitened(left))
+        rules = replace(rules, whitening=whitening.of_residuals(left))
     memory = detector.learn(rules, *past)
     judged = [detector.judge(rules, memory, now, float(day)) for now, day in zip(x, days, strict=True)]
     calm = max(

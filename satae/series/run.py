@@ -19,7 +19,7 @@ from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
-from satae.series import dates, detector, learning, outputs, persistence, shifts, state
+from satae.series import calibration, dates, detector, learning, outputs, persistence, shifts, state
 from satae.series.detector import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
@@ -34,6 +34,7 @@ A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
 DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
+MANY = 1000  # false alarms that are promised, from which on a line says so
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -256,7 +257,7 @@ def _scored(
             moves = outputs.moves(folder, out)
             publish_all(moves)
     placed = tuple(target for _, target in moves)
-    said = (*remarks, *carried, *_said(unrest))
+    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
     return Result(out, placed, found, header, place.grid, tuple(unrest), said)
 
 
@@ -270,6 +271,19 @@ def _said(scored: Sequence[ScoredDate]) -> list[str]:
     return [
         f"{quantity(len(beside), 'date')} lay beside the place and were moved back: {most.scene} of "
         f"{dates.text_of(most.day)} furthest, by {size:.2f} pixels"
+    ]
+
+
+def _promised(header: Header, grid: Grid) -> list[str]:
+    """A line where `--far` stands for so many false alarms over the place and its days that none could be looked at."""
+    km2 = grid.pixels * (grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
+    years = (max(s.day for s in header.scored) - max(header.history)) / YEAR
+    count = header.far * km2 * years
+    if count < MANY or not np.isfinite(header.threshold):
+        return []
+    return [
+        f"--far {header.far:g} stands for {count:,.0f} false alarms on {km2:,.0f} km2 in {years:.1f} years; for ten in "
+        f"all take --far {10 / (km2 * years):.1g}"
     ]
 
 
