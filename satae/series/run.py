@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -241,24 +241,33 @@ def _scored(
             shown.append(look)
             bar.add(1)
     shutil.rmtree(folder / DECODED)  # room for what is written now
-    with steps.stage("write layers and heatmaps"), Earlier(out) as held:
+    with steps.stage("write layers and heatmaps"):
         drawn, shares = outputs.settle(folder, out, new, header, shown), seen / place.grid.pixels
-
-        def written() -> tuple[str, ...]:
-            held.look()
-            return outputs.finish(
+        carried, placed = _in_place(
+            out,
+            folder,
+            options,
+            lambda: outputs.finish(
                 folder, out, new, header, found, shares, options.created, shown, drawn, sketch
-            )
-
-        carried = written()
-        with held.hold(overwrite=options.overwrite):
-            # nobody decides from here to the rename; once more, if somebody did while all that was written
-            carried = written() if held.is_stale else carried
-            moves = outputs.moves(folder, out)
-            publish_all(moves)
-    placed = tuple(target for _, target in moves)
+            ),
+        )
     said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
     return Result(out, placed, found, header, place.grid, tuple(unrest), said)
+
+
+def _in_place(
+    out: Path, folder: Path, options: Options, finish: Callable[[], tuple[str, ...]]
+) -> tuple[tuple[str, ...], tuple[Path, ...]]:
+    """Finish the drafts with the decisions on what is there, and put them in its place: (lines to know, files)."""
+    with Earlier(out) as held:
+        held.look()
+        said = finish()
+        with held.hold(overwrite=options.overwrite):
+            # nobody decides from here to the rename; once more, if somebody did while all that was written
+            said = finish() if held.is_stale else said
+            moves = outputs.moves(folder, out)
+            publish_all(moves)
+    return said, tuple(target for _, target in moves)
 
 
 def _said(scored: Sequence[ScoredDate]) -> list[str]:
