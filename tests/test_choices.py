@@ -12,7 +12,7 @@ from satae.choices import Choices
 from satae.cli.catalogue import parts, recipes
 from satae.errors import ConfigError
 from satae.heads import SCORES
-from satae.models import MODELS
+from satae.models import MODELS, sequence
 from satae.objectives import OBJECTIVES
 
 EVERY = pytest.mark.parametrize(
@@ -88,5 +88,6 @@ def test_the_catalogue_lists_every_choice_with_a_sentence():
     listed = recipes() + parts()
     expected = {("architecture", n) for n in MODELS.names} | {("score", n) for n in SCORES.names}
     expected |= {("objective", n) for n in OBJECTIVES.names} | {("recipe", n) for n in config.recipes()}
+    expected |= {("over dates", n) for n in sequence.NAMES}
     assert {(row["kind"], row["name"]) for row in listed} == expected
     assert all(len(row["about"]) > 10 and "\n" not in row["about"] for row in listed)

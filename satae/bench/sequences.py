@@ -1,4 +1,4 @@
-"""Networks over time in `satae bench series`: what `satae series --model` does with each, on the ground of the others."""
+"""Networks over dates in `satae bench series`: what `satae series --model` does with each, on one ground for all."""
 
 from __future__ import annotations
 

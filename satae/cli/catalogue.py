@@ -16,6 +16,7 @@ from satae import config, heads, models, objectives
 from satae.config import HeadSettings, MapSettings
 from satae.detector import graph
 from satae.detector.fusion import Mapping
+from satae.models import sequence
 from satae.nn import normalize
 
 BANDS = 4  # for which weights and codes are counted
@@ -37,6 +38,7 @@ def parts(progress: Callable[[int], None] = lambda architectures: None) -> list[
             _row("architecture", name, _first_line(models.MODELS.module(name))) | architecture_row(name)
         )
         progress(1)
+    rows += [_row("over dates", n, _first_line(sequence.SEQUENCES.module(n))) for n in sequence.NAMES]
     rows += [_row("objective", n, _first_line(objectives.OBJECTIVES.module(n))) for n in objectives.NAMES]
     return rows + [_row("score", name, _first_line(heads.SCORES.module(name))) for name in heads.NAMES]
 

@@ -123,8 +123,10 @@ def _tile_set(path: Path, check: bool) -> dict[str, Any]:
 
 
 def _model(path: Path) -> dict[str, Any]:
-    from satae.inference import runtime
+    from satae.inference import runtime, sequences
 
+    if path.is_file() and sequences.carries(path.read_bytes()):
+        return _network(path)
     model = runtime.load(path, "cpu")
     card = model.card
     facts: dict[str, Any] = {"kind": "model", "path": str(path), "sha256": model.sha256}
@@ -141,6 +143,30 @@ def _model(path: Path) -> dict[str, Any]:
         c = card.calibration
         facts |= {"held_out_pixels": c.pixels, "held_out_blocks": c.blocks, "held_out_regions": c.region.n}
     return facts
+
+
+def _network(path: Path) -> dict[str, Any]:
+    """Facts on a network over the dates of one place."""
+    from satae.inference import network
+
+    card = network.load(path).card
+    facts: dict[str, Any] = {"kind": "network over dates", "path": str(path)}
+    facts |= card.model_dump(
+        include={
+            "satae_version",
+            "created",
+            "architecture",
+            "parameters",
+            "weights",
+            "metrics",
+            "dates",
+            "far",
+            "threshold",
+        }
+    )
+    return facts | {
+        "bands": list(card.bands), "history": list(card.history), "parity": card.parity.share_of_range
+    }  # fmt: skip
 
 
 def _result(path: Path, check: bool) -> dict[str, Any]:

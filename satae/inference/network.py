@@ -28,7 +28,7 @@ class OpenNetwork:
 
         Dates of the same day are not looked at. `days` rise.
         """
-        dates, bands, pixels = seen.shape
+        _, bands, pixels = seen.shape
         at = int(np.searchsorted(days, day))
         # the day is put among the others, where nothing is known of it
         when = np.insert(days, at, day).astype(np.float32)[None]
@@ -48,7 +48,7 @@ class OpenNetwork:
             mean[:, part], variance[part] = found[0, at, :, 0], doubt[0, at, 0, 0]
         return mean, variance
 
-    def signed(self, far: float, threshold: float) -> OpenNetwork:
+    def with_threshold(self, far: float, threshold: float) -> OpenNetwork:
         """The network with a card that tells the threshold of its place, as its file shall have it."""
         card = self.card.model_copy(
             update={"far": far, "threshold": threshold if np.isfinite(threshold) else None}
@@ -56,7 +56,7 @@ class OpenNetwork:
         return replace(self, card=card, content=with_card(self.content, card))
 
 
-def opened(content: bytes, card: SequenceCard, name: str = "the network") -> OpenNetwork:
+def network_of(content: bytes, card: SequenceCard, name: str = "the network") -> OpenNetwork:
     """A network of a graph's bytes; ModelError where they are none."""
     return OpenNetwork(runtime.open_session(content, name), content, card)
 

@@ -21,6 +21,7 @@ from satae.inference.card import KEY, Card, parse
 from satae.inference.footprint import check_memory
 from satae.inference.frames import blend
 from satae.inference.part import nodes_of, part, with_outputs
+from satae.inference.sequences import carries
 
 MAX_BYTES = 2 * 2**30
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
@@ -187,6 +188,10 @@ def from_bytes(content: bytes, name: str, device: str = "auto", threads: int = 0
         text = session.get_modelmeta().custom_metadata_map.get(KEY)
     except UnicodeDecodeError as error:
         raise ModelError(f"{name} has metadata that are no text: the file is damaged") from error
+    if text is None and carries(content):
+        raise ModelError(
+            f"{name} is a network over the dates of one place, which `satae series --state` goes on with"
+        )
     if text is None:
         raise ModelError(f"{name} carries no satae model card; make a model with `satae train`")
     card = parse(text, name)

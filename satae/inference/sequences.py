@@ -68,7 +68,7 @@ class Network(Protocol):
         """What it says of itself."""
         ...
 
-    def signed(self, far: float, threshold: float) -> Network:
+    def with_threshold(self, far: float, threshold: float) -> Network:
         """The network with a card that tells the threshold of its place, as its file shall have it."""
         ...
 
@@ -94,6 +94,11 @@ Trainer = Callable[[Sequence[Episode], Place, Tell], Network]
 def with_card(content: bytes, card: SequenceCard) -> bytes:
     """The file's bytes with the card in its metadata."""
     return with_note(content, KEY, card.model_dump_json())
+
+
+def carries(content: bytes) -> bool:
+    """Whether a file is one of a network over dates."""
+    return KEY.encode() in content
 
 
 def parse(text: str, name: str) -> SequenceCard:

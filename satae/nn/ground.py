@@ -1,7 +1,7 @@
 """What a date does to all of its ground, in a graph: the functions of `satae.series.common`, as torch has them.
 
-Medians over what is valid are one function to a trace, which ONNX has as a sort; inverses are by Gauss and Jordan, since
-ridges make pivots needless. That both rooms give the same numbers is tested.
+Medians over what is valid are one function to a trace, which ONNX has as a sort; inverses are by Gauss and Jordan,
+since ridges make pivots needless. That both rooms give the same numbers is tested.
 """
 
 from __future__ import annotations

@@ -22,11 +22,14 @@ def gru(x: Tensor, weights: list[Tensor], backward: bool) -> Tensor:
 
 
 class Dense(nn.Module):
-    """A linear map of the channels of (N, T, C, H, W), which lie in the middle."""
+    """A linear map of the channels of (N, T, C, H, W), which lie in the middle; `zero`: it begins as that."""
 
-    def __init__(self, inputs: int, outputs: int, *, bias: bool = True) -> None:
+    def __init__(self, inputs: int, outputs: int, *, bias: bool = True, zero: bool = False) -> None:
         super().__init__()
         self.inner = nn.Linear(inputs, outputs, bias=bias)
+        if zero:
+            for weight in self.inner.parameters():
+                nn.init.zeros_(weight)
 
     def forward(self, x: Tensor) -> Tensor:
         # einsum takes the channels where they lie: no copy of all dates
@@ -34,7 +37,7 @@ class Dense(nn.Module):
         return mixed if self.inner.bias is None else mixed + self.inner.bias[:, None, None]
 
 
-def bounded(x: Tensor) -> Tensor:
+def clip(x: Tensor) -> Tensor:
     """Deviations of which none is further than FAR: what clouds left is not carried to other dates."""
     return x.clamp(min=-FAR, max=FAR)
 

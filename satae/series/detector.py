@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.sequences import Network
-from satae.series import common, median, pair, persistence, seasonal
+from satae.series import common, median, pair, persistence, seasonal, whitening
 
-SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
-TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
 PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
 CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
 HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
@@ -45,8 +43,8 @@ class Rules:
     the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
     `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
     valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
-    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn from
-    every second part of it.
+    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn
+    from every second part of it.
     """
 
     model: str
@@ -71,7 +69,7 @@ class Rules:
         return self.model == SEASONAL or self.model in NETWORKS
 
     @property
-    def looked(self) -> int:
+    def lookback(self) -> int:
         """Dates that a network looks back at."""
         return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
 
@@ -89,11 +87,11 @@ class Rules:
         """The numbers that are kept of each pixel, by name, in the order of a file."""
         if self.seasonal:
             own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
-            if self.looked:
-                own |= {"left": self.looked * self.bands, "left_day": self.looked}
+            if self.lookback:
+                own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
         else:
             own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
+        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
 
 
 @dataclass(frozen=True)
@@ -114,21 +112,20 @@ class Outcome:
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
     memory, square, left = _fitted(rules, x, valid)
-    scale = scale_of(square, valid, rules.middle)
+    scale = scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
-    scale[valid.sum(axis=0) < rules.fewest] = np.nan
-    memory["scale"] = scale[None].astype(np.float32)
-    if rules.looked:
+    scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
+    memory["scale"] = scale.astype(np.float32)
+    if rules.lookback:
         memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
 
 
 def _looked(rules: Rules, left: Floats, scale: Floats, valid: Bools) -> Memory:
     """What the last dates of the history left, in deviations, NaN where not valid; and their days."""
-    size = rules.looked
+    size = rules.lookback
     unrest = np.ones(len(left)) if rules.unrest is None else rules.unrest
-    unit = np.sqrt(scale * unrest[:, None])
-    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / unit[:, None]
+    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / np.sqrt(scale * unrest[:, None, None])
     days = np.repeat(np.array(rules.days)[:, None], left.shape[2], axis=1)
     return {
         "left": np.where(valid[:, None], white, np.nan)[-size:].reshape(-1, left.shape[2]).astype(np.float32),
@@ -174,7 +171,7 @@ def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
 
 
 def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
-    """The rules of medians with what each date has in common, beside the others; of two dates nothing is known of it."""
+    """The rules of medians with what each date has in common, by the others; of two dates nothing is known of it."""
     if draft.model != MEDIAN or len(draft.days) < 3:
         return draft
     known = valid.any(axis=0)
@@ -193,7 +190,9 @@ def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
     for _ in range(ROUNDS):
         _, square, left = _fitted(draft, x, valid)
-        draft = replace(draft, whitening=whitened(left.transpose(1, 0, 2)[:, valid]))
+        of_pixels = left.transpose(1, 0, 2)[:, valid]
+        draft = replace(draft, whitening=whitening.of_residuals(of_pixels))
+    draft = replace(draft, whitening=whitening.level(draft.whitening, of_pixels))
     _, square, _ = _fitted(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
@@ -212,26 +211,7 @@ def pair_rules(rules: Rules, memory: Memory, x: npt.NDArray[np.floating], valid:
     known = valid & np.isfinite(first[0])
     second = x.astype(np.float64) - rules.centre[:, None]
     gain, offset, covariance = pair.regression(first[:, known], second[:, known])
-    return replace(rules, whitening=_whitening(covariance), gain=gain, offset=offset)
-
-
-def whitened(left: Floats) -> Floats:
-    """The whitening (B, B) of residuals (B, n): principal components over their shrunk standard deviations.
-
-    As `nn.normalize` whitens: a share of the mean eigenvalue is added to each (Ledoit and Wolf 2004).
-    """
-    spread = np.maximum(1.4826 * np.median(np.abs(left), axis=1), 1e-9)
-    # covariance without what clouds left: a share of residuals, by bands in units of their own spread
-    far = ((left / spread[:, None]) ** 2).sum(axis=0)
-    inner = left[:, far <= np.quantile(far, TRIMMED)]
-    covariance = inner @ inner.T / max(1, inner.shape[1])
-    return _whitening(covariance)
-
-
-def _whitening(covariance: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(covariance)
-    scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
-    return np.asarray(vectors.T / scale[:, None])
+    return replace(rules, whitening=whitening.of_covariance(covariance), gain=gain, offset=offset)
 
 
 def judge(
@@ -255,7 +235,7 @@ def judge(
         there = there + np.asarray(shared) @ common.signs(_kinds(rules, memory), *rules.kinds)
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
-    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
+    unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
     found = Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
     return found if rules.network is None else _after(rules, rules.network, memory, found, day)
@@ -267,7 +247,7 @@ def _after(rules: Rules, network: Network, memory: Memory, season: Outcome, day:
     seen = memory["left"].reshape(len(days), rules.bands, -1)
     mean, doubt = network.expectation(seen, days, day)
     white = (season.white - mean) / np.sqrt(1 + doubt)
-    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + season.variance))
+    unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + season.variance))
     residual = season.residual - np.linalg.inv(rules.whitening) @ (mean * unit)
     variance = (1 + season.variance) * (1 + doubt) - 1
     return Outcome(white, (white**2).mean(axis=0), residual, season.gain, variance, season)
@@ -307,7 +287,7 @@ def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools, day: flo
 
 def _remembered(rules: Rules, memory: Memory, season: Outcome, agreed: Bools, day: float) -> Memory:
     """The memory with what a date left, in the place of the first date that a network looks back at."""
-    if not rules.looked:
+    if not rules.lookback:
         return memory
     now = np.where(agreed, season.white, np.nan).astype(np.float32)
     today = np.full((1, len(agreed)), day, np.float32)
@@ -400,8 +380,14 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
     return np.asarray(out / bands)
 
 
-def scale_of(square: Floats, valid: Bools, middle: float) -> Floats:
-    """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
+def scale_of(rules: Rules, left: Floats, square: Floats, valid: Bools) -> Floats:
+    """By how much more than others each pixel varies along each component (B, pixel), shrunk towards all.
+
+    Of residuals `left` (date, B, pixel), whose mean squares `square` (date, pixel) are clipped.
+    """
     # a cloud in the history must not make its pixel deaf
-    clipped = np.minimum(square, CLIPPED * middle) * valid
-    return np.asarray((clipped.sum(axis=0) + PRIOR * middle) / (valid.sum(axis=0) + PRIOR))
+    most = CLIPPED * rules.middle
+    weight = valid * np.minimum(1.0, most / np.maximum(square, most))
+    # row by row, as for the mean
+    own = [(weight * np.einsum("b,tbp->tp", row, left) ** 2).sum(axis=0) for row in rules.whitening]
+    return np.asarray((np.stack(own) + PRIOR * rules.middle) / (valid.sum(axis=0) + PRIOR))

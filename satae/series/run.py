@@ -14,11 +14,12 @@ import numpy.typing as npt
 
 from satae import heap
 from satae.console import SILENT, Steps, quantity
+from satae.decisions.earlier import Earlier
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
-from satae.series import dates, detector, learning, outputs, persistence, shifts, state
+from satae.series import calibration, dates, detector, learning, outputs, persistence, shifts, state
 from satae.series.detector import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
@@ -33,6 +34,7 @@ A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
 DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
+MANY = 1000  # false alarms that are promised, from which on a line says so
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -229,22 +231,34 @@ def _scored(
             inner = header.buffer + 1
             files.write(window, clear[inner:-inner, inner:-inner], memory, squares)
             parts.append(_alarms(window, memory, rules.bands))
-    # regions are of the whole place, so they come last, and of the pixels in alarm alone
-    found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
+        # regions are of the whole place, so they come last, and of the pixels in alarm alone
+        alarms, width = Alarms.join(parts, rules.bands), place.grid.width
+        found = changes(alarms, width, header.least)
+        files.write_changes(alarms.of(found, width), place.windows())
     with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
         shown = []
         for look in looks(found, place, history, rules, unrest, header.buffer, older):
             shown.append(look)
             bar.add(1)
     shutil.rmtree(folder / DECODED)  # room for what is written now
-    with steps.stage("write layers and heatmaps"):
-        shares = seen / place.grid.pixels
-        remarks += outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
-        moves = outputs.moves(folder, out)
-        publish_all(moves)
-    return Result(
-        out, tuple(t for _, t in moves), found, header, place.grid, tuple(unrest), (*remarks, *_said(unrest))
-    )
+    with steps.stage("write layers and heatmaps"), Earlier(out) as held:
+        drawn, shares = outputs.settle(folder, out, new, header, shown), seen / place.grid.pixels
+
+        def written() -> tuple[str, ...]:
+            held.look()
+            return outputs.finish(
+                folder, out, new, header, found, shares, options.created, shown, drawn, sketch
+            )
+
+        carried = written()
+        with held.hold(overwrite=options.overwrite):
+            # nobody decides from here to the rename; once more, if somebody did while all that was written
+            carried = written() if held.is_stale else carried
+            moves = outputs.moves(folder, out)
+            publish_all(moves)
+    placed = tuple(target for _, target in moves)
+    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
+    return Result(out, placed, found, header, place.grid, tuple(unrest), said)
 
 
 def _said(scored: Sequence[ScoredDate]) -> list[str]:
@@ -257,6 +271,19 @@ def _said(scored: Sequence[ScoredDate]) -> list[str]:
     return [
         f"{quantity(len(beside), 'date')} lay beside the place and were moved back: {most.scene} of "
         f"{dates.text_of(most.day)} furthest, by {size:.2f} pixels"
+    ]
+
+
+def _promised(header: Header, grid: Grid) -> list[str]:
+    """A line where `--far` stands for so many false alarms over the place and its days that none could be looked at."""
+    km2 = grid.pixels * (grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
+    years = (max(s.day for s in header.scored) - max(header.history)) / YEAR
+    count = header.far * km2 * years
+    if count < MANY or not np.isfinite(header.threshold):
+        return []
+    return [
+        f"--far {header.far:g} stands for {count:,.0f} false alarms on {km2:,.0f} km2 in {years:.1f} years; for ten in "
+        f"all take --far {10 / (km2 * years):.1g}"
     ]
 
 

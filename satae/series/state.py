@@ -76,6 +76,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     fewest: int = 0
     network_sha256: str | None = None
     network: Any = pydantic.Field(default=None, exclude=True)
+    unrest: tuple[float, ...] | None = pydantic.Field(default=None, exclude=True)
     shared: tuple[Matrix, ...] | None = pydantic.Field(default=None, exclude=True)
     sample: tuple[tuple[int, int, int, int], ...]
     scored: tuple[ScoredDate, ...] = ()
@@ -89,7 +90,9 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
             None if self.offset is None else np.array(self.offset),
             None if self.kinds is None else np.array(self.kinds),
             None if self.shared is None else np.array(self.shared),
-            self.fewest, network=self.network,
+            self.fewest,
+            None if self.unrest is None else np.array(self.unrest),
+            self.network,
         )  # fmt: skip
 
     @property
@@ -137,6 +140,7 @@ def header_of(
         kinds=None if rules.kinds is None else matrix(rules.kinds),
         fewest=rules.fewest,
         network=rules.network,
+        unrest=None if rules.unrest is None else tuple(map(float, rules.unrest)),
         network_sha256=None if rules.network is None else hashlib.sha256(rules.network.content).hexdigest(),
         shared=None if rules.shared is None else tuple(map(matrix, rules.shared)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),

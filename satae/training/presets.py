@@ -11,7 +11,9 @@ from typing import Any
 
 from satae import models
 from satae.config import HeadSettings, Recipe, recipe_of
+from satae.errors import ConfigError
 from satae.heads import SCORES
+from satae.models import sequence
 
 HYPERSPECTRAL: dict[str, Any] = {  # small objects, whose spectrum says most
     "model": {"name": "directional"},
@@ -47,7 +49,7 @@ EMBEDDINGS: dict[
 PURPOSES = (
     (HYPERSPECTRAL, "small objects, by their spectrum"),
     (OBJECTS, "objects of some pixels in a few bands"),
-    (AREAS, "areas in large pixels"),
+    (AREAS, "areas of many pixels"),
     (EMBEDDINGS, "embeddings, by their angle"),
 )
 MANY = 17  # bands from which a scene counts as hyperspectral
@@ -83,6 +85,10 @@ def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded
     """The recipe with nothing left open; ConfigError where it names an architecture that there is not."""
     given = recipe.model_dump(exclude_unset=True)
     named = given.get("model", {}).get("name")
+    if named in sequence.NAMES:
+        raise ConfigError(
+            f"model.name = {named!r} is of many dates of one place, and learns in `satae series --model {named}`"
+        )
     px = _target_px(recipe, gsd_m)
     start = _start(recipe, bands, gsd_m, embedded=embedded) if named is None else {"model": {"name": named}}
     name = start["model"]["name"]

@@ -1,7 +1,7 @@
-"""Training of a network over dates on the history of one place, and its file, compared with torch before it is believed.
+"""Training of a network over dates on the history of one place, and its file, compared with torch before it is used.
 
-The loop is that of `satae train`. A sample is a pixel, and a batch an episode of some pixels: what a part of the history
-left is to be expected from the rest and, up to a date that is drawn, from what the part's own first dates left.
+The loop is that of `satae train`. A sample is a pixel, and a batch an episode of some pixels: what a part of the
+history left is to be expected from the rest and, up to a date that is drawn, from what the part's own first dates left.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import satae
 from satae.config import Recipe
 from satae.errors import ConfigError, ModelError
-from satae.inference import network
+from satae.inference import network, runtime
 from satae.inference.card import Parity, now
 from satae.inference.sequences import Episode, Network, Place, SequenceCard, Tell, Trainer
 from satae.models import Output, sequence
@@ -78,7 +78,7 @@ def train(
         parity=parity(detector, content, *_inputs(seen)),
         **dataclasses.asdict(place),
     )
-    return network.opened(content, card)
+    return network.network_of(content, card)
 
 
 class Episodes:
@@ -100,7 +100,7 @@ class Episodes:
     def training(self, where: Indices, epoch: int, step: int) -> Batch:
         """An episode at random, of which some dates are hidden, and its part known up to a date."""
         rng = np.random.default_rng([self.seed, 10, epoch, step])
-        episode = self.episodes[rng.integers(len(self.episodes))]
+        episode = self.episodes[int(rng.integers(len(self.episodes)))]
         seen = episode.seen[:, :, where].copy()
         seen[rng.random(len(seen)) > rng.uniform(0.5, 1)] = np.nan
         # half of the time nothing comes after, as when a place is monitored
@@ -185,8 +185,8 @@ def to_onnx(detector: SequenceDetector, bands: int) -> onnx.ModelProto:
 
 @torch.no_grad()
 def parity(detector: SequenceDetector, content: bytes, values: Tensor, valid: Tensor, days: Tensor) -> Parity:
-    """Torch beside ONNX Runtime on sequences; ModelError where what they expect differs by more than PARITY of its range."""
-    session = network.runtime.open_session(content, "the exported network")
+    """Torch beside ONNX Runtime on sequences; ModelError where outputs differ by more than PARITY of their range."""
+    session = runtime.open_session(content, "the exported network")
     # the dates as they are, and fewer of them
     worst, ranks = 0.0, []
     for kept in (slice(None), slice(None, None, 2)):

@@ -19,6 +19,7 @@ from scenes import MakeScene
 from satae import config, heads, models, objectives
 from satae.cli import app
 from satae.demo import synthetic
+from satae.models import sequence
 
 CHANGES = ["train.min_steps=2", "model.name=conv", "model.params.width=8"]
 SMALL = ("--epochs", "1", *(word for change in CHANGES for word in ("--set", change)))
@@ -152,7 +153,7 @@ def test_models_lists_everything_that_a_recipe_can_name() -> None:
     found = {(row["kind"], row["name"]) for row in rows}
     kinds = (
         ("recipe", config.recipes()), ("architecture", models.NAMES), ("objective", objectives.NAMES),
-        ("score", heads.NAMES),
+        ("score", heads.NAMES), ("over dates", sequence.NAMES),
     )  # fmt: skip
     assert found == {(kind, name) for kind, names in kinds for name in names}
     assert all(row["about"] for row in rows)

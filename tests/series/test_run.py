@@ -99,7 +99,10 @@ def test_rasters_tell_it_too(shared):
     assert found["heatmap"].shape == (len(WHEN) - PAST, 48, 48)
     first = found["first_date"][0]
     assert first[12, 22] == int(WHEN[STEP].strftime("%Y%m%d"))
-    assert np.count_nonzero(first) < 42 + 60  # single pixels that are no region among 2304
+    # what is no region is in no raster either
+    assert np.count_nonzero(first) == sum(c.region.pixels for c in result.changes)
+    assert (np.isfinite(found["persistence"][0]) == (first > 0)).all()
+    assert (np.isfinite(found["magnitude"]) == (first > 0)).all()
     heat = found["heatmap"]
     assert heat[STEP - PAST, 12, 22] > 3 > heat[STEP - PAST - 1, 12, 22]
 
@@ -189,3 +192,14 @@ def test_what_cannot_be_is_refused(shared, tmp_path):
     with pytest.raises(ConfigError, match="gone on to"):
         resume(late, state, tmp_path / "a.gpkg")
     assert not list(tmp_path.glob(".*")) and not (tmp_path / "a.gpkg").exists()
+
+
+def test_a_rate_that_stands_for_thousands_of_false_alarms_is_said_with_another(tmp_path):
+    paths = places.write(tmp_path / "d", WHEN, places.cube(WHEN, side=24))
+    # 0.0576 km2 for 20 steps of 16 days
+    said = series(paths, tmp_path / "a.gpkg", far=50_000.0).remarks
+    assert any(
+        line.startswith("--far 50000 stands for 2,523 false alarms") and "--far 2e+02" in line
+        for line in said
+    )
+    assert not any("stands for" in line for line in series(paths, tmp_path / "a.gpkg", far=1.0).remarks)

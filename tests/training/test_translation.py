@@ -15,6 +15,7 @@ from traces import CHANNELS, Module, image, traced
 
 from satae.errors import ModelError
 from satae.heads import with_sum
+from satae.nn.ground import median
 from satae.nn.recurrent import gru
 from satae.nn.surroundings import ring_total, total
 from satae.training.translation import TRANSLATIONS
@@ -95,6 +96,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "turns": lambda x: [x.permute(0, 2, 3, 1), x.transpose(2, 3), flat(x).T],
     "axes": lambda x: [x.unsqueeze(1), x[:, :1].squeeze(1), x[:, :1].expand(-1, 3, -1, -1), x.repeat(1, 2, 1, 1)],
     "places": lambda x: (torch.arange(x.shape[-1]) % 3 < 1).to(x.dtype) + 2 * torch.arange(x.shape[-1])[None, :] + x,
+    "the median of what is valid": lambda x: [median(x, x[:, :1], dim) for dim in (1, 2, 3)],
     "a recurrent unit, both ways": lambda x: [gru(lines(x), UNIT, backward) for backward in (False, True)],
     "sizes": lambda x: x[..., : -(-x.shape[-2] // 4) * 2 - 1, : 9 - (40 - x.shape[-1]) % 7],
 }  # fmt: skip
@@ -115,6 +117,20 @@ def test_a_function_is_the_same_in_onnx_whatever_the_shape(name: str):
         for ours, theirs in zip(module(x), session.run(None, {"x": x.numpy()}), strict=True):
             assert ours.shape == theirs.shape
             assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["exponentials", "waves", "activations", "softplus", "shares", "conv2d"])
+def test_no_bit_depends_on_the_number_of_threads(name: str):
+    # (enough numbers for several threads, and no multiple of what a vector of a processor holds)
+    x = image(1, 331, 333)
+    proto = traced(as_float(Module(FUNCTIONS[name])), x).SerializeToString()
+    found = []
+    for threads in (1, 2, 3, 7):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+        found.append([out.tobytes() for out in session.run(None, {"x": x.numpy()})])
+    assert found[1:] == found[:1] * 3
 
 
 def test_every_translation_is_tried_here():

@@ -46,7 +46,8 @@ class Seasonal(nn.Module):
     """Sequences to what is expected of each date; nothing is learned.
 
     What a place shares is set by whoever knows it: `whitening` (B, B) of what a fit leaves, `centre` (B) in DN, and of
-    what pixels are like the `middle` and `spread`; pixels with less than `fewest` valid dates do not tell what is common.
+    what pixels are like the `middle` and `spread`; pixels with less than `fewest` valid dates do not tell what is
+    common.
     """
 
     ridge: Tensor

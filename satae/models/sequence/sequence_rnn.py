@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models.sequence import Expectation, size_of, variance_of
-from satae.nn.recurrent import Dense, bounded, day_terms, gru
+from satae.nn.recurrent import Dense, clip, day_terms, gru
 
 MONTH = 30.0  # days, in which gaps are told
 KNOWN = 6  # numbers of a day and of the gaps on both sides of it
@@ -38,16 +38,17 @@ class Recurrent(nn.Module):
         super().__init__()
         inputs = bands + 2 + KNOWN
         self.before, self.after = (nn.GRU(inputs, params.width) for _ in range(2))
-        self.decode = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, bands))
-        self.doubt = nn.Sequential(Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, 1))
         # the first expectation is that of the season alone
-        for last in (self.decode[2].inner, self.doubt[2].inner):
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
+        self.decode = nn.Sequential(
+            Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, bands, zero=True)
+        )
+        self.doubt = nn.Sequential(
+            Dense(2 * params.width + KNOWN, HIDDEN), nn.GELU(), Dense(HIDDEN, 1, zero=True)
+        )
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
         known = torch.cat([day_terms(days), self._gaps(days)], dim=2)[:, :, :, None, None] + valid * 0
-        seen = torch.cat([bounded(sequence), size_of(sequence)], dim=2) * valid
+        seen = torch.cat([clip(sequence), size_of(sequence)], dim=2) * valid
         # the dates as they are, then as if none had left anything: (2 N, T, C, H, W)
         every = torch.cat([torch.cat([s, valid, known], dim=2) for s in (seen, seen * 0)], dim=0)
         context = torch.cat([self._states(every), torch.cat([known, known], dim=0)], dim=2)

@@ -1,9 +1,9 @@
 """Attention of each date over the others by the days between them: what they left tells what this one will leave.
 
-How much one date looks at another follows from the days between both, so the days around, the same season of other years
-and how fast either fades are learned. What is expected is a sum of what the others left, so nothing is expected after
-nothing; the deviation also follows from how large it was. There is one layer: in a second one the dates that are looked
-at would have seen the date that is asked for.
+How much one date looks at another follows from the days between both, so the days around, the same season of other
+years and how fast either fades are learned. What is expected is a sum of what the others left, so nothing is expected
+after nothing; the deviation also follows from how large it was. There is one layer: in a second one the dates that are
+looked at would have seen the date that is asked for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from satae.models.sequence import Expectation, size_of, variance_of
-from satae.nn.recurrent import Dense, bounded, day_terms
+from satae.nn.recurrent import Dense, clip, day_terms
 
 BETWEEN = 6  # numbers of the days between two dates
 HIDDEN = 16
@@ -45,15 +45,12 @@ class Transformer(nn.Module):
         self.value = Dense(bands, heads * width, bias=False)
         self.large = nn.Sequential(Dense(1, HIDDEN), nn.GELU(), Dense(HIDDEN, heads * width))
         self.share = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, heads * width))
-        self.decode = Dense(heads * width, bands, bias=False)
-        self.doubt = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, 1))
         # the first expectation is that of the season alone
-        for last in (self.decode.inner, self.doubt[2].inner):
-            nn.init.zeros_(last.weight)
-        nn.init.zeros_(self.doubt[2].inner.bias)
+        self.decode = Dense(heads * width, bands, bias=False, zero=True)
+        self.doubt = nn.Sequential(Dense(known, 2 * HIDDEN), nn.GELU(), Dense(2 * HIDDEN, 1, zero=True))
 
     def forward(self, sequence: Tensor, valid: Tensor, days: Tensor) -> Expectation:
-        seen, size = bounded(sequence) * valid, size_of(sequence)
+        seen, size = clip(sequence) * valid, size_of(sequence)
         # (N, T, U, heads): how much date T looks at date U, and never at its own day
         look = self.look(self._between(days)).clamp(min=-8, max=8).exp()
         look = look * (days[:, :, None] != days[:, None, :]).float()[..., None]
@@ -72,7 +69,8 @@ class Transformer(nn.Module):
 
     def _heads(self, values: Tensor) -> Tensor:
         """(N, U, heads, channels, H, W)."""
-        return values.unflatten(2, (self.heads, -1))
+        found: Tensor = values.unflatten(2, (self.heads, -1))
+        return found
 
     def _between(self, days: Tensor) -> Tensor:
         """Numbers (N, T, U, BETWEEN) of the days from U to T: where in the year, how far, and whether U comes after."""
