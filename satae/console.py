@@ -245,6 +245,25 @@ def keep_stderr(*, libraries: bool) -> None:
         sys.stderr = os.fdopen(own, "w", buffering=1, encoding=encoding, errors="backslashreplace")
 
 
+@contextmanager
+def stderr_for_children() -> Iterator[None]:
+    """A process that is started meanwhile has the stderr of this program, not the one that libraries were left with."""
+    try:
+        own = sys.stderr.fileno()
+    except (AttributeError, OSError, ValueError):
+        own = 2
+    if own == 2:
+        yield
+        return
+    nowhere = os.dup(2)
+    os.dup2(own, 2)
+    try:
+        yield
+    finally:
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
 def round_up(number: float) -> float:
     """A positive number to plan with, never less than is needed: two digits, rounded up."""
     step = 10.0 ** (math.floor(math.log10(number)) - 1)

@@ -20,6 +20,7 @@ from typing import Any
 from satae import interrupts
 from satae.batch import guard, places, worker
 from satae.batch.worker import Outcome
+from satae.console import stderr_for_children
 
 # of a task that failed for no reason of its own: the first one and two on other processes
 TRIES = 3
@@ -121,7 +122,8 @@ class Pool:
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         try:
-            process.start()
+            with stderr_for_children():
+                process.start()
         finally:
             for name, value in before.items():
                 os.environ.pop(name) if value is None else os.environ.update({name: value})

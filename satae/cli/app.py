@@ -91,6 +91,8 @@ def main() -> None:
     """Run the command line. A termination request ends a command as Ctrl-C does, with nothing left behind."""
     interrupts.listen()
     keep_stderr(libraries=bool({"-v", "--verbose"} & set(sys.argv)))
+    # torch's threads spin while they wait, which on cores that are shared takes most of the time of a training
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = (
         "__all__"  # looked for in all that is installed, and nothing of ours
     )

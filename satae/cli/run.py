@@ -248,7 +248,7 @@ def _lines(result: "Result") -> list[str]:
         note([f"{quantity(len(failures) - NAMED, 'more scene')} failed; all are in {result.index}"])
     if result.dropped:
         note([f"{quantity(result.dropped, 'scene')} not begun, for {result.halt}"])
-    said = f"{result.out}: {quantity(result.scored, 'scene')} scored, {result.before:,} before"
+    said = f"{result.out / 'scenes'}: {quantity(result.scored, 'scene')} scored, {result.before:,} before"
     said += f", {len(failures):,} failed" if failures else ""
     return [said, f"{result.index}: {quantity(result.total, 'row')}"]
 

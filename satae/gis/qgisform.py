@@ -35,7 +35,7 @@ DECIDED = {"review_by": "@user_account_name", "review_time": "format_date(now(),
 FOLDER = "file_path(decode_uri(@layer, 'path'))"  # of the GeoPackage, whatever project shows it
 
 
-def escaped(expression: str) -> str:
+def html_of(expression: str) -> str:
     """An expression for a text that may hold anything, as HTML that shows it."""
     return f"replace({expression}, map('&', '&amp;', '<', '&lt;'))"  # in the order of the characters' codes
 
@@ -48,14 +48,14 @@ def _url(expression: str) -> str:
 
 PATH = f"regexp_replace({FOLDER}, '^/', '') || '/' || " + '"chip"'
 FOLDER_CHIP = f"""'<br><img src="file:///' || {_url(PATH)} || '">'"""
-MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% {escaped('"scene"')} %]<br>
+MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% {html_of('"scene"')} %]<br>
 score [% format_number("score", 2) %],
 p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
-[% coalesce('(' || {escaped('"baseline"')} || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
+[% coalesce('(' || {html_of('"baseline"')} || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>
 area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
-strongest in [% {escaped('"top_band"')} %]\
+strongest in [% {html_of('"top_band"')} %]\
 [% coalesce(', ' || round(100 * "spectral_share") || ' % spectral', '') %]<br>
-[% {escaped('"review_status"')} %] [% {escaped('"review_label"')} %] [% {escaped('"review_note"')} %]
+[% {html_of('"review_status"')} %] [% {html_of('"review_label"')} %] [% {html_of('"review_note"')} %]
 [% coalesce({FOLDER_CHIP}, '') %]"""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from satae.gis import qgis, qgisproject
-from satae.gis.qgisform import FOLDER_CHIP, Sheet, escaped
+from satae.gis.qgisform import FOLDER_CHIP, Sheet, html_of
 from satae.gis.qgisproject import Backdrop, Rasters, Vector
 from satae.gis.qgisxml import add, document
 from satae.grid import Grid
@@ -47,8 +47,8 @@ MAP_TIP = f"""<b>Change [% "rank" %]</b> [% format_date("first_date", 'yyyy-MM-d
 [% format_date("last_date", 'yyyy-MM-dd') %]<br>
 score [% format_number("score", 2) %], persistence [% format_number("persistence", 2) %]<br>
 area [% format_number("area_m2", 0) %] m², [% "pixels" %] pixels<br>
-strongest in [% {escaped('"top_band"')} %], [% {escaped('"direction"')} %]<br>
-[% {escaped('"review_status"')} %] [% {escaped('"review_label"')} %] [% {escaped('"review_note"')} %]
+strongest in [% {html_of('"top_band"')} %], [% {html_of('"direction"')} %]<br>
+[% {html_of('"review_status"')} %] [% {html_of('"review_label"')} %] [% {html_of('"review_note"')} %]
 [% coalesce({FOLDER_CHIP}, '') %]"""
 SHEETS = {
     "changes": Sheet(

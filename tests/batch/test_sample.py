@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,3 +104,12 @@ def test_a_list_of_two_kinds_is_refused_in_a_sentence(
     inside = crowd(tmp_path, 1)
     rewritten(inside / "s0.tif", inside / "a.tif", bands=3)
     assert "list those that belong together" in refused(2, "train", "in", *QUICK)
+
+
+def test_training_in_a_process_of_its_own_is_heard_on_the_terminal(here: Path, scene_path: Path) -> None:
+    words = [sys.executable, "-m", "satae", "run", str(scene_path), "--set", "model.name=rx"]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=here)
+    assert done.returncode == 0, done.stderr
+    told = [line.split(" [")[0].split("  ")[0] for line in done.stderr.splitlines()]
+    assert "train" in told and told.index("train") < told.index("score")
+    assert done.stdout.startswith("scenes: 1 scene scored, 0 before\n")

@@ -18,11 +18,11 @@ from satae.grid import Grid
 CREATED = "2026-01-02T03:04:05Z"
 SQUARE = shapely.MultiPolygon([shapely.box(4, 6, 8, 9)])  # pixels (rows 6 to 8, columns 4 to 7)
 COLUMNS = {
-    "anomalies": "anomaly_id rank scene score p_value peak mean area_m2 pixels top_band band_shares spectral_share "
-    "baseline baseline_score baseline_p feedback signature chip review_status review_label review_note review_by "
-    "review_time",
+    "anomalies": "anomaly_id rank scene kind score p_value peak mean area_m2 pixels top_band band_shares "
+    "spectral_share baseline baseline_score baseline_p feedback signature chip review_status review_label review_note "
+    "review_by review_time",
     "tiles": "scene row col score p_value valid_fraction",
-    "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold rule domain domain_note "
+    "scenes": "scene path crs gsd_m bands valid_fraction anomalies threshold kind rule domain domain_note "
     "model_sha256 satae_version provider created",
 }
 
