@@ -218,6 +218,24 @@ def load(path: Path | None, changes: list[str] | None = None) -> Recipe:
     return recipe_of(values, path)
 
 
+def difference(own: Recipe, asked: Recipe) -> str:
+    """The first setting that `asked` gives and `own` has otherwise, such as train.epochs; empty where there is none."""
+    return _difference(own.model_dump(), asked.model_dump(exclude_unset=True))
+
+
+def _difference(own: Any, asked: Any) -> str:
+    for key, value in asked.items():
+        here, there = (dict(enumerate(v)) if isinstance(v, list) else v for v in (own.get(key), value))
+        # terms and heads are given as a whole, and groups of settings in parts
+        whole = key == "terms" or isinstance(value, list)
+        if isinstance(here, dict) and isinstance(there, dict) and not (whole and here.keys() != there.keys()):
+            if found := _difference(here, there):
+                return f"{key}.{found}"
+        elif here != there:
+            return str(key)
+    return ""
+
+
 def _parsed(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from satae import models
+from satae import config, models
 from satae.config import MAX_BYTES, Recipe, load, recipe_of, recipes
 from satae.errors import ConfigError
 from satae.models import sequence
@@ -247,3 +247,28 @@ def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
 )  # fmt: skip
 def test_a_wrong_loss_head_map_or_target_is_refused_in_one_sentence(change: str, part: str):
     assert part in refusal(None, change)
+
+
+@pytest.mark.parametrize(
+    ("asked", "other"),
+    [
+        (
+            [
+                "train.epochs=9",
+                "model.params.width=8",
+                "objective.terms={mse: 1.0}",
+                "score=[{name: latent}]",
+            ],
+            "",
+        ),
+        (["train.epochs=8"], "train.epochs"),
+        (["model.params.code=8"], "model.params.code"),
+        (["objective.terms={mse: 1.0, bce: 1.0}"], "objective.terms"),
+        (["score=[latent, whitened]"], "score"),
+        (["score=[whitened]"], "score.0.name"),
+    ],
+)
+def test_what_is_asked_for_differs_by_the_first_setting_that_a_recipe_has_otherwise(asked, other):
+    given = ["train.epochs=9", "model={name: conv, params: {width: 8, norm: none}}", "score=latent"]
+    own = config.load(None, [*given, "objective.terms={mse: 1.0}"])
+    assert config.difference(own, config.load(None, asked)) == other

@@ -35,7 +35,7 @@ ARROWS = {
     "training": "detector objectives heads models nn inference tiles",
     "batch": "scoring training report decisions formats gis nn inference fetch tiles scene",
     "convert": "training inference tiles",
-    "series": "report gis inference scene",
+    "series": "report decisions gis inference scene",
     "review": "decisions report formats gis scene",
     "demo": "training scene",
     "bench": "batch series scoring training objectives models nn inference tiles scene",

@@ -12,10 +12,12 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
+from satae.cli import door
+
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-TRAINING_ONLY = {"torch", "albumentations", "onnx", "onnxscript", "matplotlib"}
+TRAINING_ONLY = door.TRAINING
 PLATFORMS = [
     ("linux", "x86_64"),
     ("linux", "aarch64"),

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import logging
 import queue
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from satae import interrupts
 from satae.batch import worker
 from satae.batch.pool import BEAT, REFUSED, TRIES, Tell
 from satae.batch.worker import Outcome
+from satae.console import clock
 from satae.errors import ConfigError
 from satae.later import Later
 
@@ -31,6 +34,8 @@ else:
 AHEAD = 2
 # seconds in which a scheduler answers
 PATIENCE = 10
+# seconds without a worker that may take a task, after which that is said, and after which the run ends
+SAY, END = 10.0, 600.0
 GPU = "GPU"
 SCHEMES = ("tcp", "tls", "ws", "wss", "ucx", "ucxx")
 
@@ -52,7 +57,7 @@ class Cluster:
         dropped: Callable[[Any], None] = lambda task: None,
         tries: int = TRIES,
     ) -> None:
-        self.function, self.dropped, self.tries = function, dropped, tries
+        self.address, self.function, self.dropped, self.tries = address, function, dropped, tries
         self.resources = {GPU: 1} if gpu else None
         self.told = False
         # whose types are known in part only
@@ -67,7 +72,10 @@ class Cluster:
             ) from error
 
     def run(self, tasks: Iterator[Any], tell: Tell) -> None:
-        """Do the tasks, the first ones first; `tell(task, outcome, attempt, last)` after each attempt."""
+        """Do the tasks, the first ones first; `tell(task, outcome, attempt, last)` after each attempt.
+
+        Where no worker has been there for END seconds, those that are left are dropped.
+        """
         self.going, self.at_work = True, dict[str, tuple[Any, Any, int]]()
         self.over: queue.SimpleQueue[str] = queue.SimpleQueue()
         with interrupts.tidying():
@@ -83,9 +91,15 @@ class Cluster:
     def _run(self, tasks: Iterator[Any], tell: Tell) -> None:
         for task in islice(tasks, AHEAD * self._workers()):
             self._submit(task, 1)
-        while self.at_work:
-            future, task, attempt = self.at_work.pop(self._over())
+        while self.at_work and (key := self._over()):
+            future, task, attempt = self.at_work[key]
             outcome = _outcome(future)
+            if outcome is None:
+                log.warning(
+                    "the scheduler %s went away; start it again and type the command again", self.address
+                )
+                return
+            del self.at_work[key]
             # dask has tried it on as many workers as it allows to die of it; once more is enough, for they may have
             # died of another task that waited beside it
             tries = self.tries if outcome.worker else min(self.tries, 2)
@@ -107,12 +121,30 @@ class Cluster:
         # called in a thread of the client's
         future.add_done_callback(lambda done: self.over.put(done.key))
 
-    def _over(self) -> str:
-        """The key of a task that is over, once there is one."""
+    def _over(self) -> str | None:
+        """The key of a task that is over, once there is one; None where nobody is left to do any."""
+        seen, told = time.monotonic(), False
         while True:
             interrupts.check()
             with contextlib.suppress(queue.Empty):
                 return self.over.get(timeout=BEAT)
+            waited = time.monotonic() - seen
+            if self._takers():
+                seen, told = time.monotonic(), False
+            elif waited > END:
+                return None
+            elif waited > SAY and not told:
+                told = True
+                own = " --resources GPU=1" if self.resources else ""
+                log.warning(
+                    "the scheduler %s has no worker for these scenes; start some, by `dask worker %s --nthreads 1%s`; "
+                    "without one the run ends in %s",
+                    self.address, self.address, own, clock(END - waited),
+                )  # fmt: skip
+
+    def _takers(self) -> bool:
+        """Whether a worker is there that may take a task."""
+        return any(not self.resources or w.get("resources", {}).get(GPU) for w in self._known().values())
 
     def _workers(self) -> int:
         """How many tasks the cluster takes at once; one at least, for workers may be on their way."""
@@ -123,7 +155,11 @@ class Cluster:
         return max(1, sum(threads))
 
     def _known(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.client.scheduler_info(n_workers=-1)["workers"]
+        # a scheduler that went away has none
+        try:
+            found: dict[str, Any] = self.client.scheduler_info(n_workers=-1).get("workers", {})
+        except (OSError, RuntimeError, ValueError):
+            return {}
         return found
 
     def _others(self, outcome: Outcome) -> list[str] | None:
@@ -156,10 +192,12 @@ def _key(task: Any, attempt: int) -> str:
     return f"satae-{task.id}-{folder}-{attempt}"
 
 
-def _outcome(future: Any) -> Outcome:
-    """What came of a task; of one whose workers died, one after the other, that."""
+def _outcome(future: Any) -> Outcome | None:
+    """What came of a task; of one whose workers died, one after the other, that; None where the scheduler is gone."""
     try:
         found: Outcome = future.result()
+    except CancelledError:
+        return None
     except Exception as error:  # distributed has errors of its own for lost workers
         return Outcome(worker.BUG, f"the cluster gave it up: {_line(error)}")
     return found

@@ -7,9 +7,11 @@ Entries stream by; only their names are remembered, as numbers, for no two may h
 from __future__ import annotations
 
 import csv
+import difflib
 import glob
 import logging
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +38,10 @@ FOLDERS = (".safe",)
 LONGEST = 100
 # of a Parquet table at once
 ROWS = 10_000
+# of a text list; # without a space before it names one of several items in a file
+COMMENT, QUOTED = re.compile(r"(^|\s)#.*"), re.compile(r"""\s*(["'])(.+)\1\s*(\s#.*)?$""")
+# share of letters in common by which a column is taken for a slip; names of fewer letters are like too much
+SLIP, LEAST = 0.8, 4
 # columns that tables often have, of no effect
 NOTES = ("date", "datetime", "id", "geometry", "bbox")
 
@@ -206,12 +212,15 @@ def _in_folder(folder: Path, images: Sequence[str]) -> Iterator[Entry]:
 
 
 def _listed(path: Path) -> Iterator[Entry]:
-    """A scene a line; empty lines and those that begin with # are none."""
+    """A scene a line, in quotes or without; empty lines are none, and what follows a # after a space is a comment."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             for line in file:
-                if (text := line.strip()) and not text.startswith("#"):
+                quoted = QUOTED.match(line)
+                if text := quoted[2] if quoted else COMMENT.sub("", line).strip():
                     yield Entry((_beside(path, text),), "")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; name a list of scenes that does") from None
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, error) from error
 
@@ -259,12 +268,11 @@ def _rows(rows: Iterator[Options], table: Path, known: Sequence[str]) -> Iterato
     for number, row in enumerate(rows, 1):
         given = {k.lower().replace("-", "_"): v for k, v in row.items() if v != ""}
         if "path" not in given:
-            what = (
-                f"row {number} has none" if "path" in map(str.lower, row) else f"there are {', '.join(row)}"
-            )
+            what = f"row {number} has none" if "path" in map(str.lower, row) else f"it has {', '.join(row)}"
             raise ConfigError(f"{table} needs a column path with the file of each scene; {what}")
         others = given.keys() - {"path", "name", *known, *NOTES} - told
         if others:
+            _check_columns(others, [c for c in ("name", *known) if c not in given], table)
             told |= others
             log.warning(
                 "%s: columns that are no options have no effect: %s", table, ", ".join(sorted(others))
@@ -273,6 +281,18 @@ def _rows(rows: Iterator[Options], table: Path, known: Sequence[str]) -> Iterato
         # an empty cell that went through pandas
         options = tuple((k, given[k]) for k in known if k in given and given[k].lower() != "nan")
         yield Entry(paths, given.get("name", ""), options, f"{table}, row {number}")
+
+
+def _check_columns(others: set[str], absent: Sequence[str], table: Path) -> None:
+    """ConfigError for a column that is an option but for a slip: all scenes would be scored without it."""
+    meant = [name for name in absent if len(name) >= LEAST]
+    for name in sorted(others):
+        swapped = [known for known in meant if sorted(known) == sorted(name)]
+        if close := swapped or difflib.get_close_matches(name, meant, 1, SLIP):
+            raise ConfigError(
+                f"{table} has a column {name}, which is no option; did you mean {close[0]}? Rename it to that, or to "
+                "something less like it"
+            )
 
 
 def _beside(table: Path, text: str) -> str:

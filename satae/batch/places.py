@@ -165,9 +165,12 @@ def sweep(out: Path, *, dead: int | None = None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def tidy(out: Path) -> None:
-    """Remove the folders of parts and blocks where there are none; whoever begins one makes it again."""
-    for name in (PARTS, BLOCKS):
+def tidy(out: Path, *, whole: bool = False) -> None:
+    """Remove the folders of parts and blocks where there are none, and the `whole` folder of a run that has nothing.
+
+    Whoever begins a part makes its folder again.
+    """
+    for name in (PARTS, BLOCKS, *((SCENES, "") if whole else ())):
         with contextlib.suppress(OSError):
             (out / name).rmdir()
 

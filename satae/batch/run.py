@@ -26,7 +26,7 @@ from satae.batch.watch import Arrivals
 from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
-from satae.errors import ConfigError, ModelError, TrainError
+from satae.errors import ConfigError, ModelError, SataeError, TrainError
 from satae.inference.card import now
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
@@ -105,7 +105,7 @@ class Failure:
 class Result:
     """What a run came to: of `total` scenes `before` were there and `scored` are new; `failures` names the rest.
 
-    `dropped` were not begun, because too many had failed. `changed` tells whether anything is other than before.
+    `dropped` were not brought to an end, for the reason `halt`. `changed` tells whether anything is other than before.
     """
 
     out: Path
@@ -116,6 +116,7 @@ class Result:
     failures: tuple[Failure, ...]
     damaged: int = 0
     dropped: int = 0
+    halt: str = ""
     changed: bool = True
 
 
@@ -125,8 +126,17 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     Raises ConfigError for lists, ModelError for a model that cannot be used, OutputError where the folder cannot be
     written. What a scene fails of is no error but part of the result.
     """
+    is_new = not options.out.exists()
+    try:
+        return _run(names, options, steps)
+    except SataeError:
+        # of a list that cannot be read nothing is to be left
+        places.tidy(options.out, whole=is_new)
+        raise
+
+
+def _run(names: Sequence[str], options: Options, steps: Steps) -> Result:
     out = options.out
-    # before a folder is made for nothing
     if options.scheduler:
         check_address(options.scheduler)
     if options.model is not None:
@@ -162,7 +172,7 @@ def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result
     own = _known(planned, refused) if planned.refused else ()
     return Result(
         out, target, planned.total, planned.done, tally.scored, (*own, *tally.failures), tally.damaged,
-        len(planned.sizes) - tally.scored - len(tally.failures), changed,
+        len(planned.sizes) - tally.scored - len(tally.failures), tally.halt, changed,
     )  # fmt: skip
 
 
@@ -257,6 +267,11 @@ class _Tally:
     def is_over(self) -> bool:
         """Whether no more are to be begun."""
         return self.options.allowance.is_over(len(self.failures), len(self.planned.sizes))
+
+    @property
+    def halt(self) -> str:
+        """Why not all were tried."""
+        return "too many had failed (--max-failures)" if self.is_over else "the cluster was lost"
 
     @property
     def note(self) -> str:

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import subprocess
 import time
 from collections.abc import Iterable, Iterator
@@ -74,6 +75,9 @@ class Teller:
         self.out, self.path, self.words = out, out / TOLD, shlex.split(command)
         if not self.words:
             raise ConfigError("--on-anomaly names no command")
+        # before hours of scoring
+        if shutil.which(self.words[0]) is None:
+            raise ConfigError(f"--on-anomaly {command}: there is no program {self.words[0]}; give its path")
         # whether some are to be told of again, and how many the command failed on the last time
         self.failed, self.failures = True, 0
         self.done = {said["scene"] for said in self._said() if "scene" in said}

@@ -7,7 +7,7 @@ next date and should raise no alarm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ EARLY, LATE = 0.05, 0.7  # shares of the monitored dates between which changes b
 STRETCHED = 3.0  # share up to which ground is mixed in: over 1 a real difference is stretched
 WITHIN = 8  # valid dates after its first in which a step or spike is found or missed
 WITHIN_SLOW = 40
+CLEAR = 0.5  # share of a change that counts on a date that shows it
 TRIES = 20_000  # places that are drawn in vain before a round is full
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -60,7 +61,8 @@ class Change:
     """A planted change: a box of pixels from number `date` of the new dates on.
 
     `contrast`: how far ground of the box changes in the mean of the year, root mean square over bands in deviations of
-    one date.
+    one date. `start`: the same on the first two dates on which half of the box counts, the lower of both, for two kinds
+    of ground look alike in some seasons; 0 where there are no two.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class Change:
     rows: slice
     cols: slice
     date: int
+    start: float = 0.0
 
 
 def plant(
@@ -107,8 +110,19 @@ def plant(
         new[date:, :, *here] = _stored(was[date:, :, *here] + mixed, new.dtype)
         # what is mixed in must be known on that date
         valid[date:, *here] &= was_valid[date:, *there] | (grown == 0)[:, None, None]
-        out.append(Change(kind, contrast, here[0], here[1], date))
+        change = Change(kind, contrast, here[0], here[1], date)
+        out.append(replace(change, start=_start(change, new, was, valid, place.noise)))
     return new, valid, out
+
+
+def _start(
+    change: Change, new: npt.NDArray[Any], was: npt.NDArray[Any], valid: Bools, noise: Floats
+) -> float:
+    box = (change.rows, change.cols)
+    clear = change.date + np.flatnonzero(valid[change.date :, *box].mean(axis=(1, 2)) >= CLEAR)[:2]
+    apart = new[clear][:, :, *box].astype(np.float64) - was[clear][:, :, *box]
+    contrast = np.sqrt(((apart.mean(axis=(2, 3)) / noise) ** 2).mean(axis=1))
+    return float(contrast.min()) if len(clear) == 2 else 0.0
 
 
 def _stored(values: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -118,8 +132,11 @@ def _stored(values: Floats, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return np.clip(np.rint(values), limits.min, limits.max).astype(dtype)
 
 
-def delay(change: Change, when: npt.NDArray[np.intp], held: Bools, valid: Bools) -> int | None:
-    """Valid dates from the change to its alarm, both counted; None where none of its pixels is in a region in time."""
+def delay(change: Change, when: npt.NDArray[np.intp], held: Bools, valid: Bools, least: int) -> int | None:
+    """Valid dates from the change until `least` of its pixels are in alarm, both counted: a region is then reported.
+
+    All of its pixels that are in a region, where they are fewer; None where none is in time.
+    """
     box = (change.rows, change.cols)
     at = when.reshape(held.shape)[box]
     found = (at >= change.date) & held[box]
@@ -127,5 +144,5 @@ def delay(change: Change, when: npt.NDArray[np.intp], held: Bools, valid: Bools)
         return None
     seen = np.cumsum(valid[change.date :, *box], axis=0)
     rows, cols = np.nonzero(found)
-    least = int(seen[at[found] - change.date, rows, cols].min())
-    return least if least <= (WITHIN_SLOW if change.kind == SLOW else WITHIN) else None
+    late = np.sort(seen[at[found] - change.date, rows, cols])[: max(least, 1)][-1]
+    return int(late) if late <= (WITHIN_SLOW if change.kind == SLOW else WITHIN) else None

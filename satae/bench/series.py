@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from satae.bench.changes import STEP, Change, Planting, delay, plant
+from satae.bench.changes import STEP, WITHIN, Change, Planting, delay, plant
 from satae.bench.contest import Progress
 from satae.bench.place import Ground, Method, ground, ours, ours_in_history, rival, rival_in_history
 from satae.bench.report import staged_output
@@ -31,6 +32,14 @@ from satae.series.tracks import FIELDS, Alarms, changes
 OURS = "satae"
 OWN, NOW = ", own", ", now"  # thresholds of the tool itself, and by alarms on the new dates
 LEVELS = 160  # thresholds that are tried
+STARTS = (
+    1.0,
+    2.0,
+    3.0,
+    4.0,
+    8.0,
+)  # contrasts between which steps are told apart by what their first dates show
+WIDE = 22  # of the names in a table
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -83,22 +92,32 @@ class Tally:
     alarms: int
     delays: list[tuple[Change, int | None]]
 
-    def share(self, kind: str, contrast: float | None = None) -> float | None:
-        """The share of the changes of a kind that was found."""
-        of = [d is not None for c, d in self.delays if c.kind == kind and contrast in (None, c.contrast)]
-        return sum(of) / len(of) if of else None
+    def of(self, kind: str, contrast: float | None = None) -> list[int | None]:
+        """The delays of the changes of a kind, None of what was not found."""
+        return [d for c, d in self.delays if c.kind == kind and contrast in (None, c.contrast)]
+
+    def share(self, kind: str, contrast: float | None = None, most: float = np.inf) -> float | None:
+        """The share of the changes of a kind that was found, within so many valid dates."""
+        of = self.of(kind, contrast)
+        return sum(d is not None and d <= most for d in of) / len(of) if of else None
 
     def delay(self, kind: str, share: float) -> float | None:
         """The delay that so large a share of the found changes of a kind keep, in valid dates."""
-        of = sorted(d for c, d in self.delays if c.kind == kind and d is not None)
+        of = sorted(d for d in self.of(kind) if d is not None)
         return float(of[min(len(of) - 1, int(np.ceil(share * len(of))) - 1)]) if of else None
 
-    def prompt(self, kind: str, most: int, contrast: float | None = None) -> float | None:
+    def prompt(self, kind: str, most: int) -> float | None:
         """The share of the found changes of a kind that were found within so many valid dates."""
-        of = [
-            d for c, d in self.delays if c.kind == kind and d is not None and contrast in (None, c.contrast)
-        ]
+        of = [d for d in self.of(kind) if d is not None]
         return sum(d <= most for d in of) / len(of) if of else None
+
+    def starts(self, most: int) -> list[tuple[int, float | None]]:
+        """(how many steps, the share of them found within so many valid dates) by the contrast that they start with."""
+        out: list[tuple[int, float | None]] = []
+        for low, high in pairwise((0.0, *STARTS, np.inf)):
+            of = [d for c, d in self.delays if c.kind == STEP and low <= c.start < high]
+            out.append((len(of), sum(d is not None and d <= most for d in of) / len(of) if of else None))
+        return out
 
 
 def search(
@@ -133,7 +152,8 @@ def search(
             for tally in [tallies[name + s] for s in ("", NOW, OWN) if name + s in tallies]:
                 when = alarm_dates(agreement, tally.threshold)
                 _, inside = regions(place, when, place.new_days)
-                tally.delays.extend((change, delay(change, when, inside, good)) for change in made)
+                least = place.options.least
+                tally.delays.extend((change, delay(change, when, inside, good, least)) for change in made)
             done += 1
             progress(float(done), total, f"round {number + 1}, {name}")
     return tallies
@@ -181,9 +201,14 @@ def content(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> dic
                 "found": {k: {f"{c:g}": t.share(k, c) for c in planting.contrasts} for k in planting.kinds},
                 "mean": {k: t.share(k) for k in planting.kinds},
                 "delay_90": {k: t.delay(k, 0.9) for k in planting.kinds},
-                "within_2": {
-                    k: {f"{c:g}": t.prompt(k, 2, c) for c in planting.contrasts} for k in planting.kinds
+                "within": {
+                    k: {
+                        f"{c:g}": [t.share(k, c, most) for most in range(1, WITHIN + 1)]
+                        for c in planting.contrasts
+                    }
+                    for k in planting.kinds
                 },
+                "within_2_by_start": dict(zip(_bins(), t.starts(2), strict=True)),
             }
             for name, t in tallies.items()
         },
@@ -192,16 +217,15 @@ def content(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> dic
 
 def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[str]:
     """A row a method."""
-    wide = 22
     columns = [(k, c) for k in planting.kinds for c in (*planting.contrasts, None)]
     head = "".join(f"{k if c is None else f'{k} {c:g}':>9}" for k, c in columns)
-    out = [f"{'':<{wide}}{head}{'delay':>7}{'in 2':>7}{'past':>6}{'now':>6}"]
+    out = [f"{'':<{WIDE}}{head}{'delay':>7}{'in 2':>7}{'past':>6}{'now':>6}"]
     for name, t in tallies.items():
         cells = "".join(f"{_said(t.share(k, c)):>9}" for k, c in columns)
         late = t.delay(STEP, 0.9)
         said = "-" if late is None else f"{late:.0f}"
         out.append(
-            f"{name:<{wide}}{cells}{said:>7}{_said(t.prompt(STEP, 2)):>7}{t.in_history:>6}{t.alarms:>6}"
+            f"{name:<{WIDE}}{cells}{said:>7}{_said(t.prompt(STEP, 2)):>7}{t.in_history:>6}{t.alarms:>6}"
         )
     made = next(iter(tallies.values())).delays
     counts = ", ".join(f"{sum(c.kind == k for c, _ in made)} of kind {k}" for k in planting.kinds)
@@ -215,7 +239,33 @@ def lines(place: Ground, planting: Planting, tallies: dict[str, Tally]) -> list[
         f"and year {place.promise(place.history_years):.1f} and {place.allowance:.1f} (1 at least) are allowed: the "
         "first threshold of a method keeps the former, `, now` the",
         "latter, which also holds what really changed; `, own` is what `satae series` takes",
+        *_prompt_lines(tallies),
     ]
+
+
+def _prompt_lines(tallies: dict[str, Tally]) -> list[str]:
+    """How many of all steps were found by their second valid date, by what they show on the first two."""
+    counts = [n for n, _ in next(iter(tallies.values())).starts(2)]
+    if not sum(counts):
+        return []
+    head = "".join(f"{of:>9}" for of in _bins())
+    rows = [
+        f"{name:<{WIDE}}" + "".join(f"{_said(share):>9}" for _, share in t.starts(2))
+        for name, t in tallies.items()
+    ]
+    return [
+        "",
+        f"{'':<{WIDE}}{head}",
+        *rows,
+        f"{'steps':<{WIDE}}" + "".join(f"{n:>9}" for n in counts),
+        "share of all steps found by the second valid date, by the lower contrast of these two dates: in some seasons",
+        "two kinds of ground look alike, whatever the contrast in the mean of the year",
+    ]
+
+
+def _bins() -> list[str]:
+    inner = [f"{low:g} to {high:g}" for low, high in pairwise(STARTS)]
+    return [f"under {STARTS[0]:g}", *inner, f"over {STARTS[-1]:g}"]
 
 
 def _said(share: float | None) -> str:

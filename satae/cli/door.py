@@ -13,9 +13,12 @@ import typer
 from satae import interrupts
 from satae.cli.ranks import has_the_word, several
 from satae.console import printable, tint
-from satae.errors import SataeError
+from satae.errors import ConfigError, SataeError
 
 SEVERAL = "tile", "demo", "run"  # commands that put one output in place and go on with the next
+
+# dependencies that scoring does without (requirements-score.txt)
+TRAINING = {"torch", "albumentations", "onnx", "onnxscript", "matplotlib"}
 
 Command = Callable[..., Any]
 
@@ -33,6 +36,9 @@ def explain_failures(command: Command) -> Command:
         except Exception as error:
             if interrupts.is_pending():  # it was raised by what the interrupt broke
                 raise _interrupted(command) from None
+            if (lacking := _lacking(error)) and _speaks(command):
+                typer.echo(f"{tint('error:', 'red')} {lacking}", err=True)
+                raise _end(command, ConfigError.exit_code) from None
             if not isinstance(error, SataeError | BrokenPipeError):
                 raise
             if isinstance(error, BrokenPipeError):
@@ -47,6 +53,14 @@ def explain_failures(command: Command) -> Command:
             raise _interrupted(command) from None
 
     return wrapped
+
+
+def _lacking(error: Exception) -> str:
+    """What is said of a library that an environment for scoring alone does without; nothing of any other error."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if name not in TRAINING:
+        return ""
+    return f"{name} is not installed: what is here can tile, score and run; docs/install.md says what else to install"
 
 
 def _speaks(command: Command) -> bool:

@@ -68,7 +68,7 @@ def review(
         from satae.review.server import ready
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"satae review needs {error.name}, which is not installed; run pip install 'satae[review]'"
+            f"satae review needs {error.name}, which is not installed; run pip install fastapi uvicorn"
         ) from error
     from satae.review.opinions import label_names
     from satae.review.store import Review

@@ -247,7 +247,7 @@ def _lines(result: "Result") -> list[str]:
     if len(failures) > NAMED:
         note([f"{quantity(len(failures) - NAMED, 'more scene')} failed; all are in {result.index}"])
     if result.dropped:
-        note([f"{quantity(result.dropped, 'scene')} not begun, for too many had failed (--max-failures)"])
+        note([f"{quantity(result.dropped, 'scene')} not begun, for {result.halt}"])
     said = f"{result.out}: {quantity(result.scored, 'scene')} scored, {result.before:,} before"
     said += f", {len(failures):,} failed" if failures else ""
     return [said, f"{result.index}: {quantity(result.total, 'row')}"]

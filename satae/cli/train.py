@@ -65,15 +65,17 @@ def train(
     check_model_name(out)
     changes = [*settings.all_changes, *([] if seed is None else [f"train.seed={seed}"])]
     changes += [] if sample is None else [f"train.sample={sample}"]
-    if resume and (changes or settings.config):
-        raise ConfigError(
-            "--resume goes on with the run's own recipe; leave --config, --set, --epochs, --seed, --sample out"
-        )
     from satae import config as recipes
 
-    # what is cut for a run that is gone on with is what that run had
+    recipe = recipes.load(settings.config, changes)
     own = Path("runs", out.stem, "config.yaml")
-    recipe = recipes.load(own if resume and own.is_file() else settings.config, changes)
+    if resume and own.is_file():
+        # what is cut for a run that is gone on with is what that run had, too
+        asked, recipe = recipe, recipes.load(own)
+        if other := recipes.difference(recipe, asked):
+            raise ConfigError(
+                f"--resume goes on with the recipe of {own}, which has another {other}; leave that out, or --resume"
+            )
     steps: Steps = context.obj
     sets, taken = _sets(tilesets or [TILES], recipe, out, overwrite, resume, steps)
     heed = None

@@ -9,7 +9,7 @@ from satae.gis.qgisxml import Value, add, option
 
 FORM = {
     "review": "review_status review_label review_note",
-    "anomaly": "chip rank scene score feedback p_value area_m2 pixels top_band band_shares spectral_share "
+    "anomaly": "chip rank scene kind score feedback p_value area_m2 pixels top_band band_shares spectral_share "
     "baseline baseline_score baseline_p peak mean anomaly_id review_by review_time",
 }
 

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from pathlib import PurePath
 from uuid import NAMESPACE_URL, uuid5
 from xml.etree.ElementTree import Element
@@ -107,8 +108,8 @@ def project(
     tree, layers = add(root, "layer-tree-group"), add(root, "projectlayers")
     for vector in vectors or _scored(name):
         _vector(tree, layers, gpkg, vector, crs)
-    for scene in scenes:
-        _rasters(tree, layers, scene)
+    for _, group in groupby(enumerate(scenes), key=lambda of: _ground(*of)):
+        _rasters(tree, layers, [scene for _, scene in group])
     properties = add(root, "properties")
     add(add(properties, "SpatialRefSys"), "ProjectionsEnabled", {"type": "int"}, "1" if crs else "0")
     add(add(properties, "Paths"), "Absolute", {"type": "bool"}, "false")
@@ -155,15 +156,22 @@ def _vector(tree: Element, layers: Element, gpkg: str, vector: Vector, crs: Crs 
             fill(add(add(manager, "map-layer-style", {"name": style}), "qgis", {"version": qgis.VERSION}))
 
 
-def _rasters(tree: Element, layers: Element, scene: Rasters) -> None:
-    """The group of a scene: its heatmap over itself."""
-    group = {"name": scene.scene, "checked": "Qt::Checked", "expanded": "1"}
+def _ground(number: int, scene: Rasters) -> object:
+    """What lies below a heatmap: the same for what two models make of one scene."""
+    below = scene.backdrop
+    return number if below is None else (below.file, *((c.file, c.member, c.band) for c in below.channels))
+
+
+def _rasters(tree: Element, layers: Element, scenes: Sequence[Rasters]) -> None:
+    """The group of a scene: its heatmaps over itself."""
+    group = {"name": scenes[0].scene, "checked": "Qt::Checked", "expanded": "1"}
     under = add(tree, "layer-tree-group", group)
-    title, source = PurePath(scene.heatmap).stem, f"./{scene.heatmap}"
-    _leaf(under, title, source, "gdal", shown=True)
-    heat = _map_layer(layers, title, source, "gdal", scene.crs)
-    _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
-    qgis.fill_heatmap(heat, scene.maximum, UNDER, scene.band)
+    for scene in scenes:
+        title, source = PurePath(scene.heatmap).stem, f"./{scene.heatmap}"
+        _leaf(under, title, source, "gdal", shown=True)
+        heat = _map_layer(layers, title, source, "gdal", scene.crs)
+        _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
+        qgis.fill_heatmap(heat, scene.maximum, UNDER, scene.band)
     if scene.backdrop is None:
         return
     channels = scene.backdrop.channels

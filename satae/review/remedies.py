@@ -60,7 +60,7 @@ def _of_series(review: Review) -> Commands:
     def again(rate: float) -> list[str]:
         return ["satae", "series", _dates(review), *_span(told), "--far", f"{rate:g}", *place]
 
-    kept = "; add what else was typed, such as --bands"
+    kept = "; add what else was typed, such as --bands or --model"
     onward = ["satae", "series", UNKNOWN_SCENE, "--state", _typed(state), *place]
     return {
         "empty": [_said(again(10 * far), f"allows ten times as many false alarms{kept}.")],

@@ -1,8 +1,8 @@
 """How often untouched ground seems to change: on dates of the history that are held out, over a sample of the place.
 
-The history is scored in turns, each part of it by a fit to the rest, exactly as new dates will be. An alarm is a place,
-so what is counted are blocks of pixels: a block's number is the `least`-th largest agreement that any of its pixels
-reached over all held-out dates, which a region of that many pixels would have been reported by.
+The history is scored in turns, each part of it by a fit to the rest, as new dates will be. An alarm is a region, and
+what is counted are blocks of pixels: a block's number is the highest threshold by which a region whose highest pixel is
+in it would have been reported, with `least` pixels that touch, by what each reached over all held-out dates.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from satae.grid import Grid, Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Tail
 from satae.series import detector, persistence
 from satae.series.detector import Rules
+from satae.series.tracks import touching
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -73,24 +76,42 @@ def _evenly(values: Sequence[int], count: int) -> list[int]:
     return [values[int((i + 0.5) * len(values) / count)] for i in range(count)]
 
 
-def block_side(grid: Grid, pixels: int, far: float, dates: int, a_year: float) -> int:
+def block_side(pixel_area_m2: float | None, pixels: int, far: float, dates: int, a_year: float) -> int:
     """Pixels a side of a block in which so many alarms are rare, and of which a sample of `pixels` holds some."""
-    pixel = (grid.pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
+    pixel = (pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
     side = int((RARE / max(far * pixel * dates / max(a_year, 1e-9), 1e-12)) ** 0.5)
     return max(min(side, SIDES[1], int((pixels / BLOCKS) ** 0.5)), SIDES[0])
 
 
-def blocks(windows: Sequence[Window], side: int) -> npt.NDArray[np.int64]:
-    """The number of the block (pixel) that each pixel of the windows lies in, one window after the other."""
-    found, first = [], 0
+@dataclass(frozen=True)
+class Layout:
+    """Where the pixels of a sample lie, one window after the other in row-major order.
+
+    `block`: the number of the block of each, of `side` pixels a side and `km2`. `one`, `two`: numbers that touch.
+    """
+
+    block: npt.NDArray[np.int64]
+    km2: float
+    one: npt.NDArray[np.intp]
+    two: npt.NDArray[np.intp]
+
+
+def layout(windows: Sequence[Window], side: int, pixel_area_m2: float | None) -> Layout:
+    """The layout of windows, in blocks of so many pixels a side."""
+    found, first, rows, cols = [], 0, [], []
     for window in windows:
-        row, col = np.meshgrid(
-            np.arange(window.height) // side, np.arange(window.width) // side, indexing="ij"
-        )
-        number = row * (-(-window.width // side)) + col + first
+        row, col = np.meshgrid(np.arange(window.height), np.arange(window.width), indexing="ij")
+        number = row // side * (-(-window.width // side)) + col // side + first
         found.append(number.ravel())
         first = int(number.max()) + 1
-    return np.concatenate(found)
+        rows.append(window.row + row.ravel())
+        cols.append(window.col + col.ravel())
+    row, col = np.concatenate(rows), np.concatenate(cols)
+    # windows may touch, and a region lie in two of them
+    order = np.lexsort((col, row))
+    one, two = touching(row[order], col[order], int(col.max()) + 1)
+    km2 = side * side * (pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
+    return Layout(np.concatenate(found), km2, order[one], order[two])
 
 
 def held_out(
@@ -127,13 +148,12 @@ def promise(
     rules: Rules,
     x: npt.NDArray[np.floating],
     valid: Bools,
-    block: npt.NDArray[np.int64],
-    km2: float,
+    where: Layout,
     least: int,
 ) -> Promise:
-    """What the history promises of a sample: x (date, B, pixel), `valid` (date, pixel), the `block` of each pixel.
+    """What the history promises of a sample: x (date, B, pixel), `valid` (date, pixel).
 
-    `km2` is the area of a whole block. Of two dates or fewer nothing can be held out: the caller scores those.
+    Of two dates or fewer nothing can be held out: the caller scores those.
     """
     judged = dict(held_out(rules, x, valid))
     # a pixel that is valid on this date alone has nothing to be held out from
@@ -142,15 +162,14 @@ def promise(
     # a held-out date is further off than a fitted one, so what is usual is measured on those
     calm = max(float(np.median(squares)), 1e-9)
     eased = {i: detector.ease(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
-    return of_outcomes(rules, eased, valid, block, km2, least, calm)
+    return of_outcomes(rules, eased, valid, where, least, calm)
 
 
 def of_outcomes(
     rules: Rules,
     judged: dict[int, detector.Outcome],
     valid: Bools,
-    block: npt.NDArray[np.int64],
-    km2: float,
+    where: Layout,
     least: int,
     calm: float,
     touched: float = 0.0,
@@ -166,23 +185,56 @@ def of_outcomes(
             memory, now.white, now.residual, valid[i], rules.days[i], rules.keep, np.inf
         )
         highest = np.fmax(highest, found)
-    reached = _reached(highest, block, least)
+    reached = reached_by(highest, where, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
     # of a history that is held out nothing is left out: without its highest blocks more alarms come than are promised
     kept = np.sort(reached)[: max(2, round(len(reached) * (1 - touched)))]
-    return Promise(calibrate.fit(squares), calibrate.fit(kept), km2, len(judged), calm)
+    return Promise(calibrate.fit(squares), calibrate.fit(kept), where.km2, len(judged), calm)
 
 
-def _reached(highest: Floats, block: npt.NDArray[np.int64], least: int) -> Floats:
-    """The `least`-th largest number of each block; of two dates that never agree it may be under 0."""
-    # blocks one after the other, each by falling number
-    order = np.lexsort((-highest, block))
-    _, first = np.unique(block[order], return_index=True)
-    size = np.diff(np.append(first, len(order)))
-    taken = highest[order][first + np.minimum(least, size) - 1]
-    known = taken[np.isfinite(taken) & (size >= least)]
+def reached_by(highest: Floats, where: Layout, least: int) -> Floats:
+    """The highest threshold by which each block holds the peak of a region of at least so many pixels that touch.
+
+    `highest` (pixel) is what each reached, minus infinity where it was never scored; blocks without any are left out.
+    """
+    known = np.isfinite(highest)
+    level = _levels(highest, where.one, where.two, least) if least > 1 else np.where(known, highest, -np.inf)
+    # what is no region by any threshold is by the lowest that makes one
+    lowest = float(level.min(initial=np.inf, where=np.isfinite(level)))
+    blocks, number = np.unique(where.block[known], return_inverse=True)
+    out = np.full(len(blocks), lowest)
+    np.maximum.at(out, number, level[known])
     # a place where nothing was ever valid twice says nothing; two numbers make a tail
-    return known if len(known) > 1 else np.array([0.0, 1.0])
+    return out if len(out) > 1 and np.isfinite(lowest) else np.array([0.0, 1.0])
+
+
+def _levels(highest: Floats, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp], least: int) -> Floats:
+    """At the peak (pixel) of what becomes a region as the threshold falls, the threshold at which it does."""
+    both = np.minimum(highest[one], highest[two])
+    one, two, both = (values[np.isfinite(both)] for values in (one, two, both))
+    out = np.full(len(highest), -np.inf)
+    if not len(both):
+        return out
+    # of all that touch a tree is enough: what joins first by falling thresholds (Kruskal)
+    tree = minimum_spanning_tree(
+        coo_matrix((both.max() - both + 1.0, (one, two)), shape=(len(highest),) * 2)
+    ).tocoo()
+    peak, size = list(range(len(highest))), [1] * len(highest)
+
+    def top(pixel: int) -> int:
+        while peak[pixel] != pixel:
+            peak[pixel] = peak[peak[pixel]]
+            pixel = peak[pixel]
+        return pixel
+
+    for number in np.argsort(tree.data, kind="stable"):
+        a, b = top(int(tree.row[number])), top(int(tree.col[number]))
+        a, b = (a, b) if highest[a] >= highest[b] else (b, a)
+        peak[b] = a
+        if max(size[a], size[b]) < least <= size[a] + size[b]:
+            out[a] = min(highest[tree.row[number]], highest[tree.col[number]])
+        size[a] += size[b]
+    return out
 
 
 def unrest(square: Floats, valid: Bools, calm: float) -> float:

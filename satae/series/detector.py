@@ -91,7 +91,7 @@ class Rules:
                 own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
         else:
             own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": 1, **persistence.sizes(self.bands, self.keep[1])}
+        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
 
 
 @dataclass(frozen=True)
@@ -112,10 +112,10 @@ class Outcome:
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
     memory, square, left = _fitted(rules, x, valid)
-    scale = scale_of(square, valid, rules.middle)
+    scale = scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
-    scale[valid.sum(axis=0) < rules.fewest] = np.nan
-    memory["scale"] = scale[None].astype(np.float32)
+    scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
+    memory["scale"] = scale.astype(np.float32)
     if rules.lookback:
         memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
@@ -125,8 +125,7 @@ def _looked(rules: Rules, left: Floats, scale: Floats, valid: Bools) -> Memory:
     """What the last dates of the history left, in deviations, NaN where not valid; and their days."""
     size = rules.lookback
     unrest = np.ones(len(left)) if rules.unrest is None else rules.unrest
-    unit = np.sqrt(scale * unrest[:, None])
-    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / unit[:, None]
+    white = np.einsum("cb,tbp->tcp", rules.whitening, left) / np.sqrt(scale * unrest[:, None, None])
     days = np.repeat(np.array(rules.days)[:, None], left.shape[2], axis=1)
     return {
         "left": np.where(valid[:, None], white, np.nan)[-size:].reshape(-1, left.shape[2]).astype(np.float32),
@@ -191,7 +190,9 @@ def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
     for _ in range(ROUNDS):
         _, square, left = _fitted(draft, x, valid)
-        draft = replace(draft, whitening=whitening.of_residuals(left.transpose(1, 0, 2)[:, valid]))
+        of_pixels = left.transpose(1, 0, 2)[:, valid]
+        draft = replace(draft, whitening=whitening.of_residuals(of_pixels))
+    draft = replace(draft, whitening=whitening.level(draft.whitening, of_pixels))
     _, square, _ = _fitted(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
@@ -234,7 +235,7 @@ def judge(
         there = there + np.asarray(shared) @ common.signs(_kinds(rules, memory), *rules.kinds)
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
-    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + variance))
+    unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + variance))
     white = (rules.whitening @ residual) / unit
     found = Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
     return found if rules.network is None else _after(rules, rules.network, memory, found, day)
@@ -246,7 +247,7 @@ def _after(rules: Rules, network: Network, memory: Memory, season: Outcome, day:
     seen = memory["left"].reshape(len(days), rules.bands, -1)
     mean, doubt = network.expectation(seen, days, day)
     white = (season.white - mean) / np.sqrt(1 + doubt)
-    unit = np.sqrt(memory["scale"][0].astype(np.float64) * (1 + season.variance))
+    unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + season.variance))
     residual = season.residual - np.linalg.inv(rules.whitening) @ (mean * unit)
     variance = (1 + season.variance) * (1 + doubt) - 1
     return Outcome(white, (white**2).mean(axis=0), residual, season.gain, variance, season)
@@ -379,8 +380,14 @@ def _mean_square(whitening: Floats, left: Floats) -> Floats:
     return np.asarray(out / bands)
 
 
-def scale_of(square: Floats, valid: Bools, middle: float) -> Floats:
-    """How much more than others each pixel varies, shrunk towards all: of squares that are clipped."""
+def scale_of(rules: Rules, left: Floats, square: Floats, valid: Bools) -> Floats:
+    """By how much more than others each pixel varies along each component (B, pixel), shrunk towards all.
+
+    Of residuals `left` (date, B, pixel), whose mean squares `square` (date, pixel) are clipped.
+    """
     # a cloud in the history must not make its pixel deaf
-    clipped = np.minimum(square, CLIPPED * middle) * valid
-    return np.asarray((clipped.sum(axis=0) + PRIOR * middle) / (valid.sum(axis=0) + PRIOR))
+    most = CLIPPED * rules.middle
+    weight = valid * np.minimum(1.0, most / np.maximum(square, most))
+    # row by row, as for the mean
+    own = [(weight * np.einsum("b,tbp->tp", row, left) ** 2).sum(axis=0) for row in rules.whitening]
+    return np.asarray((np.stack(own) + PRIOR * rules.middle) / (valid.sum(axis=0) + PRIOR))

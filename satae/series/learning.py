@@ -91,15 +91,15 @@ def learn(
             if options.trainer is not None:
                 rules = _networks(rules, x, valid, place.bands, options.trainer, steps)
             a_year = _density(days)
-            side = calibration.block_side(place.grid, valid.shape[1], options.far, len(days), a_year)
-            block = calibration.blocks(windows, side)
-            km2 = side * side * (place.grid.pixel_area_m2 or 1e6 / calibration.PIXELS_KM2) / 1e6
+            area = place.grid.pixel_area_m2
+            side = calibration.block_side(area, valid.shape[1], options.far, len(days), a_year)
+            where = calibration.layout(windows, side, area)
             remarks: tuple[str, ...] = ()
             if len(days) > 2:
-                promise = calibration.promise(rules, x, valid, block, km2, options.least)
+                promise = calibration.promise(rules, x, valid, where, options.least)
             else:
                 rules, promise = _of_itself(
-                    rules, draft, reader, (x, valid), place, history, buffer, block, km2, options
+                    rules, draft, reader, (x, valid), place, history, buffer, where, options
                 )
                 remarks = (UNPROMISED,)
             rules = replace(rules, threshold=promise.threshold(options.far, a_year))
@@ -130,7 +130,7 @@ def _networks(
 
 def _of_itself(
     rules: Rules, draft: Sample, reader: StackReader, past: tuple[npt.NDArray[Any], Bools], place: Stack,
-    history: Bools, buffer: int, block: npt.NDArray[np.int64], km2: float, options: Options,
+    history: Bools, buffer: int, where: calibration.Layout, options: Options,
 ) -> tuple[Rules, calibration.Promise]:  # fmt: skip
     """Rules and what the dates to be scored say of themselves, where the history is too short to say it."""
     new = np.flatnonzero(~history)
@@ -156,7 +156,7 @@ def _of_itself(
     )
     of = replace(rules, days=tuple(map(float, days)))
     return rules, calibration.of_outcomes(
-        of, dict(enumerate(judged)), known, block, km2, options.least, calm, TOUCHED
+        of, dict(enumerate(judged)), known, where, options.least, calm, TOUCHED
     )
 
 

@@ -105,8 +105,8 @@ def _course(
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
     """What was seen, expected and the deviation (T, B) over the pixels: x (T, B, pixel), `valid` (T, pixel)."""
     seen, expected, spread = (np.full(x.shape[:2], np.nan) for _ in range(3))
-    band = np.sqrt((np.linalg.inv(rules.whitening) ** 2).sum(axis=1))
-    scale = np.sqrt(memory["scale"][0].astype(np.float64))
+    # variances (B, pixel) of bands, of those along each component
+    band = np.linalg.inv(rules.whitening) ** 2 @ memory["scale"].astype(np.float64)
     new, common = iter(scored), iter(() if rules.shared is None else rules.shared)
     for i, day in enumerate(days):
         # with one date each there is no expectation of the first but itself
@@ -118,13 +118,12 @@ def _course(
         known = np.isfinite(judged.square)
         there = x[i] - judged.residual
         expected[i] = _means(there, known)
-        unit = scale * np.sqrt(1 + judged.variance)
+        variance = band * (1 + judged.variance)
         if date:
-            unit = unit * np.sqrt(date.unrest)
-            memory = detector.absorb(
-                rules, memory, detector.ease(judged, date.unrest), valid[i] & known, float(day)
-            )
-        spread[i] = band * np.sqrt(np.mean(unit[known] ** 2)) if known.any() else np.nan
+            variance = variance * date.unrest
+            eased = detector.ease(judged, date.unrest)
+            memory = detector.absorb(rules, memory, eased, valid[i] & known, float(day))
+        spread[i] = np.sqrt(_means(variance, known))
         # of a region that is half under clouds the other half differs from its own, not from the whole one's mean
         seen[i] = expected[i] + _means(judged.residual, valid[i] & known)
     return seen, expected, spread

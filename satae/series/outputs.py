@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from satae.series.looks import Look
 from satae.series.sketch import Sketch
 from satae.series.stack import Stack
 from satae.series.state import Header
-from satae.series.tracks import Change
+from satae.series.tracks import Alarms, Change
 
 if TYPE_CHECKING:
     import geopandas
@@ -41,6 +41,7 @@ else:
 HEAT, FIRST, MAGNITUDE, PERSISTENCE, STATE = "heatmap", "first_date", "magnitude", "persistence", "state"
 MANY = 8  # bands from which on a COG has small blocks
 COGS = HEAT, FIRST, MAGNITUDE, PERSISTENCE
+DTYPES = {HEAT: "float32", FIRST: "int32", MAGNITUDE: "float32", PERSISTENCE: "float32"}
 
 Bools = npt.NDArray[np.bool_]
 Array = npt.NDArray[np.float32]
@@ -96,13 +97,22 @@ class Files:
         for i, row in enumerate(squares):
             good = np.isfinite(row)
             heat[i, good] = self.tail.exponent(row[good])
-        alarm = memory["confirmed"][0] > 0
-        share = memory["held"] / np.maximum(memory["seen"], 1)
         self._put(HEAT, window, heat)
-        self._put(FIRST, window, _calendar(memory["first"]).astype(np.int32))
-        self._put(MAGNITUDE, window, np.where(alarm, memory["magnitude"], np.float32(np.nan)))
-        self._put(PERSISTENCE, window, np.where(alarm, share, np.float32(np.nan)))
         self.kept.write(window, clear, memory)
+
+    def write_changes(self, alarms: Alarms, windows: Iterable[Window]) -> None:
+        """Put what the pixels of regions say, where they lie; all windows of the grid in any order."""
+        share = alarms.numbers["held"] / np.maximum(alarms.numbers["seen"], 1)
+        days = _calendar(alarms.numbers["first"].astype(np.float32))
+        values = {FIRST: days[None], MAGNITUDE: alarms.magnitude, PERSISTENCE: share[None]}
+        for window in windows:
+            row, col = alarms.row - window.row, alarms.col - window.col
+            inside = (row >= 0) & (row < window.height) & (col >= 0) & (col < window.width)
+            for kind, of in values.items():
+                empty = 0 if kind == FIRST else np.nan
+                plane = np.full((len(of), window.height, window.width), empty, DTYPES[kind])
+                plane[:, row[inside], col[inside]] = of[:, inside]
+                self._put(kind, window, plane)
 
     def _put(self, kind: str, window: Window, values: npt.NDArray[Any]) -> None:
         self.rasters[kind].write(values.reshape(-1, window.height, window.width), window)
@@ -112,21 +122,21 @@ class Files:
 def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -> Iterator[Files]:
     """Plain files in a staging folder; `finish` makes them COGs."""
     names = [dates.text_of(d.day) for d in new.dates]
-    kinds: dict[str, tuple[Sequence[str], str, float]] = {
-        HEAT: (names, "float32", math.nan),
-        FIRST: (["yyyymmdd"], "int32", 0),
-        MAGNITUDE: (new.bands, "float32", math.nan),
-        PERSISTENCE: (["share of dates that hold"], "float32", math.nan),
+    kinds: dict[str, tuple[Sequence[str], float]] = {
+        HEAT: (names, math.nan),
+        FIRST: (["yyyymmdd"], 0),
+        MAGNITUDE: (new.bands, math.nan),
+        PERSISTENCE: (["share of dates that hold"], math.nan),
     }
     with ExitStack() as stack:
         rasters = {}
-        for kind, (bands, dtype, nodata) in kinds.items():
+        for kind, (bands, nodata) in kinds.items():
             rasters[kind] = stack.enter_context(
                 output.writing(
                     folder / f"{kind}.plain.tif",
                     new.grid,
                     bands=len(bands),
-                    dtype=dtype,
+                    dtype=DTYPES[kind],
                     nodata=nodata,
                     name=kind,
                     side=_side(len(bands)) // 2,
@@ -137,11 +147,8 @@ def writing(folder: Path, out: Path, new: Stack, rules: Rules, header: Header) -
         yield Files(rasters, kept, header)
 
 
-def finish(
-    folder: Path, out: Path, new: Stack, header: Header, found: Sequence[Change], shares: npt.NDArray[Any],
-    created: str, shown: Sequence[Look], sketch: Sketch,
-) -> tuple[str, ...]:  # fmt: skip
-    """COGs, layers, styles and project, chips and report, of what was written to the folder; lines on what to know."""
+def settle(folder: Path, out: Path, new: Stack, header: Header, shown: Sequence[Look]) -> list[str]:
+    """COGs of the rasters in the folder and strips of dates, in which no decision is; the names of the strips."""
     for kind in COGS:
         plain = folder / f"{kind}.plain.tif"
         side = _side(len(new.dates) if kind == HEAT else 1)
@@ -152,7 +159,17 @@ def finish(
     heat = beside(out, HEAT)
     with Extra(f"the style of {heat.name}"):
         (folder / heat.with_suffix(".qml").name).write_text(qgis.heatmap_style(10.0), encoding="utf-8")
-    drawn = _draw(folder / chips.folder_of(out).name, shown)
+    return _draw(folder / chips.folder_of(out).name, shown)
+
+
+def finish(
+    folder: Path, out: Path, new: Stack, header: Header, found: Sequence[Change], shares: npt.NDArray[Any],
+    created: str, shown: Sequence[Look], drawn: Sequence[str], sketch: Sketch,
+) -> tuple[str, ...]:  # fmt: skip
+    """Layers, styles, project and report in the folder, with the decisions on what is there; lines on what to know.
+
+    What an earlier call made is replaced.
+    """
     frames = {
         "changes": tables.changes(found, new.grid, header, drawn),
         "dates": tables.scored_dates(new, header, shares),
@@ -162,13 +179,14 @@ def finish(
     if left is not None:
         frames[geopackage.BEFORE] = left
     path = folder / out.name
+    path.unlink(missing_ok=True)
     moment = datetime.fromisoformat(created)
     _store(path, out.name, frames, moment)
     with Extra(f"styles and project for QGIS in {out.name}"):
         last = new.dates[-1].scene
         below = backdrop.of(last, sketch.natural, sketch.contrast(), scaled=header.scaled)
         archive = playback.project(
-            out, new.grid, _crs(new.grid), heat.name, [d.day for d in new.dates], last.name,
+            out, new.grid, _crs(new.grid), beside(out, HEAT).name, [d.day for d in new.dates], last.name,
             backdrop.beside(below, out),
         )  # fmt: skip
         qgis.embed(

@@ -1,8 +1,8 @@
 """What lasts and what passes: a change shows on k of n valid dates in the same direction, a cloud's rest on one.
 
-Two dates agree by the mean square of the shorter of their whitened residuals, times the cosine between both. By chance
-it is around 0, and a cloud's long residual lends nothing to a short one; a change that both show makes it the square of
-its own length. Of k dates the least agreement counts.
+Two dates agree by the mean square of the shorter of their whitened residuals, where both point to one side, else not at
+all. A cloud's long residual lends nothing to a short one; a change that both show makes it the square of its own
+length. Of k dates the least agreement counts.
 """
 
 from __future__ import annotations
@@ -69,10 +69,9 @@ def agreement(
 
 def _alike(one: Floats, two: Floats) -> Floats:
     """How far two dates agree (pixel), of residuals (B, pixel); NaN where one is not there."""
-    squares = np.stack([(one**2).mean(axis=0), (two**2).mean(axis=0)])
-    product = (one * two).mean(axis=0)
-    # cosine times the lesser square: product sqrt(least / largest)
-    return np.asarray(product * np.sqrt(squares.min(axis=0) / np.maximum(squares.max(axis=0), 1e-12)))
+    shorter = np.minimum((one**2).mean(axis=0), (two**2).mean(axis=0))
+    # no more is asked of the direction: noise turns a residual of few deviations, and a weak change would wait for it
+    return np.asarray(np.where((one * two).sum(axis=0) <= 0, 0.0, shorter))
 
 
 def step(

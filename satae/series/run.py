@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from satae import heap
 from satae.console import SILENT, Steps, quantity
+from satae.decisions.earlier import Earlier
 from satae.errors import ConfigError, SceneError
 from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
@@ -234,23 +235,34 @@ def _scored(
             inner = header.buffer + 1
             files.write(window, clear[inner:-inner, inner:-inner], memory, squares)
             parts.append(_alarms(window, memory, rules.bands))
-    # regions are of the whole place, so they come last, and of the pixels in alarm alone
-    found = changes(Alarms.join(parts, rules.bands), place.grid.width, header.least)
+        # regions are of the whole place, so they come last, and of the pixels in alarm alone
+        alarms, width = Alarms.join(parts, rules.bands), place.grid.width
+        found = changes(alarms, width, header.least)
+        files.write_changes(alarms.of(found, width), place.windows())
     with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
         shown = []
         for look in looks(found, place, history, rules, unrest, header.buffer, older):
             shown.append(look)
             bar.add(1)
     shutil.rmtree(folder / DECODED)  # room for what is written now
-    with steps.stage("write layers and heatmaps"):
-        shares = seen / place.grid.pixels
-        remarks += outputs.finish(folder, out, new, header, found, shares, options.created, shown, sketch)
-        moves = outputs.moves(folder, out)
-        publish_all(moves)
-    return Result(
-        out, tuple(t for _, t in moves), found, header, place.grid, tuple(unrest),
-        (*remarks, *_said(unrest), *_promised(header, place.grid)),
-    )  # fmt: skip
+    with steps.stage("write layers and heatmaps"), Earlier(out) as held:
+        drawn, shares = outputs.settle(folder, out, new, header, shown), seen / place.grid.pixels
+
+        def written() -> tuple[str, ...]:
+            held.look()
+            return outputs.finish(
+                folder, out, new, header, found, shares, options.created, shown, drawn, sketch
+            )
+
+        carried = written()
+        with held.hold(overwrite=options.overwrite):
+            # nobody decides from here to the rename; once more, if somebody did while all that was written
+            carried = written() if held.is_stale else carried
+            moves = outputs.moves(folder, out)
+            publish_all(moves)
+    placed = tuple(target for _, target in moves)
+    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
+    return Result(out, placed, found, header, place.grid, tuple(unrest), said)
 
 
 def _said(scored: Sequence[ScoredDate]) -> list[str]:

@@ -59,6 +59,16 @@ class Alarms:
         magnitude = np.concatenate([np.zeros((bands, 0)), *(p.magnitude for p in parts)], axis=1)[:, order]
         return cls(row[order], col[order], numbers, magnitude)
 
+    def of(self, found: Sequence[Change], width: int) -> Alarms:
+        """Those of regions, in a grid so many pixels wide: a pixel by itself is no change."""
+        held = [np.zeros(0, np.int64)]
+        for change in found:
+            row, col = np.nonzero(change.region.mask)
+            held.append((row + change.region.window.row) * width + col + change.region.window.col)
+        kept = np.isin(self.row * width + self.col, np.concatenate(held))
+        numbers = {name: values[kept] for name, values in self.numbers.items()}
+        return Alarms(self.row[kept], self.col[kept], numbers, self.magnitude[:, kept])
+
 
 def changes(alarms: Alarms, width: int, least: int) -> list[Change]:
     """The regions of at least `least` pixels of a grid so many pixels wide, by falling peak."""
@@ -72,21 +82,28 @@ def changes(alarms: Alarms, width: int, least: int) -> list[Change]:
     return sorted(found, key=lambda c: (-c.region.peak, c.region.row, c.region.col))
 
 
-def _labels(alarms: Alarms, width: int) -> npt.NDArray[np.int64]:
-    """Whose pixel each is: neighbours, at corners too, whose first days are not TOGETHER apart."""
+def touching(
+    row: npt.NDArray[np.int64], col: npt.NDArray[np.int64], width: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """The numbers of pixels that touch, at corners too, of pixels in row-major order in a grid so many wide."""
     # place is the number of a pixel in the grid, and rises: neighbours are found by search, without a map
-    place, first = alarms.row * width + alarms.col, alarms.numbers["first"]
-    pairs = []
+    place, pairs = row * width + col, []
     # one of two neighbours comes behind the other in row-major order
     for down, right in ((0, 1), (1, -1), (1, 0), (1, 1)):
-        col = alarms.col + right
-        there = np.searchsorted(place, place + down * width + right)
-        there = np.minimum(there, len(place) - 1)
-        near = (place[there] == place + down * width + right) & (col >= 0) & (col < width)
-        near &= np.abs(first[there] - first) <= TOGETHER
+        there = np.minimum(np.searchsorted(place, place + down * width + right), len(place) - 1)
+        near = (place[there] == place + down * width + right) & (col + right >= 0) & (col + right < width)
         pairs.append(np.stack([np.flatnonzero(near), there[near]]))
     one, two = np.concatenate(pairs, axis=1)
-    graph = coo_matrix((np.ones(len(one), np.int8), (one, two)), shape=(len(place),) * 2)
+    return one, two
+
+
+def _labels(alarms: Alarms, width: int) -> npt.NDArray[np.int64]:
+    """Whose pixel each is: neighbours, at corners too, whose first days are not TOGETHER apart."""
+    first = alarms.numbers["first"]
+    one, two = touching(alarms.row, alarms.col, width)
+    together = np.abs(first[one] - first[two]) <= TOGETHER
+    one, two = one[together], two[together]
+    graph = coo_matrix((np.ones(len(one), np.int8), (one, two)), shape=(len(first),) * 2)
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
 
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 SHRINKAGE = 0.05  # share of the mean eigenvalue that is added to each
 TRIMMED = 0.95  # share of residuals that the covariance is of: the rest may be what clouds left
+FLAT = 0.01  # share of the usual median square that a component of nearly constant bands is taken to have
 
 Floats = npt.NDArray[np.float64]
 
@@ -29,3 +30,10 @@ def of_covariance(covariance: Floats) -> Floats:
     values, vectors = np.linalg.eigh(covariance)
     scale = np.sqrt(np.maximum(values, 0) + SHRINKAGE * max(np.trace(covariance) / len(covariance), 1e-12))
     return np.asarray(vectors.T / scale[:, None])
+
+
+def level(whitening: Floats, left: Floats) -> Floats:
+    """The whitening with all components' median squares alike, so that one scale is what each pixel's are drawn to."""
+    middle = np.array([np.median((row @ left) ** 2) for row in whitening])
+    usual = max(float(middle.mean()), 1e-12)
+    return np.asarray(whitening * np.sqrt(usual / np.maximum(middle, FLAT * usual))[:, None])

@@ -299,7 +299,9 @@ def load_all(folders: list[Path]) -> list[TileSet]:
             # sets of older versions do not know their wavelengths
             own, first = getattr(other.record, key), getattr(sets[0].record, key)
             if own != first and not (key == "wavelengths" and None in (own, first)):
+                has = [", ".join(map(str, v)) if isinstance(v, list | tuple) else v for v in (own, first)]
                 raise TilesError(
-                    f"{other.path} has {key} {own} and {sets[0].path} {first}; name the tile sets that belong together"
+                    f"{other.path} has {key} {has[0]} and {sets[0].path} {has[1]}; name the tile sets that belong "
+                    "together"
                 )
     return sets

@@ -49,7 +49,7 @@ EMBEDDINGS: dict[
 PURPOSES = (
     (HYPERSPECTRAL, "small objects, by their spectrum"),
     (OBJECTS, "objects of some pixels in a few bands"),
-    (AREAS, "areas in large pixels"),
+    (AREAS, "areas of many pixels"),
     (EMBEDDINGS, "embeddings, by their angle"),
 )
 MANY = 17  # bands from which a scene counts as hyperspectral

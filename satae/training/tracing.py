@@ -149,16 +149,12 @@ class Trace(TorchFunctionMode, Nodes):
             # a size is stored as int64 (1); as a number it loses that axis
             if isinstance(operand, Size):
                 number = self.node("Squeeze", operand.name, self.ints([0]))
-                return (
-                    number
-                    if kind is torch.int64
-                    else self.node("Cast", number, to=_onnx(kind or torch.float32))
-                )
+                return number if kind is torch.int64 else self.cast(number, kind or torch.float32)
             return self.constant(operand, _numpy(kind or torch.get_default_dtype()))
         # a tensor that depends on the inputs; another type is a Cast
         if id(operand) in self._names:
             found = self._names[id(operand)]
-            return found if kind in (None, operand.dtype) else self.node("Cast", found, to=_onnx(kind))
+            return found if kind is None or kind == operand.dtype else self.cast(found, kind)
         kind = kind or operand.dtype
         # one number everywhere, in the shape that another tensor has when the graph runs
         if id(operand) in self._fills:
@@ -168,6 +164,10 @@ class Trace(TorchFunctionMode, Nodes):
         # anything else is a constant; a parameter under its own name unless its type was changed
         own = self._own.get(id(operand), "") if kind == operand.dtype else ""
         return self.constant(operand.detach().cpu().to(kind).numpy(), name=own)
+
+    def cast(self, value: Name, kind: torch.dtype) -> Name:
+        """A value turned into another type."""
+        return self.node("Cast", value, to=_onnx(kind))
 
     def broadcast(self, *operands: Tensor | float, shape: Sequence[int]) -> list[Tensor | float]:
         """Operands of a node that broadcasts to `shape`, numbers in the place of tensors that are one number everywhere

@@ -135,8 +135,28 @@ def _leaky_relu(
     return trace.node("LeakyRelu", trace.value(x), alpha=negative_slope)
 
 
+# ONNX Runtime computes Log, Elu and Softplus in vectors of the processor, and what is left behind the last whole one of
+# a thread by another function: the last bit of some pixels would depend on the number of threads. Of Exp it does not,
+# and logarithms in 64 bits come to the same 32.
+
+
+def _log(trace: Trace, out: Tensor, x: Tensor) -> Name:
+    return trace.cast(trace.node("Log", trace.value(x, kind=torch.float64)), out.dtype)
+
+
+def _softplus(trace: Trace, out: Tensor, x: Tensor) -> Name:
+    # log(1 + exp(x)) as max(x, 0) + log(1 + exp(-|x|)), which no x takes beyond the largest number
+    value = trace.value(x)
+    small = trace.cast(trace.node("Exp", trace.node("Neg", trace.node("Abs", value))), torch.float64)
+    rest = trace.node("Add", small, trace.value(1.0, kind=torch.float64))
+    return trace.node("Add", trace.node("Relu", value), trace.cast(trace.node("Log", rest), out.dtype))
+
+
 def _elu(trace: Trace, out: Tensor, x: Tensor, alpha: float = 1.0, inplace: bool = False) -> Name:
-    return trace.node("Elu", trace.value(x), alpha=alpha)
+    value = trace.value(x)
+    below = trace.node("Exp", trace.node("Min", value, trace.value(0.0)))
+    below = trace.node("Mul", trace.node("Sub", below, trace.value(1.0)), trace.value(alpha))
+    return trace.node("Add", trace.node("Relu", value), below)
 
 
 def _full_like(trace: Trace, out: Tensor, x: Tensor, fill_value: Number = 0.0, **kwargs: Any) -> Name:
@@ -362,10 +382,10 @@ TRANSLATIONS: dict[str, Translation] = {
     "maximum": _two("Max"), "minimum": _two("Min"), "remainder": _two("Mod"),
     "gt": _two("Greater"), "lt": _two("Less"), "ge": _two("GreaterOrEqual"), "le": _two("LessOrEqual"),
     "eq": _two("Equal"), "ne": _ne, "and": _two("And"), "or": _two("Or"), "invert": _one("Not"),
-    "neg": _one("Neg"), "abs": _one("Abs"), "exp": _one("Exp"), "log": _one("Log"), "sqrt": _one("Sqrt"),
+    "neg": _one("Neg"), "abs": _one("Abs"), "exp": _one("Exp"), "log": _log, "sqrt": _one("Sqrt"),
     "rsqrt": _rsqrt, "reciprocal": _one("Reciprocal"), "square": _square, "pow": _pow, "erf": _one("Erf"),
     "sin": _one("Sin"), "cos": _one("Cos"), "floor": _one("Floor"), "ceil": _one("Ceil"), "sign": _one("Sign"),
-    "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _one("Softplus"),
+    "clamp": _clamp, "where": _where, "sigmoid": _one("Sigmoid"), "tanh": _one("Tanh"), "softplus": _softplus,
     "relu": _relu, "leaky_relu": _leaky_relu, "elu": _elu, "gelu": _gelu, "silu": _silu,
     "gru": _gru, "median": _median,
     "softmax": _soft("Softmax"), "log_softmax": _soft("LogSoftmax"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -39,6 +40,14 @@ def cluster() -> Any:
 def teardown_module() -> None:
     if cluster.cache_info().currsize:
         cluster().close()
+
+
+def few(workers: int) -> Any:
+    """A cluster of its own, of so many processes."""
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+        silence_logs=logging.CRITICAL,
+    )  # fmt: skip
 
 
 def address() -> str:
@@ -114,6 +123,40 @@ def test_tasks_of_a_gpu_are_given_to_others_when_a_worker_dies_or_fails(tmp_path
     assert said["once"] == [(0, 1, True)] and (tmp_path / "once").read_text() == "xx"
 
 
+def test_what_waits_on_a_busy_worker_is_taken_over_by_one_that_comes(tmp_path: Path) -> None:
+    tasks, told = [Drill(n, str(tmp_path / n)) for n in ("meet 1", "meet 2")], list[tuple[int, int, str]]()
+
+    def tell(task: Any, outcome: Outcome, attempt: int, last: bool) -> bool:
+        told.append((outcome.code, attempt, outcome.worker))
+        return True
+
+    # of one worker, on which both wait: the first comes to no end before the second one is at work
+    with few(1) as crew, ThreadPoolExecutor(1) as threads:
+        done = threads.submit(Cluster(crew.scheduler_address, "drill:attempted").run, iter(tasks), tell)
+        while not list(tmp_path.iterdir()) and not done.done():
+            time.sleep(0.05)
+        crew.scale(2)
+        done.result(120)
+    assert [said[:2] for said in told] == [(0, 1)] * 2 and len({said[2] for said in told}) == 2
+
+
+@pytest.mark.parametrize(("gpu", "how"), [(False, ""), (True, " --resources GPU=1")])
+def test_a_run_that_no_worker_is_there_for_says_so_and_ends(
+    gpu: bool, how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("satae.batch.cluster.SAY", 0.1)
+    monkeypatch.setattr("satae.batch.cluster.END", 2.0)
+    dropped = list[str]()
+    with few(int(gpu)) as crew:
+        own = Cluster(crew.scheduler_address, "m:f", gpu=gpu, dropped=lambda task: dropped.append(task.what))
+        own.run(iter([Drill("fine", str(tmp_path))]), lambda *told: pytest.fail("nobody did it"))
+    assert dropped == ["fine"]
+    assert (
+        f"has no worker for these scenes; start some, by `dask worker {crew.scheduler_address}" in caplog.text
+    )
+    assert f"--nthreads 1{how}`" in caplog.text
+
+
 def test_processes_and_the_cluster_are_given_the_same_function_and_tasks(
     shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +188,8 @@ class Future:
 
     def add_done_callback(self, told: Callable[[Future], None]) -> None:
         told(self)
+
+    def cancel(self) -> None: ...
 
     def result(self) -> Outcome:
         if self.key.startswith("satae-kill"):
@@ -196,6 +241,33 @@ def test_what_dask_gave_up_is_tried_once_more_and_no_more(
 
     Cluster("tcp://x", "m:f").run(iter([Drill("kill", str(tmp_path))]), tell)
     assert told == [(1, 1, False), (1, 2, True)]
+
+
+def test_a_scheduler_that_goes_away_ends_the_run_with_what_is_done(
+    shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Gone(Client):
+        def submit(self, *given: object, **more: Any) -> Future:
+            done = Future(more["key"])
+            if self.asked:
+                monkeypatch.setattr(done, "result", cancelled)
+            self.asked.append(more)
+            return done
+
+        def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+            return {"type": "Scheduler"}
+
+    def cancelled() -> Outcome:
+        raise distributed.client.FutureCancelledError("k", "scheduler-connection-lost")
+
+    monkeypatch.setattr("satae.batch.cluster.distributed", SimpleNamespace(Client=Gone))
+    monkeypatch.setattr(Gone, "asked", [])
+    alone = serial(shared, model_path)
+    result = ran(alone / "in", tmp_path / "out", model_path, scheduler="tcp://x:1")
+    assert (result.scored, result.failures, result.dropped) == (1, (), 5)
+    assert result.halt == "the cluster was lost"
+    states = [said["state"] for said in diary(tmp_path / "out")]
+    assert states == ["done", "dropped", "dropped"]
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,35 @@ def test_a_list_is_read_from_its_own_folder_and_then_from_that_of_work(
     assert found == [(str(tmp_path / p),) for p in ("lists/a.tif", "b.tif", "lists/missing.tif")]
 
 
+def test_a_list_may_have_comments_and_paths_in_quotes(tmp_path: Path) -> None:
+    names = ("a.tif", "b #1.tif", "it's.tif", "c#d.tif")
+    text = "# all\n a.tif\t# the first\n\"b #1.tif\" # quoted\nit's.tif\n'c#d.tif'\nitems.json#e\n"
+    (touched(tmp_path, *names) / "all.txt").write_text(text)
+    found = [Path(e.paths[0]).name for e in entries([str(tmp_path / "all.txt")], KNOWN)]
+    assert found == [*names, "items.json#e"]
+
+
+@pytest.mark.parametrize(
+    ("column", "meant"), [("nmae", "name"), ("no-data", "nodata"), ("Nodat", "nodata"), ("band", "bands")]
+)
+def test_a_column_that_is_an_option_but_for_a_slip_is_refused(
+    column: str, meant: str, tmp_path: Path
+) -> None:
+    table = touched(tmp_path, "a.tif") / "all.csv"
+    table.write_text(f"path,{column}\na.tif,1\n")
+    with pytest.raises(ConfigError, match=rf"all\.csv has a column \S+, .* did you mean {meant}\?"):
+        list(entries([str(table)], KNOWN))
+
+
+@pytest.mark.parametrize("columns", ["stop,cloud_cover,farm,names", "bands,band"])
+def test_columns_that_are_like_a_short_option_or_one_that_is_there_stay(
+    columns: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = touched(tmp_path, "a.tif") / "all.csv"
+    table.write_text(f"path,name,{columns}\na.tif,n{',1' * len(columns.split(','))}\n")
+    assert [e.name for e in entries([str(table)], KNOWN)] == ["n"] and "have no effect" in caplog.text
+
+
 def test_a_table_has_names_and_options_a_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = touched(tmp_path, "a.tif", "b.tif", "c.tif") / "all.csv"
     table.write_text('path,name,Bands,top,weather\na.tif,north,"1,2",5,dry\nb.tif;c.tif,,,,wet\n')
@@ -165,3 +194,13 @@ def test_lists_that_are_none_are_refused(name: str, content: bytes, said: str, t
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ConfigError, match=said):
         list(entries([str(tmp_path / name)], KNOWN))
+
+
+def test_of_a_list_that_cannot_be_read_nothing_is_left(tmp_path: Path) -> None:
+    model, out, mine = tmp_path / "m.onnx", tmp_path / "out", tmp_path / "mine"
+    model.write_bytes(b"nobody looks into it yet")
+    mine.mkdir()
+    line = ("run", tmp_path / "none.txt", "--model", model, "--out")
+    assert "none.txt does not exist; name a list of scenes that does" in refused(2, *line, out)
+    assert "does not exist" in refused(2, *line, mine)
+    assert not out.exists() and sorted(p.name for p in mine.iterdir()) == ["scenes"]

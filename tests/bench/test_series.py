@@ -98,18 +98,66 @@ def test_rivals_see_a_large_change_and_say_nothing_of_what_is_not_valid(name):
     assert (np.median(changed, axis=1) > np.quantile(distance[:, 30:], 0.99, axis=1)).all()
 
 
-def test_delays_count_valid_dates_with_that_of_the_change():
+def test_delays_count_valid_dates_until_a_region_is_there():
     change = changes.Change("step", 4.0, slice(1, 3), slice(1, 3), 2)
     valid = np.ones((20, 4, 4), bool)
     valid[3] = False
     when, held = np.full(16, -1), np.zeros((4, 4), bool)
-    assert changes.delay(change, when, held, valid) is None
+
+    def delay(least=4):
+        return changes.delay(change, when, held, valid, least)
+
+    assert delay() is None
     when[5], held[1, 1] = 4, True
-    assert changes.delay(change, when, held, valid) == 2
+    assert delay() == 2
+    # one pixel is no region of two: the second of them tells when it is one
+    when[6], held[1, 2] = 6, True
+    assert (delay(1), delay(2), delay(4)) == (2, 4, 4)
     when[5] = 1  # an alarm before the change is none of it
-    assert changes.delay(change, when, held, valid) is None
-    when[5] = 19
-    assert changes.delay(change, when, held, valid) is None  # too late
+    assert delay(1) == 4
+    when[6] = 19
+    assert delay(1) is None  # too late
+
+
+def test_a_step_starts_with_what_its_first_two_clear_dates_show(tmp_path):
+    there, *_ = ground(tmp_path)
+    planting = changes.Planting(kinds=("step",), number=9, rounds=1)
+    new, _, made = changes.plant(there, planting, np.random.default_rng(0))
+    was, _ = there.new()
+    for change in made:
+        box = (new - was.astype(float))[change.date : change.date + 2, :, change.rows, change.cols]
+        each = np.sqrt(((box.mean(axis=(2, 3)) / there.noise) ** 2).mean(axis=1))
+        assert change.start == pytest.approx(each.min())
+        # kinds of ground here have one season, and a step shows the same all year
+        assert change.start == pytest.approx(change.contrast, rel=0.4)
+
+
+def test_shares_by_start_are_of_all_steps():
+    def change(start, kind="step"):
+        return changes.Change(kind, 4.0, slice(0, 2), slice(0, 2), 0, start)
+
+    delays = [
+        (change(0.5), None),
+        (change(2.5), 2),
+        (change(2.5), 3),
+        (change(9.0), 1),
+        (change(9.0, "spike"), 1),
+    ]
+    tally = series.Tally(1.0, 0, 0, delays)
+    assert tally.starts(2) == [(1, 0.0), (0, None), (2, 0.5), (0, None), (0, None), (1, 1.0)]
+    assert (tally.share("step"), tally.share("step", most=2), tally.prompt("step", 2)) == (0.75, 0.5, 2 / 3)
+
+
+def test_a_method_by_another_name_gets_the_same_thresholds_regions_and_delays(tmp_path):
+    there, *_ = ground(tmp_path)
+    one = place.ours_in_history(there), place.ours(there)
+    planting = changes.Planting(kinds=("step",), number=9, rounds=1)
+    found = series.search(there, planting, {series.OURS: one, "another": one}, lambda *_: None)
+    assert found[series.OURS] == found["another"]
+    assert found[series.OURS + series.NOW] == found["another" + series.NOW]
+    # and what is allowed is kept, on the history and on the new dates
+    assert found["another"].in_history <= max(1, there.promise(there.history_years))
+    assert found["another" + series.NOW].alarms <= max(1, there.allowance)
 
 
 def test_the_command_writes_its_table_and_says_what_it_cannot(tmp_path, monkeypatch):

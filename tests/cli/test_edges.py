@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 from commands import refused, typed
 from scenes import MakeScene
 
+from satae.cli import door
 from satae.cli.output import exit_if_damaged
 from satae.errors import OutputError
 from satae.grid import Window
@@ -139,3 +144,21 @@ def test_an_output_in_the_way_is_refused_before_a_scene_is_looked_at(here: Path,
     (here / "anomalies.gpkg").touch()
     (here / "broken.tif").write_text("no image")
     assert "anomalies.gpkg exists" in refused(3, "score", "broken.tif", "--model", model_path)
+
+
+@pytest.mark.parametrize(
+    "words", [("train", "--out", "b.onnx"), ("models",), ("demo",), ("export", "m.onnx")]
+)
+def test_in_an_environment_for_scoring_other_commands_are_refused_in_one_sentence(
+    here: Path, tile_set: Path, model_path: Path, words: tuple[str, ...]
+) -> None:
+    shutil.copytree(tile_set, here / "tiles" / "land")
+    shutil.copy(model_path, here / "m.onnx")
+    program = (
+        f"import sys; sys.modules |= dict.fromkeys({door.TRAINING}); from satae.cli.app import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "") and not (here / "b.onnx").exists()
+    assert re.fullmatch(
+        r"error: (\w+) is not installed: what is here can tile, score and run; .*\n", done.stderr
+    )

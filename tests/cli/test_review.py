@@ -125,7 +125,7 @@ def test_without_its_extra_it_says_what_to_install(gpkg: Path) -> None:
     assert done.returncode == 2
     assert (
         done.stderr
-        == "error: satae review needs uvicorn, which is not installed; run pip install 'satae[review]'\n"
+        == "error: satae review needs uvicorn, which is not installed; run pip install fastapi uvicorn\n"
     )
 
 

@@ -30,13 +30,19 @@ FINE = {  # columns, rows and both, so that no band can stand for another; 10 m 
 }
 
 
-def drawn(path: Path) -> Backdrop | None:
-    """How QGIS draws a product that was read once through."""
+def overview_of(path: Path) -> Overview:
+    """The overview of a product that was read once through."""
     scene = describe([path])
     overview = Overview(scene, SIDE)
     with overview.open() as reader:
         reader.read(scene.grid.window)
-    return backdrop.of(scene, overview.bands, overview.contrast())
+    return overview
+
+
+def drawn(path: Path) -> Backdrop | None:
+    """How QGIS draws a product."""
+    overview = overview_of(path)
+    return backdrop.of(overview.scene, overview.bands, overview.contrast())
 
 
 def test_each_colour_has_its_file_and_the_stored_values_of_it(tmp_path: Path) -> None:
@@ -173,7 +179,10 @@ def test_what_of_a_file_is_drawn(tmp_path: Path) -> None:
 def test_what_gdal_would_put_elsewhere_is_not_drawn(tmp_path: Path) -> None:
     assert drawn(cube(tmp_path, named=False)) is None
     table = np.stack(np.meshgrid(np.arange(1, SIDE + 1), np.arange(1, SIDE + 1)))
-    assert drawn(emit(tmp_path / "emit.nc", np.random.default_rng(0).random((SIDE, SIDE, 4)), table)) is None
+    path = emit(tmp_path / "emit.nc", np.random.default_rng(0).random((SIDE, SIDE, 4)), table)
+    below, (said,) = backdrop.below("north", overview_of(path))
+    assert below is None and "QGIS will not show north below its heatmap" in said and "emit.nc" in said
+    assert backdrop.below("north", overview_of(landsat_tar(tmp_path)))[1] == ()
 
 
 def test_channels_of_older_results_are_those_of_one_file() -> None:

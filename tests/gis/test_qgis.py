@@ -83,6 +83,29 @@ def test_project_names_its_files_relative_to_itself() -> None:
     assert sources[-1] == "./../north & south.tif"
 
 
+def test_what_two_models_make_of_a_scene_lies_in_one_group_over_it() -> None:
+    north, south = (Backdrop(f"../{name}.tif", (Channel(1, 0, 1),)) for name in ("north", "south"))
+    rasters = [
+        Rasters(name, f"{name}_heatmap.tif", TOP, backdrop=below)
+        for name, below in (
+            ("north", north),
+            ("north-area", north),
+            ("south", south),
+            ("a", None),
+            ("b", None),
+        )
+    ]
+    root = document(archive(scenes=rasters))
+    groups = {
+        group.get("name"): [leaf.get("name") for leaf in group.findall("layer-tree-layer")]
+        for group in root.findall("layer-tree-group/layer-tree-group")
+    }
+    assert groups == {
+        "north": ["north_heatmap", "north-area_heatmap", "north.tif"], "south": ["south_heatmap", "south.tif"],
+        "a": ["a_heatmap"], "b": ["b_heatmap"],
+    }  # fmt: skip
+
+
 def test_layer_ids_are_distinct_ascii_and_those_of_the_tree() -> None:
     rasters = [Rasters("a", file, TOP) for file in ("é_heatmap.tif", "è_heatmap.tif")]
     root = document(archive(scenes=rasters))

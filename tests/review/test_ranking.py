@@ -126,7 +126,7 @@ def test_a_result_without_signatures_says_so(enter: Open, gpkg: Path) -> None:
     press(page, "a")
     expected(page, "#count").to_have_text("1 of 6 reviewed")
     press(page, "p")
-    said(page, "This result says nothing of what regions look like")
+    said(page, "This result does not say what regions look like")
 
 
 def test_it_goes_by_the_regions_that_the_page_knows(tmp_path: Path) -> None:

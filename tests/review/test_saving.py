@@ -73,6 +73,24 @@ def test_decisions_under_a_lock_are_not_counted_and_all_are_stored_after_it(
     assert leave(page) == [] and page.is_closed()
 
 
+def test_what_a_closed_tab_left_is_stored_by_the_next_page_of_the_run(enter: Open, gpkg: Path) -> None:
+    page = enter(gpkg)
+    beside = enter(None)  # a window that is open sends its own
+    with locked(gpkg):
+        press(page, "a r s a")
+        expected(page, "#saving").to_have_text("saving 4")
+        page.on("dialog", lambda dialog: dialog.accept())
+        page.close(run_before_unload=True)
+        press(beside, "End a")
+        expected(beside, "#saving").to_have_text("saving 1")
+    again = enter(None)
+    eventually(
+        lambda: [status for status, _, _ in opinions(gpkg)],
+        ["accepted", "rejected", "unsure", "accepted", "unreviewed", "accepted"],
+    )
+    eventually(lambda: again.evaluate("localStorage.length"), 0)
+
+
 def test_a_note_that_is_being_written_is_kept_or_asked_for(enter: Open, gpkg: Path) -> None:
     page = enter(gpkg)
     press(page, "n")

@@ -20,41 +20,28 @@ from satae.gis.columns import Region
 from satae.inference import runtime
 from satae.scene.describe import describe
 from satae.scoring.rule import Top
-from satae.scoring.run import Result
 
 SAME = "score", "p_value", "peak", "mean", "pixels", "top_band"
 
 
-@pytest.fixture(scope="module")
-def areas_path(shared: Shared, tile_set: Path) -> Path:
-    return shared.trained(tile_set, "target.kind=area") / "model.onnx"
+def model_of_areas(shared: Shared, tile_set: Path) -> runtime.Model:
+    return runtime.load(shared.trained(tile_set, "target.kind=area") / "model.onnx", "cpu", threads=1)
 
 
-@pytest.fixture(scope="module")
-def areas(areas_path: Path) -> runtime.Model:
-    return runtime.load(areas_path, "cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def both(
-    scene_path: Path, model: runtime.Model, areas: runtime.Model, tmp_path_factory: pytest.TempPathFactory
-) -> Result:
-    folder = tmp_path_factory.mktemp("both")
-    return run(folder, model, describe([scene_path]), rule=Top(5), others=(areas,))
-
-
-def test_a_model_says_what_it_looks_for(model: runtime.Model, areas: runtime.Model) -> None:
-    assert (model.card.kind, areas.card.kind) == ("object", "area")
+def test_a_model_says_what_it_looks_for(model: runtime.Model, shared: Shared, tile_set: Path) -> None:
+    assert (model.card.kind, model_of_areas(shared, tile_set).card.kind) == ("object", "area")
     assert model.card.model_copy(update={"recipe": {}}).kind == "object", "of older versions"
 
 
 def test_each_kind_is_what_its_model_reports_alone(
-    both: Result, scene_path: Path, model: runtime.Model, areas: runtime.Model, tmp_path: Path
+    scene_path: Path, model: runtime.Model, shared: Shared, tile_set: Path, tmp_path: Path
 ) -> None:
+    scene, areas = describe([scene_path]), model_of_areas(shared, tile_set)
+    both = run(tmp_path, model, scene, name="both.gpkg", rule=Top(5), others=(areas,))
     frame, scenes = layer(both), layer(both, "scenes").set_index("kind")
     assert set(frame["kind"]) == {"object", "area"} and scenes.loc["area", "scene"] == "land-area"
     for number, (kind, each) in enumerate({"object": model, "area": areas}.items()):
-        alone = run(tmp_path, each, describe([scene_path]), name=f"{kind}.gpkg", rule=Top(5))
+        alone = run(tmp_path, each, scene, name=f"{kind}.gpkg", rule=Top(5))
         expected, ours = layer(alone), frame[frame["kind"] == kind]
         assert list(ours["kind"]) == list(expected["kind"]) != []
         for name in SAME:
@@ -64,9 +51,6 @@ def test_each_kind_is_what_its_model_reports_alone(
         assert scenes.loc[kind, "model_sha256"] == each.sha256
         assert np.array_equal(heat(both, number), heat(alone), equal_nan=True)
     assert frame["rank"].tolist() == list(range(1, len(frame) + 1)) and frame["score"].is_monotonic_decreasing
-
-
-def test_the_report_has_both_thresholds_and_both_models(both: Result, areas: runtime.Model) -> None:
     assert both.report is not None
     said = both.report.read_text()
     for text in (
@@ -77,9 +61,7 @@ def test_the_report_has_both_thresholds_and_both_models(both: Result, areas: run
         assert said.count(text) == 1
 
 
-def test_decisions_stay_with_their_kind(
-    both: Result, scene_path: Path, model: runtime.Model, areas: runtime.Model, tmp_path: Path
-) -> None:
+def test_decisions_stay_with_their_kind(scene_path: Path, model: runtime.Model, tmp_path: Path) -> None:
     """An area over an object is another thing, though both lie in the same file."""
     scene = describe([scene_path])
     alone = decisions.layers_of(run(tmp_path, model, scene, rule=Top(5)).out)[0]
@@ -97,18 +79,19 @@ def test_decisions_stay_with_their_kind(
     ],
 )
 def test_what_cannot_be_said_of_two_models_is_refused(
-    kinds: str, options: dict[str, Path], said: str, scene_path: Path, model: runtime.Model, areas: runtime.Model,
-    tmp_path: Path,
+    kinds: str, options: dict[str, Path], said: str, scene_path: Path, model: runtime.Model, shared: Shared,
+    tile_set: Path, tmp_path: Path,
 ) -> None:  # fmt: skip
-    first, other = ({"o": model, "a": areas}[kind] for kind in kinds)
+    first, other = ({"o": model, "a": model_of_areas(shared, tile_set)}[kind] for kind in kinds)
     with pytest.raises(ConfigError, match=said):
         run(tmp_path, first, describe([scene_path]), others=(other,), **options)
     assert not any(tmp_path.iterdir())
 
 
 def test_the_command_and_python_take_a_model_a_kind(
-    scene_path: Path, model_path: Path, areas_path: Path, tmp_path: Path
+    scene_path: Path, model_path: Path, shared: Shared, tile_set: Path, tmp_path: Path
 ) -> None:
+    areas_path = shared.trained(tile_set, "target.kind=area") / "model.onnx"
     asked = ["score", str(scene_path), "--model", str(model_path), "--model", str(areas_path)]
     done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "a.gpkg"), "--top", "2", "--json"])
     assert done.exit_code == 0, done.output

@@ -77,7 +77,7 @@ def test_what_a_network_expects_is_taken_off_and_its_variance_widens_the_deviati
     np.testing.assert_allclose(after.white, (plain.white - 0.5) / 2)
     # in DN by the same whitening: what is left of a date whose deviations are all expected is nothing
     whole = rules_of(dn, valid)
-    scale = np.sqrt(detector.learn(whole, dn[:PAST], valid[:PAST])["scale"][0] * (1 + plain.variance))
+    scale = np.sqrt(detector.learn(whole, dn[:PAST], valid[:PAST])["scale"] * (1 + plain.variance))
     np.testing.assert_allclose(whole.whitening @ after.residual / scale, plain.white - 0.5, atol=1e-6)
 
 

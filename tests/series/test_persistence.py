@@ -9,8 +9,7 @@ from satae.series import persistence
 
 
 def alike(a, b):
-    cosine = (a @ b) / np.sqrt((a @ a) * (b @ b))
-    return cosine * min(a @ a, b @ b) / len(a)
+    return min(a @ a, b @ b) / len(a) if a @ b > 0 else 0.0
 
 
 def oracle(white, valid, k, n):

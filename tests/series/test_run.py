@@ -99,7 +99,10 @@ def test_rasters_tell_it_too(shared):
     assert found["heatmap"].shape == (len(WHEN) - PAST, 48, 48)
     first = found["first_date"][0]
     assert first[12, 22] == int(WHEN[STEP].strftime("%Y%m%d"))
-    assert np.count_nonzero(first) < 42 + 60  # single pixels that are no region among 2304
+    # what is no region is in no raster either
+    assert np.count_nonzero(first) == sum(c.region.pixels for c in result.changes)
+    assert (np.isfinite(found["persistence"][0]) == (first > 0)).all()
+    assert (np.isfinite(found["magnitude"]) == (first > 0)).all()
     heat = found["heatmap"]
     assert heat[STEP - PAST, 12, 22] > 3 > heat[STEP - PAST - 1, 12, 22]
 

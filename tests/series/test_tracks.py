@@ -46,3 +46,11 @@ def test_last_peak_and_persistence_are_those_of_all_pixels():
     (found,) = changes(alarms, width=40, least=1)
     assert (found.last, found.peak_day, found.region.col, found.region.peak) == (240.0, 130.0, 1, 9.0)
     assert found.persistence == pytest.approx(0.75)
+
+
+def test_pixels_in_no_region_are_left_out():
+    alarms = row_of([100.0] * 5 + [300.0] * 2 + [100.0])
+    kept = alarms.of(changes(alarms, width=40, least=3), 40)
+    assert kept.col.tolist() == [0, 1, 2, 3, 4] and kept.numbers["first"].tolist() == [100.0] * 5
+    assert kept.magnitude.shape == (1, 5)
+    assert not len(alarms.of([], 40).row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ def shown(task: str) -> Any:
 
 @dataclass(frozen=True)
 class Drill:
-    """A task that is to 'kill' its process, or 'once', to be a 'bug', 'bad' input or a 'full' disk, or 'fine'."""
+    """A task that is to 'kill' its process, or 'once', to be a 'bug', 'bad' input or a 'full' disk, or 'fine'.
+
+    Two that 'meet ...' end when both are at work.
+    """
 
     what: str
     count: str  # a file with a letter for each attempt
@@ -43,6 +47,12 @@ def attempted(task: Drill) -> int:
         file.write("x")
     if what == "kill" or (what == "once" and len(Path(task.count).read_text()) == 1):
         os.kill(os.getpid(), signal.SIGKILL)
+    if what.startswith("meet"):
+        end = time.monotonic() + 60
+        while len(list(Path(task.count).parent.glob("meet*"))) < 2:
+            if time.monotonic() > end:
+                raise TimeoutError(what)
+            time.sleep(0.05)
     if what == "bug":
         raise ValueError("a bug")
     if what in ("bad", "full"):

@@ -52,6 +52,7 @@ def frames(count: int, crs: str | None) -> dict[str, geopandas.GeoDataFrame]:
     rank, score = np.arange(1, count + 1, dtype="int32"), np.linspace(TOP, 2.5, count)
     texts = {
         "scene": "north",
+        "kind": "object",
         "top_band": "red",
         "review_status": "unreviewed",
         "review_label": "",

@@ -233,7 +233,12 @@ def test_a_killed_run_that_is_resumed_gives_the_bytes_of_the_unbroken_one(tile_s
     process.kill()
     process.communicate()
     assert not (broken / "model.onnx").exists() and (broken / "runs" / "model" / CHECKPOINT).exists()
-    for folder, words in ((broken, ("train", tile_set, "--resume")), (whole, line)):
+    monkeypatch.chdir(broken)
+    assert (
+        "which has another train.epochs; leave that out" in typed(*line, "--epochs", "6", "--resume").stderr
+    )
+    # the options that it was begun with may be given again
+    for folder, words in ((broken, (*line, "--resume")), (whole, line)):
         monkeypatch.chdir(folder)
         assert typed(*words).exit_code == 0
     assert (broken / "model.onnx").read_bytes() == (whole / "model.onnx").read_bytes()

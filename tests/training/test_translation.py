@@ -119,6 +119,20 @@ def test_a_function_is_the_same_in_onnx_whatever_the_shape(name: str):
             assert np.allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["exponentials", "waves", "activations", "softplus", "shares", "conv2d"])
+def test_no_bit_depends_on_the_number_of_threads(name: str):
+    # (enough numbers for several threads, and no multiple of what a vector of a processor holds)
+    x = image(1, 331, 333)
+    proto = traced(as_float(Module(FUNCTIONS[name])), x).SerializeToString()
+    found = []
+    for threads in (1, 2, 3, 7):
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        session = onnxruntime.InferenceSession(proto, options, providers=["CPUExecutionProvider"])
+        found.append([out.tobytes() for out in session.run(None, {"x": x.numpy()})])
+    assert found[1:] == found[:1] * 3
+
+
 def test_every_translation_is_tried_here():
     class Names(torch.overrides.TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):

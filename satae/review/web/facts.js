@@ -23,6 +23,7 @@ export class Facts {
       else if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
       event.preventDefault();
       this.keep();
+      $("facts").scrollTop = 0;
       $("list").focus({ preventScroll: true });
     });
     $("chip-image").addEventListener("error", () => { $("chip").hidden = true; });

@@ -133,9 +133,9 @@ export class Opinions {
    * Goes on with what an earlier page could not store. `said(fid, fields, after)` is called for each that is stored,
    * `undone(last)` for each that is taken back.
    */
-  resume(said, undone) {
+  async resume(said, undone) {
     const chains = new Map(); // fid: what was thought to be in the file, and whether all of it still counts
-    const left = this.keeper.take();
+    const left = await this.keeper.take();
     for (const { fid, fields, base } of left) {
       if (!this.entries.has(fid)) {
         if (fields) this.failed({ status: 409, message: "a region is no longer in the file" }, "Not kept");

@@ -48,7 +48,7 @@ async function start() {
   filter();
   count();
   select(open() ?? null);
-  page.opinions.resume((fid, fields, after) => say(outcome(fid, fields, after)), undone);
+  await page.opinions.resume((fid, fields, after) => say(outcome(fid, fields, after)), undone);
   document.documentElement.dataset.ready = "";
   $("list").focus({ preventScroll: true });
 }

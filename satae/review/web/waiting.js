@@ -11,6 +11,7 @@ export class Waiting {
     this.prefix = `${PREFIX}${result}-`;
     this.run = run;
     this.key = null;
+    this.locks = navigator.locks; // none where the page came from another machine, unencrypted
     this.kept = true; // whether all of them would outlive this page
   }
 
@@ -18,7 +19,7 @@ export class Waiting {
   keep(waiting) {
     const orders = waiting.map(({ fid, ...order }) => ({ ...order, name: this.names.get(fid) }));
     try {
-      this.key ??= `${this.prefix}${tab()}`;
+      this.open();
       if (orders.length) localStorage.setItem(this.key, JSON.stringify({ run: this.run, orders }));
       else localStorage.removeItem(this.key);
       this.kept = true;
@@ -27,13 +28,23 @@ export class Waiting {
     }
   }
 
-  /** Takes out what this window kept before it was loaded again, and what windows of other runs left. */
-  take() {
+  /** Gives this window its key, and holds a lock of that name for as long as it is there. */
+  open() {
+    if (this.key) return;
+    this.key = `${this.prefix}${tab()}`;
+    this.locks?.request(this.key, () => new Promise(() => {})).catch(() => {});
+  }
+
+  /** Takes out what this window kept before it was loaded again, and what windows of other runs, or closed ones, left. */
+  async take() {
     const found = [];
     try {
+      this.open();
+      const held = this.locks && new Set((await this.locks.query()).held.map(({ name }) => name));
       for (const key of Object.keys(localStorage).filter((name) => name.startsWith(this.prefix)).sort()) {
         const { run, orders } = JSON.parse(localStorage.getItem(key));
-        if (run === this.run && key !== `${this.prefix}${tab()}`) continue; // its window sends them itself
+        const isOpen = !held || held.has(key);
+        if (run === this.run && key !== this.key && isOpen) continue; // its window sends them itself
         for (const { name, ...order } of orders) found.push({ ...order, fid: this.fids.get(name) });
         localStorage.removeItem(key);
       }
