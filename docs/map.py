@@ -24,7 +24,7 @@ ROOMS = [
 
 # What lies beside the package, and what in the package is no Python.
 TOP = {
-    "configs": "recipes for `satae train`, one YAML file each, every setting commented",
+    "configs": "recipes for `satae train` and `satae series`, one YAML file each, every setting commented",
     "tiles": "the format of a tile set; the tile sets themselves stay out of git",
     "tests": "`tests/ROOM/test_MODULE.py` for `satae/ROOM/MODULE.py`; `conftest.py` has the fixtures",
     "benchmarks": "scripts that measure satae beside named peers and print what they find",

@@ -66,6 +66,10 @@ def series(
     whole = stack(scenes, days)
     past, new = parts_of(whole.days, options)
     model = model_of(options.model, whole.days[past], int(new.sum()))
+    if model in NETWORKS and options.trainer is None:
+        raise ConfigError(
+            f"--model {model} is learned, and no trainer was given (`satae.training.sequence.trainer`)"
+        )
     place = whole.only(past | new)
     history = past[past | new]
     with _writing(out, options) as folder:

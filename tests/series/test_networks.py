@@ -192,6 +192,12 @@ def test_a_network_needs_a_season():
         run.model_of("sequence_rnn", np.arange(8) * 100.0, 3)
 
 
+def test_a_network_that_nobody_trains_is_refused(tmp_path):
+    paths, how = place(tmp_path)
+    with pytest.raises(ConfigError, match="no trainer"):
+        series(paths, tmp_path / "a.gpkg", replace(how, trainer=None))
+
+
 def test_the_command_takes_a_recipe_and_info_tells_of_the_file(tmp_path):
     place(tmp_path)
     recipe = tmp_path / "own.yaml"
