@@ -133,9 +133,9 @@ def test_the_loss_is_measured_on_what_was_learned_from(model_path, tile_set, tmp
     named = Options(precision="fp16", tilesets=[Path("elsewhere")])
     assert convert.convert(Path("model.onnx"), None, named).fidelity.pixels > 0
     record = here / "elsewhere" / "tileset.json"
-    record.write_text(record.read_text().replace('"uint16"', '"int16"'))
-    np.save(here / "elsewhere" / "tiles.npy", np.load(here / "elsewhere" / "tiles.npy").astype(np.int16))
-    with pytest.raises(ModelError, match="holds int16"):
+    record.write_text(record.read_text().replace('"uint16"', '"float32"'))
+    np.save(here / "elsewhere" / "tiles.npy", np.load(here / "elsewhere" / "tiles.npy").astype(np.float32))
+    with pytest.raises(ModelError, match="holds float32"):
         convert.convert(Path("model.onnx"), here / "b.onnx", named)
 
 
