@@ -81,6 +81,7 @@ def collect(
     return Collection(
         target, found.count, making.draft.counts["anomalies"], found.missing, making.whole,
         report if report.name in making.names else None, out / catalogue.NAME, making.carried, tuple(faults),
+        making.doubt,
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ class _Making:
         self.found, self.folder, self.before, self.created = found, folder, before, created
         self.target, self.whole, self.carried = found.out / NAME, True, 0
         self.pictures = folder / chips.folder_of(self.target).name
-        self.names: list[str] = []
+        self.names, self.doubt = list[str](), ""
 
     def layers(self, bar: Bar) -> None:
         """The GeoPackage, with ranks and decisions."""
@@ -147,10 +148,8 @@ class _Making:
         with Extra("the report"):
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
             report = self.folder / html.path_of(self.target).name
-            doubt = of_scenes(store.doubt(summary) for summary in self.found)
-            page.write(
-                report, self.target, chosen, [model], asked, self.folder, whole, doubt=str(doubt or "")
-            )
+            self.doubt = str(of_scenes(store.doubt(summary) for summary in self.found) or "")
+            page.write(report, self.target, chosen, [model], asked, self.folder, whole, doubt=self.doubt)
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:

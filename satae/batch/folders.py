@@ -33,7 +33,7 @@ class Collection:
     """What was put together, of how many scenes; `missing` entries of the plan have no finished folder that counts.
 
     `tiles` tells whether all tiles are in it, `report` is None where it could not be made, `carried` is the number of
-    decisions that were taken over.
+    decisions that were taken over, `doubt` a note on what of the numbers the calibration is too small for.
     """
 
     out: Path
@@ -45,6 +45,7 @@ class Collection:
     catalogue: Path
     carried: int
     faults: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

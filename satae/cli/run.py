@@ -264,6 +264,7 @@ def _made(made: "RunOutput") -> dict[str, Any]:
         "left_out": list(found.left_out), "parts_not_run": list(found.parts.absent),
         "parts_run_otherwise": [name for name, _ in found.parts.others], "tiles": of.tiles,
         "report": str(of.report) if of.report else None, "catalogue": str(of.catalogue), "carried": of.carried,
+        "doubt": of.doubt,
     }  # fmt: skip
 
 
@@ -300,6 +301,8 @@ def _made_lines(made: "RunOutput") -> list[str]:
         return summary.lines(made.alone, made.rule)
     of = made.collection
     assert of is not None
+    if of.doubt:
+        note([of.doubt])
     if not of.tiles:
         note(["the layer tiles lacks rows, for there are too many; heatmaps and scenes have them all"])
     said = [f"{of.out}: {quantity(of.anomalies, 'anomaly')} in {quantity(of.scenes, 'scene')} ({made.rule})"]

@@ -48,6 +48,16 @@ def test_ranks_and_chips_are_those_of_all_scenes_together(
     assert frame.crs == geopandas.read_file(out / "anomalies.gpkg", layer="scenes").crs
 
 
+def test_what_the_calibration_cannot_tell_is_noted_once_as_the_report_has_it(
+    shared: Shared, model_path: Path, tmp_path: Path
+) -> None:
+    out = finished(shared, model_path, tmp_path)
+    done = typed("run", "--collect", "--out", out)
+    (note,) = [line for line in done.stderr.splitlines() if "background regions" in line]
+    assert note.startswith("note: ranks hold, ")
+    assert note.removeprefix("note: ") in (out / "anomalies.html").read_text("utf-8")
+
+
 def test_rows_are_held_a_few_scenes_at_a_time(
     shared: Shared, model_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
