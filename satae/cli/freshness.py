@@ -76,8 +76,11 @@ def _counts(states: Sequence[str]) -> str:
 
 
 def _model(folder: Path, wanted: set[str]) -> str:
-    for path in sorted(folder.glob("*.onnx")):
-        if hashlib.sha256(path.read_bytes()).hexdigest() in wanted:
-            return f"{path.name} is the model that scored it"
-    others = sorted(p.name for p in folder.glob("*.onnx"))
-    return f"none beside it is the model that scored it ({', '.join(others) or 'no .onnx there'})"
+    every = sorted(folder.glob("*.onnx"), reverse=True)
+    # of copies the first by name
+    by_hash = {hashlib.sha256(p.read_bytes()).hexdigest(): p.name for p in every}
+    if found := sorted(name for sha256, name in by_hash.items() if sha256 in wanted):
+        what = "is the model" if len(found) == 1 else "are the models"
+        return f"{' and '.join(found)} {what} that scored it"
+    others = ", ".join(p.name for p in reversed(every)) or "no .onnx there"
+    return f"none beside it is the model that scored it ({others})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,10 @@ def test_the_command_and_python_take_a_model_a_kind(
         ("land", "object", 2),
         ("land-area", "area", 2),
     ]
+    shutil.copy(model_path, tmp_path / "objects.onnx")
+    shutil.copy(areas_path, tmp_path / "areas.onnx")
+    about = json.loads(CliRunner().invoke(app, ["info", str(tmp_path / "a.gpkg"), "--json"]).stdout)
+    assert about["model_now"] == "areas.onnx and objects.onnx are the models that scored it"
     found = api.score.score(scene_path, [model_path, areas_path], tmp_path / "b.gpkg", top=2)
     assert sorted(found.regions["kind"]) == ["area"] * 2 + ["object"] * 2
 
