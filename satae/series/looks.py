@@ -6,7 +6,7 @@ The pixels of a region are read once more and taken through all dates as when th
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -57,17 +57,26 @@ class Look:
 
 def looks(
     found: Sequence[Change], place: Stack, past: Bools, rules: Rules, scored: Sequence[ScoredDate], buffer: int,
-    older: state.Reader | None,
+    older: state.Reader | None, before: Stack | None = None,
 ) -> Iterator[Look]:  # fmt: skip
-    """A look at each of the first regions; `past` are the dates of the history, none where a state is gone on from."""
+    """A look at each of the first regions; `past` are the dates of the history, none where a state is gone on from.
+
+    What is `before` a state's new dates is shown too, and nothing is expected of it.
+    """
+    # with one date each there is no expectation of the first but itself
+    told = ~past if rules.model == PAIR else np.ones(len(past), bool)
+    if before is not None:
+        place = replace(place, dates=(*before.dates, *place.dates))
+        past = np.concatenate([before.days <= max(rules.days), past])
+        told = np.concatenate([np.zeros(len(before.dates), bool), told])
     with place.open() as reader:
         for change in found[:LISTED]:
-            yield _look(change, reader, past, rules, scored, buffer, older)
+            yield _look(change, reader, past, told, rules, scored, buffer, older)
 
 
 def _look(
-    change: Change, reader: StackReader, past: Bools, rules: Rules, scored: Sequence[ScoredDate], buffer: int,
-    older: state.Reader | None,
+    change: Change, reader: StackReader, past: Bools, told: Bools, rules: Rules, scored: Sequence[ScoredDate],
+    buffer: int, older: state.Reader | None,
 ) -> Look:  # fmt: skip
     place = reader.stack
     window = frame(change.region, 1)
@@ -88,7 +97,7 @@ def _look(
         there = np.flatnonzero(change.region.inside(held))[chosen]
         memory = {name: values[:, there] for name, values in older.memory(held).items()}
     seen, expected, spread = _course(
-        rules, memory, x[..., pixels], valid[:, pixels], place.days, past, scored
+        rules, memory, x[..., pixels], valid[:, pixels], place.days, past, told, scored
     )
     shown = _shown(change, place.days, valid.mean(axis=1))
     images = x.reshape(*x.shape[:2], window.height, window.width)[[i for i, _ in shown]]
@@ -101,16 +110,18 @@ def _look(
 
 def _course(
     rules: Rules, memory: Memory, x: npt.NDArray[Any], valid: Bools, days: Floats, past: Bools,
-    scored: Sequence[ScoredDate],
+    told: Bools, scored: Sequence[ScoredDate],
 ) -> tuple[Floats, Floats, Floats]:  # fmt: skip
-    """What was seen, expected and the deviation (T, B) over the pixels: x (T, B, pixel), `valid` (T, pixel)."""
+    """What was seen, expected and the deviation (T, B) over the pixels: x (T, B, pixel), `valid` (T, pixel).
+
+    Of dates that are not `told` nothing is expected.
+    """
     seen, expected, spread = (np.full(x.shape[:2], np.nan) for _ in range(3))
     # variances (B, pixel) of bands, of those along each component
     band = np.linalg.inv(rules.whitening) ** 2 @ memory["scale"].astype(np.float64)
     new, common = iter(scored), iter(() if rules.shared is None else rules.shared)
     for i, day in enumerate(days):
-        # with one date each there is no expectation of the first but itself
-        if past[i] and rules.model == PAIR:
+        if not told[i]:
             seen[i] = _means(x[i].astype(np.float64), valid[i])
             continue
         date = None if past[i] else next(new)

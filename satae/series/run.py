@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ A_YEAR = 330.0  # days that they must span
 RECENT = 365.0  # days that are monitored where nothing is said, if the history is then long enough
 SHARE = 0.6  # of the dates that are history otherwise
 DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
+BESIDE = 6  # earlier dates of either kind that are shown beside those of a state
 MANY = 1000  # false alarms that are promised, from which on a line says so
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
@@ -121,7 +122,11 @@ def resume(
             f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
             f"{', '.join(header.bands)}; choose those with --bands"
         )
-    # all that is read now is new: the history is in the state
+    known = [
+        (s, d) for s, d in zip(scenes, days, strict=True) if (d, s.name) in done or d <= max(header.history)
+    ]
+    earlier = _earlier(known, place, header)
+    # all that is scored now is new: the history is in the state
     past = np.zeros(len(place.dates), bool)
     with _writing(out, options) as folder, state.reading(source, header) as reader:
         place = place.decoded_once(folder / DECODED)
@@ -131,7 +136,32 @@ def resume(
         unrest, place = learning.unrest(
             header, learning.Sample(header.windows, memory, clear), place, np.arange(len(past))
         )
-        return _scored(place, past, header, unrest, out, folder, options, steps, (), reader)
+        return _scored(place, past, header, unrest, out, folder, options, steps, (), reader, earlier)
+
+
+def _earlier(known: Sequence[tuple[Scene, int]], place: Stack, header: Header) -> Stack | None:
+    """Of the dates that a state has passed over those to show beside the new ones; None where there are none.
+
+    They are the last, and those nearest to a year before the newest date, of files that are quick to read.
+    """
+    quick = [(s, d) for s, d in known if s.is_plain and d < place.days[0]]
+    if not quick:
+        return None
+    days = np.array([d for _, d in quick])
+    near = np.argsort(np.abs(days - (place.days[-1] - YEAR)), kind="stable")
+    chosen = sorted({*near[:BESIDE], *np.argsort(-days, kind="stable")[:BESIDE]})
+    try:
+        found = on_grid(place.grid, [quick[i][0] for i in chosen], [quick[i][1] for i in chosen])
+    except SceneError:
+        # a file that is another one since: what is new does not hang on it
+        return None
+    both = replace(place, dates=(*found.dates, *place.dates))
+    if found.bands != place.bands or both.dtype != place.dtype or both.rescales != place.rescales:
+        return None
+    shift = {(s.day, s.scene): s.shift for s in header.scored}
+    return found.with_shifts(
+        {i: shift[d.day, d.name] for i, d in enumerate(found.dates) if (d.day, d.name) in shift}
+    )
 
 
 @contextmanager
@@ -197,6 +227,7 @@ def model_of(asked: str, days: Floats, new: int) -> str:
 def _scored(
     place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
+    earlier: Stack | None = None,
 ) -> Result:  # fmt: skip
     """Score all windows of the place and write what came of it."""
     header = header.model_copy(update={"scored": (*header.scored, *unrest)})
@@ -241,7 +272,7 @@ def _scored(
         files.write_changes(alarms.of(found, width), place.windows())
     with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
         shown = []
-        for look in looks(found, place, history, rules, unrest, header.buffer, older):
+        for look in looks(found, place, history, rules, unrest, header.buffer, older, earlier):
             shown.append(look)
             bar.add(1)
     shutil.rmtree(folder / DECODED)  # room for what is written now

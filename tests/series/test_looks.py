@@ -11,7 +11,7 @@ from scenes import UTM
 
 from satae.report.chips import GAP
 from satae.scene.describe import describe
-from satae.series import dates, looks, run
+from satae.series import dates, looks, run, tables
 
 WHEN = places.days(56)
 PAST, STEP, CLOUD, HALF = 36, 40, 46, 50
@@ -139,6 +139,33 @@ def test_going_on_from_a_state_looks_at_the_new_dates_as_all_at_once_does(shared
     assert not later.past.any() and len(later.days) == 56 - STEP - 4
     for kind in ("seen", "expected", "spread", "share"):
         np.testing.assert_allclose(getattr(later, kind), getattr(look, kind)[STEP + 4 :], rtol=1e-6)
+
+
+def test_scenes_that_are_named_again_are_shown_before_the_new_dates_of_a_state(shared, tmp_path):
+    _, (look, *_), _ = whole(shared)
+    out, *_ = made(tmp_path / "a", 0, STEP + 4)
+    state = out.with_name("c0_state.tif")
+    _, (alone, *_), _ = made(tmp_path / "b", STEP + 4, state=state)
+    out, (later, *_), _ = made(tmp_path / "c", 0, state=state)
+    new = len(alone.days)
+    for kind in ("seen", "expected", "spread", "share"):
+        np.testing.assert_array_equal(getattr(later, kind)[-new:], getattr(alone, kind))
+    assert (
+        tables.name_of(later.change) == tables.name_of(alone.change)
+        and later.change.first == alone.change.first
+    )
+    # the last six of those that were scored or learned, and six of a year before
+    earlier = later.days[:-new]
+    of_look = np.isin(look.days, earlier)
+    assert 6 < len(earlier) <= 12 and np.array_equal(earlier[-6:], look.days[: STEP + 4][-6:])
+    assert np.abs(earlier[:6] - (look.days[-1] - 365.25)).max() < np.ptp(look.days) / 4
+    assert np.isnan(later.expected[:-new]).all() and np.isnan(later.spread[:-new]).all()
+    np.testing.assert_allclose(later.seen[:-new], look.seen[of_look], rtol=1e-6)
+    assert later.past.tolist() == [d in look.days[:PAST] for d in later.days]
+    assert "before" in [role for _, role in later.shown]
+    courses = pyogrio.read_dataframe(out, layer="courses", read_geometry=False)
+    told = courses[courses["date"].notna() & courses["expected"].notna()]
+    assert courses["date"].nunique() == len(set(later.days)) > told["date"].nunique() == new
 
 
 def test_of_a_large_region_some_pixels_tell(shared, monkeypatch):
