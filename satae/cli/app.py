@@ -7,6 +7,7 @@ annotation at every start.
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -98,5 +99,14 @@ def main() -> None:
     )
     try:
         app()
+    except SystemExit as end:
+        interrupts.dismiss()
+        if interrupts.is_pending():
+            # at once: libraries whose threads were at work crash or hang now and then when they are unloaded
+            with suppress(OSError, ValueError):  # whoever read them may be gone
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
     finally:
         interrupts.dismiss()
