@@ -162,7 +162,11 @@ class _Making:
         about = self.folder / ABOUT
         counts = {"scenes": self.found.count, "anomalies": self.draft.counts["anomalies"]}
         counts |= {"tiles": self.whole, "carried": self.carried}
-        said = {"results": self.found.digest, "files": [*self.names, NAME], "counts": counts}
+        said = {
+            "results": self.found.digest,
+            "files": [*self.names, NAME],
+            "counts": counts | {"doubt": self.doubt},
+        }
         about.write_text(json.dumps(said), encoding="utf-8")
         gone = [out / name for name in sorted(known - {*self.names, NAME}) if (out / name).exists()]
         publish_all([(p, out / p.name) for p in (*made, about, self.folder / NAME)], gone)

@@ -19,7 +19,10 @@ HEAVY = [
 ]  # fmt: skip
 PROGRAM = f"""
 import atexit, os, sys
-atexit.register(lambda: open(os.environ["LOADED"], "w").write(" ".join(set({HEAVY}) & set(sys.modules))))
+tell, leave = lambda: open(os.environ["LOADED"], "w").write(" ".join(set({HEAVY}) & set(sys.modules))), os._exit
+atexit.register(tell)
+# a command that was interrupted ends by it
+os._exit = lambda code: (tell(), leave(code))
 from satae.cli.app import main
 main()
 """
