@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from satae import interrupts
 from satae.grid import Grid, Window
 
 STRIP_BYTES = 8 * 2**20  # decoded pixels of one read
@@ -100,8 +101,11 @@ def ahead(
         waiting: deque[tuple[Window, Future[Any]]] = deque()
         try:
             for window in windows:
+                # the pool does not wait for a thread in whose start an interrupt fell, and its reader would be closed
+                with interrupts.shield():
+                    waiting.append((window, pool.submit(read, window)))
+                interrupts.check()
                 # one more than there are threads: each has work while the first is taken
-                waiting.append((window, pool.submit(read, window)))
                 if len(waiting) > workers:
                     yield _taken(waiting)
             while waiting:

@@ -50,7 +50,8 @@ def test_every_acknowledged_decision_is_in_the_new_file(tmp_path: Path) -> None:
         for _ in range(SWAPS):
             before = len(lines)
             replaced(out, in_a_row())
-            assert not list(tmp_path.glob("out.gpkg?*"))
+            # the journal is of a decision that is just being written
+            assert {p.name for p in tmp_path.glob("out.gpkg?*")} <= {"out.gpkg-journal"}
             while len(lines) < before + 3:  # decisions go on in the new file
                 assert process.poll() is None
         stop.touch()
