@@ -40,10 +40,11 @@ def score(task: Task) -> Any:
     """`work.score`, but what was ordered happens in mid-scene, while its part is being written."""
     inside = Path(task.paths[0]).parent
     tried = inside / f"{task.name}.tried"
-    with tried.open("a") as file:
-        file.write("x")
+    # two blocks of a scene may begin at once: what an append leaves behind itself tells them apart, a read does not
+    with tried.open("ab", buffering=0) as file:
+        file.write(b"x")
+        attempt = file.tell()
     told = json.loads((inside / ORDERS).read_text()).get(task.name, [])
-    attempt = len(tried.read_text())
     what = told[attempt - 1] if attempt <= len(told) else ""
     if what:
         work.score_scene, work.scan_block = (
