@@ -80,10 +80,11 @@ class MapSettings(_Section):
 
     smooth: float = pydantic.Field(default=0.0, ge=0, le=8)
     blur: float = pydantic.Field(default=0.0, ge=0, le=8)
+    around_px: int = pydantic.Field(default=0, ge=0, le=257)
     support_px: int = pydantic.Field(default=0, ge=0, le=129)
     max_object_px: int = pydantic.Field(default=0, ge=0, le=100)
 
-    @pydantic.field_validator("support_px")
+    @pydantic.field_validator("around_px", "support_px")
     @classmethod
     def _with_a_middle(cls, value: int) -> int:
         if value and value % 2 == 0:

@@ -241,7 +241,7 @@ def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
         ("objective.trim=0", "trim"),
         ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, params, trim, warm"),
         ("target.size_m=-1", "target.size_m"), ("map.max_object_px=1.5", "max_object_px"),
-        ("map.support_px=8", "odd"),
+        ("map.support_px=8", "odd"), ("map.around_px=8", "odd"),
         ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgf", "'rmsprop' or 'sgd'"),
     ],
 )  # fmt: skip

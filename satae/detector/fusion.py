@@ -1,11 +1,15 @@
 """From the errors of the score heads to one anomaly map: their sum in a common unit, blur, area term.
 
-    error --smooth, log--> level --standardise--> mean over heads --support--> exp, blur--> s --log--> l (+ its top-hat)
+    error --smooth, log--> level --standardise--> mean over heads --around, support--> exp, blur--> s
+    s --log--> l (+ its top-hat)
 
-One head needs no common unit: s is its error, unless support is asked for. Without an area term the blurred s is the
+One head needs no common unit: s is its error, unless one of the two steps in the middle is asked for. Without an area term the blurred s is the
 map; with one the map is the softplus of the standardised l and the standardised top-hat. All constants are those of
 the training sample; nothing is scaled by the scene at hand. Heads do not peak at the same pixels of an object, so the
 error of each is smoothed before they are asked whether they agree.
+
+Around: in a town every roof stands out, and so none does. Where the mean level of the box around a pixel lies above
+that of ordinary ground, so much is taken from the pixel's own; calm surroundings raise nothing.
 
 Support: what lies in a sliver of valid pixels cannot be compared with its surroundings, and stands out for that alone.
 A level above the mean counts in proportion to the valid share of the box around it, in full from half of it on, so
@@ -26,6 +30,7 @@ from satae.nn.surroundings import gaussian_mean, total
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
+ORDINARY = 0.25  # standard deviations above the mean, up to which the level of surroundings is that of ordinary ground
 HIGHEST = 50.0  # standard deviations above the mean; the exponential of more is soon not finite
 
 Pick = Callable[[Tensor, Tensor], Tensor]
@@ -83,6 +88,13 @@ def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
     return torch.minimum(out, level)
 
 
+def unrest(level: Tensor, valid: Tensor, side: int) -> Tensor:
+    """How far the mean level of the valid pixels in a box around each lies above ORDINARY; 0 where it does not."""
+    known = torch.where(valid > 0.5, level, torch.zeros_like(level))
+    around = total(known, side) / total(valid, side).clamp(min=1)
+    return (around - ORDINARY).clamp(min=0)
+
+
 def support(valid: Tensor, side: int) -> Tensor:
     """What evidence at a pixel counts for: twice the valid share of the box around it, at most 1."""
     return (2 * total(valid, side) / side**2).clamp(max=1)
@@ -108,7 +120,12 @@ class Mapping(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether the map is an error itself, in its own unit."""
-        return self.heads == 1 and not self.settings.max_object_px and not self.settings.support_px
+        return self.single and not self.settings.max_object_px
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one head, of which no level is needed."""
+        return self.heads == 1 and not self.settings.around_px and not self.settings.support_px
 
     def forward(self, errors: Tensor, valid: Tensor) -> Tensor:
         """The map (N, 1, H, W) of errors (N, heads, H, W)."""
@@ -121,13 +138,15 @@ class Mapping(nn.Module):
 
     def fuse(self, errors: Tensor, valid: Tensor) -> Tensor:
         """The score s of smoothed errors: that of one head, or exp of the mean level of several; blurred."""
-        if self.heads == 1 and not self.settings.support_px:
+        if self.single:
             return gaussian_mean(errors, valid, self.settings.blur)
         # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
         levels = _level(errors, self.median[:, None, None])  # (N, heads, H, W)
         parts = (levels - self.mean[:, None, None]) / self.spread[:, None, None]
         # a mean and no maximum: what two heads agree on counts for more than what one of them finds
         level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
+        if self.settings.around_px:
+            level = level - unrest(level, valid, self.settings.around_px)
         # above the mean only: in a sliver evidence for an anomaly is weak, evidence for none is left as it is
         if self.settings.support_px:
             level = level.clamp(max=0) + level.clamp(min=0) * support(valid, self.settings.support_px)

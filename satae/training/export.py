@@ -57,13 +57,15 @@ def lattice_of(detector: Detector, bands: int) -> Lattice:
         return Lattice(step, frame - step, CORE, frame)
     # rounded up to whole strides, so that a window with its halo still begins at a multiple of one
     halo = -(-reach(detector, bands, stride) // stride) * stride
-    return Lattice(stride, halo, core(detector))
+    return Lattice(stride, halo, core(detector, halo))
 
 
-def core(detector: Detector) -> int:
-    """The side of what one inference yields: CORE, or less where a step of the graph needs much memory."""
+def core(detector: Detector, halo: int = 0) -> int:
+    """The side of what one inference yields: CORE, twice that with a wide halo, for all of it is worked out too, or
+    less where a step of the graph needs much memory."""
+    side = CORE if halo <= CORE // 4 else 2 * CORE
     most = max(detector.traits.cells, *map(heads.cells, detector.heads))
-    return CORE if not most else max(32, min(CORE, math.isqrt(CELLS // most) // 32 * 32))
+    return side if not most else max(32, min(side, math.isqrt(CELLS // most) // 32 * 32))
 
 
 def to_onnx(detector: Detector, bands: int) -> onnx.ModelProto:

@@ -11,7 +11,18 @@ from detectors import mask
 from scipy import ndimage
 
 from satae.config import MapSettings
-from satae.detector.fusion import FAR, FLOOR, Mapping, along, gaussian_mean, opening, segments, support
+from satae.detector.fusion import (
+    FAR,
+    FLOOR,
+    ORDINARY,
+    Mapping,
+    along,
+    gaussian_mean,
+    opening,
+    segments,
+    support,
+    unrest,
+)
 
 LENGTHS = pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 11])
 
@@ -253,6 +264,34 @@ def test_a_straight_edge_costs_nothing_and_a_sliver_nearly_all():
     level = torch.log(plain(both, sliver))[..., 4:-4, width // 2]
     assert level.min() > 0
     assert torch.allclose(torch.log(made(both, sliver))[..., 4:-4, width // 2], level * 2 / 9, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1, 5, 9])
+def test_unrest_is_what_the_mean_level_of_valid_pixels_in_the_box_has_over_that_of_ordinary_ground(side: int):
+    level, good = level_of(), mask(1, 24, 30, 0.4).double()
+    known = np.where(good[0, 0] > 0, level[0, 0], 0.0)
+    sums, count = (
+        ndimage.uniform_filter(z, side, mode="constant") * side**2 for z in (known, good[0, 0].numpy())
+    )
+    expected = np.maximum(0, sums / np.maximum(1, count) - ORDINARY)
+    # what invalid pixels hold is not looked at
+    found = unrest(torch.where(good > 0, level, torch.full_like(level, torch.nan)), good, side)
+    assert expected.max() > 0 and np.allclose(found[0, 0], expected, atol=1e-9)
+
+
+def test_one_that_stands_out_alone_keeps_its_level_and_one_among_many_does_not():
+    (errors, _, _), side = errors_of(2)[0], 15
+    good, middle = torch.ones_like(errors[:, :1]), (..., errors.shape[-2] // 2, errors.shape[-1] // 2)
+    plain, made = fitted(2), fitted(2, around_px=side)
+    calm = torch.ones_like(errors) * plain.median[:, None, None]
+    alone, many = calm.clone(), calm * 60
+    alone[middle], many[middle] = (40 * calm)[middle], (100 * calm)[middle]
+    assert torch.allclose(made(alone, good)[middle], plain(alone, good)[middle], rtol=1e-4)
+    # among equals it is what the plain map says over what is around, and ordinary ground
+    over = torch.log(plain(many, good)[middle]) - torch.log(made(many, good)[middle])
+    around = torch.log(plain(many, good))[..., 3:18, 3:18].mean() - ORDINARY
+    assert torch.allclose(over, around, rtol=1e-3) and plain(many, good)[middle] > plain(alone, good)[middle]
+    assert made(many, good)[middle] < made(alone, good)[middle]
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0])

@@ -18,7 +18,7 @@ from satae.errors import ModelError
 from satae.heads import View
 from satae.models import Output
 
-STEPS = {"blur": 0.5, "support_px": 5, "max_object_px": 9}
+STEPS = {"blur": 0.5, "around_px": 7, "support_px": 5, "max_object_px": 9}
 WITH_STEPS = pytest.mark.parametrize("steps", [{}, STEPS], ids=["plain", "steps"])
 HALO = 96  # more than any small detector reaches, and a multiple of every stride among them
 
@@ -285,7 +285,8 @@ def test_the_reach_of_the_steps_of_the_map_is_measured_too():
     blurred = graph.reach(detector("rx", blur=1.0), BANDS, 1)
     opened = graph.reach(detector("rx", max_object_px=15), BANDS, 1)
     supported = graph.reach(detector("rx", support_px=15, blur=1.0), BANDS, 1)
-    assert plain == 0 and blurred == 3 and opened == 14 and supported == 7 + 3
+    compared = graph.reach(detector("rx", around_px=21, blur=1.0), BANDS, 1)
+    assert plain == 0 and blurred == 3 and opened == 14 and supported == 7 + 3 and compared == 10 + 3
 
 
 def test_settling_is_repeatable_and_looks_at_chosen_pixels_alone():

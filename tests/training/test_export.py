@@ -29,7 +29,7 @@ from satae.training.export import PARITY, Lattice, lattice_of
 
 SIZE = 32
 NAMES = ["anomaly_map", "pred_score", "band_error", "reconstruction"]
-STEPS = {"blur": 0.5, "support_px": 5, "max_object_px": 9}
+STEPS = {"blur": 0.5, "around_px": 7, "support_px": 5, "max_object_px": 9}
 ALONE = [("whitened", {})]
 TOGETHER = [head for head in HEADS if head[0] != "surprise"]
 # an export takes seconds: every architecture once, every head once, the map's steps once
@@ -218,6 +218,12 @@ def test_a_graph_that_needs_much_memory_a_pixel_yields_less_at_once():
     ]
     assert sides == [256, 256, 128, 32]
     assert export.core(SimpleNamespace(traits=Traits(), heads=[Part(5), Part(1_000)])) == 128
+
+
+def test_a_wide_halo_is_shared_by_more_pixels_at_once_where_memory_allows():
+    light, heavy = (SimpleNamespace(traits=Traits(cells=n), heads=[Part(0)]) for n in (0, 1_000))
+    assert [export.core(light, halo) for halo in (0, 64, 65, 200)] == [256, 256, 512, 512]
+    assert export.core(heavy, 200) == 128
 
 
 @pytest.mark.parametrize("net", models.NAMES)
