@@ -156,7 +156,7 @@ def trained(sets: list[TileSet], recipe: Recipe, chosen: Split, work: Path, devi
     (work / "run").mkdir()
     fitted = loop.fit(sets, planned, work / "run", device=loop.device_of(device))
     heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
-    detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping(recipe.map, len(heads)))
+    detector = graph.Detector(fitted.normalizer, fitted.model, heads, Mapping.of(recipe))
     stride = int(cast(int, fitted.model.stride))
     halo = -(-graph.reach(detector, len(sets[0].record.bands), stride) // stride) * stride
     inputs = graph.Input(fitted.normalizer)

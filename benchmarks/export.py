@@ -47,7 +47,7 @@ def detector(bands: int, overrides: list[str]) -> Detector:
     )
     model = models.build(recipe.model.name, len(made.affine), recipe.model.params).eval()
     found = [heads.head(head, made) for head in recipe.score]
-    out = Detector(made, model, found, Mapping(recipe.map, len(found)))
+    out = Detector(made, model, found, Mapping.of(recipe))
     valid = torch.ones(1, 1, 96, 96)
     dn = torch.from_numpy(tiles(1, bands, 96))
     sample = [(Input(made)(dn, valid), valid, valid)]

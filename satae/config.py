@@ -81,6 +81,7 @@ class MapSettings(_Section):
     smooth: float = pydantic.Field(default=0.0, ge=0, le=8)
     blur: float = pydantic.Field(default=0.0, ge=0, le=8)
     around_px: int = pydantic.Field(default=0, ge=0, le=257)
+    around_heads: list[str] = []
     support_px: int = pydantic.Field(default=0, ge=0, le=129)
     max_object_px: int = pydantic.Field(default=0, ge=0, le=100)
 

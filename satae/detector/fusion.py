@@ -3,13 +3,14 @@
     error --smooth, log--> level --standardise--> mean over heads --around, support--> exp, blur--> s
     s --log--> l (+ its top-hat)
 
-One head needs no common unit: s is its error, unless one of the two steps in the middle is asked for. Without an area term the blurred s is the
-map; with one the map is the softplus of the standardised l and the standardised top-hat. All constants are those of
-the training sample; nothing is scaled by the scene at hand. Heads do not peak at the same pixels of an object, so the
-error of each is smoothed before they are asked whether they agree.
+One head needs no common unit: s is its error, unless one of the two steps in the middle is asked for. Without an area
+term the blurred s is the map; with one the map is the softplus of the standardised l and the standardised top-hat.
+All constants are those of the training sample; nothing is scaled by the scene at hand. Heads do not peak at the same
+pixels of an object, so the error of each is smoothed before they are asked whether they agree.
 
 Around: in a town every roof stands out, and so none does. Where the mean level of the box around a pixel lies above
-that of ordinary ground, so much is taken from the pixel's own; calm surroundings raise nothing.
+that of calm ground, so much is taken from the pixel's own; calm surroundings raise nothing. Of several heads those
+tell it that are named for it.
 
 Support: what lies in a sliver of valid pixels cannot be compared with its surroundings, and stands out for that alone.
 A level above the mean counts in proportion to the valid share of the box around it, in full from half of it on, so
@@ -21,16 +22,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from satae.config import MapSettings
+from satae.config import MapSettings, Recipe
 from satae.nn.surroundings import gaussian_mean, total
 
 FLOOR = 1e-3  # added to the error in units of its median, before the logarithm
 FAR = 1e9  # larger than any level
-ORDINARY = 0.25  # standard deviations above the mean, up to which the level of surroundings is that of ordinary ground
+CALM = 0.25  # of the sample, by the mean level around
+ORDINARY = 0.5  # standard deviations of a head by which the level around may lie above that of calm ground
 HIGHEST = 50.0  # standard deviations above the mean; the exponential of more is soon not finite
 
 Pick = Callable[[Tensor, Tensor], Tensor]
@@ -88,11 +91,10 @@ def opening(level: Tensor, valid: Tensor, length: int) -> Tensor:
     return torch.minimum(out, level)
 
 
-def unrest(level: Tensor, valid: Tensor, side: int) -> Tensor:
-    """How far the mean level of the valid pixels in a box around each lies above ORDINARY; 0 where it does not."""
+def around(level: Tensor, valid: Tensor, side: int) -> Tensor:
+    """The mean level of the valid pixels in the box around each."""
     known = torch.where(valid > 0.5, level, torch.zeros_like(level))
-    around = total(known, side) / total(valid, side).clamp(min=1)
-    return (around - ORDINARY).clamp(min=0)
+    return total(known, side) / total(valid, side).clamp(min=1)
 
 
 def support(valid: Tensor, side: int) -> Tensor:
@@ -108,14 +110,23 @@ class Mapping(nn.Module):
     spread: Tensor
     middle: Tensor
     deviation: Tensor
+    calm: Tensor
 
-    def __init__(self, settings: MapSettings, heads: int) -> None:
+    def __init__(self, settings: MapSettings, heads: int, tellers: Sequence[int] = ()) -> None:
+        """`tellers` are the heads that tell how much stands out around a pixel, by their places; all where none is."""
         super().__init__()
-        self.settings, self.heads = settings, heads
+        self.settings, self.heads, self.tellers = settings, heads, tellers or range(heads)
         for name, start in (("median", 1.0), ("mean", 0.0), ("spread", 1.0)):
             self.register_buffer(name, torch.full((heads,), start))
         self.register_buffer("middle", torch.ones(1))  # median of s
         self.register_buffer("deviation", torch.ones(2))  # of l and of its top-hat
+        self.register_buffer("calm", torch.zeros(1))  # the level around, from which on it counts
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> Mapping:
+        """The steps that a recipe asks for, not fitted."""
+        tellers = [i for i, head in enumerate(recipe.score) if head.name in recipe.map.around_heads]
+        return cls(recipe.map, len(recipe.score), tellers)
 
     @property
     def plain(self) -> bool:
@@ -140,18 +151,27 @@ class Mapping(nn.Module):
         """The score s of smoothed errors: that of one head, or exp of the mean level of several; blurred."""
         if self.single:
             return gaussian_mean(errors, valid, self.settings.blur)
-        # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
-        levels = _level(errors, self.median[:, None, None])  # (N, heads, H, W)
-        parts = (levels - self.mean[:, None, None]) / self.spread[:, None, None]
+        parts = self.parts(errors)
         # a mean and no maximum: what two heads agree on counts for more than what one of them finds
         level = parts.mean(dim=1, keepdim=True).clamp(max=HIGHEST)
         if self.settings.around_px:
-            level = level - unrest(level, valid, self.settings.around_px)
+            level = level - (self.around(parts, valid) - self.calm).clamp(min=0)
         # above the mean only: in a sliver evidence for an anomaly is weak, evidence for none is left as it is
         if self.settings.support_px:
             level = level.clamp(max=0) + level.clamp(min=0) * support(valid, self.settings.support_px)
         # blurred as errors and not as logarithms, so that one high pixel among low ones still counts
         return gaussian_mean(level.exp(), valid, self.settings.blur)
+
+    def parts(self, errors: Tensor) -> Tensor:
+        """The level of each head (N, heads, H, W)."""
+        # logarithms, for errors are skewed; then each head has mean 0 and deviation 1 over the sample
+        levels = _level(errors, self.median[:, None, None])
+        return (levels - self.mean[:, None, None]) / self.spread[:, None, None]
+
+    def around(self, parts: Tensor, valid: Tensor) -> Tensor:
+        """The mean level around each pixel (N, 1, H, W), as the heads have it that tell it."""
+        told = torch.cat([parts[:, i : i + 1] for i in self.tellers], dim=1)
+        return around(told.mean(dim=1, keepdim=True).clamp(max=HIGHEST), valid, self.settings.around_px)
 
     def level(self, s: Tensor) -> Tensor:
         """The level l of a score: its logarithm in units of its median."""
@@ -173,6 +193,9 @@ class Mapping(nn.Module):
             self.median[i] = values.median().clamp(min=1e-12)
             level = _level(values, self.median[i])
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
+        if self.settings.around_px:
+            told = [self.around(self.parts(errors), valid)[c] for errors, valid, c in smoothed]
+            self.calm[0] = np.quantile(torch.cat(told).numpy(), CALM).item() + ORDINARY
         if not self.settings.max_object_px:
             return
         # what follows needs the constants above, so the sample is gone through in three steps

@@ -31,7 +31,13 @@ OBJECTS: dict[str, Any] = {
         {"name": "minor", "params": {"target_px": 9.0}},
         "rarity",
     ],
-    "map": {"smooth": 1.0, "blur": 2.0, "around_px": 81, "support_px": 33},
+    "map": {
+        "smooth": 1.0,
+        "blur": 2.0,
+        "around_px": 65,
+        "around_heads": ["local", "edges"],
+        "support_px": 33,
+    },
 }
 AREAS: dict[str, Any] = {  # where pixels are so large that areas are what can be out of place
     "model": {"name": "rx_shrunk", "params": {"smooth": 4.0}},

@@ -92,9 +92,7 @@ def train(
                 log.warning("%s", doubt)
             planned = plan(sets, recipe)
             heads = [scores.head(settings, planned.normalizer) for settings in recipe.score]
-            detector = graph.Detector(
-                planned.normalizer, planned.model, heads, Mapping(recipe.map, len(heads))
-            )
+            detector = graph.Detector(planned.normalizer, planned.model, heads, Mapping.of(recipe))
             _try(sets, planned, detector)
             check_shareable(planned.model, recipe, len(planned.normalizer.affine), team)
         with _held(run):

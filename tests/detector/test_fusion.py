@@ -10,18 +10,20 @@ import torch
 from detectors import mask
 from scipy import ndimage
 
+from satae import config
 from satae.config import MapSettings
 from satae.detector.fusion import (
+    CALM,
     FAR,
     FLOOR,
     ORDINARY,
     Mapping,
     along,
+    around,
     gaussian_mean,
     opening,
     segments,
     support,
-    unrest,
 )
 
 LENGTHS = pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 11])
@@ -267,31 +269,65 @@ def test_a_straight_edge_costs_nothing_and_a_sliver_nearly_all():
 
 
 @pytest.mark.parametrize("side", [1, 5, 9])
-def test_unrest_is_what_the_mean_level_of_valid_pixels_in_the_box_has_over_that_of_ordinary_ground(side: int):
+def test_the_level_around_is_the_mean_of_valid_pixels_in_the_box(side: int):
     level, good = level_of(), mask(1, 24, 30, 0.4).double()
     known = np.where(good[0, 0] > 0, level[0, 0], 0.0)
     sums, count = (
         ndimage.uniform_filter(z, side, mode="constant") * side**2 for z in (known, good[0, 0].numpy())
     )
-    expected = np.maximum(0, sums / np.maximum(1, count) - ORDINARY)
     # what invalid pixels hold is not looked at
-    found = unrest(torch.where(good > 0, level, torch.full_like(level, torch.nan)), good, side)
-    assert expected.max() > 0 and np.allclose(found[0, 0], expected, atol=1e-9)
+    found = around(torch.where(good > 0, level, torch.full_like(level, torch.nan)), good, side)
+    assert np.allclose(found[0, 0], sums / np.maximum(1, count), atol=1e-9)
+
+
+def test_calm_ground_is_a_quarter_of_the_chosen_sample_by_the_heads_that_tell():
+    made, parts = Mapping(MapSettings(around_px=5), 3, [0, 2]), errors_of(3)
+    made.fit(parts)
+    told = []
+    for errors, valid, chosen in parts:
+        levels = [
+            (numpy_level(errors[:, i].numpy(), made.median[i].item()) - made.mean[i].item())
+            / made.spread[i].item()
+            for i in (0, 2)
+        ]
+        level = torch.tensor(np.mean(levels, axis=0))[None].double()
+        told.append(around(level, valid.double(), 5)[chosen > 0.5].numpy())
+    assert made.calm.item() == pytest.approx(np.quantile(np.concatenate(told), CALM) + ORDINARY, abs=1e-5)
 
 
 def test_one_that_stands_out_alone_keeps_its_level_and_one_among_many_does_not():
-    (errors, _, _), side = errors_of(2)[0], 15
-    good, middle = torch.ones_like(errors[:, :1]), (..., errors.shape[-2] // 2, errors.shape[-1] // 2)
-    plain, made = fitted(2), fitted(2, around_px=side)
+    errors, good, middle = errors_of(2)[0][0], torch.ones(1, 1, 20, 20), (..., 10, 10)
+    plain, made = fitted(2), fitted(2, around_px=15)
     calm = torch.ones_like(errors) * plain.median[:, None, None]
     alone, many = calm.clone(), calm * 60
     alone[middle], many[middle] = (40 * calm)[middle], (100 * calm)[middle]
     assert torch.allclose(made(alone, good)[middle], plain(alone, good)[middle], rtol=1e-4)
-    # among equals it is what the plain map says over what is around, and ordinary ground
+    # what goes is the mean level of the box around, less that of calm ground
     over = torch.log(plain(many, good)[middle]) - torch.log(made(many, good)[middle])
-    around = torch.log(plain(many, good))[..., 3:18, 3:18].mean() - ORDINARY
-    assert torch.allclose(over, around, rtol=1e-3) and plain(many, good)[middle] > plain(alone, good)[middle]
-    assert made(many, good)[middle] < made(alone, good)[middle]
+    level = torch.log(plain(many, good))[..., 3:18, 3:18].mean() - made.calm
+    assert torch.allclose(over, level, rtol=1e-3)
+    assert (
+        plain(many, good)[middle] > plain(alone, good)[middle]
+        and made(many, good)[middle] < made(alone, good)[middle]
+    )
+
+
+def test_heads_that_do_not_tell_what_is_around_change_nothing_of_it():
+    made, (errors, valid, _) = Mapping(MapSettings(around_px=9), 2, [0]), errors_of(2)[0]
+    made.fit(errors_of(2))
+    busy = errors.clone()
+    busy[:, 1] *= 1_000
+    assert torch.equal(*(made.around(made.parts(e), valid) for e in (errors, busy)))
+    busy[:, 0] *= 1_000
+    assert (made.around(made.parts(busy), valid) > made.around(made.parts(errors), valid) + 1).all()
+
+
+@pytest.mark.parametrize(
+    ("heads", "told"), [("[local, mse, edges]", [0, 2]), ("[mse, edges]", [1]), ("[mse, mae]", [0, 1])]
+)
+def test_a_recipe_names_the_heads_that_tell_and_where_it_has_none_of_them_all_do(heads: str, told: list[int]):
+    recipe = config.load(None, ["map.around_heads=[local, edges]", f"score={heads}"])
+    assert list(Mapping.of(recipe).tellers) == told
 
 
 @pytest.mark.parametrize("value", [0.0, 2.0])
