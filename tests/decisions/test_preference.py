@@ -40,7 +40,8 @@ def decided(rows: list[Region], **statuses: str) -> Decisions:
     """Decisions on regions that look exactly as these rows do."""
     chosen = {row.anomaly_id: row for row in rows}
     table = [
-        {"signature": chosen[name].signature, "review_status": status} for name, status in statuses.items()
+        {"kind": chosen[name].kind, "signature": chosen[name].signature, "review_status": status}
+        for name, status in statuses.items()
     ]
     frame = geopandas.GeoDataFrame(
         table, columns=list(LAYERS["anomalies"]), geometry=[shapely.box(0, 0, 1, 1)] * len(table)

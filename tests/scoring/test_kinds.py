@@ -68,7 +68,7 @@ def test_decisions_stay_with_their_kind(scene_path: Path, model: runtime.Model, 
     alone = decisions.layers_of(run(tmp_path, model, scene, rule=Top(5)).out)[0]
     alone["review_status"] = "accepted"
     for kind, expected in (("object", 5), ("area", 0), ("", 5)):
-        found = decisions.Decisions(tmp_path / "out.gpkg", alone, {str(scene_path): "land"})
+        found = decisions.Decisions(tmp_path / "out.gpkg", alone, {str(scene_path): {"object": "land"}})
         assert len(found.on("land", scene.grid, kind=kind)[0]) == expected
 
 
