@@ -63,7 +63,7 @@ class Decisions:
         return np.asarray(self.frame["review_status"] == status, bool)
 
     def are_of(self, kind: str) -> Bools:
-        """True (n) where a region is of a kind, or nobody knows of which, as in older results; all where none is named."""
+        """True (n) where a region is of a kind, or nobody knows of which; everywhere where no kind is named."""
         return np.asarray(self.frame["kind"].isin(["", kind]) | (not kind), bool)
 
     def on(

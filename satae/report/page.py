@@ -270,7 +270,8 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
         "supported": f"scores of regions up to {region.reach:.1f} and heat of pixels up to {pixel.reach:.1f}, of which "
         f"the sample itself shows those up to {_shown(region)} and {_shown(pixel)}, and a generalised Pareto tail the "
         f"rest. Higher ones rank, and say no more; none is over {region.limit:.1f} or {pixel.limit:.1f}",
-        "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})) or "none shown",
+        "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters}))
+        or "none shown",
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",
     }

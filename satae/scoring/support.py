@@ -82,7 +82,7 @@ def of_scenes(doubts: Iterable[Doubt | None]) -> Doubt | None:
 
 
 def of_kinds(doubts: Iterable[tuple[str, Doubt | None]]) -> list[str]:
-    """The same of results of one kind or two, a note a kind: each has a model of its own, and with it a sample."""
+    """Notes on results of one kind or two, one a kind: each has a model of its own, and with it a sample."""
     by_kind: dict[str, list[Doubt | None]] = {}
     for kind, doubt in doubts:
         by_kind.setdefault(kind, []).append(doubt)

@@ -26,7 +26,7 @@ SAME = "score", "p_value", "peak", "mean", "pixels", "top_band"
 
 
 def model_of_areas(shared: Shared, tile_set: Path) -> runtime.Model:
-    return runtime.load(shared.trained(tile_set, "target.kind=area") / "model.onnx", "cpu", threads=1)
+    return runtime.load(shared.areas(tile_set), "cpu", threads=1)
 
 
 def test_a_model_says_what_it_looks_for(model: runtime.Model, shared: Shared, tile_set: Path) -> None:
@@ -92,7 +92,7 @@ def test_what_cannot_be_said_of_two_models_is_refused(
 def test_the_command_and_python_take_a_model_a_kind(
     scene_path: Path, model_path: Path, shared: Shared, tile_set: Path, tmp_path: Path
 ) -> None:
-    areas_path = shared.trained(tile_set, "target.kind=area") / "model.onnx"
+    areas_path = shared.areas(tile_set)
     asked = ["score", str(scene_path), "--model", str(model_path), "--model", str(areas_path)]
     done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "a.gpkg"), "--top", "2", "--json"])
     assert done.exit_code == 0, done.output
