@@ -109,7 +109,7 @@ def test_one_scene_leaves_what_score_leaves(
 ) -> None:
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     inline(monkeypatch)
-    scene = alone(shared, model_path, tile_set) / "in" / "s0.tif"
+    scene = tall(tmp_path / "in") / "tall.tif"  # so large that its picture is not of all pixels
     asked = (scene, "--model", model_path, "--model", shared.areas(tile_set), "--top", "3")
     (tmp_path / "score").mkdir()
     assert typed("score", *asked, "--out", tmp_path / "score" / "anomalies.gpkg").exit_code == 0
@@ -117,7 +117,7 @@ def test_one_scene_leaves_what_score_leaves(
     done = typed("run", *asked, "--out", out, "--collect")
     assert done.exit_code == 0 and " areas) in 1 scene (top 3" in done.stdout
     files = [p for p in (tmp_path / "score").rglob("*") if p.is_file()]
-    assert {p.name for p in files} >= {"anomalies_s0_heatmap.tif", "anomalies_s0-area_heatmap.tif"}
+    assert {p.name for p in files} >= {"anomalies_tall_heatmap.tif", "anomalies_tall-area_heatmap.tif"}
     for path in files:
         assert (out / path.relative_to(tmp_path / "score")).read_bytes() == path.read_bytes(), path
     assert not (out / "catalog.json").exists()

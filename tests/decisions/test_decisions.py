@@ -144,6 +144,15 @@ def test_a_scene_has_decisions_of_its_own_for_each_kind_whatever_a_result_calls_
     assert [reviews(s) for s in found] == [[ASKED if s.scene.kind == kind else UNTOUCHED] for s in both]
 
 
+def test_a_scene_is_known_by_its_file_for_each_kind(tmp_path: Path) -> None:
+    """Beside another north.tif it was called after its folder, and its areas so, too."""
+    names = {"object": "may_north", "area": "may_north-area"}
+    path = write(tmp_path / "out.gpkg", *(seen_as(kind, name=name) for kind, name in names.items()))
+    review(path, "may_north-area-0")
+    found, _ = carry([decisions.read(path)], [seen_as(kind, name="north") for kind in names])
+    assert [reviews(s) for s in found] == [[UNTOUCHED], [ASKED]]
+
+
 def test_a_file_that_is_known_for_one_kind_is_not_looked_for_by_its_name(tmp_path: Path) -> None:
     """Another north.tif has areas of its own, in the same result and under the longer name."""
     path = write(
