@@ -151,7 +151,7 @@ def planning(options: argparse.Namespace, place: Path) -> None:
         places.make(out)
         started, spent = time.monotonic(), time.process_time()
         made = plan.make(
-            out, Shard(), manifest.entries([str(listed)], ()), lambda row: REQUEST_HASH, "model", {}
+            out, Shard(), manifest.entries([str(listed)], ()), lambda row: REQUEST_HASH, {"": "model"}, {}
         )
         first = next(made.to_do())
         wall, spent = time.monotonic() - started, time.process_time() - spent

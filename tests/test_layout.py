@@ -41,7 +41,7 @@ ARROWS = {
     "bench": "batch series scoring training objectives models nn inference tiles scene",
     "api": "training scoring decisions inference tiles scene",
     "cli": "api batch series bench demo review convert training scoring decisions formats detector objectives heads "
-    "models nn inference fetch tiles scene",
+    "models nn inference fetch tiles scene gis",
 }
 GROUND = [
     "errors",

@@ -47,7 +47,7 @@ class Result:
 
     @property
     def scenes(self) -> list[SceneResult]:
-        """What came of each scene: name, heatmap, number of regions, threshold, remarks."""
+        """What came of each scene, once a kind: name, kind, heatmap, number of regions, threshold, remarks."""
         return self.record.scenes
 
     @property
@@ -72,7 +72,7 @@ class Result:
 
     @property
     def _summary(self) -> str:
-        return f"{quantity(len(self), 'region')} in {quantity(len(self.scenes), 'scene')}"
+        return f"{quantity(len(self), 'region')} in {quantity(self.record.number, 'scene')}"
 
     def __len__(self) -> int:
         return sum(scene.anomalies for scene in self.scenes)

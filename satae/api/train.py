@@ -38,16 +38,18 @@ def train(
 
     `recipe` is a name of satae's own, a YAML file or a `Recipe`; `settings` change some of it, such as
     {"train.epochs": 20}. `run` is the folder for the run's own files, runs/ and the model's name by default. Of the
-    decisions in a reviewed result, `feedback`, what was rejected is learned as normal.
+    decisions in a reviewed result, `feedback`, what was rejected is learned as normal; those on regions of the kind
+    that the model does not look for are left out.
     """
     out = Path(out)
     how = recipe if isinstance(recipe, Recipe) else _recipe(recipe, settings)
     sets = _sets([tiles] if isinstance(tiles, str | Path | TileSet) else tiles)
     # before torch is loaded, which takes seconds
     check_target(out, overwrite=overwrite or resume)
-    if feedback is not None:
-        sets, _ = apply_feedback(sets, Path(feedback))
     folder = Path("runs") / out.stem if run is None else Path(run)
+    if feedback is not None:
+        kind = training.target_of(sets, how, folder if resume else None)
+        sets, _ = apply_feedback(sets, Path(feedback), kind)
     return training.train(
         sets, how, out, folder, device=device, resume=resume, overwrite=overwrite, steps=steps_of(progress)
     )

@@ -32,7 +32,7 @@ from satae.later import Later
 from satae.publish import check_target as check_writable
 from satae.publish import publish_all, staging
 from satae.report import chips, html, page
-from satae.scoring.support import of_scenes
+from satae.scoring.support import of_kinds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ WHERE fid = found.number"""
 
 
 def collect(
-    found: SceneFolders, model: Model, asked: str, pictures: int, created: str, steps: Steps
+    found: SceneFolders, models: Sequence[Model], asked: str, pictures: int, created: str, steps: Steps
 ) -> Collection:
     """Put all finished scenes together, in place of an earlier collection.
 
@@ -66,10 +66,10 @@ def collect(
         def make() -> None:
             for stale in folder.iterdir():
                 _remove(stale)
-            with steps.stage("collect", found.count, "scene") as bar:
+            with steps.stage("collect", found.results, "scene") as bar:
                 making.layers(bar)
             with steps.stage("write chips, report and catalogue"):
-                making.extras(model, asked, pictures)
+                making.extras(models, asked, pictures)
 
         make()
         with before.hold(overwrite=True):
@@ -81,7 +81,7 @@ def collect(
     return Collection(
         target, found.count, making.draft.counts["anomalies"], found.missing, making.whole,
         report if report.name in making.names else None, out / catalogue.NAME, making.carried, tuple(faults),
-        making.doubt,
+        "\n".join(making.doubts),
     )  # fmt: skip
 
 
@@ -92,7 +92,7 @@ class _Making:
         self.found, self.folder, self.before, self.created = found, folder, before, created
         self.target, self.whole, self.carried = found.out / NAME, True, 0
         self.pictures = folder / chips.folder_of(self.target).name
-        self.names, self.doubt = list[str](), ""
+        self.names, self.doubts = list[str](), list[str]()
 
     def layers(self, bar: Bar) -> None:
         """The GeoPackage, with ranks and decisions."""
@@ -142,14 +142,14 @@ class _Making:
             if held:
                 self.draft.add(layer, _joined(held))
 
-    def extras(self, model: Model, asked: str, pictures: int) -> None:
+    def extras(self, models: Sequence[Model], asked: str, pictures: int) -> None:
         """Chips, report and catalogue, as far as they can be made."""
         chosen = chapters.choose(self.folder / NAME, self.found, pictures, self.pictures)
         with Extra("the report"):
             whole = page.Whole(self.draft.counts["anomalies"], self.found.count)
             report = self.folder / html.path_of(self.target).name
-            self.doubt = str(of_scenes(store.doubt(summary) for summary in self.found) or "")
-            page.write(report, self.target, chosen, [model], asked, self.folder, whole, doubt=self.doubt)
+            self.doubts = of_kinds((each.row["kind"], store.doubt(each)) for each in self.found)
+            page.write(report, self.target, chosen, models, asked, self.folder, whole, doubts=self.doubts)
         catalogue.write(self.folder, self.found)
 
     def publish(self) -> None:
@@ -165,7 +165,7 @@ class _Making:
         said = {
             "results": self.found.digest,
             "files": [*self.names, NAME],
-            "counts": counts | {"doubt": self.doubt},
+            "counts": counts | {"doubt": "\n".join(self.doubts)},
         }
         about.write_text(json.dumps(said), encoding="utf-8")
         gone = [out / name for name in sorted(known - {*self.names, NAME}) if (out / name).exists()]

@@ -30,7 +30,7 @@ AT_ONCE = 50  # scenes that are held together
 
 @dataclass(frozen=True)
 class Collection:
-    """What was put together, of how many scenes; `missing` entries of the plan have no finished folder that counts.
+    """What was put together, of how many scenes; `missing` ones lack a finished folder that counts, of any model.
 
     `tiles` tells whether all tiles are in it, `report` is None where it could not be made, `carried` is the number of
     decisions that were taken over, `doubt` a note on what of the numbers the calibration is too small for.
@@ -65,28 +65,34 @@ class RunOutput:
 class SceneFolders:
     """The finished scenes of a run, in the order of its plans, read anew each time that they are gone through.
 
-    Of scenes with and without a CRS the fewer are `left_out`, by name: one result has one CRS or none. Raises
-    ResultError where there is no scene.
+    Each is there once a model: `count` scenes have so many `results`. Of scenes with and without a CRS the fewer are
+    `left_out`, by name: one result has one CRS or none. Raises ResultError where there is no scene.
     """
 
     def __init__(self, out: Path) -> None:
         self.out, self.parts = out, parts.of(out)
         # a first time through, small files only, for what must be known before any row is written
-        known, digests = Counter[str | None](), (hashlib.sha256(), hashlib.sha256())
-        for found in self._finished():
-            known[found.crs] += 1
-            digests[found.crs is not None].update(found.folder.name.encode())
+        known, results, digests = Counter[str | None](), [0, 0], (hashlib.sha256(), hashlib.sha256())
+        self.missing = self.parts.entries
+        for own, of in self._finished():
+            self.missing += len(own) < of
+            # those of one scene have one CRS
+            known.update([found.crs for found in own[:1]])
+            for found in own:
+                results[found.crs is not None] += 1
+                digests[found.crs is not None].update(found.folder.name.encode())
         if not known:
             raise ResultError(f"{out} has no finished scene to collect; score some with `satae run`")
         tied = known.total() - known[None]
         self.is_tied, self.count = tied >= known[None], max(tied, known[None])
-        self.digest = digests[self.is_tied].hexdigest()
-        self.missing = sum(1 for _ in plan.lines(self.parts.plans)) + self.parts.entries - known.total()
+        self.results, self.digest = results[self.is_tied], digests[self.is_tied].hexdigest()
         # names are gone through once more only where some are left out
         apart = self._finished() if self.count < known.total() else iter(())
-        self.left_out = tuple(f.row["scene"] for f in apart if (f.crs is not None) != self.is_tied)
-        own = [crs for crs in known if (crs is not None) == self.is_tied]
-        self.crs = own[0] if len(own) == 1 else pyproj.CRS.from_epsg(4326).to_wkt()
+        self.left_out = tuple(
+            own[0].row["scene"] for own, _ in apart if own and (own[0].crs is not None) != self.is_tied
+        )
+        ones = [crs for crs in known if (crs is not None) == self.is_tied]
+        self.crs = ones[0] if len(ones) == 1 else pyproj.CRS.from_epsg(4326).to_wkt()
 
     @property
     def is_whole(self) -> bool:
@@ -95,17 +101,19 @@ class SceneFolders:
 
     @property
     def is_alone(self) -> bool:
-        """Whether the run is of one scene."""
+        """Whether the run is of one scene, for however many models."""
         return self.count == 1 and self.is_whole and len(self.parts.plans) == 1
 
     def __iter__(self) -> Iterator[Summary]:
-        return (found for found in self._finished() if (found.crs is not None) == self.is_tied)
+        return (
+            found for own, _ in self._finished() for found in own if (found.crs is not None) == self.is_tied
+        )
 
-    def _finished(self) -> Iterator[Summary]:
-        for line in plan.lines(self.parts.plans):
-            folder = places.folder_of(self.out, line.name, line.key)
-            if (folder / store.ABOUT).is_file():
-                yield store.summary(folder)
+    def _finished(self) -> Iterator[tuple[list[Summary], int]]:
+        """What is finished of each scene, and how much there should be."""
+        for lines in plan.entries(self.parts.plans):
+            every = [places.folder_of(self.out, line.name, line.key) for line in lines]
+            yield [store.summary(p) for p in every if (p / store.ABOUT).is_file()], len(every)
 
     def records(self) -> Iterator[list[SceneRecord]]:
         """The records, so many at once."""

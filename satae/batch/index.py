@@ -32,9 +32,9 @@ MISSING = "missing"
 # what of a line of the journal is in the index
 JOURNAL = ("state", "seconds", "cpu", "peak_mb", "code", "host", "reason")
 COLUMNS = {
-    "name": str, "key": str, "path": str, "state": str, "folder": str, "anomalies": int, "valid_fraction": float,
-    "threshold": float, "domain": str, "damaged": int, "seconds": float, "cpu": float, "peak_mb": float, "code": int,
-    "host": str, "reason": str,
+    "name": str, "kind": str, "key": str, "path": str, "state": str, "folder": str, "anomalies": int,
+    "valid_fraction": float, "threshold": float, "domain": str, "damaged": int, "seconds": float, "cpu": float,
+    "peak_mb": float, "code": int, "host": str, "reason": str,
 }  # fmt: skip
 
 
@@ -68,14 +68,14 @@ def _said(out: Path) -> sqlite3.Connection:
 def _row(out: Path, line: plan.Line, said: sqlite3.Connection) -> dict[str, Any]:
     last = said.execute("SELECT line FROM said WHERE key = ?", (line.key,)).fetchone()
     found: dict[str, Any] = {"state": MISSING, **(json.loads(last[0]) if last else {})}
-    found |= {"name": line.name, "key": line.key, "path": ";".join(line.paths)}
+    found |= {"name": line.name, "kind": line.kind or None, "key": line.key, "path": ";".join(line.paths)}
     place = places.folder_of(out, line.name, line.key)
     try:
         about = store.summary(place)
     except ResultError:
         # a folder that somebody removed is missing, whatever the journal says
         return found if found["state"] == journal.FAILED else found | {"state": MISSING}
-    own = {k: about.row[k] for k in ("anomalies", "valid_fraction", "threshold", "domain")}
+    own = {k: about.row[k] for k in ("kind", "anomalies", "valid_fraction", "threshold", "domain")}
     folder = place.relative_to(out).as_posix()
     return found | own | {"state": journal.DONE, "folder": folder, "damaged": len(about.about["damage"])}
 

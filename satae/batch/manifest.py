@@ -77,11 +77,13 @@ def entries(
     stack: bool = False,
     empty: bool = False,
     images: Sequence[str] = IMAGES,
+    ends: Sequence[str] = (),
 ) -> Iterator[Entry]:
     """The scenes that are named, each with a name of its own, in the order of the lists.
 
     `known` are the columns of a table that are options, `images` the ends of files that are scenes where a folder is
-    named. With `stack` the names are the bands of one scene. Raises ConfigError where a list cannot be read, and where
+    named. With `stack` the names are the bands of one scene. No scene is called as another is with one of the `ends`
+    behind its name. Raises ConfigError where a list cannot be read, and where
     no scene is named unless that may be (`empty`).
     """
     # (hash of a name: what goes by it)
@@ -91,13 +93,13 @@ def entries(
         name = file_name(entry.name or Path(_bare(entry.paths[0])).stem, LONGEST)
         # the absolute place, so that one file named in two ways is one
         what = zlib.crc32("\n".join([*map(os.path.abspath, entry.paths), str(entry.options)]).encode())
-        if taken.get(hash(name), what) != what:
+        if any(taken.get(hash(name + end), what) != what for end in ("", *ends)):
             # a hash and not a count: others may come before it in a longer list, and its results stay its own
             name = f"{name}-{what:08x}"
         if hash(name) in taken:
             log.warning("%s is named twice, and scored once", ";".join(entry.paths))
             continue
-        taken[hash(name)] = what
+        taken |= {hash(name + end): what for end in ("", *ends)}
         # whoever scores it may work in another folder
         paths = tuple(p if items.is_link(p) else os.path.join(os.getcwd(), p) for p in entry.paths)
         yield Entry(paths, name, entry.options, entry.where)

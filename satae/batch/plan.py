@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from satae.batch.manifest import Entry
 from satae.batch.shard import Shard
 from satae.errors import OutputError, ResultError
 from satae.gis.geopackage import identity
+from satae.gis.kinds import name_of
 from satae.publish import publish, staging
 
 NAME = "plan"
@@ -30,31 +31,36 @@ THREADS = 8  # that wait for file systems
 
 @dataclass(frozen=True)
 class Line:
-    """An entry that has its key."""
+    """An entry that has its key; where several models score it, once for each `kind` of thing that they look for."""
 
     name: str
     key: str
     paths: tuple[str, ...]
     options: tuple[tuple[str, str], ...]
     size: int
+    kind: str = ""
 
     @classmethod
     def of(cls, text: bytes) -> Line:
         """A line of the file."""
         said: dict[str, Any] = json.loads(text)
         options = tuple((k, v) for k, v in said.get("options", {}).items())
-        return cls(said["name"], said["key"], tuple(said["paths"]), options, said["size"])
+        return cls(
+            said["name"], said["key"], tuple(said["paths"]), options, said["size"], said.get("kind", "")
+        )
 
     @property
     def text(self) -> bytes:
         """The line as the file has it."""
         said = {"name": self.name, "key": self.key, "paths": self.paths, "size": self.size}
-        return json.dumps(said | ({"options": dict(self.options)} if self.options else {})).encode() + b"\n"
+        said |= {"options": dict(self.options)} if self.options else {}
+        said |= {"kind": self.kind} if self.kind else {}
+        return json.dumps(said).encode() + b"\n"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A plan that was made: how many entries it has, and (bytes, place in the file) of what is to be done.
+    """A plan that was made: how many lines it has, and (bytes, place in the file) of what is to be done.
 
     `fresh` tells whether it differs from the plan of the run before. `done` have a finished folder, `refused` are
     entries that were found to be no input that can be used, and hold that still.
@@ -94,13 +100,14 @@ def make(
     shard: Shard,
     entries: Iterable[Entry],
     asked: Callable[[tuple[tuple[str, str], ...]], str],
-    model: str,
+    models: Mapping[str, str],
     refused: Mapping[str, Any],
     add: Callable[[int], None] = lambda number: None,
 ) -> Plan:
     """Write the plan of a run and say what is to be done.
 
-    `asked` gives what the options of a row come to, as text; `refused` has the keys of what is not tried again;
+    `asked` gives what the options of a row come to, as text; `models` are hashes by what each looks for, by which an
+    entry has a line for each; `refused` has the keys of what is not tried again;
     `add` is told how many entries were looked at.
     """
     target, counts = path_of(out, shard), {"total": 0, "done": 0, "refused": 0}
@@ -111,8 +118,8 @@ def make(
             own = (e for e in entries if shard.holds(e.name))
             while some := list(islice(own, AT_ONCE)):
                 # on a network file system each look waits; a few threads wait together
-                looks = threads.map(lambda e: _look(out, e, e.request(asked), model), some)
-                for line, there in looks:
+                looks = threads.map(lambda e: _look(out, e, e.request(asked), models), some)
+                for line, there in chain.from_iterable(looks):
                     counts["total"] += 1
                     if there:
                         counts["done"] += 1
@@ -172,11 +179,28 @@ def lines(paths: Sequence[Path]) -> Iterator[Line]:
                 yield line
 
 
-def _look(out: Path, entry: Entry, asked: str, model: str) -> tuple[Line, bool]:
+def entries(paths: Sequence[Path]) -> Iterator[list[Line]]:
+    """The lines of plans in their order, those of one entry together: it has one for each model."""
+    for path in paths:
+        own = list[Line]()
+        for line in lines([path]):
+            if own and line.kind == own[0].kind:
+                yield own
+                own = []
+            own.append(line)
+        if own:
+            yield own
+
+
+def _look(out: Path, entry: Entry, asked: str, models: Mapping[str, str]) -> list[tuple[Line, bool]]:
     holds: Content = content(entry.paths)
-    key = key_of(entry.name, holds, model, asked)
-    line = Line(entry.name, key, entry.paths, entry.options, holds.size)
-    return line, places.folder_of(out, entry.name, key).is_dir()
+    found = []
+    for kind, model in models.items():
+        name = name_of(entry.name, kind, next(iter(models)))
+        key = key_of(name, holds, model, asked)
+        line = Line(name, key, entry.paths, entry.options, holds.size, kind)
+        found.append((line, places.folder_of(out, name, key).is_dir()))
+    return found
 
 
 def _digest(path: Path) -> str:

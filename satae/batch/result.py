@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from satae.batch import collect, store
+from satae.batch import collect, parts, store
 from satae.batch.folders import ABOUT, NAME, RunOutput, SceneFolders, check_target, files
-from satae.batch.parts import about
 from satae.console import SILENT, Steps
 from satae.errors import ModelError
 from satae.inference import runtime
@@ -27,14 +26,14 @@ from satae.scoring.run import Result, assemble
 
 def make(found: SceneFolders, steps: Steps = SILENT) -> RunOutput:
     """Put together what the latest run in a folder has finished; ModelError where the model is not there any more."""
-    out, said = found.out, about(found.out)
-    model = _model(said)
+    out, said = found.out, parts.about(found.out)
+    models = [_model(Path(path), sha256) for path, sha256 in parts.models(said)]
     kind, number = said["rule"].split()
     rule: Rule = KINDS[kind](type_of(kind)(number))
     if found.is_alone:
         with steps.stage("write layers, chips and report"):
-            return RunOutput(found, str(rule), alone=_alone(out, found, model, rule, said["chips"]))
-    made = collect.collect(found, model, rule.sentence, said["chips"], now(), steps)
+            return RunOutput(found, str(rule), alone=_alone(out, found, models, rule, said["chips"]))
+    made = collect.collect(found, models, rule.sentence, said["chips"], now(), steps)
     return RunOutput(found, str(rule), collection=made)
 
 
@@ -43,25 +42,27 @@ def type_of(kind: str) -> type[int] | type[float]:
     return int if kind == "top" else float
 
 
-def _model(said: dict[str, Any]) -> Model:
-    model = runtime.load(Path(said["model"]), "cpu", 1)
-    if model.sha256 != said["sha256"]:
-        raise ModelError(f"{said['model']} is not the model of this run any more; run again, or put it back")
+def _model(path: Path, sha256: str) -> Model:
+    model = runtime.load(path, "cpu", 1)
+    if model.sha256 != sha256:
+        raise ModelError(f"{path} is not the model of this run any more; run again, or put it back")
     return model
 
 
-def _alone(out: Path, found: SceneFolders, model: Model, rule: Rule, chips: int) -> Result:
-    """The result of a single scene, from a copy of its folder: what is moved from there must stay in it too."""
+def _alone(out: Path, found: SceneFolders, models: Sequence[Model], rule: Rule, chips: int) -> Result:
+    """The result of a single scene, from copies of its folders: what is moved from there must stay in them too."""
     # `assemble` is what `satae score` calls: so its files are the same
     target, ours = out / NAME, bool(files(out))
-    record = store.read(next(iter(found)))
-    options = Options(rule, overwrite=ours, created=record.layer.scene.created, chips=chips)
-    heatmaps = outputs.heatmap_targets(target, [record.name], None)
+    records, (model, *others) = [store.read(each) for each in found], models
+    created = records[0].layer.scene.created
+    options = Options(rule, overwrite=ours, created=created, chips=chips, others=tuple(others))
+    heatmaps = outputs.heatmap_targets(target, [record.name for record in records], None)
     check_target(out, *heatmaps, pictures.folder_of(target))
     outputs.check_targets([], target, heatmaps, options)
     with locks(outputs.names(target, heatmaps)), staging(target) as folder:
-        result = assemble([_copy(record, folder / "scene")], model, target, options)
-    names = [NAME, *(p.name for p in (heatmaps[0], result.report, result.chips) if p is not None)]
+        copies = [_copy(record, folder / record.name) for record in records]
+        result = assemble(copies, model, target, options)
+    names = [NAME, *(p.name for p in (*heatmaps, result.report, result.chips) if p is not None)]
     write_bytes(out / ABOUT, json.dumps({"results": found.digest, "files": names}).encode())
     return result
 

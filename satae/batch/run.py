@@ -6,18 +6,18 @@ import hashlib
 import logging
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from satae.batch import backlog, devices, index, journal, manifest, parts, places, plan, sample
+from satae.batch import backlog, devices, index, journal, manifest, models, parts, places, plan, sample
 from satae.batch.backlog import Backlog
 from satae.batch.budget import Budget, cores
 from satae.batch.cluster import Cluster, check_address
 from satae.batch.journal import Journal
-from satae.batch.key import file_hash
+from satae.batch.models import RunModel
 from satae.batch.plan import Line, Plan
 from satae.batch.pool import Pool
 from satae.batch.shard import Shard
@@ -27,6 +27,7 @@ from satae.batch.worker import Outcome
 from satae.config import Recipe
 from satae.console import SILENT, Bar, Steps, clock, quantity
 from satae.errors import ConfigError, ModelError, SataeError, TrainError
+from satae.gis.kinds import KINDS
 from satae.inference.card import now
 
 SCORE, LEARN = "satae.batch.work:score", "satae.batch.learn:learn"
@@ -62,7 +63,7 @@ class Allowance:
 
 @dataclass(frozen=True)
 class Options:
-    """How to run; without a `model` one is trained by `recipe`.
+    """How to run; without a `model` one is trained by `recipe`. `others` look for another kind of thing.
 
     `asked_of` gives what a row of a table asks for; `known` are the columns that are options.
 
@@ -89,6 +90,7 @@ class Options:
     network: bool = False
     cache: Path | None = None
     recipe: Recipe = field(default_factory=Recipe)
+    others: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class Failure:
 class Result:
     """What a run came to: of `total` scenes `before` were there and `scored` are new; `failures` names the rest.
 
-    `dropped` were not brought to an end, for the reason `halt`. `changed` tells whether anything is other than before.
+    With several `models` all count a scene once a model. `dropped` were not brought to an end, for the reason `halt`.
+    `changed` tells whether anything is other than before.
     """
 
     out: Path
@@ -118,6 +121,12 @@ class Result:
     dropped: int = 0
     halt: str = ""
     changed: bool = True
+    models: int = 1
+
+    @property
+    def scenes(self) -> int:
+        """How many scenes the list has."""
+        return self.total // self.models
 
 
 def run(names: Sequence[str], options: Options, steps: Steps = SILENT) -> Result:
@@ -139,27 +148,24 @@ def _run(names: Sequence[str], options: Options, steps: Steps) -> Result:
     out = options.out
     if options.scheduler:
         check_address(options.scheduler)
-    if options.model is not None:
-        model_hash(options.model)
+    chosen = [] if options.model is None else models.of((options.model, *options.others))
     places.make(out)
     places.sweep(out)
-    model = options.model or _learn(names, options, steps)
-    options, sha256 = replace(options, model=model), model_hash(model)
+    chosen = chosen or models.of([_learn(names, options, steps)])
     failed = journal.failures(out)
     # what failed otherwise may do better another time: another machine, more memory, a disk with room
     seen = options.arrivals is not None and options.arrivals.looks > 1
     refused = {
         k: f for k, f in failed.items() if seen or (f["code"] == journal.REFUSED and not options.retry)
     }
-    planned = _plan(names, options, sha256, refused, steps)
+    planned = _plan(names, options, chosen, refused, steps)
     first = options.asked_of(())
     asked = hashlib.sha256(first.hash().encode()).hexdigest()
-    about = {"model": str(model.absolute()), "sha256": sha256, "asked": asked, "rule": str(first.rule)}
     # a file for each part, so that a result of all can tell whether they were asked for the same
-    parts.note(planned.path, about | {"chips": first.chips})
+    parts.note(planned.path, chosen, {"asked": asked, "rule": str(first.rule), "chips": first.chips})
     tally = _Tally(planned, options)
     if len(planned.sizes):
-        _score(planned, options, model, sha256, tally, steps)
+        _score(planned, options, chosen, tally, steps)
         # an empty folder would be all that is left of them
         places.sweep(out)
     places.tidy(out)
@@ -172,19 +178,8 @@ def _run(names: Sequence[str], options: Options, steps: Steps) -> Result:
     own = _known(planned, refused) if planned.refused else ()
     return Result(
         out, target, planned.total, planned.done, tally.scored, (*own, *tally.failures), tally.damaged,
-        len(planned.sizes) - tally.scored - len(tally.failures), tally.halt, changed,
+        len(planned.sizes) - tally.scored - len(tally.failures), tally.halt, changed, len(chosen),
     )  # fmt: skip
-
-
-def model_hash(path: Path) -> str:
-    """The hash of a model's file; ModelError where there is none."""
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise ModelError(f"{path} {what}; make a model with `satae train`, or leave --model out")
-    try:
-        return file_hash(path)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
@@ -225,7 +220,9 @@ def _learn(names: Sequence[str], options: Options, steps: Steps) -> Path:
     return options.out / sample.MODEL
 
 
-def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str, Any], steps: Steps) -> Plan:
+def _plan(
+    names: Sequence[str], options: Options, chosen: Sequence[RunModel], refused: dict[str, Any], steps: Steps
+) -> Plan:
     # rows of a table often ask for the same, and a hash reads the AOI that it names
     asked = lru_cache(maxsize=1024)(lambda row: options.asked_of(row).hash())
     # what is wrong with options is told before a list is read
@@ -234,12 +231,21 @@ def _plan(names: Sequence[str], options: Options, sha256: str, refused: dict[str
     if options.arrivals is not None:
         entries = options.arrivals.complete(entries)
     with steps.stage("look at the scenes", 0, "scene") as bar:
-        return plan.make(options.out, options.shard, entries, asked, sha256, refused, bar.add)
+        hashes = {model.kind: model.sha256 for model in chosen}
+        return plan.make(options.out, options.shard, entries, asked, hashes, refused, bar.add)
 
 
 def entries_of(names: Sequence[str], options: Options) -> Iterator[manifest.Entry]:
     """The entries of a run; there may be none yet where more arrive."""
-    return manifest.entries(names, options.known, stack=options.stack, empty=options.arrivals is not None)
+    is_open = options.arrivals is not None
+    # the names of a scene in a result of several kinds are its own
+    ends = [f"-{kind}" for kind in KINDS] if options.others else []
+    return manifest.entries(names, options.known, stack=options.stack, empty=is_open, ends=ends)
+
+
+def unit_of(number: int) -> str:
+    """What is counted where each scene is scored by so many models."""
+    return "scene" if number == 1 else "result"
 
 
 class _Tally:
@@ -277,11 +283,12 @@ class _Tally:
     def note(self) -> str:
         """How many are done, and which took longest."""
         failed = f", {len(self.failures)} failed" if self.failures else ""
-        done = f"{self.scored + len(self.failures):,} of {quantity(len(self.planned.sizes), 'scene')}{failed}"
+        unit = unit_of(1 + len(self.options.others))
+        done = f"{self.scored + len(self.failures):,} of {quantity(len(self.planned.sizes), unit)}{failed}"
         return done + (f"; slowest {self.name} {clock(self.slowest)}" if self.name else "")
 
 
-def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Tally, steps: Steps) -> None:
+def _score(planned: Plan, options: Options, chosen: Sequence[RunModel], tally: _Tally, steps: Steps) -> None:
     """Do what is to be done."""
     lanes = [] if options.scheduler else devices.shares(options.device)
     # none of the devices that were asked for is left idle
@@ -291,11 +298,16 @@ def _score(planned: Plan, options: Options, model: Path, sha256: str, tally: _Ta
     threads = options.threads or (1 if options.scheduler else max(1, cores() // jobs))
     budget, diary = Budget(jobs, options.memory), Journal(options.out, options.shard)
     # pictures of a thousand scenes are seen side by side, that of one alone
-    side = ALONE if planned.total == 1 and options.shard.count == 1 else SHARED
-    means = Means(
-        options.out.absolute(), model.absolute(), sha256, options.device, threads, side, now(), options.network,
-        options.cache,
-    )  # fmt: skip
+    is_alone = planned.total == len(chosen) and options.shard.count == 1
+    side = round(ALONE / math.sqrt(len(chosen))) if is_alone else SHARED
+    created = now()
+    means = {
+        model.kind: Means(
+            options.out.absolute(), model.path, model.sha256, options.device, threads, side, created, options.network,
+            options.cache,
+        )
+        for model in chosen
+    }  # fmt: skip
 
     if strangers := {*places.strangers(options.out)}:
         for key in strangers - {line.key for line in plan.lines(plan.current(options.out))}:
@@ -360,8 +372,8 @@ class _Telling:
         return not tally.is_over
 
 
-def _task(line: Line, options: Options, means: Means) -> Task:
-    return Task(line.name, line.key, line.paths, options.asked_of(line.options), means, line.size)
+def _task(line: Line, options: Options, means: Mapping[str, Means]) -> Task:
+    return Task(line.name, line.key, line.paths, options.asked_of(line.options), means[line.kind], line.size)
 
 
 def _known(planned: Plan, refused: dict[str, Any]) -> Iterator[Failure]:

@@ -12,6 +12,7 @@ from satae.batch.key import content, key_of
 from satae.batch.task import Means, Task
 from satae.batch.worker import MeansError
 from satae.errors import ModelError, ResultError, SataeError, SceneError
+from satae.gis.kinds import KINDS
 from satae.inference import runtime
 from satae.inference.runtime import Model
 from satae.scene.describe import describe
@@ -93,8 +94,8 @@ def _opened(means: Means, baseline: Path | None) -> tuple[Model, Baseline | None
         raise MeansError(str(error)) from error
 
 
-# a process scores one scene after the other with one model, which is opened once
-@lru_cache(maxsize=1)
+# a process scores one scene after the other with one model, or with one a kind, each of which is opened once
+@lru_cache(maxsize=len(KINDS))
 def _model(path: Path, sha256: str, device: str, threads: int) -> Model:
     model = runtime.load(path, device, threads)
     if model.sha256 != sha256:

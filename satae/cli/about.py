@@ -30,13 +30,15 @@ def info(
 def _lines(content: dict[str, Any]) -> list[str]:
     """What is known, a line each, and tables of bands."""
     from satae.cli import products
+    from satae.gis import kinds
 
     if content["kind"] == "product":
         return products.lines(content)
     scenes = content["scenes"] if content["kind"] == "result" and content.get("scenes") else []
     # what all scenes of a result share stands above their table
     shared = {key: scenes[0][key] for key in SHARED if len({scene[key] for scene in scenes}) == 1}
-    told = {**content, **shared} | ({"scenes": len(scenes)} if scenes else {})
+    every = [(scene["path"], scene["kind"]) for scene in scenes]
+    told = {**content, **shared} | ({"scenes": kinds.scenes_in(every)} if scenes else {})
     # what to do next is the last thing to read
     told |= {"next": told.pop("next", None)}
     # what is not known is null in JSON, and no line
@@ -48,7 +50,8 @@ def _lines(content: dict[str, Any]) -> list[str]:
     if any(b["wavelength_nm"] or (b["scale"], b["offset"]) != (1, 0) for b in bands):
         lines += ["", *products.table(bands)]
     if scenes:
-        heads = [key for key in scenes[0] if key not in shared]
+        alike = {*shared, *(["kind"] if len({kind for _, kind in every}) == 1 else [])}
+        heads = [key for key in scenes[0] if key not in alike]
         rows = [["-" if s[key] is None else _shown(s[key]) for key in heads] for s in scenes]
         lines += ["", *products.columns(heads, rows)]
     return lines

@@ -136,6 +136,7 @@ def _model(path: Path) -> dict[str, Any]:
             "gsd_m", "tile", "stride", "halo", "code_size", "metrics", "precision",
         }
     )  # fmt: skip
+    facts["looks_for"] = f"{card.kind}s"
     facts["bands"] = [b.name for b in card.bands]
     facts["scenes"] = [s.name for s in card.scenes]
     facts["parity"] = card.parity.share_of_range
@@ -175,7 +176,10 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         database.row_factory = sqlite3.Row
-        columns = "scene, path, anomalies, threshold, rule, valid_fraction, provider, model_sha256, created"
+        there = {row[1] for row in database.execute("PRAGMA table_info(scenes)")}
+        # results of older versions are of objects alone
+        kind = "kind" if "kind" in there else "'object' AS kind"
+        columns = f"scene, {kind}, path, anomalies, threshold, rule, valid_fraction, provider, model_sha256, created"
         rows = [dict(r) for r in database.execute(f"SELECT {columns} FROM scenes")]
         statuses = dict(
             tuple(r) for r in database.execute("SELECT review_status, count(*) FROM anomalies GROUP BY 1")

@@ -57,6 +57,7 @@ Examples:
 Takes scenes, and what lists scenes: a text file with one a line, a folder, a glob, a CSV or Parquet table with the
 columns path, name and options of its row, an ItemCollection of STAC or a stac-geoparquet table. A scene becomes a
 finished folder scenes/NAME-KEY below --out, all or nothing; the key is a hash of the scene, the model and the options.
+With a model for objects and one for areas it becomes two, and the result holds both kinds of regions.
 Typed again, the command does what is missing or failed. journal.jsonl has a line for each attempt, index.parquet a row
 for each scene. What is refused (exit code 2) is not tried again, what fails otherwise up to twice on another process.
 
@@ -65,6 +66,7 @@ Examples:
   satae run scenes.txt --model coast.onnx --out coast --jobs 4
   satae run archive --model coast.onnx --out coast --shard 0/8
   satae run table.csv --model coast.onnx --out coast --max-failures 5%
+  satae run archive --model coast.onnx --model areas.onnx --out coast --collect
 """,
     "series": """Find what changed in many dates of one place, and when.
 

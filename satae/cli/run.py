@@ -51,7 +51,10 @@ def run(
         list[str] | None,
         typer.Argument(metavar="MANIFEST|SCENE", help="Lists, folders, globs, tables, STAC items, scenes."),
     ] = None,
-    model: Annotated[Path | None, typer.Option(help="The model file. [default: one is trained]")] = None,
+    model: Annotated[
+        list[Path] | None,
+        typer.Option(help="The model file; twice: one for objects, one for areas. [default: one is trained]"),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of the run.")] = Path("."),
     jobs: Annotated[int, typer.Option(min=1, help="Score so many scenes at once.")] = 1,
     memory: Annotated[
@@ -103,13 +106,14 @@ def run(
     from satae.batch.watch import Arrivals, Teller, pauses
 
     steps: Steps = context.obj
-    if model is not None and (settings.config or settings.all_changes):
+    models = model or []
+    if models and (settings.config or settings.all_changes):
         raise ConfigError(
             "--config, --set and --epochs say how a model is trained, and with --model none is; leave them out"
         )
     asked = partial(_asked, counted, report, baseline=baseline, on_bad_tile=on_bad_tile)
     part = shard_of(shard)
-    collects = collect or (model is None and part.count == 1)
+    collects = collect or (not models and part.count == 1)
     if not scenes:
         if not collect:
             raise ConfigError("name scenes, or what lists them; or pass --collect and the --out of a run")
@@ -119,18 +123,19 @@ def run(
         raise ConfigError(
             "--collect goes over all parts: pass it alone when all of them are done, without --shard"
         )
+    first = models[0] if models else None
     options = batch.Options(
-        out, model, lru_cache(maxsize=1024)(asked), (*NUMBERS, *rows.COLUMNS), counted.stack, jobs,
+        out, first, lru_cache(maxsize=1024)(asked), (*NUMBERS, *rows.COLUMNS), counted.stack, jobs,
         bytes_of(memory, "--memory") if memory else None, workers, device, part, batch.Allowance.of(max_failures),
         retry, scheduler, bytes_of(split, "--split") if split else None,
         network=counted.allow_network, cache=counted.cache,
-        recipe=recipes.load(settings.config, settings.all_changes),
+        recipe=recipes.load(settings.config, settings.all_changes), others=tuple(models[1:]),
     )  # fmt: skip
     teller = Teller(out, on_anomaly) if on_anomaly else None
     if not watch:
         _once(scenes, options, teller, collects, steps, as_json)
         return
-    if model is None or as_json:
+    if not models or as_json:
         raise ConfigError("--watch needs --model, and has no end for --json to tell of")
     arrivals = Arrivals()
     options = replace(options, arrivals=arrivals)
@@ -234,7 +239,7 @@ def _tell(
 
 def _content(result: "Result") -> dict[str, Any]:
     return {
-        "out": str(result.out), "index": str(result.index), "scenes": result.total, "before": result.before,
+        "out": str(result.out), "index": str(result.index), "scenes": result.scenes, "before": result.before,
         "scored": result.scored, "damaged": result.damaged, "not_begun": result.dropped,
         "failures": [{"name": f.name, "path": f.path, "code": f.code, "reason": f.reason} for f in result.failures],
     }  # fmt: skip
@@ -242,13 +247,19 @@ def _content(result: "Result") -> dict[str, Any]:
 
 def _lines(result: "Result") -> list[str]:
     """What is in the folder, after notes on what is not."""
-    failures = result.failures
-    note(f.reason if f.path in f.reason else f"{f.path}: {f.reason}" for f in failures[:NAMED])
+    from satae.batch.run import unit_of
+
+    failures, unit = result.failures, unit_of(result.models)
+    # what is wrong with a scene may be so for two models
+    told = [f.reason if f.path in f.reason else f"{f.path}: {f.reason}" for f in failures[:NAMED]]
+    note(dict.fromkeys(told))
     if len(failures) > NAMED:
-        note([f"{quantity(len(failures) - NAMED, 'more scene')} failed; all are in {result.index}"])
+        note([f"{quantity(len(failures) - NAMED, f'more {unit}')} failed; all are in {result.index}"])
     if result.dropped:
-        note([f"{quantity(result.dropped, 'scene')} not begun, for {result.halt}"])
-    said = f"{result.out / 'scenes'}: {quantity(result.scored, 'scene')} scored, {result.before:,} before"
+        note([f"{quantity(result.dropped, unit)} not begun, for {result.halt}"])
+    what = quantity(result.scored, unit)
+    what += f" of {quantity(result.scenes, 'scene')}" if result.models > 1 else ""
+    said = f"{result.out / 'scenes'}: {what} scored, {result.before:,} before"
     said += f", {len(failures):,} failed" if failures else ""
     return [said, f"{result.index}: {quantity(result.total, 'row')}"]
 
@@ -302,7 +313,7 @@ def _made_lines(made: "RunOutput") -> list[str]:
     of = made.collection
     assert of is not None
     if of.doubt:
-        note([of.doubt])
+        note(of.doubt.splitlines())
     if not of.tiles:
         note(["the layer tiles lacks rows, for there are too many; heatmaps and scenes have them all"])
     said = [f"{of.out}: {quantity(of.anomalies, 'anomaly')} in {quantity(of.scenes, 'scene')} ({made.rule})"]

@@ -44,7 +44,7 @@ def folder(path: Path) -> dict[str, Any] | None:
             return {"kind": kind, "path": str(path), "holds": found}
     if (path / "journal.jsonl").is_file() and (path / "scenes").is_dir():
         made = sorted(p.name for p in (path / "scenes").iterdir() if p.is_dir())
-        return {"kind": "run over many scenes", "path": str(path), "scenes": len(made)}
+        return {"kind": "run over many scenes", "path": str(path), "finished": len(made)}
     if path.name.endswith("_chips"):
         pictures = sum(p.suffix in (".png", ".jpg", ".webp") for p in path.iterdir())
         return {"kind": "pictures of the regions of a result", "path": str(path), "pictures": pictures}

@@ -81,8 +81,9 @@ def train(
     heed = None
     if feedback:
         from satae.decisions.feedback import apply_feedback
+        from satae.training.run import target_of
 
-        sets, heed = apply_feedback(sets, feedback)
+        sets, heed = apply_feedback(sets, feedback, target_of(sets, recipe))
 
     if several():
         result = _shared(sets, recipe, out, device, resume=resume, overwrite=overwrite, steps=steps)

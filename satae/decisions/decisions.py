@@ -47,12 +47,13 @@ Bools = npt.NDArray[np.bool_]
 class Decisions:
     """Reviewed regions: `frame` has the columns of the layer and polygons, numbered from 0, in their file's CRS.
 
-    `names` are those of scenes by their files, as far as these tell scenes apart.
+    `names` are those of scenes by their files, as far as these tell scenes apart, and by what was looked for in them:
+    a scene has a name a kind.
     """
 
     path: Path
     frame: Any
-    names: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -60,6 +61,10 @@ class Decisions:
     def are(self, status: str) -> Bools:
         """True (n) where a region has a status."""
         return np.asarray(self.frame["review_status"] == status, bool)
+
+    def are_of(self, kind: str) -> Bools:
+        """True (n) where a region is of a kind, or nobody knows of which; everywhere where no kind is named."""
+        return np.asarray(self.frame["kind"].isin(["", kind]) | (not kind), bool)
 
     def on(
         self, scene: str, grid: Grid, files: str = "", kind: str = ""
@@ -71,9 +76,13 @@ class Decisions:
         does not.
         """
         # scene.tif is called otherwise beside another scene.tif than alone; its file is the same
-        name = self.names.get(_settled(files), scene) if files else scene
-        own = self.frame[self.frame["scene"] == name]
-        own = own[own["kind"].isin(["", kind])] if kind else own
+        known = self.names.get(_settled(files)) if files else None
+        own = self.frame["scene"].isin(set(known.values()) if known else {scene})
+        if kind and not known:
+            # without its file a scene goes by its name, behind which its kind stands or not
+            names = {f"{scene}-{kind}", scene.removesuffix(f"-{kind}")}
+            own |= self.frame["scene"].isin(names) & (self.frame["kind"] == kind)
+        own = self.frame[own & self.are_of(kind)]
         if len(own) and (own.crs is None) != (grid.crs is None):
             side = str(self.path) if own.crs is None else scene
             raise ConfigError(
@@ -133,14 +142,16 @@ def _named(decisions: Decisions, database: sqlite3.Connection) -> Decisions:
     if not {"scene", "path"} <= set(geopackage.columns(database, "scenes")):
         return decisions
     wanted = set(decisions.frame["scene"])
-    names: dict[str, str] = {}
+    names: dict[str, dict[str, str]] = {}
     doubtful: set[str] = set()
+    kind = "kind" if "kind" in geopackage.columns(database, "scenes") else "''"
     # a file of which several scenes were cut tells none of them apart, whichever were reviewed
-    alone = "SELECT min(scene), path FROM scenes GROUP BY path HAVING count(DISTINCT scene) = 1"
-    for scene, files in database.execute(alone):
-        if isinstance(files, str) and files and scene in wanted:
+    alone = f"SELECT min(scene), path, {kind}, count(DISTINCT scene) FROM scenes GROUP BY path, {kind}"
+    for scene, files, what, number in database.execute(alone):
+        if isinstance(files, str) and files and (scene in wanted or number > 1):
             place = _settled(files)
-            doubtful |= {place} if names.setdefault(place, scene) != scene else set()
+            is_other = names.setdefault(place, {}).setdefault(str(what or ""), scene) != scene
+            doubtful |= {place} if is_other or number > 1 else set()
     return replace(decisions, names={place: name for place, name in names.items() if place not in doubtful})
 
 

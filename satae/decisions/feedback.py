@@ -27,13 +27,15 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FeedbackCounts:
-    """What was made of decisions: how many of each kind, how many of both lie in none of the scenes, and how many
-    tiles hold regions found to be normal. All 0 where no decisions were asked for, or there are none."""
+    """What was made of decisions: how many of each, how many of both lie in none of the scenes, how many tiles hold
+    regions found to be normal, and how many decisions are on regions of the kind that the model does not look for.
+    All 0 where no decisions were asked for, or there are none."""
 
     accepted: int = 0
     rejected: int = 0
     elsewhere: int = 0
     normal_tiles: int = 0
+    other_kind: int = 0
 
     @property
     def lines(self) -> list[str]:
@@ -43,6 +45,8 @@ class FeedbackCounts:
                 "feedback: no region in that file is accepted or rejected, so nothing was learned from it"
             ]
         elsewhere = f"; {self.elsewhere} decisions lie in other scenes" if self.elsewhere else ""
+        if self.other_kind:
+            elsewhere += f"; {quantity(self.other_kind, 'decision')} on regions of the other kind left out"
         return [
             f"feedback: {quantity(self.accepted, 'accepted region')} left out, "
             f"{quantity(self.rejected, 'rejected region')} in {quantity(self.normal_tiles, 'tile')} that weigh more"
@@ -50,25 +54,30 @@ class FeedbackCounts:
         ]
 
 
-def apply_feedback(sets: Sequence[TileSet], path: Path | None) -> tuple[list[TileSet], FeedbackCounts]:
+def apply_feedback(
+    sets: Sequence[TileSet], path: Path | None, kind: str = ""
+) -> tuple[list[TileSet], FeedbackCounts]:
     """The tile sets with the decisions in a result of `satae score` laid over their scenes, known by file or name.
 
-    With no path they are as they were. Raises ConfigError as `decisions.read` does, and where a scene and the file
+    `kind` is what the model looks for: decisions on regions of another are left out. With no path the sets are as
+    they were. Raises ConfigError as `decisions.read` does, and where a scene and the file
     do not both state a CRS, or both none.
     """
     if path is None:
         return list(sets), FeedbackCounts()
     decisions = read(path)
-    out = [_heeding(tiles, decisions) for tiles in sets]
-    accepted, rejected = (sum(getattr(t.heed, kind) for t in out) for kind in (ACCEPTED, REJECTED))
-    every = int(decisions.are(ACCEPTED).sum() + decisions.are(REJECTED).sum())
+    out = [_heeding(tiles, decisions, kind) for tiles in sets]
+    accepted, rejected = (sum(getattr(t.heed, status) for t in out) for status in (ACCEPTED, REJECTED))
+    every = decisions.are(ACCEPTED) | decisions.are(REJECTED)
+    fitting = int((every & decisions.are_of(kind)).sum())
     normal = sum(len(t.heed.normal) for t in out)
-    return out, FeedbackCounts(accepted, rejected, every - accepted - rejected, normal)
+    counts = accepted, rejected, fitting - accepted - rejected, normal, int(every.sum()) - fitting
+    return out, FeedbackCounts(*counts)
 
 
-def _heeding(tiles: TileSet, decisions: Decisions) -> TileSet:
+def _heeding(tiles: TileSet, decisions: Decisions, kind: str) -> TileSet:
     files = ";".join(file.path for file in tiles.record.files)
-    numbers, polygons = decisions.on(tiles.record.scene, tiles.grid, files)
+    numbers, polygons = decisions.on(tiles.record.scene, tiles.grid, files, kind)
     flat = _in_pixels(tiles, polygons)
     accepted, rejected = (flat[decisions.are(status)[numbers]] for status in (ACCEPTED, REJECTED))
     return _marked(tiles, accepted, rejected) if len(accepted) + len(rejected) else tiles

@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PreferenceCounts:
-    """Decisions that ranks were moved by, decisions without a signature of this kind, and how many ranks changed."""
+    """Decisions that ranks were moved by, decisions that none could be by, and how many ranks changed."""
 
     accepted: int
     rejected: int
@@ -41,23 +41,28 @@ class PreferenceCounts:
 def prefer(regions: Sequence[Region], decisions: Decisions) -> tuple[list[Region], PreferenceCounts]:
     """The regions, in their order, with the feedback by which `columns.by_rank` moves them.
 
-    Decisions of another number of bands, or of a version without signatures, are not used.
+    Decisions on objects move objects, those on areas areas. Decisions of another number of bands, or of a version
+    without signatures, are not used.
     """
-    judged = decisions.frame[decisions.are(ACCEPTED) | decisions.are(REJECTED)]
-    wanted = numbers_of([region.signature for region in regions])
-    # signatures of another length are of another number of bands
-    length = max(map(len, wanted), default=0)
-    known = numbers_of(judged["signature"])
-    usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
-    accepted = np.asarray(judged["review_status"] == ACCEPTED, bool)[usable]
-    moved = list(regions)
-    if len(accepted) and regions:
-        decided = np.array([k for k, good in zip(known, usable, strict=True) if good])
-        values = odds(decided, accepted, np.array(wanted))
-        moved = [replace(r, feedback=float(value)) for r, value in zip(regions, values, strict=True)]
-    count = int(accepted.sum())
+    judged = decisions.are(ACCEPTED) | decisions.are(REJECTED)
+    known = numbers_of(decisions.frame["signature"])
+    accepted, used, moved = decisions.are(ACCEPTED), np.zeros(len(known), bool), list(regions)
+    for kind in {region.kind for region in regions}:
+        own = [i for i, region in enumerate(regions) if region.kind == kind]
+        wanted = numbers_of([regions[i].signature for i in own])
+        # signatures of another length are of another number of bands
+        length = max(map(len, wanted))
+        usable = np.array([len(numbers) == length > 0 for numbers in known], bool)
+        usable &= judged & decisions.are_of(kind)
+        used |= usable
+        if usable.any():
+            decided = np.array([known[i] for i in np.flatnonzero(usable)])
+            values = odds(decided, accepted[usable], np.array(wanted))
+            for i, value in zip(own, values, strict=True):
+                moved[i] = replace(regions[i], feedback=float(value))
+    counts = int((used & accepted).sum()), int((used & ~accepted).sum()), int((judged & ~used).sum())
     changed = sum(one != other for one, other in zip(_order(regions), _order(moved), strict=True))
-    return moved, PreferenceCounts(count, len(accepted) - count, len(judged) - len(accepted), changed)
+    return moved, PreferenceCounts(*counts, changed)
 
 
 def _order(regions: Sequence[Region]) -> list[int]:

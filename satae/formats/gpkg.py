@@ -88,7 +88,8 @@ def _embed(path: Path, name: str, archive: bytes, updated: datetime) -> None:
 def project(name: str, scenes: Sequence[SceneLayer]) -> bytes:
     """A project for QGIS that opens the layers, and the heatmaps of these scenes."""
     rasters = [
-        Rasters(s.scene.scene, s.heatmap, s.maximum, _qgis_crs(s.grid.crs), s.backdrop) for s in scenes
+        Rasters(s.scene.scene, s.heatmap, s.maximum, _qgis_crs(s.grid.crs), s.backdrop, kind=s.scene.kind)
+        for s in scenes
     ]
     crs = _qgis_crs(layers.common_crs([s.grid for s in scenes]))
     return qgisproject.project(

@@ -48,7 +48,7 @@ def _url(expression: str) -> str:
 
 PATH = f"regexp_replace({FOLDER}, '^/', '') || '/' || " + '"chip"'
 FOLDER_CHIP = f"""'<br><img src="file:///' || {_url(PATH)} || '">'"""
-MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% {html_of('"scene"')} %]<br>
+MAP_TIP = f"""<b>Anomaly [% "rank" %]</b> [% {html_of('"scene"')} %], [% {html_of('"kind"')} %]<br>
 score [% format_number("score", 2) %],
 p [% round("p_value" * 10 ^ ceil("score"), 1) || 'e-' || ceil("score") %]
 [% coalesce('(' || {html_of('"baseline"')} || ' ' || format_number("baseline_score", 2) || ')', '') %]<br>

@@ -73,7 +73,7 @@ class Vector:
 class Rasters:
     """The rasters of a scene, in the CRS of both: the heatmap beside the GeoPackage, its largest value, the scene.
 
-    `band` is that of the heatmap which is shown.
+    `band` is that of the heatmap which is shown, `kind` what it tells of where a scene has several.
     """
 
     scene: str
@@ -82,6 +82,7 @@ class Rasters:
     crs: Crs | None = None
     backdrop: Backdrop | None = None
     band: int = 1
+    kind: str = ""
 
 
 def project(
@@ -163,12 +164,14 @@ def _ground(number: int, scene: Rasters) -> object:
 
 
 def _rasters(tree: Element, layers: Element, scenes: Sequence[Rasters]) -> None:
-    """The group of a scene: its heatmaps over itself."""
+    """The group of a scene: its heatmaps, of which the first is shown, over itself."""
     group = {"name": scenes[0].scene, "checked": "Qt::Checked", "expanded": "1"}
     under = add(tree, "layer-tree-group", group)
     for scene in scenes:
         title, source = PurePath(scene.heatmap).stem, f"./{scene.heatmap}"
-        _leaf(under, title, source, "gdal", shown=True)
+        title += f" ({scene.kind}s)" if scene.kind and len(scenes) > 1 else ""
+        # one over the other would be neither
+        _leaf(under, title, source, "gdal", shown=scene is scenes[0])
         heat = _map_layer(layers, title, source, "gdal", scene.crs)
         _abstract(heat, title, qgis.ABSTRACTS["heatmap"])
         qgis.fill_heatmap(heat, scene.maximum, UNDER, scene.band)

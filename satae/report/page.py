@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from satae.console import quantity
 from satae.geodesy import crs_name
-from satae.gis import qgis
+from satae.gis import kinds, qgis
 from satae.gis.columns import REVIEW_STATUSES, Region
 from satae.gis.layers import SceneLayer
 from satae.grid import Grid
@@ -72,22 +72,23 @@ def write(
     asked: str,
     chips: Path,
     whole: Whole | None = None,
-    doubt: str = "",
+    doubts: Sequence[str] = (),
 ) -> None:
     """Write the report of `out` to `path`; the pictures that rows name lie in the folder `chips`.
 
     `models` are those that scored, one a kind of thing. `asked` is a sentence on the rule that selected the regions.
     Of a result of very many scenes the chapters are those with the first regions, and `whole` says of how many.
-    `doubt` is a note for all of it.
+    `doubts` are notes for all of it.
     """
-    whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), len(chapters))
+    whole = whole or Whole(sum(len(c.layer.regions) for c in chapters), _scenes(chapters))
     document, body = html.document(f"{out.name}: anomalies")
     _opening(body, out, chapters, whole)
-    if doubt:
+    for doubt in doubts:
         add(body, "p", doubt, kind="note")
+    several = len(models) > 1
     for chapter in chapters[:PICTURES]:
-        _scene(body, chapter)
-    _regions(body, chapters, out, chips, whole)
+        _scene(body, chapter, chapter.layer.scene.kind if several else "region")
+    _regions(body, chapters, out, chips, whole, told=several)
     for model in models:
         own = [c for c in chapters if len(models) == 1 or c.layer.scene.kind == model.card.kind]
         what = f" for {model.card.kind}s" if len(models) > 1 else ""
@@ -98,6 +99,10 @@ def write(
     html.store(document, path)
 
 
+def _scenes(chapters: Sequence[Chapter]) -> int:
+    return kinds.scenes_in((c.layer.scene.path, c.layer.scene.kind) for c in chapters)
+
+
 def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole) -> None:
     add(body, "h1", out.name)
     where = f"{quantity(whole.regions, 'region')} in {quantity(whole.scenes, 'scene')}"
@@ -106,7 +111,8 @@ def _opening(body: Element, out: Path, chapters: Sequence[Chapter], whole: Whole
     add(body, "p", words.ABOUT)
 
 
-def _scene(body: Element, chapter: Chapter) -> None:
+def _scene(body: Element, chapter: Chapter, what: str) -> None:
+    """A scene with what was found in it, each called `what`."""
     row, grid = chapter.layer.scene, chapter.layer.grid
     add(body, "h2", row.scene)
     for remark in chapter.remarks:
@@ -115,7 +121,7 @@ def _scene(body: Element, chapter: Chapter) -> None:
     add(
         body,
         "p",
-        f"{quantity(len(chapter.layer.regions), 'region')}{at}; {row.valid_fraction:.1%} of the scene scored",
+        f"{quantity(len(chapter.layer.regions), what)}{at}; {row.valid_fraction:.1%} of the scene scored",
     )
     if chapter.view is None:
         add(body, "p", "The scene could not be drawn.", kind="note")
@@ -166,7 +172,10 @@ def _map(figure: Element, chapter: Chapter, view: Picture) -> None:
 # --- the regions
 
 
-def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path, whole: Whole) -> None:
+def _regions(
+    body: Element, chapters: Sequence[Chapter], out: Path, chips: Path, whole: Whole, *, told: bool
+) -> None:
+    """The first regions, each with its kind where that is to be `told`."""
     add(body, "h2", "Regions")
     every = [(region, chapter.layer.grid) for chapter in chapters for region in chapter.layer.regions]
     if not every:
@@ -187,8 +196,8 @@ def _regions(body: Element, chapters: Sequence[Chapter], out: Path, chips: Path,
     listed = add(body, "ol", kind="regions-list")
     for region, grid in first:
         item = add(listed, "li", id=f"rank-{region.rank}")
-        where = f" · {region.scene}" if whole.scenes > 1 else ""
-        add(item, "h3", f"{region.rank} · score {region.score:.2f}{where}")
+        where = [region.kind] * told + [region.scene] * (whole.scenes > 1)
+        add(item, "h3", " · ".join([f"{region.rank} · score {region.score:.2f}", *where]))
         if region.chip:
             alt = f"rank {region.rank}: scene, expectation and heatmap"
             picture = data((chips / region.chip).read_bytes())
@@ -261,7 +270,8 @@ def _thresholds(body: Element, chapters: Sequence[Chapter], card: Card, asked: s
         "supported": f"scores of regions up to {region.reach:.1f} and heat of pixels up to {pixel.reach:.1f}, of which "
         f"the sample itself shows those up to {_shown(region)} and {_shown(pixel)}, and a generalised Pareto tail the "
         f"rest. Higher ones rank, and say no more; none is over {region.limit:.1f} or {pixel.limit:.1f}",
-        "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters})),
+        "smallest region": "; ".join(sorted({quantity(c.smallest, "pixel") for c in chapters}))
+        or "none shown",
         "assumed": "that the scenes are like the held-out blocks; what is out of place in those makes every "
         "p-value larger, never smaller",
     }
@@ -302,6 +312,6 @@ def _provenance(body: Element, chapters: Sequence[Chapter], models: Sequence[Mod
         what = f"{files}; {crs_name(chapter.layer.grid.crs) or NO_CRS}{gsd}; bands {scene.bands}"
         kind = f"; domain {scene.domain}" if scene.domain else "; too small to tell whether it is foreign"
         facts[f"scene {scene.scene}"] = what + kind
-    if (more := whole.scenes - min(len(chapters), NAMED)) > 0:
+    if (more := whole.scenes - _scenes(chapters[:NAMED])) > 0:
         facts["scenes not listed"] = f"{more:,}"
     html.facts(body, facts)

@@ -30,6 +30,7 @@ TOLD: Columns = {
         "domain",
         "domain_note",
         "model_sha256",
+        "kind",
     )
 }
 DAYS: Columns = dict.fromkeys(("first_date", "confirmed_date", "peak_date", "last_date"), str)

@@ -44,18 +44,22 @@ def ranking_of(review: Review) -> Ranking:
     # of signatures of several lengths those that most regions have are of the sensor in question
     length = max(Counter(map(len, known.values())).items(), key=lambda pair: pair[1], default=(0, 0))[0]
     usable = {fid: numbers for fid, numbers in known.items() if len(numbers) == length > 0}
+    kind_of = {row["fid"]: row["kind"] for row in review.regions}.get
     judged = [fid for fid, e in entries.items() if e.opinion.status in ("accepted", "rejected")]
     # revisions grow with time, but for those that were there before this run
     taken = sorted((f for f in judged if f in usable), key=lambda f: entries[f].revision)
     latest = taken[-LATEST:]
     # who is unsure teaches nothing
-    accepted = np.array([entries[fid].opinion.status == "accepted" for fid in latest], bool)
+    accepted = {fid: entries[fid].opinion.status == "accepted" for fid in latest}
     regions: dict[int, tuple[float, float]] = {}
-    if latest:
-        decided, every = (np.array([usable[fid] for fid in fids]) for fids in (latest, usable))
-        moved = preference.odds(decided, accepted, every).round(4).tolist()
-        chance = preference.chances(decided, accepted, every).round(4).tolist()
-        regions = {fid: (m, c) for fid, m, c in zip(usable, moved, chance, strict=True)}
-    yes = int(accepted.sum())
+    # decisions on objects order objects, those on areas areas
+    for kind in set(map(kind_of, usable if latest else ())):
+        own, others = ([fid for fid in fids if kind_of(fid) == kind] for fids in (latest, usable))
+        decided, every = (np.array([usable[fid] for fid in fids]) for fids in (own, others))
+        judged_so = np.array([accepted[fid] for fid in own], bool)
+        moved = preference.odds(decided, judged_so, every).round(4).tolist()
+        chance = preference.chances(decided, judged_so, every).round(4).tolist()
+        regions |= {fid: (m, c) for fid, m, c in zip(others, moved, chance, strict=True)}
+    yes = sum(accepted.values())
     counts = yes, len(latest) - yes, len(taken) - len(latest), len(judged) - len(taken)
     return Ranking(*counts, regions)

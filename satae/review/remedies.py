@@ -30,12 +30,21 @@ def remedies(review: Review) -> Commands:
     if review.layer == CHANGES:
         return _of_series(review)
     rows, out = review.scenes, _typed(review.path)
-    model = _model(review.path.parent, {row["model_sha256"] for row in rows})
-    given = [] if model == USUAL_MODEL else [model]
-    scenes = [_scene(row, review.path.absolute().parent) for row in rows] or [UNKNOWN_SCENE]
-    score = ["satae", "score", *scenes, *(["--model", *given] if given else [])]
+    # a scene and a model come once in a result of objects and areas, too; the first model is that of the first row
+    scenes = list(dict.fromkeys(_scene(row, review.path.absolute().parent) for row in rows)) or [
+        UNKNOWN_SCENE
+    ]
+    models = {row["kind"]: _model(review.path.parent, {row["model_sha256"]}) for row in rows} or {
+        None: UNKNOWN_MODEL
+    }
+    usual = list(models.values()) == [USUAL_MODEL]
+    score = [
+        "satae",
+        "score",
+        *scenes,
+        *([] if usual else [w for m in models.values() for w in ("--model", m)]),
+    ]
     place = ["--out", out, "--overwrite"]
-    train = ["satae", "train", "--feedback", out, *(["--out", *given] if given else []), "--overwrite"]
     top = [*score, "--top", "20", *place]
     again = [*score, *_rule(review), "--feedback", out, *place]
     return {
@@ -45,9 +54,20 @@ def remedies(review: Review) -> Commands:
                 again,
                 "ranks again by what was decided, which is kept; with another scene and --out it ranks that one.",
             ),
-            _said(train, "learns that what was rejected is normal."),
+            *(_training(out, kind, model, alone=len(models) == 1) for kind, model in models.items()),
         ],
     }
+
+
+def _training(out: str, kind: str | None, model: str, *, alone: bool) -> dict[str, str]:
+    """The command that trains a model again on the decisions, and what for."""
+    # the kind is no default where there are two, and of areas in most scenes
+    target = ["--set", f"target.kind={kind}"] if kind == "area" or (kind and not alone) else []
+    place = [] if model == USUAL_MODEL else ["--out", model]
+    words = ["satae", "train", "--feedback", out, *target, *place, "--overwrite"]
+    return _said(
+        words, "learns that what was rejected is normal." if alone else f"learns which {kind}s are normal."
+    )
 
 
 def _of_series(review: Review) -> Commands:

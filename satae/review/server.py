@@ -269,7 +269,7 @@ def _told(v: View, row: dict[str, Any]) -> dict[str, Any]:
     grid, first = v.grid, v.heat or v.scene
     size = {"width": grid.width, "height": grid.height, "transform": list(grid.transform)[:6]} if grid else {}
     return {
-        "name": v.name, "remarks": v.remarks, "gsd_m": row["gsd_m"], "rule": row["rule"],
+        "name": v.name, "kind": row["kind"], "remarks": v.remarks, "gsd_m": row["gsd_m"], "rule": row["rule"],
         "threshold": row["threshold"], "domain": row["domain"], "domain_note": row["domain_note"],
         "picture": v.scene is not None, "heat": v.heat is not None,
         "top": v.top if v.heat else None, "levels": first.levels if first else 0, **size,

@@ -93,6 +93,11 @@ class SceneRecord:
         """The scene's, as no other of the result has it."""
         return self.layer.scene.scene
 
+    @property
+    def kind(self) -> str:
+        """What was looked for, object or area."""
+        return self.layer.scene.kind
+
     def look(self, number: int) -> npt.NDArray[np.uint8] | None:
         """The panels of a chip (side, side, 10) of the region of that number, None where they were not kept."""
         with np.load(self.folder / LOOKS) as kept:

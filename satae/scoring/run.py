@@ -15,6 +15,7 @@ from satae.decisions.earlier import Earlier, Takeover
 from satae.decisions.preference import PreferenceCounts
 from satae.errors import ConfigError
 from satae.extras import Extra
+from satae.gis import kinds
 from satae.gis.layers import SceneLayer, common_crs, with_ranks
 from satae.grid import Window
 from satae.inference.runtime import Model
@@ -28,7 +29,7 @@ from satae.scoring.cubes import by_wavelength
 from satae.scoring.domain import Verdict, check_fit
 from satae.scoring.outputs import Options
 from satae.scoring.record import HEATMAP, SceneRecord, calibration_of, score_scene
-from satae.scoring.support import Doubt, of_scenes
+from satae.scoring.support import Doubt, of_kinds
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,11 @@ class Result:
     carried: CarriedDecisions | None = None
     foreign: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """How many scenes were scored, each counted once."""
+        return kinds.scenes_in((s.path, s.kind) for s in self.scenes)
 
 
 def score(
@@ -132,9 +138,13 @@ def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) ->
     models = (model, *options.others)
     for each in models:
         calibration_of(each)
-    _check_kinds(models, options)
-    # a name of its own, so that heatmaps, decisions and thresholds of two kinds are never mixed
-    called = [s.name if each is model else f"{s.name}-{each.card.kind}" for s in scenes for each in models]
+    looked_for = [each.card.kind for each in models]
+    kinds.check([each.name for each in models], looked_for)
+    if len(models) > 1 and options.stac is not None:
+        raise ConfigError(
+            "--stac describes one model and two are named; score with one of them, or leave --stac out"
+        )
+    called = [kinds.name_of(s.name, kind, looked_for[0]) for s in scenes for kind in looked_for]
     crs, names = common_crs([s.grid for s in scenes]), outputs.unique(called)
     formats.format_of(out, crs)
     heatmaps = outputs.heatmap_targets(out, names, options.heatmap)
@@ -142,20 +152,6 @@ def check(scenes: Sequence[Scene], model: Model, out: Path, options: Options) ->
     with Earlier(out) as found:
         found.check(crs)
     return names, heatmaps
-
-
-def _check_kinds(models: Sequence[Model], options: Options) -> None:
-    kinds = [each.card.kind for each in models]
-    if len(set(kinds)) < len(kinds):
-        named = " and ".join(each.name for each in models)
-        raise ConfigError(
-            f"{named} look for one kind of thing, {kinds[0]}s; name one model for objects and one for areas "
-            "(`satae train --set target.kind=area`), or ask for a second opinion by --baseline"
-        )
-    if len(models) > 1 and options.stac is not None:
-        raise ConfigError(
-            "--stac describes one model and two are named; score with one of them, or leave --stac out"
-        )
 
 
 def assemble(records: Sequence[SceneRecord], model: Model, out: Path, options: Options) -> Result:
@@ -189,9 +185,9 @@ def _published(records: Sequence[SceneRecord], model: Model, out: Path, options:
             )
             with Extra("the report"):
                 chapters = [_chapter(*of) for of in zip(records, settled, strict=True)]
-                models, doubt = (model, *options.others), str(of_scenes(r.doubt for r in records) or "")
+                models, doubts = (model, *options.others), of_kinds((r.kind, r.doubt) for r in records)
                 report.write(
-                    folder / page.name, out, chapters, models, options.rule.sentence, drawn, doubt=doubt
+                    folder / page.name, out, chapters, models, options.rule.sentence, drawn, doubts=doubts
                 )
             return kept
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from satae.console import quantity
@@ -19,30 +20,39 @@ NAMED = 5  # scenes, or things of others, at the most
 
 def remarks(result: Result) -> list[str]:
     """What the user should know of the scenes and of earlier decisions, a sentence each."""
-    about: dict[str, list[str]] = {}
-    # what calibration cannot tell is one sentence, though its numbers differ from scene to scene
-    if doubt := of_scenes(s.doubt for s in result.scenes):
-        about[str(doubt)] = [s.name for s in result.scenes if s.doubt]
+    about: dict[str, list[SceneResult]] = {}
+    for kind in _kinds(result.scenes):
+        own = [s for s in result.scenes if s.kind == kind]
+        # what calibration cannot tell is one sentence, though its numbers differ from scene to scene
+        if doubt := of_scenes(s.doubt for s in own):
+            about.setdefault(str(doubt), []).extend(s for s in own if s.doubt)
     for s in result.scenes:
         for remark in s.remarks:
-            about.setdefault(remark, []).append(s.name)
-    said = [f"{_all_of(names, len(result.scenes))}: {remark}" for remark, names in about.items()]
+            about.setdefault(remark, []).append(s)
+    said = [f"{_where(found, result)}: {remark}" for remark, found in about.items()]
     if result.carried and (lost := len(result.carried.lost)):
         said.append(f"{quantity(lost, 'reviewed region')} not found again, kept in {result.carried.place}")
     if result.preferred == PreferenceCounts(0, 0, 0, 0):
         said.append("--feedback: no region in that file is accepted or rejected, so it moved no rank")
     if result.preferred and result.preferred.unusable:
         said.append(
-            f"{quantity(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version or "
-            "on scenes of other bands"
+            f"{quantity(result.preferred.unusable, 'decision')} moved no rank: made on a result of an older version, "
+            "on scenes of other bands or on regions of another kind"
         )
     return said
 
 
-def _all_of(names: list[str], scenes: int) -> str:
-    """The scenes of a remark in a few words: what follows from the model alone is true of all of them."""
-    if 1 < len(names) == scenes:
-        return f"all {scenes} scenes"
+def _kinds(results: Iterable[SceneResult]) -> list[str]:
+    return list(dict.fromkeys(s.kind for s in results))
+
+
+def _where(found: list[SceneResult], result: Result) -> str:
+    """The scenes of a remark in a few words: what follows from a model alone is true of all that it looked at."""
+    every, own, scenes = _kinds(result.scenes), _kinds(found), result.number
+    if len(found) == scenes * len(own):
+        what = f"{' and '.join(f'{kind}s' for kind in own)} in " if len(every) > 1 else ""
+        return what + (f"all {scenes} scenes" if scenes > 1 else result.scenes[0].name)
+    names = [s.name for s in found]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return f"{', '.join(names[:NAMED])}{more}"
 
@@ -50,8 +60,8 @@ def _all_of(names: list[str], scenes: int) -> str:
 def lines(result: Result, rule: str) -> list[str]:
     """The paths that were written and what is in them."""
     total = sum(s.anomalies for s in result.scenes)
-    kinds = list(dict.fromkeys(s.kind for s in result.scenes))
-    where = quantity(len(result.scenes) // len(kinds), "scene")
+    kinds = _kinds(result.scenes)
+    where = quantity(result.number, "scene")
     of_each = [quantity(sum(s.anomalies for s in result.scenes if s.kind == kind), kind) for kind in kinds]
     what = f"{quantity(total, 'anomaly')}" + (f" ({' and '.join(of_each)})" if len(kinds) > 1 else "")
     said = [f"{result.out}: {what} in {where} ({rule}, {result.provider})"]

@@ -79,3 +79,12 @@ def of_scenes(doubts: Iterable[Doubt | None]) -> Doubt | None:
     """The doubt of the scene that asks most of the sample: what cures it cures the others."""
     found = [doubt for doubt in doubts if doubt is not None]
     return max(found, key=lambda doubt: (doubt.factor, len(doubt.unknown)), default=None)
+
+
+def of_kinds(doubts: Iterable[tuple[str, Doubt | None]]) -> list[str]:
+    """Notes on results of one kind or two, one a kind: each has a model of its own, and with it a sample."""
+    by_kind: dict[str, list[Doubt | None]] = {}
+    for kind, doubt in doubts:
+        by_kind.setdefault(kind, []).append(doubt)
+    found = {kind: doubt for kind, own in by_kind.items() if (doubt := of_scenes(own)) is not None}
+    return [f"{kind}s: {doubt}" if len(by_kind) > 1 else str(doubt) for kind, doubt in found.items()]

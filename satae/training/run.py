@@ -226,6 +226,13 @@ def _withdraw(run: Path) -> None:
         run.rmdir()
 
 
+def target_of(sets: Sequence[TileSet], recipe: Recipe, run: Path | None = None) -> str:
+    """What a model of these scenes looks for, object or area; of a `run` that is gone on with what its recipe says."""
+    if run is not None and (run / CONFIG).is_file():
+        recipe = config.load(run / CONFIG)
+    return presets.complete_recipe(recipe, **_kind(sets)).target.kind
+
+
 def _kind(sets: Sequence[TileSet]) -> dict[str, Any]:
     """What a recipe follows from: the bands and the GSD of the scenes, and what their bands are."""
     gsd = [g for s in sets if (g := s.grid.gsd_m) is not None]

@@ -114,6 +114,58 @@ def test_two_scenes_of_one_file_are_told_apart_by_name(tmp_path: Path) -> None:
     assert [reviews(s) for s in found] == [[UNTOUCHED], [ASKED]]
 
 
+def seen_as(kind: str, *, name: str, path: str = "north.tif") -> SceneLayer:
+    """A scene with a region as a model for one kind sees it."""
+    made = scene_of((4, 6, 14, 16), name=name)
+    regions = [replace(region, kind=kind) for region in made.regions]
+    return replace(made, regions=regions, scene=replace(made.scene, path=path, kind=kind))
+
+
+@pytest.mark.parametrize("told", [True, False])  # whether the result tells the files of its scenes
+@pytest.mark.parametrize("kind", ["object", "area"])
+def test_a_scene_has_decisions_of_its_own_for_each_kind_whatever_a_result_calls_it(
+    tmp_path: Path, kind: str, told: bool
+) -> None:
+    """Beside objects areas lie in north-area, alone in north; both are of north.tif."""
+    both = [seen_as("object", name="north"), seen_as("area", name="north-area")]
+    path = write(tmp_path / "out.gpkg", *both)
+    reviewed = "north-0" if kind == "object" else "north-area-0"
+    review(path, reviewed)
+    read = decisions.read(path)
+    read = read if told else replace(read, names={})
+    for alone in ("object", "area"):
+        (found,), (carried,) = carry([read], [seen_as(alone, name="north")])
+        assert (reviews(found), carried.rows) == (([ASKED], 1) if alone == kind else ([UNTOUCHED], 0))
+    # and back: what was decided alone is found beside the other kind
+    path = write(tmp_path / "alone.gpkg", seen_as(kind, name="north"))
+    review(path, "north-0")
+    read = decisions.read(path)
+    found, _ = carry([read if told else replace(read, names={})], both)
+    assert [reviews(s) for s in found] == [[ASKED if s.scene.kind == kind else UNTOUCHED] for s in both]
+
+
+def test_a_scene_is_known_by_its_file_for_each_kind(tmp_path: Path) -> None:
+    """Beside another north.tif it was called after its folder, and its areas so, too."""
+    names = {"object": "may_north", "area": "may_north-area"}
+    path = write(tmp_path / "out.gpkg", *(seen_as(kind, name=name) for kind, name in names.items()))
+    review(path, "may_north-area-0")
+    found, _ = carry([decisions.read(path)], [seen_as(kind, name="north") for kind in names])
+    assert [reviews(s) for s in found] == [[UNTOUCHED], [ASKED]]
+
+
+def test_a_file_that_is_known_for_one_kind_is_not_looked_for_by_its_name(tmp_path: Path) -> None:
+    """Another north.tif has areas of its own, in the same result and under the longer name."""
+    path = write(
+        tmp_path / "out.gpkg",
+        seen_as("object", name="north"),
+        seen_as("area", name="north-area", path="elsewhere/north.tif"),
+    )
+    review(path, "north-0")
+    review(path, "north-area-0")
+    (found,), _ = carry([decisions.read(path)], [seen_as("area", name="north")])
+    assert reviews(found) == [UNTOUCHED]
+
+
 def test_a_result_in_another_crs_is_laid_over_the_scene(tmp_path: Path) -> None:
     both = scene_of((4, 6, 14, 16)), scene_of((4, 6, 14, 16), name="south", crs="EPSG:32633")
     path = write(tmp_path / "out.gpkg", *both)

@@ -40,7 +40,8 @@ def decided(rows: list[Region], **statuses: str) -> Decisions:
     """Decisions on regions that look exactly as these rows do."""
     chosen = {row.anomaly_id: row for row in rows}
     table = [
-        {"signature": chosen[name].signature, "review_status": status} for name, status in statuses.items()
+        {"kind": chosen[name].kind, "signature": chosen[name].signature, "review_status": status}
+        for name, status in statuses.items()
     ]
     frame = geopandas.GeoDataFrame(
         table, columns=list(LAYERS["anomalies"]), geometry=[shapely.box(0, 0, 1, 1)] * len(table)
@@ -110,6 +111,23 @@ def test_decisions_without_a_signature_of_this_kind_are_counted_and_not_used() -
     rows, told = prefer(rows, made)
     assert (told.accepted, told.rejected, told.unusable) == (1, 0, 4)
     assert rows[4].feedback > 0
+
+
+def test_decisions_on_areas_move_areas_alone() -> None:
+    rows = regions()
+    areas = [replace(row, kind="area", anomaly_id=f"a{row.anomaly_id}") for row in rows]
+    mixed, told = prefer([*rows, *areas], decided([*rows, *areas], r0=REJECTED, ar1=ACCEPTED))
+    for mine, row in ((rows, "r0"), (areas, "ar1")):
+        status = REJECTED if row == "r0" else ACCEPTED
+        expected = [region.feedback for region in prefer(mine, decided(mine, **{row: status}))[0]]
+        assert [r.feedback for r in mixed if r.kind == mine[0].kind] == expected
+    assert (told.accepted, told.rejected, told.unusable) == (1, 1, 0)
+    # of a result of one kind those on the other are left out, and older results do not tell
+    _, told = prefer(rows, decided([*rows, *areas], ar1=ACCEPTED))
+    assert (told.accepted, told.unusable, told.moved) == (0, 1, 0)
+    older = decided(rows, r0=REJECTED)
+    older.frame["kind"] = ""
+    assert prefer(areas, older)[1].rejected == 1
 
 
 def test_a_result_without_regions_takes_any_decision() -> None:

@@ -106,6 +106,20 @@ def test_what_two_models_make_of_a_scene_lies_in_one_group_over_it() -> None:
     }  # fmt: skip
 
 
+def test_of_two_heatmaps_of_a_scene_one_is_shown_and_each_says_its_kind() -> None:
+    """Those of `satae run` lie in folders of their own and are called alike."""
+    below = Backdrop("../north.tif", (Channel(1, 0, 1),))
+    rasters = [
+        Rasters(kind, f"{kind}/heatmap.tif", TOP, backdrop=below, kind=kind) for kind in ("object", "area")
+    ]
+    (group,) = document(archive(scenes=rasters)).findall("layer-tree-group/layer-tree-group")
+    assert {leaf.get("name"): leaf.get("checked") for leaf in group.findall("layer-tree-layer")} == {
+        "heatmap (objects)": "Qt::Checked", "heatmap (areas)": "Qt::Unchecked", "north.tif": "Qt::Checked"
+    }  # fmt: skip
+    (group,) = document(archive(scenes=rasters[1:])).findall("layer-tree-group/layer-tree-group")
+    assert group.find("layer-tree-layer").get("name") == "heatmap"  # type: ignore[union-attr]
+
+
 def test_layer_ids_are_distinct_ascii_and_those_of_the_tree() -> None:
     rasters = [Rasters("a", file, TOP) for file in ("é_heatmap.tif", "è_heatmap.tif")]
     root = document(archive(scenes=rasters))

@@ -140,7 +140,7 @@ def test_saving_the_form_changes_the_review_and_nothing_else(seen: dict[str, Any
 
 @needs_qgis
 def test_the_map_tip_says_what_was_found(seen: dict[str, Any]) -> None:
-    parts = ["Anomaly 2", "score 5.00", "p 1e-5", "red, 75 % spectral", "unreviewed"]
+    parts = ["Anomaly 2", ", object", "score 5.00", "p 1e-5", "red, 75 % spectral", "unreviewed"]
     assert [part for part in parts if part not in seen["tips"][1]] == []
     assert seen["title"] == "#3  north"
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import Open, Page, eventually, expected, press, said
-from results import change, opinions, result
+from results import change, make_areas, opinions, result
 from rows import grid, layer
 
 from satae.decisions import decisions
@@ -62,6 +62,19 @@ def test_it_is_the_order_of_score_with_feedback(tmp_path: Path) -> None:
     looks = np.array(list(LOOKS.values()))
     chance = chances(looks[[0, 1, 2, 3, 4]], np.array([False, True, False, True, False]), looks)
     assert [found.regions[fid][1] for fid in LOOKS] == pytest.approx(chance, abs=1e-4)
+
+
+def test_decisions_on_areas_order_areas_alone(tmp_path: Path) -> None:
+    path = signed(tmp_path)
+    make_areas(path, 2, 4, 7, 8)
+    decide(path, accepted=[2], rejected=[7])
+    review = Review(path)
+    found = ranking_of(review)
+    review.close()
+    assert (found.accepted, found.rejected) == (1, 1)
+    # of objects nothing is known: as likely as not
+    assert {fid for fid, said in found.regions.items() if said == (0, 0.5)} == {*LOOKS} - {2, 4, 7, 8}
+    assert found.regions[2][0] > 0 > found.regions[7][0] and len(found.regions) == 12
 
 
 def test_what_it_cannot_use_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

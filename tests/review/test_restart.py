@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import rasterio
 from browsing import Page, eventually, expected, press, said, serving
-from results import change, opinions, result
+from results import change, make_areas, opinions, result
 
 from satae.review.remedies import remedies
 from satae.review.server import PORTS, own_port
@@ -134,6 +134,34 @@ def test_commands_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert commands(Path(path.name), "done")[1] == [
         "satae", "train", "--feedback", "anomalies.gpkg", "--overwrite"
     ]  # fmt: skip
+
+
+def test_commands_of_two_kinds_name_both_models_and_the_scene_once(tmp_path: Path) -> None:
+    path = result(tmp_path / "out", number=2)
+    make_areas(path, 2)
+    scene, out = str(path.with_name("scene.tif")), str(path)
+    names = {kind: path.with_name(f"{kind}.onnx") for kind in ("object", "area")}
+    for kind, model in names.items():
+        model.write_bytes(kind.encode())
+        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        change(path, "UPDATE scenes SET model_sha256 = ? WHERE kind = ?", digest, kind)
+    given = ["--model", str(names["object"]), "--model", str(names["area"])]
+    score, *train = commands(path, "done")
+    assert score == ["satae", "score", scene, *given, "--feedback", out, "--out", out, "--overwrite"]
+    assert train == [
+        [
+            "satae",
+            "train",
+            "--feedback",
+            out,
+            "--set",
+            f"target.kind={kind}",
+            "--out",
+            str(model),
+            "--overwrite",
+        ]
+        for kind, model in names.items()
+    ]
 
 
 def test_an_empty_result_says_why_and_what_was_hottest(enter: Any, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import geopandas
 import pytest
 from browsing import Open, Page, eventually, expected, press, serving
-from results import change, opinions, result
+from results import change, make_areas, opinions, result
 
 from satae.review import exports
 from satae.review.guard import COOKIE
@@ -139,6 +139,25 @@ def test_of_several_scenes_each_is_shown_with_its_own_regions(enter: Open, tmp_p
     page.click("#show-all")
     expected(page, "#rank").to_have_text("Rank 1")
     expected(page, "#place").to_have_text(re.compile("^scene"))
+
+
+def test_objects_and_areas_are_told_apart_and_shown_alone(enter: Open, tmp_path: Path) -> None:
+    path = result(tmp_path / "out")
+    page = enter(path)
+    expected(page, "#kind-choice").to_be_hidden()
+    expected(page, "#kind").to_be_hidden()  # all are objects
+    expected(page, "#row-1").not_to_contain_text("object")
+    make_areas(path, 2, 5)
+    page = enter(path)
+    expected(page, "#kind").to_have_text("object")
+    expected(page, "#row-2 .second").to_have_text(re.compile("^area · "))
+    page.select_option("#by-kind", label="areas")
+    eventually(lambda: fids(page), [2, 5])
+    expected(page, "#kind").to_have_text("area")
+    page.select_option("#by-kind", label="objects")
+    eventually(lambda: fids(page), [1, 3, 4, 6])
+    page.click("#clear")
+    eventually(lambda: fids(page), [1, 2, 3, 4, 5, 6])
 
 
 def test_tiles_of_the_next_region_are_there_before_it_is_chosen(enter: Open, tmp_path: Path) -> None:

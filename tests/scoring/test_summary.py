@@ -8,6 +8,7 @@ from pathlib import Path
 from satae.scoring import summary
 from satae.scoring.domain import Verdict
 from satae.scoring.run import Result, SceneResult
+from satae.scoring.support import Doubt, of_kinds
 
 FOREIGN = Verdict("foreign", "9 of 9 sampled tiles score as hardly any of training does")
 
@@ -39,6 +40,40 @@ def test_lines_name_all_that_was_written_and_how_far_the_baseline_agrees() -> No
         "out.html: report, opens in any browser",
         "baseline rx agrees on 2 of 3 anomalies: as rare to it as the weakest reported",
     ]
+
+
+def test_a_remark_names_the_scenes_that_it_is_true_of() -> None:
+    """One scene of two kinds is no two scenes."""
+
+    def said(*held: tuple[str, str, bool]) -> str:
+        """The remark on results of (file, kind) that it is true of, beside others."""
+        scenes = [
+            replace(scene(name if kind == "object" else f"{name}-area", 1, Verdict()), path=name, kind=kind)
+            for name, kind, _ in held
+        ]
+        told = [replace(s, remarks=["low"] * true) for s, (_, _, true) in zip(scenes, held, strict=True)]
+        (line,) = summary.remarks(result(*told))
+        return line
+
+    assert said(("a", "object", True)) == "a: low"
+    assert said(("a", "object", True), ("b", "object", True)) == "all 2 scenes: low"
+    assert said(("a", "object", True), ("b", "object", False)) == "a: low"
+    assert said(("a", "object", True), ("a", "area", True)) == "objects and areas in a: low"
+    assert said(("a", "object", False), ("a", "area", True)) == "areas in a: low"
+    both = [(name, kind, True) for name in "ab" for kind in ("object", "area")]
+    assert said(*both) == "objects and areas in all 2 scenes: low"
+    assert said(*[(name, kind, kind == "area") for name, kind, _ in both]) == "areas in all 2 scenes: low"
+    assert said(*both[:3], ("b", "area", False)) == "a, a-area, b: low"
+
+
+def test_each_kind_has_a_doubt_of_its_own() -> None:
+    """Two models have two samples: what one cannot tell is no word on the other."""
+    few, fewer = (Doubt((f"{n}",), "a sample", float(n)) for n in (2, 3))
+    objects, areas = replace(scene("a", 1, Verdict()), doubt=few), scene("a-area", 1, Verdict())
+    areas = replace(areas, path="a.tif", kind="area", doubt=fewer)
+    assert summary.remarks(result(objects, areas)) == [f"objects in a: {few}", f"areas in a: {fewer}"]
+    assert of_kinds([("object", few), ("area", None)]) == [f"objects: {few}"]
+    assert of_kinds([("object", few), ("object", fewer)]) == [str(fewer)]
 
 
 def test_the_object_is_json_without_infinities() -> None:

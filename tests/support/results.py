@@ -112,6 +112,18 @@ def change(path: Path, sql: str, *values: Any) -> None:
         database.execute(sql, values)
 
 
+def make_areas(path: Path, *fids: int) -> None:
+    """Make some regions of `result` areas, which another model reports: the scene is in the result once a kind."""
+    columns = "path, crs, gsd_m, bands, valid_fraction, anomalies, threshold, rule"
+    given = "'scene-area', 'area', 'cd'"
+    change(
+        path,
+        f"INSERT INTO scenes (scene, kind, model_sha256, {columns}) SELECT {given}, {columns} FROM scenes",
+    )
+    for fid in fids:
+        change(path, "UPDATE anomalies SET scene = 'scene-area', kind = 'area' WHERE fid = ?", fid)
+
+
 JUDGED = {"review_status": "accepted", "review_label": "ship", "review_note": "ask again"}
 
 

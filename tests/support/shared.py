@@ -47,6 +47,10 @@ class Shared:
         recipe = hashlib.sha256("\n".join([str(tiles), *changes]).encode()).hexdigest()
         return self.made(f"model-{recipe[:8]}", train)
 
+    def areas(self, tiles: Path) -> Path:
+        """A model file that looks for areas in scenes like these tiles."""
+        return self.trained(tiles, "target.kind=area") / "model.onnx"
+
 
 def run_of(model: Path) -> Path:
     """The run folder of a model that was trained so."""

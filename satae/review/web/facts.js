@@ -52,6 +52,8 @@ export class Facts {
     for (const id of ["facts", "actions"]) $(id).hidden = false;
     this.fid = region.fid;
     $("rank").textContent = `Rank ${region.rank ?? "–"}`;
+    $("kind").textContent = region.kind;
+    $("kind").hidden = !region.kind;
     $("place").textContent = [this.scenes[region.scene]?.name, region.anomaly_id].filter(Boolean).join(" · ");
     $("coordinates").hidden = !region.at;
     $("at").textContent = place(region.at);

@@ -90,7 +90,7 @@ export class List {
     const words = element("span", "words");
     const first = element("span", "first", `${region.rank ?? "–"}`);
     first.append(element("span", "value", score(region.score)));
-    words.append(first, element("span", "second", [area(region), label || region.top_band].filter(Boolean).join(" · ")));
+    words.append(first, element("span", "second", [region.kind, area(region), label || region.top_band].filter(Boolean).join(" · ")));
     const mark = element("span", "mark", waits ? "○" : marks[status] ?? "");
     mark.title = waits ? `${status}, not stored yet` : status;
     row.append(thumb, words, mark, element("span", "unseen", mark.title));

@@ -57,7 +57,9 @@ const opinion = (fid) => ({ ...page.opinions.of(fid), waits: page.opinions.waits
 const isOpen = ({ fid }) => page.opinions.of(fid).status === "unreviewed";
 const named = (fid) => `Rank ${page.byFid.get(fid)?.rank ?? fid}`;
 
-function offer({ scenes, clear, exports }) {
+function offer({ scenes, regions, clear, exports }) {
+  const kinds = new Set([...scenes, ...regions].map(({ kind }) => kind).filter(Boolean));
+  if (($("kind-choice").hidden = kinds.size < 2)) regions.forEach((region) => { region.kind = ""; }); // says nothing of any
   scenes.forEach((scene, number) => $("by-scene").append(new Option(scene.name, number)));
   $("scene-choice").hidden = scenes.length < 2;
   page.clear = clear;
@@ -80,12 +82,12 @@ function describe(number) {
 
 /** What the filter lets through, as it is set. */
 function passing() {
-  const [status, scene] = [$("by-status").value, $("by-scene").value];
+  const [status, scene, kind] = ["by-status", "by-scene", "by-kind"].map((id) => $(id).value);
   const [least, from, to] = ["by-score", "by-area", "by-area-to"].map((id) => $(id).valueAsNumber);
   const size = (region) => region.area_m2 ?? NaN;
   return (region) =>
     (!status || page.opinions.of(region.fid).status === status) &&
-    (scene === "" || region.scene === Number(scene)) &&
+    (scene === "" || region.scene === Number(scene)) && (!kind || region.kind === kind) &&
     !(region.score < least) && !(size(region) < from) && !(size(region) > to);
 }
 
