@@ -22,7 +22,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -195,7 +194,7 @@ class Mapping(nn.Module):
             self.mean[i], self.spread[i] = level.mean(), level.std().clamp(min=1e-6)
         if self.settings.around_px:
             told = [self.around(self.parts(errors), valid)[c] for errors, valid, c in smoothed]
-            self.calm[0] = np.quantile(torch.cat(told).numpy(), CALM).item() + ORDINARY
+            self.calm[0] = torch.cat(told).quantile(CALM) + ORDINARY
         if not self.settings.max_object_px:
             return
         # what follows needs the constants above, so the sample is gone through in three steps
