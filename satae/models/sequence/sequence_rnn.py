@@ -1,9 +1,9 @@
 """Gated recurrent units over the dates before and after, then a decoder: what both say of the date between them.
 
 A state is carried from date to date with the days that passed, forwards and backwards; a date is expected from the
-state that the dates before it leave and the one that the dates after it leave. A date that is not valid leaves the state
-of its pixel as it was, as if it had not been. What the same units say of dates that left nothing is taken off, so
-nothing is expected after nothing.
+state that the dates before it leave and the one that the dates after it leave. A date that is not valid leaves the
+state of its pixel as it was, as if it had not been. What the same units say of dates that left nothing is taken off,
+so nothing is expected after nothing.
 """
 
 from __future__ import annotations
