@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from satae.nn.recurrent import staying
 from satae.training import boxes
 from satae.training.nodes import Name
 from satae.training.shapes import SHAPES
@@ -207,7 +208,7 @@ def _matmul(trace: Trace, out: Tensor, x: Tensor, y: Tensor) -> Name:
 
 def _gru(trace: Trace, out: Tensor, x: Tensor, weights: Sequence[Tensor], backward: bool) -> Name:
     # ONNX has the gates in the order update, reset, new, torch reset, update, new; a direction is an axis of its own
-    parts = [w.detach().cpu().numpy() for w in weights]
+    parts = [w.detach().cpu().numpy() for w in (staying(weights[0]), *weights[1:])]
     of_input, of_state, *biases = (
         np.concatenate([(p := np.split(a, 3))[1], p[0], p[2]])[None] for a in parts
     )

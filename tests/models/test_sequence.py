@@ -103,6 +103,19 @@ def test_gaps_and_the_order_of_dates_are_of_no_account(name):
 
 
 @pytest.mark.parametrize("name", LEARNED)
+def test_dates_that_are_not_valid_are_as_if_they_had_not_been(name):
+    found, x, valid, days = inputs(name)
+    # among the others, and after the last, where a history ends in one place and goes on in clouds in another
+    gone = [0, 11, 12, 13, 28, 29]
+    kept = [i for i in range(30) if i not in gone]
+    valid[:, gone] = 0
+    with torch.no_grad():
+        whole, part = found(x, valid, days), found(x[:, kept], valid[:, kept], days[:, kept])
+    for one, two in zip(whole, part, strict=True):
+        np.testing.assert_allclose(one[:, kept], two, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LEARNED)
 def test_nothing_is_expected_after_nothing_and_at_first_nothing_at_all(name):
     x, valid, days = left()
     torch.manual_seed(0)
