@@ -61,9 +61,9 @@ def lattice_of(detector: Detector, bands: int) -> Lattice:
 
 
 def core(detector: Detector, halo: int = 0) -> int:
-    """The side of what one inference yields: CORE, twice that with a wide halo, for all of it is worked out too, or
+    """The side of what one inference yields: CORE, half as much again with a wide halo, for that is worked out too, or
     less where a step of the graph needs much memory."""
-    side = CORE if halo <= CORE // 4 else 2 * CORE
+    side = CORE if halo <= CORE // 4 else 3 * CORE // 2
     most = max(detector.traits.cells, *map(heads.cells, detector.heads))
     return side if not most else max(32, min(side, math.isqrt(CELLS // most) // 32 * 32))
 
