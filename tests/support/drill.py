@@ -69,9 +69,10 @@ def stuck(task: str) -> Any:
     from satae.batch import guard, places
 
     guard.GRACE = 0.5
-    # a second in the place of ten, for a process that holds the interpreter
-    guard.arm(signal.SIGHUP)
     name = task.removeprefix("held ")
+    if name != task:
+        # a second in the place of ten, where no thread gets to tidy up before
+        guard.arm(signal.SIGHUP)
     # a part that must be gone at the end
     with places.part(Path(name).parent, "stuck"):
         Path(name).write_text(str(os.getpid()))
