@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from satae.detector.fusion import Mapping
+from satae.detector.fusion import Errors, Mapping
 from satae.errors import ModelError
-from satae.heads import FittedHead, Linear, View
+from satae.heads import FittedHead, Linear, View, Views
 from satae.models import Sample, Traits
 from satae.nn.normalize import Normalizer
 from satae.nn.surroundings import total
@@ -169,6 +169,13 @@ class Detector(nn.Module):
             head.fit(views)
         if self.mapping.plain:
             return
+        errors = self._errors(views)
+        # what the heads looked at is not needed beside what they made of it
+        del views
+        self.mapping.fit(errors)
+
+    def _errors(self, views: Views) -> Errors:
+        """Errors of the heads over the first SETTLED_PIXELS of the sample, as `Mapping.fit` takes them."""
         errors, pixels = [], 0
         for view, chosen in views():
             parts = [head(view).sum(dim=1, keepdim=True) for head in self.heads]
@@ -176,7 +183,7 @@ class Detector(nn.Module):
             pixels += int(chosen.sum())
             if pixels >= SETTLED_PIXELS:
                 break
-        self.mapping.fit(errors)
+        return errors
 
 
 class _Kept:
