@@ -35,9 +35,10 @@ def flat(x: Tensor) -> Tensor:
     return x.permute(0, 2, 3, 1).reshape(-1, CHANNELS)
 
 
-def lines(x: Tensor) -> Tensor:
-    """Rows as dates: (H, N W, C)."""
-    return x.permute(2, 0, 3, 1).flatten(1, 2)
+def dates(x: Tensor) -> Tensor:
+    """Rows as dates, some of them absent: (H, N W, C + 1)."""
+    lines = x.permute(2, 0, 3, 1).flatten(1, 2)
+    return torch.cat([lines, (lines[..., :1] > 0.5).to(x.dtype)], dim=2)
 
 
 FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
@@ -97,7 +98,7 @@ FUNCTIONS: dict[str, Callable[[Tensor], Any]] = {
     "axes": lambda x: [x.unsqueeze(1), x[:, :1].squeeze(1), x[:, :1].expand(-1, 3, -1, -1), x.repeat(1, 2, 1, 1)],
     "places": lambda x: (torch.arange(x.shape[-1]) % 3 < 1).to(x.dtype) + 2 * torch.arange(x.shape[-1])[None, :] + x,
     "the median of what is valid": lambda x: [median(x, x[:, :1], dim) for dim in (1, 2, 3)],
-    "a recurrent unit, both ways": lambda x: [gru(lines(x), UNIT, backward) for backward in (False, True)],
+    "a recurrent unit, both ways": lambda x: [gru(dates(x), UNIT, backward) for backward in (False, True)],
     "sizes": lambda x: x[..., : -(-x.shape[-2] // 4) * 2 - 1, : 9 - (40 - x.shape[-1]) % 7],
 }  # fmt: skip
 
