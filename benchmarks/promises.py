@@ -28,14 +28,13 @@ def table(folder: Path, last: str) -> list[str]:
     history = (-np.inf, float(dates.day_of_text(last, "LAST-DAY")))
     ground = place.ground(scenes, [dates.day_of(s) for s in scenes], Options(history=history), 1.0)
     found, days = place.ours_in_history(ground), ground.days[ground.past]
-    highest = np.where(np.isfinite(found), found, -np.inf).max(axis=0)
     height, width = ground.steady.shape
     halves = Window(0, 0, height, width // 2), Window(0, width // 2, height, width - width // 2)
     lines = []
     for far in FARS:
         alarms, promised = [], []
         for half, other in (halves, halves[::-1]):
-            threshold = _threshold(ground, _inside(highest, half, width), half, far)
+            threshold = _threshold(ground, _inside(found, half, width), half, far)
             when = series.alarm_dates(found, threshold).reshape(height, width)
             counted = np.full_like(when, -1)
             there = np.s_[:, other.col : other.col + other.width]
@@ -48,20 +47,20 @@ def table(folder: Path, last: str) -> list[str]:
 
 
 def _inside(values: place.Floats, part: Window, width: int) -> place.Floats:
-    return values.reshape(-1, width)[
-        part.row : part.row + part.height, part.col : part.col + part.width
-    ].ravel()
+    """(date, pixel) of a part, of all of the ground."""
+    of = values.reshape(len(values), -1, width)
+    return of[:, part.row : part.row + part.height, part.col : part.col + part.width].reshape(len(values), -1)
 
 
-def _threshold(ground: place.Ground, highest: place.Floats, part: Window, far: float) -> float:
+def _threshold(ground: place.Ground, found: place.Floats, part: Window, far: float) -> float:
     """What a part would have as its threshold, by the tool's own calibration."""
     days = ground.days[ground.past]
     # dates a year as the bench counts them, so that both speak of the same years
     a_year = len(days) / ground.history_years
     area = ground.pixel_km2 * 1e6
-    side = calibration.block_side(area, len(highest), far, len(days), a_year)
+    side = calibration.block_side(area, found.shape[1], far, len(days), a_year)
     where = calibration.layout([part], side, area)
-    tail = calibrate.fit(calibration.reached_by(highest, where, ground.options.least))
+    tail = calibrate.fit(calibration.reached_by(found, days, where, ground.options.least))
     promise = calibration.Promise(tail, tail, where.km2, len(days), ground.calm)
     return promise.threshold(far, a_year)
 

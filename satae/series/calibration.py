@@ -2,7 +2,7 @@
 
 The history is scored in turns, each part of it by a fit to the rest, as new dates will be. An alarm is a region, and
 what is counted are blocks of pixels: a block's number is the highest threshold by which a region whose highest pixel is
-in it would have been reported, with `least` pixels that touch, by what each reached over all held-out dates.
+in it would have been reported, with `least` pixels that touch and are in alarm at about the same time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from satae.inference import calibrate
 from satae.inference.calibrate import Tail
 from satae.series import detector, persistence
 from satae.series.detector import Rules
-from satae.series.tracks import touching
+from satae.series.tracks import TOGETHER, touching
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -175,30 +175,34 @@ def of_outcomes(
     touched: float = 0.0,
 ) -> Promise:
     """The promise of dates that were judged; the highest share that may be `touched` is left out."""
-    pixels = valid.shape[1]
-    highest = np.full(pixels, -np.inf)
     # with a threshold that nothing reaches there are no alarms, and the agreement is all that is asked for
-    memory = persistence.empty(rules.bands, rules.keep[1], pixels)
+    memory, found = persistence.empty(rules.bands, rules.keep[1], valid.shape[1]), []
     for i in sorted(judged):
         now = judged[i]
-        memory, found = persistence.step(
+        memory, agreed = persistence.step(
             memory, now.white, now.residual, valid[i], rules.days[i], rules.keep, np.inf
         )
-        highest = np.fmax(highest, found)
-    reached = reached_by(highest, where, least)
+        found.append(agreed)
+    reached = reached_by(np.array(found), np.array(rules.days)[sorted(judged)], where, least)
     squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
     # of a history that is held out nothing is left out: without its highest blocks more alarms come than are promised
     kept = np.sort(reached)[: max(2, round(len(reached) * (1 - touched)))]
     return Promise(calibrate.fit(squares), calibrate.fit(kept), where.km2, len(judged), calm)
 
 
-def reached_by(highest: Floats, where: Layout, least: int) -> Floats:
+def reached_by(found: Floats, days: Floats, where: Layout, least: int) -> Floats:
     """The highest threshold by which each block holds the peak of a region of at least so many pixels that touch.
 
-    `highest` (pixel) is what each reached, minus infinity where it was never scored; blocks without any are left out.
+    `found` (date, pixel) is what each reached on rising `days`, not finite where it was not scored; blocks that never
+    were are left out. Of two that touch the lower joins them, as high as both were within the days by which `tracks`
+    lets pixels of one change begin apart.
     """
-    known = np.isfinite(highest)
-    level = _levels(highest, where.one, where.two, least) if least > 1 else np.where(known, highest, -np.inf)
+    found = np.where(np.isfinite(found), found, -np.inf)
+    highest = found.max(axis=0)
+    known, level = np.isfinite(highest), highest
+    if least > 1:
+        both = _together(found, days, where.one, where.two)
+        level = _levels(highest, both, where.one, where.two, least)
     # what is no region by any threshold is by the lowest that makes one
     lowest = float(level.min(initial=np.inf, where=np.isfinite(level)))
     blocks, number = np.unique(where.block[known], return_inverse=True)
@@ -208,17 +212,34 @@ def reached_by(highest: Floats, where: Layout, least: int) -> Floats:
     return out if len(out) > 1 and np.isfinite(lowest) else np.array([0.0, 1.0])
 
 
-def _levels(highest: Floats, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp], least: int) -> Floats:
-    """At the peak (pixel) of what becomes a region as the threshold falls, the threshold at which it does."""
-    both = np.minimum(highest[one], highest[two])
-    one, two, both = (values[np.isfinite(both)] for values in (one, two, both))
+def _together(found: Floats, days: Floats, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp]) -> Floats:
+    """How high both of two pixels were on days no more than TOGETHER apart, minus infinity where they never were."""
+    out = np.full(len(one), -np.inf)
+    for i, last in enumerate(np.searchsorted(days, days + TOGETHER, side="right")):
+        # either may be the earlier one
+        now, soon = found[i], found[i:last].max(axis=0)
+        out = np.fmax(out, np.fmax(np.fmin(now[one], soon[two]), np.fmin(soon[one], now[two])))
+    return out
+
+
+def _levels(
+    highest: Floats, both: Floats, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp], least: int
+) -> Floats:
+    """At the peak (pixel) of what becomes a region as the threshold falls, the threshold at which it does.
+
+    Pixels `one` and `two` join at `both`, which is no higher than either ever was.
+    """
+    ever = np.isfinite(both)
+    one, two, both = one[ever], two[ever], both[ever]
     out = np.full(len(highest), -np.inf)
     if not len(both):
         return out
-    # of all that touch a tree is enough: what joins first by falling thresholds (Kruskal)
-    tree = minimum_spanning_tree(
-        coo_matrix((both.max() - both + 1.0, (one, two)), shape=(len(highest),) * 2)
-    ).tocoo()
+    # of all that touch a tree is enough: what joins first by falling thresholds (Kruskal), named by its turn
+    turns = np.argsort(-both, kind="stable")
+    weight = np.empty(len(both))
+    weight[turns] = np.arange(1, len(both) + 1)
+    tree = minimum_spanning_tree(coo_matrix((weight, (one, two)), shape=(len(highest),) * 2)).tocoo()
+    joined = both[turns[tree.data.astype(np.intp) - 1]]
     peak, size = list(range(len(highest))), [1] * len(highest)
 
     def top(pixel: int) -> int:
@@ -232,7 +253,7 @@ def _levels(highest: Floats, one: npt.NDArray[np.intp], two: npt.NDArray[np.intp
         a, b = (a, b) if highest[a] >= highest[b] else (b, a)
         peak[b] = a
         if max(size[a], size[b]) < least <= size[a] + size[b]:
-            out[a] = min(highest[tree.row[number]], highest[tree.col[number]])
+            out[a] = joined[number]
         size[a] += size[b]
     return out
 

@@ -48,9 +48,9 @@ def press(page: Page, keys: str) -> None:
 def eventually(found: Callable[[], Any], wanted: Any) -> None:
     """Wait for what takes a moment; the last look is the one that counts."""
     until = time.monotonic() + 10
-    while found() != wanted and time.monotonic() < until:
+    while (last := found()) != wanted and time.monotonic() < until:
         time.sleep(0.05)
-    assert found() == wanted
+    assert last == wanted, f"{last}, and not {wanted}"
 
 
 def expected(page: Page, place: str) -> Any:
