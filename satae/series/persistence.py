@@ -1,8 +1,8 @@
 """What lasts and what passes: a change shows on k of n valid dates in the same direction, a cloud's rest on one.
 
-Two dates agree by the mean square of the shorter of their whitened residuals, where both point to one side, else not at
-all. A cloud's long residual lends nothing to a short one; a change that both show makes it the square of its own
-length. Of k dates the least agreement counts.
+Two dates agree by the mean square of the shorter of their whitened residuals, where both point to one side and neither
+is APART times as long as the other, else not at all. A cloud's long residual lends nothing to a short one; a change
+that both show makes it the square of its own length. Of k dates the least agreement counts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ Floats = npt.NDArray[np.float64]
 Array = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+APART = 5.0  # times a residual's length from which on another is of something else: noise beside a cloud
 PASSED, HIGH, AGREED = 0.0, 1.0, 2.0  # what became of a date that is still remembered
 
 
@@ -69,9 +70,11 @@ def agreement(
 
 def _alike(one: Floats, two: Floats) -> Floats:
     """How far two dates agree (pixel), of residuals (B, pixel); NaN where one is not there."""
-    shorter = np.minimum((one**2).mean(axis=0), (two**2).mean(axis=0))
+    squares = (one**2).mean(axis=0), (two**2).mean(axis=0)
+    shorter, longer = np.minimum(*squares), np.maximum(*squares)
     # no more is asked of the direction: noise turns a residual of few deviations, and a weak change would wait for it
-    return np.asarray(np.where((one * two).sum(axis=0) <= 0, 0.0, shorter))
+    other = ((one * two).sum(axis=0) <= 0) | (longer > APART**2 * shorter)
+    return np.asarray(np.where(other, 0.0, shorter))
 
 
 def step(

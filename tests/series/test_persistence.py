@@ -9,7 +9,8 @@ from satae.series import persistence
 
 
 def alike(a, b):
-    return min(a @ a, b @ b) / len(a) if a @ b > 0 else 0.0
+    one, two = np.linalg.norm([a, b], axis=1)
+    return min(one, two) ** 2 / len(a) if a @ b > 0 and max(one, two) <= 5 * min(one, two) else 0.0
 
 
 def oracle(white, valid, k, n):
@@ -30,6 +31,7 @@ def oracle(white, valid, k, n):
 def test_agreement_is_that_of_the_best_dates(k, n):
     rng = np.random.default_rng(0)
     white, valid = rng.normal(1, 1, (12, 4, 6)), rng.random((12, 6)) > 0.3
+    white *= rng.choice([1.0, 8.0], (12, 1, 6))
     memory, found = persistence.empty(4, n, 6), []
     for i in range(12):
         memory, now = persistence.step(memory, white[i], white[i], valid[i], float(i), (k, n), np.inf)
@@ -68,6 +70,14 @@ def test_a_spike_lends_nothing_to_an_ordinary_date():
     said = walk([0, 1, 90, 1, 0])
     assert (said["confirmed"], said["spikes"]) == (0, 1)
     assert walk([1, 1, 90, 90, 90])["first"] == 3
+
+
+def test_what_is_five_times_as_long_is_of_something_else():
+    assert walk([0, 2.5, 12, 0, 0])["confirmed"] == 3
+    said = walk([0, 2.5, 13, 0, 0])
+    assert (said["confirmed"], said["spikes"]) == (0, 2)
+    # and a change that grows agrees with its next dates
+    assert walk([0, 2.5, 13, 13, 13])["first"] == 3
 
 
 def test_two_of_three_bridge_a_date():
