@@ -224,6 +224,7 @@ def judge(
         term = seasonal.basis(day, rules.origin)
         coefficients = _coefficients(rules, memory)
         gain, variance = seasonal.leverage(seasonal.unpack(memory["inverse"].astype(np.float64)), term[0])
+        variance = seasonal.doubt(variance)
         there = seasonal.expectation(coefficients, term)[0]
     else:
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
@@ -275,7 +276,12 @@ def absorb(rules: Rules, memory: Memory, judged: Outcome, valid: Bools, day: flo
     residual = np.where(valid, judged.residual, 0.0)
     inverse = seasonal.unpack(memory["inverse"].astype(np.float64))
     moved, inverse = seasonal.update(
-        _coefficients(rules, memory), inverse, judged.gain, judged.variance, residual, weight
+        _coefficients(rules, memory),
+        inverse,
+        judged.gain,
+        seasonal.basis(day, rules.origin)[0],
+        residual,
+        weight,
     )
     pixels = len(weight)
     return {

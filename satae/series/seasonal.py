@@ -20,6 +20,9 @@ TREND_NEEDED = 10
 # what is added to the normal equations, in units of observations: a slope of a year is not carried far
 RIDGE = (1e-3, 50.0, 0.5, 0.5, 2.0, 2.0)
 ABSENT = 1e6  # the same for a term that a pixel does not have
+CURVED = (
+    3.0  # what the square of an expectation's variance adds to it: a year has more shapes than two harmonics
+)
 HUBER = 2.0  # deviations beyond which a date counts less
 GONE = 3.0  # deviations beyond which a new date does not count at all: what has changed is no season
 
@@ -75,6 +78,14 @@ def leverage(inverse: Floats, term: Floats) -> tuple[Floats, Floats]:
     return gain, np.asarray(np.einsum("k,kp->p", term, gain))
 
 
+def doubt(variance: Floats) -> Floats:
+    """The variance of an expectation that allows for what harmonics miss, the more the further dates lie from it.
+
+    `variance` is what follows from the normal equations alone, in units of an observation's.
+    """
+    return variance + CURVED * variance**2
+
+
 def robust_weights(square: Floats, valid: Bools) -> Floats:
     """Weights (date, pixel) of squared distances, each pixel's own in units of its median and of that of all."""
     marked = np.where(valid, square, np.nan)
@@ -88,11 +99,14 @@ def robust_weights(square: Floats, valid: Bools) -> Floats:
 
 
 def update(
-    coefficients: Floats, inverse: Floats, gain: Floats, variance: Floats, residual: Floats, weight: Floats
+    coefficients: Floats, inverse: Floats, gain: Floats, term: Floats, residual: Floats, weight: Floats
 ) -> tuple[Floats, Floats]:
-    """Coefficients and inverse with one date more: recursive least squares; weight (pixel) 0 changes nothing."""
+    """Coefficients and inverse with one date more, of these terms (TERMS) and this gain: recursive least squares.
+
+    Weight (pixel) 0 changes nothing.
+    """
     # Sherman and Morrison: the inverse of a sum with a product of two vectors, without inverting anything
-    step = gain * (weight / (1 + weight * variance))
+    step = gain * (weight / (1 + weight * (term @ gain)))
     moved = coefficients + step[:, None] * residual[None]
     return moved, inverse - step[:, None] * gain[None]
 
