@@ -20,9 +20,8 @@ TREND_NEEDED = 10
 # what is added to the normal equations, in units of observations: a slope of a year is not carried far
 RIDGE = (1e-3, 50.0, 0.5, 0.5, 2.0, 2.0)
 ABSENT = 1e6  # the same for a term that a pixel does not have
-CURVED = (
-    3.0  # what the square of an expectation's variance adds to it: a year has more shapes than two harmonics
-)
+# what the square of an expectation's variance adds to it: a year has more shapes than two harmonics
+CURVED = 3.0
 HUBER = 2.0  # deviations beyond which a date counts less
 GONE = 3.0  # deviations beyond which a new date does not count at all: what has changed is no season
 
