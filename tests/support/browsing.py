@@ -40,6 +40,9 @@ def serving(
         opened.close()
 
 
+PATIENCE = 30.0  # seconds; a machine at work is slow now and then, and only what fails waits as long
+
+
 def press(page: Page, keys: str) -> None:
     for key in keys.split():
         page.keyboard.press(key)
@@ -47,7 +50,7 @@ def press(page: Page, keys: str) -> None:
 
 def eventually(found: Callable[[], Any], wanted: Any) -> None:
     """Wait for what takes a moment; the last look is the one that counts."""
-    until = time.monotonic() + 10
+    until = time.monotonic() + PATIENCE
     while (last := found()) != wanted and time.monotonic() < until:
         time.sleep(0.05)
     assert last == wanted, f"{last}, and not {wanted}"
@@ -55,7 +58,9 @@ def eventually(found: Callable[[], Any], wanted: Any) -> None:
 
 def expected(page: Page, place: str) -> Any:
     """What is waited for at a place of the page."""
-    return importlib.import_module("playwright.sync_api").expect(page.locator(place))
+    expect = importlib.import_module("playwright.sync_api").expect
+    expect.set_options(timeout=1000 * PATIENCE)
+    return expect(page.locator(place))
 
 
 def said(page: Page, text: str) -> None:
