@@ -133,6 +133,11 @@ def doubt(found: Summary) -> Doubt | None:
     return Doubt(**said | {"unknown": tuple(said["unknown"]), "factor": _endless(said["factor"])})
 
 
+def is_foreign(found: Summary) -> bool:
+    """Whether a finished scene is foreign to the model."""
+    return Verdict(*found.about["domain"]).foreign
+
+
 def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
     if said is None:
         return None
