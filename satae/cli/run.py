@@ -243,7 +243,8 @@ def _tell(
 def _content(result: "Result") -> dict[str, Any]:
     return {
         "out": str(result.out), "index": str(result.index), "scenes": result.scenes, "before": result.before,
-        "scored": result.scored, "damaged": result.damaged, "foreign_scenes": list(result.foreign), "not_begun": result.dropped,
+        "scored": result.scored, "damaged": result.damaged, "not_begun": result.dropped,
+        "foreign_scenes": list(result.foreign),
         "failures": [{"name": f.name, "path": f.path, "code": f.code, "reason": f.reason} for f in result.failures],
     }  # fmt: skip
 
@@ -288,8 +289,8 @@ def _foreign(names: Sequence[str], among: int, where: str) -> list[str]:
         return []
     more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
     return [
-        f"{len(names):,} of {among:,} foreign to the model: {', '.join(names[:NAMED])}{more}; no region of such a scene "
-        f"is reported without --force-domain or --top, and {where} says what differs"
+        f"{len(names):,} of {among:,} foreign to the model: {', '.join(names[:NAMED])}{more}; no region of such a "
+        f"scene is reported without --force-domain or --top, and {where} says what differs"
     ]
 
 
