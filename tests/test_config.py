@@ -243,7 +243,8 @@ def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
         ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, params, trim, warm"),
         ("target.size_m=-1", "target.size_m"), ("map.max_object_px=1.5", "max_object_px"),
         ("map.support_px=8", "odd"), ("map.around_px=8", "odd"),
-        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgf", "'rmsprop', 'sgd' or 'auto'"),
+        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"),
+        ("train.optimizer=sgf", "'rmsprop', 'sgd' or 'auto'"),
     ],
 )  # fmt: skip
 def test_a_wrong_loss_head_map_or_target_is_refused_in_one_sentence(change: str, part: str):

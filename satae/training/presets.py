@@ -112,14 +112,15 @@ def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded
 
 def _check_target(recipe: Recipe, found: Recipe, px: float, gsd_m: float | None) -> None:
     """ConfigError, in the words of the user, where the size of the target is none that the recipe can look for."""
-    parts = [(models.MODELS, found.model), *((SCORES, head) for head in found.score)]
+    parts = [(models.MODELS, found.model.name, found.model.params)]
+    parts += [(SCORES, head.name, head.params) for head in found.score]
     # what has a size of its own has not got this one
-    sized = [(of, part) for of, part in parts if part.params.get("target_px") == px]
+    sized = [part for part in parts if part[2].get("target_px") == px]
 
     def fits(size: float) -> bool:
         try:
-            for of, part in sized:
-                of.params(part.name, part.params | {"target_px": size})
+            for choices, name, params in sized:
+                choices.params(name, params | {"target_px": size})
         except ConfigError:
             return False
         return True
