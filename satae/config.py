@@ -290,6 +290,9 @@ def recipe_of(values: dict[str, Any], path: Path | None = None) -> Recipe:
         value, text = reprlib.repr(fault.get("input")), fault["msg"].lower()
         if fault["type"] == "model_type":
             text = f"it is a group of settings: {', '.join(_settings_at(fault['loc']))}"
+        if fault["type"] == "literal_error" and AUTO not in text:
+            # any setting may be left open
+            text = f"{text.replace(' or ', ', ')} or '{AUTO}'"
         raise ConfigError(f"{place}{where} = {value}: {text}") from error
 
 

@@ -115,7 +115,8 @@ def test_an_unknown_group_is_refused_with_the_groups_there_are():
         ("train.seed=-1", ["train.seed = -1"]),
         ("train.seed=4294967296", ["less than 4294967296"]),
         ("train.precision=fp8", ["'auto', 'fp32', 'bf16' or 'fp16'"]),
-        ("input.space=pca", ["'whitened', 'bands' or 'unit'"]),
+        ("input.space=pca", ["'whitened', 'bands', 'unit' or 'auto'"]),
+        ("target.kind=foo", ["target.kind = 'foo'", "'object', 'area' or 'auto'"]),
         ("augment.gain=2", ["augment.gain = 2"]),
         ("train=3", ["group of settings", "epochs"]),
         ("train=", ["group of settings"]),
@@ -242,7 +243,8 @@ def test_a_score_is_a_head_or_a_list_of_heads(text: str, names: list[str]):
         ("objective.trim=1.5", "trim"), ("objective=[mse]", "group of settings: terms, params, trim, warm"),
         ("target.size_m=-1", "target.size_m"), ("map.max_object_px=1.5", "max_object_px"),
         ("map.support_px=8", "odd"), ("map.around_px=8", "odd"),
-        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"), ("train.optimizer=sgf", "'rmsprop' or 'sgd'"),
+        ("objective.terms={mse: x}", "objective.terms.mse = 'x'"),
+        ("train.optimizer=sgf", "'rmsprop', 'sgd' or 'auto'"),
     ],
 )  # fmt: skip
 def test_a_wrong_loss_head_map_or_target_is_refused_in_one_sentence(change: str, part: str):

@@ -61,11 +61,14 @@ class Result:
 
     @property
     def heatmap(self) -> Path:
-        """The heatmap of the first scene, a GeoTIFF; those of all are in `scenes`."""
+        """The heatmap of the first of `scenes`, a GeoTIFF; with models for two kinds that of the model named first."""
         return self.scenes[0].heatmap
 
     def array(self, scene: int = 0) -> npt.NDArray[np.float32]:
-        """The heatmap of a scene on its grid: -log10 p (row, col), NaN where a pixel does not count."""
+        """The heatmap of one of `scenes` on its grid: -log10 p (row, col), NaN where a pixel does not count.
+
+        With models for two kinds each scene is in `scenes` once a kind, and so has two.
+        """
         source = readers.source(self.scenes[scene].heatmap)
         with readers.open_pixels(source) as pixels:
             return np.asarray(pixels.read([1], source.grid.window)[0], np.float32)

@@ -66,13 +66,15 @@ class SceneFolders:
     """The finished scenes of a run, in the order of its plans, read anew each time that they are gone through.
 
     Each is there once a model: `count` scenes have so many `results`. Of scenes with and without a CRS the fewer are
-    `left_out`, by name: one result has one CRS or none. Raises ResultError where there is no scene.
+    `left_out`, by name: one result has one CRS or none. `foreign` are the names of those in the result that are unlike
+    what their model was trained on. Raises ResultError where there is no scene.
     """
 
     def __init__(self, out: Path) -> None:
         self.out, self.parts = out, parts.of(out)
         # a first time through, small files only, for what must be known before any row is written
         known, results, digests = Counter[str | None](), [0, 0], (hashlib.sha256(), hashlib.sha256())
+        foreign: tuple[list[str], list[str]] = ([], [])
         self.missing = self.parts.entries
         for own, of in self._finished():
             self.missing += len(own) < of
@@ -81,11 +83,14 @@ class SceneFolders:
             for found in own:
                 results[found.crs is not None] += 1
                 digests[found.crs is not None].update(found.folder.name.encode())
+                if store.is_foreign(found):
+                    foreign[found.crs is not None].append(found.row["scene"])
         if not known:
             raise ResultError(f"{out} has no finished scene to collect; score some with `satae run`")
         tied = known.total() - known[None]
         self.is_tied, self.count = tied >= known[None], max(tied, known[None])
         self.results, self.digest = results[self.is_tied], digests[self.is_tied].hexdigest()
+        self.foreign = tuple(foreign[self.is_tied])
         # names are gone through once more only where some are left out
         apart = self._finished() if self.count < known.total() else iter(())
         self.left_out = tuple(

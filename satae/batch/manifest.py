@@ -86,6 +86,8 @@ def entries(
     behind its name. Raises ConfigError where a list cannot be read, and where
     no scene is named unless that may be (`empty`).
     """
+    if not empty:
+        _check_there(names)
     # (hash of a name: what goes by it)
     taken: dict[int, int] = {}
     found = iter([Entry(tuple(names), "")]) if stack else (e for n in names for e in _of(n, known, images))
@@ -105,6 +107,14 @@ def entries(
         yield Entry(paths, name, entry.options, entry.where)
     if not taken and not empty:
         raise ConfigError(f"{', '.join(names[:3])}: no scene is named there; list GeoTIFF files or products")
+
+
+def _check_there(names: Sequence[str]) -> None:
+    """ConfigError where nothing that is named exists; one of several that is missing fails alone."""
+    # lists, what is fetched, and one of several items in a file are looked for where they are read
+    others = [n for n in names if is_list(n) or items.is_link(n) or items.ONE_OF_SEVERAL.match(n)]
+    if names and not others and not any(os.path.exists(n.partition("#")[0]) for n in names):
+        raise ConfigError(f"{names[0]} does not exist; name scenes, or a list or folder of scenes, that do")
 
 
 def is_list(name: str) -> bool:

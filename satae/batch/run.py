@@ -107,7 +107,8 @@ class Failure:
 class Result:
     """What a run came to: of `total` scenes `before` were there and `scored` are new; `failures` names the rest.
 
-    With several `models` all count a scene once a model. `dropped` were not brought to an end, for the reason `halt`.
+    With several `models` all count a scene once a model. Of those that are new some are `damaged`, and `foreign` ones,
+    by name, unlike what their model was trained on. `dropped` were not brought to an end, for the reason `halt`.
     `changed` tells whether anything is other than before.
     """
 
@@ -122,6 +123,7 @@ class Result:
     halt: str = ""
     changed: bool = True
     models: int = 1
+    foreign: tuple[str, ...] = ()
 
     @property
     def scenes(self) -> int:
@@ -179,6 +181,7 @@ def _run(names: Sequence[str], options: Options, steps: Steps) -> Result:
     return Result(
         out, target, planned.total, planned.done, tally.scored, (*own, *tally.failures), tally.damaged,
         len(planned.sizes) - tally.scored - len(tally.failures), tally.halt, changed, len(chosen),
+        tuple(tally.foreign),
     )  # fmt: skip
 
 
@@ -255,6 +258,7 @@ class _Tally:
         self.planned, self.options = planned, options
         self.scored = self.tried = self.damaged = 0
         self.failures: list[Failure] = []
+        self.foreign: list[str] = []
         self.slowest, self.name = 0.0, ""
         self.fatal = ""
 
@@ -268,6 +272,8 @@ class _Tally:
             return
         self.scored += 1
         self.damaged += bool(outcome.value["damaged"])
+        if outcome.value["foreign"]:
+            self.foreign.append(task.name)
 
     @property
     def is_over(self) -> bool:

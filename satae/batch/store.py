@@ -133,6 +133,11 @@ def doubt(found: Summary) -> Doubt | None:
     return Doubt(**said | {"unknown": tuple(said["unknown"]), "factor": _endless(said["factor"])})
 
 
+def is_foreign(found: Summary) -> bool:
+    """Whether a finished scene is foreign to the model."""
+    return Verdict(*found.about["domain"]).foreign
+
+
 def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
     if said is None:
         return None
@@ -140,9 +145,17 @@ def _backdrop(said: dict[str, Any] | None) -> Backdrop | None:
 
 
 def regions(folder: Path) -> list[dict[str, Any]]:
-    """What is known of each region of a finished scene, as JSON has it; ResultError where the folder is damaged."""
-    known = {"polygon", "outline"}
-    return [{k: v for k, v in said.items() if k not in known} for said in _load(folder / REGIONS)]
+    """What is known of each region of a finished scene, as JSON has it, by rank among them.
+
+    Raises ResultError where the folder is damaged.
+    """
+    # ranks over several scenes are made where these are put together, and the file has none
+    found = sorted(_load(folder / REGIONS), key=lambda said: _read_region(dict(said)).key)
+    shapes = {"polygon", "outline"}
+    return [
+        {k: v for k, v in said.items() if k not in shapes} | {"rank": rank}
+        for rank, said in enumerate(found, 1)
+    ]
 
 
 def lonlat(found: Summary, region: dict[str, Any]) -> list[float] | None:

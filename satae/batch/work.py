@@ -42,7 +42,11 @@ def score(task: Task) -> dict[str, Any]:
     if task.blocks > 1:
         places.forget(task.means.out, task.key)
     row = store.summary(task.place)
-    return {"anomalies": row.row["anomalies"], "damaged": len(row.about["damage"])}
+    return {
+        "anomalies": row.row["anomalies"],
+        "damaged": len(row.about["damage"]),
+        "foreign": store.is_foreign(row),
+    }
 
 
 def _make(task: Task) -> None:

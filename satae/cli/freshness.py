@@ -11,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from satae.errors import ResultError
+
 AS_IT_WAS, CHANGED, GONE = "as it was", "changed since", "not there"
 
 
@@ -75,10 +77,22 @@ def _counts(states: Sequence[str]) -> str:
     return ", ".join(f"{states.count(s)} {s}" for s in (AS_IT_WAS, CHANGED, GONE) if s in states)
 
 
+def _of_run(folder: Path) -> list[Path]:
+    """The models that the run in a folder was told of, as far as they are where they were; none where it is no run."""
+    from satae.batch import parts
+
+    try:
+        named = parts.models(parts.about(folder))
+    except ResultError:
+        return []
+    return [path for path in (Path(name) for name, _ in named) if path.is_file()]
+
+
 def _model(folder: Path, wanted: set[str]) -> str:
     every = sorted(folder.glob("*.onnx"), reverse=True)
-    # of copies the first by name
-    by_hash = {hashlib.sha256(p.read_bytes()).hexdigest(): p.name for p in every}
+    names = {p: str(p) for p in _of_run(folder)} | {p: p.name for p in every}
+    # of copies the first by name, and one that lies beside it
+    by_hash = {hashlib.sha256(p.read_bytes()).hexdigest(): name for p, name in names.items()}
     if found := sorted(name for sha256, name in by_hash.items() if sha256 in wanted):
         what = "is the model" if len(found) == 1 else "are the models"
         return f"{' and '.join(found)} {what} that scored it"

@@ -1,6 +1,6 @@
 """The command `satae run`: many scenes into one folder, as far as they are not in it yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -218,6 +218,9 @@ def _tell(
     if result is not None:
         content |= _content(result)
         lines += _lines(result)
+        # a result of all tells of these and of those before
+        if made is None:
+            note(_foreign(result.foreign, result.scored, "domain_note in its scene.json"))
     untold = 0
     if told is not None:
         count, untold = told
@@ -241,6 +244,7 @@ def _content(result: "Result") -> dict[str, Any]:
     return {
         "out": str(result.out), "index": str(result.index), "scenes": result.scenes, "before": result.before,
         "scored": result.scored, "damaged": result.damaged, "not_begun": result.dropped,
+        "foreign_scenes": list(result.foreign),
         "failures": [{"name": f.name, "path": f.path, "code": f.code, "reason": f.reason} for f in result.failures],
     }  # fmt: skip
 
@@ -269,14 +273,25 @@ def _made(made: "RunOutput") -> dict[str, Any]:
     if of is None:
         from satae.batch.folders import NAME
 
-        return {"out": str(found.out / NAME)}
+        return {"out": str(found.out / NAME), "foreign_scenes": list(found.foreign)}
     return {
         "out": str(of.out), "scenes": of.scenes, "anomalies": of.anomalies, "missing": of.missing,
         "left_out": list(found.left_out), "parts_not_run": list(found.parts.absent),
         "parts_run_otherwise": [name for name, _ in found.parts.others], "tiles": of.tiles,
         "report": str(of.report) if of.report else None, "catalogue": str(of.catalogue), "carried": of.carried,
-        "doubt": of.doubt,
+        "doubt": of.doubt, "foreign_scenes": list(found.foreign),
     }  # fmt: skip
+
+
+def _foreign(names: Sequence[str], among: int, where: str) -> list[str]:
+    """A note on results that are foreign to their model, if there are such; `where` says what differs."""
+    if not names:
+        return []
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return [
+        f"{len(names):,} of {among:,} foreign to the model: {', '.join(names[:NAMED])}{more}; no region of such a "
+        f"scene is reported without --force-domain or --top, and {where} says what differs"
+    ]
 
 
 def _lacks(found: "SceneFolders") -> list[str]:
@@ -305,6 +320,8 @@ def _made_lines(made: "RunOutput") -> list[str]:
     from satae.scoring import summary
 
     note(_lacks(made.found))
+    if made.alone is None:
+        note(_foreign(made.found.foreign, made.found.results, "domain_note of the layer scenes"))
     if not made.is_new:
         return ["the result holds all finished scenes already"]
     if made.alone is not None:

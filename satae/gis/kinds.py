@@ -15,9 +15,12 @@ KINDS = "object", "area"
 
 def check(names: Sequence[str], kinds: Sequence[str]) -> None:
     """ConfigError where two models of these names look for one kind of thing."""
-    if len(set(kinds)) < len(kinds):
+    for kind, number in Counter(kinds).items():
+        if number == 1:
+            continue
+        alike = [name for name, own in zip(names, kinds, strict=True) if own == kind]
         raise ConfigError(
-            f"{' and '.join(names)} look for one kind of thing, {kinds[0]}s; name one model for objects and one for "
+            f"{' and '.join(alike)} look for one kind of thing, {kind}s; name one model for objects and one for "
             "areas (`satae train --set target.kind=area`), or ask for a second opinion by --baseline"
         )
 

@@ -48,6 +48,11 @@ class Image:
         """Write a GeoTIFF, some rows at a time."""
         dtype = STORED.get(self.dtype, self.dtype)
         count = len(self.names)
+        if not (count and self.grid.height and self.grid.width):
+            shape = (count, self.grid.height, self.grid.width)
+            raise SceneError(
+                f"an image of shape {shape} has no pixels; give (band, row, col) with some of each"
+            )
         with output.writing(path, self.grid, bands=count, dtype=dtype, nodata=self.nodata) as out:
             # rows of a lazy array or a warped dataset are computed as they are asked for, never all at once
             for row in range(0, self.grid.height, ROWS):

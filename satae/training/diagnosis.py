@@ -45,11 +45,14 @@ def invalid_tiles(e: Evidence) -> Finding | None:
     """More invalid pixels than valid ones."""
     if e.tiles.valid >= 0.5:
         return None
-    return Finding(
-        "mostly invalid tiles",
-        f"{e.tiles.valid:.0%} of the pixels in training tiles are valid",
-        "cut again with satae tile --min-valid 0.8",
-    )
+    told = f"{e.tiles.valid:.0%} of the pixels in training tiles are valid"
+    # --min-valid counts what lies in the scene, so it leaves out no tile for what lies beyond
+    if e.tiles.valid >= 0.5 * e.tiles.inside:
+        beyond = f"{told}, and {1 - e.tiles.inside:.0%} lie over the edge of the scene"
+        return Finding(
+            "mostly invalid tiles", beyond, f"cut smaller ones: satae tile --size {e.tiles.smaller}"
+        )
+    return Finding("mostly invalid tiles", told, "cut again with satae tile --min-valid 0.8")
 
 
 def constant_tiles(e: Evidence) -> Finding | None:

@@ -98,7 +98,17 @@ def quality(sets: Sequence[TileSet], where: Indices) -> Tiles:
     some = spread_evenly(where, SHOWN_TILES)
     valid = [float(sets[s].valid[t].mean()) for s, t in some]
     flat = [_constant(sets[s].images[t][:, sets[s].valid[t]]) for s, t in some]
-    return Tiles(len(where), float(np.mean(valid)), float(np.mean(flat)))
+    inside = float(np.mean([_inside(sets[s], t) for s, t in some]))
+    # as wide as the narrowest scene, or of half the size where that is wide enough
+    narrow = min(min(sets[s].grid.height, sets[s].grid.width) for s, _ in some)
+    smaller = min(narrow, max(1, sets[0].record.size // 2))
+    return Tiles(len(where), float(np.mean(valid)), float(np.mean(flat)), inside, smaller)
+
+
+def _inside(tiles: TileSet, tile: int) -> float:
+    """The share of a tile's pixels that lie in the scene."""
+    part = tiles.window(tile).within(tiles.grid.window)
+    return 0.0 if part is None else part.height * part.width / tiles.record.size**2
 
 
 def _constant(pixels: npt.NDArray[Any]) -> bool:

@@ -32,11 +32,17 @@ MARGIN = 0.02  # of that reach: so far beyond it is within it
 
 @dataclass(frozen=True)
 class Tiles:
-    """The training tiles: how many, the share of valid pixels, the share of tiles that are constant."""
+    """The training tiles: how many, the share of valid pixels, the share of tiles that are constant.
+
+    `inside` is the share of their pixels that lie in their scene, `smaller` the size in pixels of tiles that would
+    reach less far over its edge.
+    """
 
     count: int
     valid: float
     constant: float
+    inside: float = 1.0
+    smaller: int = 0
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _differences(image: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.N
     rows, cols = (side // CELL for side in valid.shape)
     known = np.where(valid, image, 0).astype(np.float64)
     # (B, rows, CELL, cols, CELL)
-    cut = known[:, : rows * CELL, : cols * CELL].reshape(-1, rows, CELL, cols, CELL)
+    cut = known[:, : rows * CELL, : cols * CELL].reshape(len(known), rows, CELL, cols, CELL)
     # cells without a gap alone: at an edge of nodata the difference is no noise
     whole = valid[: rows * CELL, : cols * CELL].reshape(rows, CELL, cols, CELL).all(axis=(1, 3))
     second = np.abs(cut[..., 1:-1] - (cut[..., :-2] + cut[..., 2:]) / 2).mean(axis=(2, 4))

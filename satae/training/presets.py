@@ -59,6 +59,7 @@ PURPOSES = (
     (EMBEDDINGS, "embeddings, by their angle"),
 )
 MANY = 17  # bands from which a scene counts as hyperspectral
+LOOKED = 257  # pixels under which it is looked for the sizes that a recipe can take
 COARSE = 15.0  # metres a pixel from which areas are looked for, unless the recipe names a target
 
 
@@ -103,7 +104,41 @@ def complete_recipe(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded
         layers.insert(3, {"model": {"params": {"target_px": px}}})
     found = recipe_of(functools.reduce(_joined, layers))
     own = "score" in given
-    return found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
+    found = found.model_copy(update={"score": [_sized(head, px, own=own) for head in found.score]})
+    if px:
+        _check_target(recipe, found, px, gsd_m)
+    return found
+
+
+def _check_target(recipe: Recipe, found: Recipe, px: float, gsd_m: float | None) -> None:
+    """ConfigError, in the words of the user, where the size of the target is none that the recipe can look for."""
+    parts = [(models.MODELS, found.model.name, found.model.params)]
+    parts += [(SCORES, head.name, head.params) for head in found.score]
+    # what has a size of its own has not got this one
+    sized = [part for part in parts if part[2].get("target_px") == px]
+
+    def fits(size: float) -> bool:
+        try:
+            for choices, name, params in sized:
+                choices.params(name, params | {"target_px": size})
+        except ConfigError:
+            return False
+        return True
+
+    # where no size is right it is something else that is wrong, and is told when it is built
+    if fits(px) or not (sizes := [size for size in range(1, LOOKED) if fits(size)]):
+        return
+    given = f"target.size_px = {recipe.target.size_px:g}"
+    if recipe.target.size_m and gsd_m:
+        given = f"target.size_m = {recipe.target.size_m:g} is {px:.3g} pixels of {gsd_m:g} m"
+    if px < 1:
+        advice = "what is smaller than a pixel is looked for by target.size_px=1"
+    else:
+        advice = "cut larger ones with a coarser `satae tile --gsd`"
+        # without a named architecture the kind chooses the recipe
+        if "name" not in recipe.model.model_fields_set and "score" not in recipe.model_fields_set:
+            advice += ", or pass target.kind=area without a size"
+    raise ConfigError(f"{given}: this recipe looks for objects of {sizes[0]} to {sizes[-1]} pixels; {advice}")
 
 
 def _start(recipe: Recipe, bands: int, gsd_m: float | None, *, embedded: bool) -> dict[str, Any]:

@@ -194,7 +194,7 @@ class Future:
     def result(self) -> Outcome:
         if self.key.startswith("satae-kill"):
             raise distributed.KilledWorker(self.key, SimpleNamespace(address="tcp://x"), 3)
-        return Outcome(0, value={"damaged": 0}, worker="tcp://x")
+        return Outcome(0, value={"damaged": 0, "foreign": False}, worker="tcp://x")
 
 
 class Client:

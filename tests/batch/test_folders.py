@@ -182,5 +182,5 @@ def test_the_result_of_one_scene_replaces_nothing_of_others_and_says_the_same_tw
     assert "anomalies_heatmap.tif exists and is not of this run" in said and "--overwrite" not in said
     (out / "anomalies_heatmap.tif").unlink()
     made = told("run", "--collect", "--out", out)
-    assert made == {"result": {"out": str(out / "anomalies.gpkg")}}
+    assert made == {"result": {"out": str(out / "anomalies.gpkg"), "foreign_scenes": []}}
     assert told("run", "--collect", "--out", out) == made

@@ -104,6 +104,19 @@ def test_a_second_model_adds_its_results_and_leaves_the_others(
     }
 
 
+def test_what_a_model_scored_alone_is_found_again_where_it_is_named_first(
+    shared: Shared, model_path: Path, tile_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inline(monkeypatch)
+    inside, out, areas = alone(shared, model_path, tile_set) / "in", tmp_path / "out", shared.areas(tile_set)
+    scored = [
+        ran(inside, out, first, others=others).scored
+        for first, others in ((areas, ()), (areas, (model_path,)), (areas, ()), (model_path, (areas,)))
+    ]
+    # as docs/scale.md says: in the other order all have other names
+    assert scored == [3, 3, 0, 6]
+
+
 def test_one_scene_leaves_what_score_leaves(
     shared: Shared, model_path: Path, tile_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,10 +198,17 @@ def test_what_is_wrong_with_a_scene_is_said_once(
 
 
 def test_models_that_look_for_the_same_are_refused_before_anything_is_made(
-    model_path: Path, scene_path: Path, tmp_path: Path
+    shared: Shared, model_path: Path, tile_set: Path, scene_path: Path, tmp_path: Path
 ) -> None:
     line = ("run", scene_path, "--model", model_path, "--model", model_path, "--out", tmp_path / "o")
     assert "look for one kind of thing, objects" in refused(2, *line)
+    # of three the two that are alike, which are not the first
+    areas = [tmp_path / f"areas{i}.onnx" for i in range(2)]
+    for path in areas:
+        shutil.copy(shared.areas(tile_set), path)
+    more = [word for path in areas for word in ("--model", path)]
+    said = refused(2, "run", scene_path, "--model", model_path, *more, "--out", tmp_path / "o")
+    assert "error: areas0.onnx and areas1.onnx look for one kind of thing, areas" in said
     assert "does not exist" in refused(2, *line[:-3], tmp_path / "no.onnx", *line[-2:])
     assert not (tmp_path / "o").exists()
 

@@ -196,6 +196,18 @@ def test_lists_that_are_none_are_refused(name: str, content: bytes, said: str, t
         list(entries([str(tmp_path / name)], KNOWN))
 
 
+def test_what_does_not_exist_is_refused_where_nothing_else_is_named(tmp_path: Path) -> None:
+    model, out, there = tmp_path / "m.onnx", tmp_path / "out", tmp_path / "a.tif"
+    model.write_bytes(b"nobody looks into it yet")
+    there.write_bytes(b"an image")
+    said = refused(2, "run", tmp_path / "nofolder", tmp_path / "b.tif", "--model", model, "--out", out)
+    assert f"{tmp_path / 'nofolder'} does not exist; name scenes" in said and not out.exists()
+    # one of several stops none
+    assert [name for name, _ in named(tmp_path / "nofolder", there)] == ["nofolder", "a"]
+    # more may come
+    assert len(list(entries([str(tmp_path / "nofolder")], KNOWN, empty=True))) == 1
+
+
 def test_of_a_list_that_cannot_be_read_nothing_is_left(tmp_path: Path) -> None:
     model, out, mine = tmp_path / "m.onnx", tmp_path / "out", tmp_path / "mine"
     model.write_bytes(b"nobody looks into it yet")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import geopandas
+import numpy as np
 import pyarrow.parquet
 import pystac
 import pytest
@@ -56,6 +58,27 @@ def test_what_the_calibration_cannot_tell_is_noted_once_as_the_report_has_it(
     (note,) = [line for line in done.stderr.splitlines() if "background regions" in line]
     assert note.startswith("note: ranks hold, ")
     assert note.removeprefix("note: ") in (out / "anomalies.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_scene_that_is_foreign_to_the_model_is_named_by_the_run_and_by_the_result(
+    number: int, scene_path: Path, landscape: Any, make_scene: Any, model_path: Path, tmp_path: Path
+) -> None:
+    # the DN of each band, without any order
+    odd, rng = landscape.image.copy(), np.random.default_rng(0)
+    for band in odd:
+        band[landscape.valid] = rng.permutation(band[landscape.valid])
+    scenes = [make_scene(odd, name="odd.tif", nodata=0), scene_path][:number]
+    line = ("run", *scenes, "--model", model_path, "--out", tmp_path / "out")
+    done = typed(*line, "--json")
+    note = f"note: 1 of {number} foreign to the model: odd; no region"
+    assert done.stderr.count(note) == 1 and json.loads(done.stdout)["foreign_scenes"] == ["odd"]
+    # of what was there before, too, and once
+    done = typed(*line, "--collect", "--json")
+    said = json.loads(done.stdout)
+    assert (said["foreign_scenes"], said["result"]["foreign_scenes"]) == ([], ["odd"])
+    assert done.stderr.count("foreign to the model: ") == 1
+    assert typed("run", "--collect", "--out", tmp_path / "out").stderr.count(note) == 1
 
 
 def test_rows_are_held_a_few_scenes_at_a_time(

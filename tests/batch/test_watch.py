@@ -105,6 +105,10 @@ def test_every_region_is_told_of_once_over_restarts_and_what_failed_again(
     assert Teller(out, line).tell(Shard()) == 0
     said = json.loads((tmp_path / "told").read_text().splitlines()[0])
     assert said["scene"] == "s0" and said["path"].endswith("s0.tif") and said["score"] > 0
+    # by rank in each scene
+    ranks = [json.loads(text)["rank"] for text in (tmp_path / "told").read_text().splitlines()]
+    scores = [json.loads(text)["score"] for text in (tmp_path / "told").read_text().splitlines()]
+    assert ranks[:3] == [1, 2, 3] and scores[:3] == sorted(scores[:3], reverse=True) and min(ranks) == 1
     assert 9 < said["lonlat"][0] < 10 and 46 < said["lonlat"][1] < 48
 
 

@@ -105,6 +105,19 @@ def test_train_names_the_recipe_and_says_details_on_request(here: Path, tile_set
     assert "ONNX" not in done.stdout
 
 
+def test_info_finds_the_model_of_a_run_where_the_run_was_told_that_it_is(
+    here: Path, scene_path: Path, model_path: Path
+) -> None:
+    (here / "models").mkdir()
+    shutil.copy(model_path, here / "models" / "kept.onnx")
+    line = ("run", scene_path, "--model", "models/kept.onnx", "--top", "2", "--out", "out", "--collect")
+    assert typed(*line).exit_code == 0
+    kept = here / "models" / "kept.onnx"
+    assert told("info", "out/anomalies.gpkg")["model_now"] == f"{kept} is the model that scored it"
+    kept.write_bytes(b"another")
+    assert "none beside it" in told("info", "out/anomalies.gpkg")["model_now"]
+
+
 def test_info_says_whether_scene_and_model_are_those_of_the_result(
     here: Path, scene_path: Path, model_path: Path
 ) -> None:

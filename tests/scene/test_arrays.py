@@ -27,6 +27,9 @@ IMAGE = np.random.default_rng(0).integers(1, 200, (2, 20, 30)).astype("uint16")
         (IMAGE, {"transform": (1, 2)}, r"transform \(1, 2\) is no Affine"),
         (IMAGE, {"transform": PLACE, "crs": "EPSG:none"}, "crs 'EPSG:none' is no CRS"),
         (IMAGE, {"transform": PLACE, "names": ["red"]}, "names= has 1 for 2 bands"),
+        (IMAGE[:, :0], {"transform": PLACE}, r"shape \(2, 0, 30\) has no pixels"),
+        (IMAGE[:0], {"transform": PLACE}, r"shape \(0, 20, 30\) has no pixels"),
+        (IMAGE[0, :, :0], {"transform": PLACE}, r"shape \(1, 20, 0\) has no pixels"),
         (5, {}, "^int is no scene"),
     ],
 )

@@ -7,15 +7,17 @@ import json
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from endings import GOOD, Net, Pixelwise, ended, waves
+from scenes import make_tiles
 from shared import run_of
 from torch import nn
 
 from satae import config
 from satae.nn.checkpoint import Epoch
-from satae.training import diagnosis
+from satae.training import diagnosis, documents
 from satae.training.diagnosis import findings
 from satae.training.evidence import Evidence, Tiles
 
@@ -191,6 +193,24 @@ def test_a_discriminator_that_won_or_lost_is_told_of(weight: float, rate: float,
 def test_poor_tiles_are_told_of_also_where_nothing_is_learned(tiles: Tiles, fault: str):
     closed = dataclasses.replace(healthy(), tiles=tiles, learned=False)
     assert faults(dataclasses.replace(healthy(), tiles=tiles)) == faults(closed) == [fault]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "hole", "remedy"),
+    [
+        (30, 600, 0, "cut smaller ones: satae tile --size 30"),
+        (70, 70, 0, "cut smaller ones: satae tile --size 32"),
+        (30, 600, 20, "cut again with satae tile --min-valid 0.8"),
+        (256, 256, 160, "cut again with satae tile --min-valid 0.8"),
+    ],
+)
+def test_tiles_over_the_edge_of_a_scene_are_to_be_smaller(height: int, width: int, hole: int, remedy: str):
+    image, valid = np.ones((1, height, width), np.uint16), np.ones((height, width), bool)
+    valid[:hole] = False
+    tiles = make_tiles(image, valid, size=64)
+    quality = documents.quality([tiles], np.array([(0, t) for t in range(len(tiles))]))
+    (found,) = (f for f in findings(dataclasses.replace(healthy(), tiles=quality)) if "invalid" in f.fault)
+    assert found.remedy == remedy and ("over the edge" in found.evidence) == ("--size" in remedy)
 
 
 def test_every_rule_is_tested_here():

@@ -64,6 +64,13 @@ def test_noise_leaves_invalid_pixels_out():
     assert np.array_equal(noise([tiles], everything(tiles)), np.zeros(3))
 
 
+@pytest.mark.parametrize(("size", "found"), [(8, False), (15, False), (16, True)])
+def test_tiles_that_are_smaller_than_a_cell_show_no_noise(size: int, found: bool):
+    scene = np.random.default_rng(0).normal(1000, 20, (3, 64, 64)).astype(np.uint16)
+    tiles = make_tiles(scene, size=size)
+    assert noise([tiles], everything(tiles)) == pytest.approx(np.full(3, 20.0 * found), rel=0.2)
+
+
 @pytest.mark.parametrize(("batch", "at_least"), [(4, 1), (4, 3), (4, 10), (16, 10), (64, 10), (5, 2)])
 def test_an_epoch_has_at_least_the_steps_asked_for_and_every_tile(batch: int, at_least: int):
     tiles = make_tiles(toy())

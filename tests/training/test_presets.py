@@ -189,6 +189,49 @@ def test_the_target_is_in_pixels_and_metres_go_before_them(
         assert found.model.params.get("target_px") == expected
 
 
+@pytest.mark.parametrize(
+    ("changes", "bands", "said"),
+    [
+        (
+            ["target.size_px=40"],
+            4,
+            "target.size_px = 40: this recipe looks for objects of 1 to 21 pixels; cut",
+        ),
+        (["target.size_px=22"], 4, "or pass target.kind=area without a size"),
+        (
+            ["target.size_m=300"],
+            4,
+            "target.size_m = 300 is 30 pixels of 10 m: this recipe looks for objects of 1 to",
+        ),
+        (["target.size_px=0.5"], 4, "target.size_px=1"),
+        (["target.size_px=40"], 100, "objects of 1 to 31 pixels"),
+        (["target.size_px=20", "model.name=masked"], 4, "objects of 1 to 16 pixels; cut larger ones"),
+        (["target.size_px=40", "target.kind=area", "score=edges"], 4, "objects of 1 to 21 pixels"),
+    ],
+)
+def test_a_size_that_no_recipe_takes_is_refused_in_the_words_of_the_user(
+    changes: list[str], bands: int, said: str
+):
+    with pytest.raises(ConfigError) as error:
+        complete_recipe(config.load(None, changes), bands, 10.0)
+    assert said in str(error.value) and "params" not in str(error.value)
+    named = any(change.startswith(("model", "score")) for change in changes)
+    assert ("target.kind=area" in str(error.value)) == (not named and "size_px=0.5" not in changes[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["target.size_px=21"],
+        ["target.size_px=40", "target.kind=area"],
+        ["target.size_px=40", "model.name=conv"],
+        ["target.size_px=4", "model.name=ring", "model.params.target_px=99"],
+    ],
+)
+def test_a_size_that_nothing_asks_for_or_that_fits_is_taken(changes: list[str]):
+    assert complete_recipe(config.load(None, changes), 4, 10.0).target.size_px > 0
+
+
 def test_heads_that_ask_for_the_size_of_the_target_get_it():
     asking = [name for name in SCORES.names if SCORES.takes(name, "target_px")]
     for name in asking:
