@@ -203,10 +203,13 @@ def finish(
 
 
 def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
-    """Write a strip of dates a region; their names, from the folder of the layers on."""
+    """Write a strip of dates a region; their names, from the folder of the layers on, "" where no date shows it."""
     folder.mkdir()
     names = []
     for look in shown:
+        if not look.panels:
+            names.append("")
+            continue
         name = chips.file_name(tables.name_of(look.change))
         chips.write(folder / name, chips.side_by_side(look.panels))
         names.append(f"{folder.name}/{name}")
