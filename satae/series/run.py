@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +252,7 @@ def _scored(
             before = None if older is None else older.memory(window)
             # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
-            for start in range(0, pixels, CHUNK):
-                part = slice(start, min(start + CHUNK, pixels))
+            for part in _chunks(pixels):
                 if before is None:
                     memory = detector.learn(rules, x[history, :, part], valid[history, part])
                 else:
@@ -329,6 +329,12 @@ def _promised(header: Header, grid: Grid) -> list[str]:
         f"--far {header.far:g} stands for {count:,.0f} false alarms on {km2:,.0f} km2 in {years:.1f} years; for ten in "
         f"all take --far {10 / (km2 * years):.1g}"
     ]
+
+
+def _chunks(pixels: int) -> Iterator[slice]:
+    """Parts of so many pixels, of about one size: a single one that is left over would be summed in another order."""
+    ends = np.linspace(0, pixels, -(-pixels // CHUNK) + 1).astype(int).tolist()
+    return (slice(*ends) for ends in pairwise(ends))
 
 
 def _stepped(

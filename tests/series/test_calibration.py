@@ -6,7 +6,7 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from satae.grid import Window
-from satae.series import calibration, detector
+from satae.series import calibration, detector, fits
 from satae.series.detector import Rules
 from satae.series.tracks import touching
 
@@ -111,10 +111,10 @@ def test_each_pixel_has_a_scale_along_each_component_that_follows_its_own_residu
     valid = np.ones((400, 3), bool)
     valid[100:, 2] = False
     rules = Rules(detector.SEASONAL, (0.0,), np.zeros(2), np.eye(2), 1.0)
-    scale = detector.scale_of(rules, left, (left**2).mean(axis=1), valid)
+    scale = fits.scale_of(rules, left, (left**2).mean(axis=1), valid)
     np.testing.assert_allclose(scale, [[1, 9, 1], [1, 1, 1]], rtol=0.25)
     # nothing seen is what all are
-    none = detector.scale_of(rules, left, (left**2).mean(axis=1), np.zeros_like(valid))
+    none = fits.scale_of(rules, left, (left**2).mean(axis=1), np.zeros_like(valid))
     np.testing.assert_array_equal(none, np.ones((2, 3)))
 
 
@@ -126,7 +126,7 @@ def test_components_are_level_and_a_band_that_is_constant_stays_finite():
     days = np.arange(30) * 30.0
     rules = detector.rules_of(detector.SEASONAL, days, dn, np.ones((30, 500), bool), (2, 3))
     assert np.isfinite(rules.whitening).all()
-    _, _, left = detector._fitted(rules, dn, np.ones((30, 500), bool))
+    _, _, left = fits.fitted(rules, dn, np.ones((30, 500), bool))
     middles = [np.median(np.einsum("b,tbp->tp", row, left) ** 2) for row in rules.whitening]
     # the constant band shows next to nothing in any unit, the other two as much as one another
     assert sorted(middles)[2] == pytest.approx(sorted(middles)[1], rel=0.2)
