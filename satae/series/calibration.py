@@ -19,7 +19,7 @@ from satae.grid import Grid, Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Tail
 from satae.series import detector, persistence
-from satae.series.detector import Rules
+from satae.series.rules import Rules
 from satae.series.tracks import TOGETHER, touching
 
 Floats = npt.NDArray[np.float64]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from satae.inference.sequences import Network
 from satae.series import common, fits, median, pair, persistence, seasonal, whitening
 from satae.series.products import product
+from satae.series.rules import MEDIAN, Memory, Rules
 
 FEWEST = (
     10,
@@ -21,76 +22,7 @@ FEWEST = (
 )  # valid dates of a pixel below which it has no season, unless that is so large a share of the usual
 
 Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Memory = dict[str, Array]
-
-SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
-NETWORKS = "sequence_rnn", "sequence_transformer"  # which learn what seasonal leaves
-LOOKED = 96  # dates that a network looks back at, at the most
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What all pixels share. B bands.
-
-    `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
-    is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
-    (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
-    the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
-    `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
-    valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
-    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn
-    from every second part of it. `usual` are median squares of the sample, by which a fit to the whole history weights
-    dates.
-    """
-
-    model: str
-    days: tuple[float, ...]
-    centre: Floats
-    whitening: Floats
-    middle: float = 1.0
-    keep: tuple[int, int] = (2, 3)
-    threshold: float = float("inf")
-    gain: Floats | None = None
-    offset: Floats | None = None
-    kinds: Floats | None = None
-    shared: Floats | None = None
-    fewest: int = 0
-    unrest: Floats | None = None
-    network: Network | None = None
-    apart: tuple[Network, ...] = ()
-    usual: tuple[float, ...] = ()
-
-    @property
-    def seasonal(self) -> bool:
-        """Whether a season is fitted in closed form, by itself or with a network after it."""
-        return self.model == SEASONAL or self.model in NETWORKS
-
-    @property
-    def lookback(self) -> int:
-        """Dates that a network looks back at."""
-        return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
-
-    @property
-    def origin(self) -> float:
-        """The day from which years are counted."""
-        return float(np.mean(self.days))
-
-    @property
-    def bands(self) -> int:
-        """How many."""
-        return len(self.centre)
-
-    def sizes(self) -> dict[str, int]:
-        """The numbers that are kept of each pixel, by name, in the order of a file."""
-        if self.seasonal:
-            own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
-            if self.lookback:
-                own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
-        else:
-            own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
 
 
 @dataclass(frozen=True)
@@ -110,7 +42,7 @@ class Outcome:
 
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, left = fits.fitted(rules, x, valid)
+    memory, square, left = fits.of_history(rules, x, valid)
     scale = fits.scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
@@ -146,7 +78,7 @@ def rules_of(
     if not draft.seasonal:
         return _normalised(draft, x, valid)
     # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
-    memory, _, _ = fits.fitted(draft, x, valid)
+    memory, _, _ = fits.of_history(draft, x, valid)
     count = valid.sum(axis=0)
     usual = float(np.median(count[count > 0]))
     draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
@@ -175,7 +107,7 @@ def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rule
     if draft.model != MEDIAN or len(draft.days) < 3:
         return draft
     known = valid.any(axis=0)
-    memory, _, _ = fits.fitted(draft, x, valid)
+    memory, _, _ = fits.of_history(draft, x, valid)
     draft = replace(draft, kinds=np.stack(common.scale(_kinds(draft, memory)[:, known])))
     shared, days = [], np.array(draft.days)
     for number, day in enumerate(draft.days):
@@ -189,11 +121,11 @@ def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rule
 def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
     for _ in range(fits.ROUNDS):
-        _, square, left = fits.fitted(draft, x, valid)
+        _, square, left = fits.of_history(draft, x, valid)
         of_pixels = left.transpose(1, 0, 2)[:, valid]
         draft = replace(draft, whitening=whitening.of_residuals(of_pixels))
     draft = replace(draft, whitening=whitening.level(draft.whitening, of_pixels))
-    _, square, _ = fits.fitted(draft, x, valid)
+    _, square, _ = fits.of_history(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
 

@@ -6,16 +6,13 @@ Nothing of a pixel hangs on the others that are fitted with it, but by the rules
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from satae.series import common, median, seasonal
 from satae.series.products import product
-
-if TYPE_CHECKING:
-    from satae.series.detector import Memory, Rules
+from satae.series.rules import Memory, Rules
 
 PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
 CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
@@ -33,7 +30,7 @@ def usual(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[floa
     return tuple(found)
 
 
-def fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
+def of_history(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
     """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
     centred = _centred(rules, x, valid)
     if not rules.seasonal:

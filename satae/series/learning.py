@@ -14,7 +14,7 @@ from satae.errors import SceneError
 from satae.grid import Window
 from satae.inference.sequences import Trainer
 from satae.series import calibration, detector, networks, shifts, state, whitening
-from satae.series.detector import PAIR, Memory, Rules
+from satae.series.rules import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
 

@@ -24,8 +24,8 @@ from satae.publish import check_target
 from satae.report import backdrop, chips, html
 from satae.scene import output
 from satae.series import dates, earlier, playback, report, state, tables
-from satae.series.detector import Memory, Rules
 from satae.series.looks import Look
+from satae.series.rules import Memory, Rules
 from satae.series.sketch import Sketch
 from satae.series.stack import Stack
 from satae.series.state import Header

@@ -21,9 +21,9 @@ from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import calibration, dates, detector, learning, outputs, persistence, shifts, state
-from satae.series.detector import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
+from satae.series.rules import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.sketch import Sketch
 from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate

@@ -20,7 +20,7 @@ from satae.scene import output, readers
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import note
 from satae.series.calibration import Promise
-from satae.series.detector import Memory, Rules
+from satae.series.rules import Memory, Rules
 
 if TYPE_CHECKING:
     from satae.inference import network as networks

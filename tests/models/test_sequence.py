@@ -205,7 +205,7 @@ def test_the_graph_scores_as_satae_series_does_with_what_dates_have_in_common():
     x, valid, days = hazy()
     cube, good = x.reshape(40, 3, -1), valid.reshape(40, -1)
     rules = tool.rules_of("seasonal", days, cube, good, (2, 3))
-    _, square, _ = fits.fitted(rules, cube, good)
+    _, square, _ = fits.of_history(rules, cube, good)
 
     def graph(**params):
         made = sequence.build("seasonal", 3, params).eval()
