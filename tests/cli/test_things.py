@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import places
@@ -16,6 +17,7 @@ from shared import Shared
 from typer.testing import CliRunner
 
 from satae.cli.app import app
+from satae.gis import geopackage
 from satae.series import state
 
 
@@ -59,9 +61,8 @@ def test_every_file_of_a_series_is_told(tmp_path: Path) -> None:
     for part in tmp_path.glob("changes*"):
         said(part)
     text, changes = said(out), len(pyogrio.read_dataframe(out, layer="changes"))
-    with sqlite3.connect(out) as database:
+    with closing(geopackage.connect(out)) as database:
         database.execute("UPDATE changes SET review_status = 'rejected' WHERE rank = 1")
-    database.close()
     told = json.loads(CliRunner().invoke(app, ["info", str(out), "--check", "--json"]).stdout)
     assert told["kind"] == "result of a series" and told["checked"]
     assert told["changes"] == changes and told["review"] == {"unreviewed": changes - 1, "rejected": 1}
@@ -73,9 +74,8 @@ def test_every_file_of_a_series_is_told(tmp_path: Path) -> None:
     # without the state what the layers hold is all that is known
     (tmp_path / "changes_state.tif").unlink()
     assert re.search(rf"^changes +{changes}$", said(out), re.M) and "threshold" not in said(out)
-    with sqlite3.connect(tmp_path / "a.gpkg") as database:
+    with closing(sqlite3.connect(tmp_path / "a.gpkg")) as database:
         database.execute("CREATE TABLE changes (a)")
-    database.close()
     assert "is not a result of `satae score` or `satae series`" in said(tmp_path / "a.gpkg", 2)
 
 
