@@ -37,6 +37,7 @@ SHARE = 0.6  # of the dates that are history otherwise
 DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
 BESIDE = 6  # earlier dates of either kind that are shown beside those of a state
 MANY = 1000  # false alarms that are promised, from which on a line says so
+DEAF = 6.0  # deviations of the threshold from which on a line says so
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -286,7 +287,7 @@ def _scored(
                 folder, out, new, header, found, shares, options.created, shown, drawn, sketch
             ),
         )
-    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
+    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid), *_deaf(header))
     return Result(out, placed, found, header, place.grid, tuple(unrest), said)
 
 
@@ -328,6 +329,18 @@ def _promised(header: Header, grid: Grid) -> list[str]:
     return [
         f"--far {header.far:g} stands for {count:,.0f} false alarms on {km2:,.0f} km2 in {years:.1f} years; for ten in "
         f"all take --far {10 / (km2 * years):.1g}"
+    ]
+
+
+def _deaf(header: Header) -> list[str]:
+    """A line where the threshold is so high that hardly any change would be reported."""
+    size = float(np.sqrt(header.threshold))
+    if not DEAF <= size < np.inf:
+        return []
+    other = "; or try --model median" if header.rules.seasonal else ""
+    return [
+        f"the threshold is {size:,.0f} deviations, and no smaller change is reported: the history holds clouds that no "
+        f"mask covers, or changes; mask them or end the history before them by --history{other}"
     ]
 
 

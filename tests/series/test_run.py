@@ -234,6 +234,22 @@ def test_what_cannot_be_is_refused(shared, tmp_path):
     assert not list(tmp_path.glob(".*")) and not (tmp_path / "a.gpkg").exists()
 
 
+def test_a_history_of_clouds_that_no_mask_covers_is_said_to_hide_changes(tmp_path):
+    when = places.days(30)
+    dn = places.cube(when, side=24)
+    clear = series(places.write(tmp_path / "clear", when, dn), tmp_path / "a.gpkg", history=None)
+    assert clear.header.threshold < run.DEAF**2 and not any("threshold" in line for line in clear.remarks)
+    rng = np.random.default_rng(1)
+    for image in dn[:18]:
+        row, col = rng.integers(0, 14, 2)
+        image[:, row : row + 10, col : col + 10] = 9000
+    cloudy = series(places.write(tmp_path / "cloudy", when, dn), tmp_path / "b.gpkg", history=None)
+    size = np.sqrt(cloudy.header.threshold)
+    assert size > run.DEAF
+    (line,) = [line for line in cloudy.remarks if "threshold" in line]
+    assert line.startswith(f"the threshold is {size:,.0f} deviations") and "--history" in line
+
+
 def test_a_rate_that_stands_for_thousands_of_false_alarms_is_said_with_another(tmp_path):
     paths = places.write(tmp_path / "d", WHEN, places.cube(WHEN, side=24))
     # 0.0576 km2 for 20 steps of 16 days
