@@ -144,6 +144,7 @@ def _content(result: "Result") -> dict[str, Any]:
             }
             for c in result.changes
         ],
+        "remarks": list(result.remarks),
     }
 
 

@@ -337,7 +337,7 @@ def _deaf(header: Header) -> list[str]:
     size = float(np.sqrt(header.threshold))
     if not DEAF <= size < np.inf:
         return []
-    other = "; or try --model median" if header.rules.seasonal else ""
+    other = ", or try --model median" if header.rules.seasonal else ""
     return [
         f"the threshold is {size:,.0f} deviations, and no smaller change is reported: the history holds clouds that no "
         f"mask covers, or changes; mask them or end the history before them by --history{other}"
