@@ -21,6 +21,7 @@ from satae.bench.rivals import RIVALS
 from satae.errors import ConfigError, SceneError
 from satae.scene.scene import Scene
 from satae.series import detector, learning, run
+from satae.series.rules import PAIR
 from satae.series.stack import on_grid
 
 NAMES = "CVA", "IR-MAD"  # the rivals that two dates are enough for
@@ -85,7 +86,7 @@ def _maps(x: Floats, valid: Bools, days: Floats) -> tuple[str, dict[str, Floats]
     model = run.model_of("auto", past[2], 1)
     rules = detector.rules_of(model, past[2], *past[:2], keep=(1, 1))
     memory = detector.learn(rules, *past[:2])
-    if model == detector.PAIR:
+    if model == PAIR:
         rules = detector.pair_rules(rules, memory, now, good)
         memory = detector.learn(rules, *past[:2])
     judged, _ = detector.apart(rules, memory, now, day, good)

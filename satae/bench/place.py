@@ -14,8 +14,8 @@ from satae.console import SILENT
 from satae.errors import ConfigError
 from satae.scene.scene import Scene
 from satae.series import calibration, detector, learning, persistence, run, seasonal
-from satae.series.detector import Rules
 from satae.series.learning import Options
+from satae.series.rules import Rules
 from satae.series.stack import stack
 
 MOST = 400_000_000  # numbers of a place, over dates and bands

@@ -11,7 +11,7 @@ from satae import config
 from satae.bench.place import Floats, Ground, Method, ours, ours_in_history
 from satae.errors import ConfigError
 from satae.series import calibration, networks
-from satae.series.detector import NETWORKS
+from satae.series.rules import NETWORKS
 from satae.training.sequence import trainer
 
 NAMES = NETWORKS

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -176,6 +178,9 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
     try:
         database = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
         database.row_factory = sqlite3.Row
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'changes'").fetchone():
+            with closing(database):
+                return _changes(path, database, check)
         there = {row[1] for row in database.execute("PRAGMA table_info(scenes)")}
         # results of older versions are of objects alone
         kind = "kind" if "kind" in there else "'object' AS kind"
@@ -187,7 +192,7 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
         state = database.execute("PRAGMA integrity_check").fetchone()[0] if check else "ok"
         database.close()
     except sqlite3.Error as error:
-        raise SceneError(f"{path} is not a result of `satae score` ({error})") from error
+        raise SceneError(f"{path} is not a result of `satae score` or `satae series` ({error})") from error
     facts: dict[str, Any] = {
         "kind": "result",
         "path": str(path),
@@ -200,6 +205,54 @@ def _result(path: Path, check: bool) -> dict[str, Any]:
     facts |= {"review": statuses, "scenes": rows, **freshness.of_result(path, rows)}
     # reviewed or not, a browser shows what there is
     return facts | ({"next": f"satae review {path}"} if facts["anomalies"] else {})
+
+
+def _changes(path: Path, database: sqlite3.Connection, check: bool) -> dict[str, Any]:
+    """Facts on a result of `satae series`; the state beside it knows by what it was made."""
+    statuses = dict(
+        tuple(r) for r in database.execute("SELECT review_status, count(*) FROM changes GROUP BY 1")
+    )
+    span = "count(*) AS dates, min(date) AS first_date, max(date) AS last_date"
+    facts: dict[str, Any] = {
+        "kind": "result of a series",
+        "path": str(path),
+        "changes": sum(statuses.values()),
+        **database.execute(f"SELECT {span} FROM dates").fetchone(),
+        "review": statuses,
+        **_made_by(path.with_name(f"{path.stem}_state.tif")),
+    }
+    whole = database.execute("PRAGMA integrity_check").fetchone()[0] if check else "ok"
+    if whole != "ok":
+        raise SceneError(f"{path} is damaged ({whole}); score the dates again")
+    for end in ("first_date", "last_date"):
+        facts[end] = facts[end] and str(facts[end])[:10]
+    if check:
+        facts["checked"] = True
+    return facts | ({"next": f"satae review {path}"} if facts["changes"] else {})
+
+
+def _made_by(path: Path) -> dict[str, Any]:
+    """What a state says of the result that lies beside it."""
+    from satae.errors import ResultError
+    from satae.series import dates, state
+
+    try:
+        said = state.header(path)
+    except ResultError:
+        return {"state": None}
+    past = said.history
+    return {
+        "state": path.name,
+        "model": said.model,
+        "history": f"{len(past)} dates, {dates.text_of(min(past))} to {dates.text_of(max(past))}",
+        "scored": len(said.scored),
+        "bands": list(said.bands),
+        "far": said.far,
+        "persistence": f"{said.keep[0]}/{said.keep[1]}",
+        "least": said.least,
+        "threshold": said.threshold if math.isfinite(said.threshold) else None,
+        "satae_version": said.satae_version,
+    }
 
 
 def _regions(path: Path) -> dict[str, Any]:

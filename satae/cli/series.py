@@ -95,7 +95,7 @@ def options_of(
 
 def _trained(model: str) -> "tuple[str, Trainer | None]":
     """The name of a model, and what learns it where a network does."""
-    from satae.series.detector import NETWORKS
+    from satae.series.rules import NETWORKS
 
     if model not in NETWORKS and not model.endswith(".yaml"):
         return model, None
@@ -144,6 +144,7 @@ def _content(result: "Result") -> dict[str, Any]:
             }
             for c in result.changes
         ],
+        "remarks": list(result.remarks),
     }
 
 

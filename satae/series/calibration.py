@@ -19,7 +19,7 @@ from satae.grid import Grid, Window
 from satae.inference import calibrate
 from satae.inference.calibrate import Tail
 from satae.series import detector, persistence
-from satae.series.detector import Rules
+from satae.series.rules import Rules
 from satae.series.tracks import TOGETHER, touching
 
 Floats = npt.NDArray[np.float64]
@@ -141,7 +141,8 @@ def without(rules: Rules, part: npt.NDArray[np.int64]) -> tuple[Bools, Rules]:
     rest = np.ones(len(rules.days), bool)
     rest[part] = False
     shared, unrest = (None if a is None else a[rest] for a in (rules.shared, rules.unrest))
-    return rest, replace(rules, days=tuple(np.array(rules.days)[rest]), shared=shared, unrest=unrest)
+    days = tuple(np.array(rules.days)[rest])
+    return rest, replace(rules, days=days, shared=shared, unrest=unrest, usual=())
 
 
 def promise(

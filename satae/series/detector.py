@@ -12,86 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.sequences import Network
-from satae.series import common, median, pair, persistence, seasonal, whitening
+from satae.series import common, fits, median, pair, persistence, seasonal, whitening
+from satae.series.products import product
+from satae.series.rules import MEDIAN, Memory, Rules
 
-PRIOR = 10.0  # observations that the scale of all pixels counts for in that of each
-CLIPPED = 20.0  # squared distances in units of the median, beyond which they say nothing of the scale
-HELD_OUT = 0.2  # least share of a residual's variance that a fit is believed to have left
-ROUNDS = 2  # of weights
 FEWEST = (
     10,
     0.5,
 )  # valid dates of a pixel below which it has no season, unless that is so large a share of the usual
 
 Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
-Memory = dict[str, Array]
-
-SEASONAL, MEDIAN, PAIR = "seasonal", "median", "pair"
-NETWORKS = "sequence_rnn", "sequence_transformer"  # which learn what seasonal leaves
-LOOKED = 96  # dates that a network looks back at, at the most
-
-
-@dataclass(frozen=True)
-class Rules:
-    """What all pixels share. B bands.
-
-    `model`: by what is expected. `days` of the history. `centre` (B) is taken off first; `whitening` (B, B) takes what
-    is left of a date to deviations, of which the median square of a sample is `middle`. An alarm is where `keep`
-    (k, n), k of the last n valid dates, agree by `threshold` or more. Of a pair, `gain` (B, B) and `offset` (B) take
-    the first date to the second. Of a season, `kinds` (2, K) are middle and spread of what pixels differ by, and
-    `shared` (date, B, 1 + K) what each date of the history has in common (`common`). A pixel with less than `fewest`
-    valid dates in the history is not scored. A `network` expects what the season leaves of a date from what it left of
-    others, in deviations and by the `unrest` (date) of those in the history; `apart` are networks that did not learn
-    from every second part of it.
-    """
-
-    model: str
-    days: tuple[float, ...]
-    centre: Floats
-    whitening: Floats
-    middle: float = 1.0
-    keep: tuple[int, int] = (2, 3)
-    threshold: float = float("inf")
-    gain: Floats | None = None
-    offset: Floats | None = None
-    kinds: Floats | None = None
-    shared: Floats | None = None
-    fewest: int = 0
-    unrest: Floats | None = None
-    network: Network | None = None
-    apart: tuple[Network, ...] = ()
-
-    @property
-    def seasonal(self) -> bool:
-        """Whether a season is fitted in closed form, by itself or with a network after it."""
-        return self.model == SEASONAL or self.model in NETWORKS
-
-    @property
-    def lookback(self) -> int:
-        """Dates that a network looks back at."""
-        return min(len(self.days), LOOKED) if self.model in NETWORKS else 0
-
-    @property
-    def origin(self) -> float:
-        """The day from which years are counted."""
-        return float(np.mean(self.days))
-
-    @property
-    def bands(self) -> int:
-        """How many."""
-        return len(self.centre)
-
-    def sizes(self) -> dict[str, int]:
-        """The numbers that are kept of each pixel, by name, in the order of a file."""
-        if self.seasonal:
-            own = {"coefficients": seasonal.TERMS * self.bands, "inverse": len(seasonal.UPPER[0])}
-            if self.lookback:
-                own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
-        else:
-            own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
 
 
 @dataclass(frozen=True)
@@ -111,8 +42,8 @@ class Outcome:
 
 def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
     """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, left = _fitted(rules, x, valid)
-    scale = scale_of(rules, left, square, valid)
+    memory, square, left = fits.of_history(rules, x, valid)
+    scale = fits.scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
     memory["scale"] = scale.astype(np.float32)
@@ -147,7 +78,7 @@ def rules_of(
     if not draft.seasonal:
         return _normalised(draft, x, valid)
     # the season of each pixel tells what its kind shows on a date, and without that the fit is repeated
-    memory, _, _ = _fitted(draft, x, valid)
+    memory, _, _ = fits.of_history(draft, x, valid)
     count = valid.sum(axis=0)
     usual = float(np.median(count[count > 0]))
     draft = replace(draft, fewest=int(min(FEWEST[0], np.ceil(FEWEST[1] * usual))))
@@ -155,7 +86,8 @@ def rules_of(
     draft = replace(draft, kinds=np.stack(common.scale(kinds)))
     draft = _whitened(replace(draft, shared=_common(draft, x, valid)), x, valid)
     # by the whitening that all dates to come are regressed with
-    return replace(draft, shared=_common(draft, x, valid))
+    draft = replace(draft, shared=_common(draft, x, valid))
+    return replace(draft, usual=fits.usual(draft, x, valid))
 
 
 def _common(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Floats:
@@ -175,7 +107,7 @@ def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rule
     if draft.model != MEDIAN or len(draft.days) < 3:
         return draft
     known = valid.any(axis=0)
-    memory, _, _ = _fitted(draft, x, valid)
+    memory, _, _ = fits.of_history(draft, x, valid)
     draft = replace(draft, kinds=np.stack(common.scale(_kinds(draft, memory)[:, known])))
     shared, days = [], np.array(draft.days)
     for number, day in enumerate(draft.days):
@@ -188,12 +120,12 @@ def _normalised(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rule
 
 def _whitened(draft: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Rules:
     """The rules with the whitening of what the fit leaves, which depends on weights, which depend on the whitening."""
-    for _ in range(ROUNDS):
-        _, square, left = _fitted(draft, x, valid)
+    for _ in range(fits.ROUNDS):
+        _, square, left = fits.of_history(draft, x, valid)
         of_pixels = left.transpose(1, 0, 2)[:, valid]
         draft = replace(draft, whitening=whitening.of_residuals(of_pixels))
     draft = replace(draft, whitening=whitening.level(draft.whitening, of_pixels))
-    _, square, _ = _fitted(draft, x, valid)
+    _, square, _ = fits.of_history(draft, x, valid)
     return replace(draft, middle=max(float(np.median(square[valid])), 1e-9))
 
 
@@ -230,14 +162,14 @@ def judge(
         values = memory["values"].reshape(len(rules.days), rules.bands, -1).astype(np.float64)
         there, variance = median.expectation(values, np.array(rules.days), day)
         if rules.gain is not None and rules.offset is not None:
-            there = rules.gain @ there + rules.offset[:, None]
+            there = product(rules.gain, there) + rules.offset[:, None]
             variance = np.zeros_like(variance)  # what is left of the regression holds both dates' noise
     if shared is not None and rules.kinds is not None:
-        there = there + np.asarray(shared) @ common.signs(_kinds(rules, memory), *rules.kinds)
+        there = there + product(np.asarray(shared), common.signs(_kinds(rules, memory), *rules.kinds))
     residual = centred - there
     # a fit is less sure where few dates, or none of the season, were valid
     unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + variance))
-    white = (rules.whitening @ residual) / unit
+    white = product(rules.whitening, residual) / unit
     found = Outcome(white, (white**2).mean(axis=0), residual, gain, variance)
     return found if rules.network is None else _after(rules, rules.network, memory, found, day)
 
@@ -249,7 +181,8 @@ def _after(rules: Rules, network: Network, memory: Memory, season: Outcome, day:
     mean, doubt = network.expectation(seen, days, day)
     white = (season.white - mean) / np.sqrt(1 + doubt)
     unit = np.sqrt(memory["scale"].astype(np.float64) * (1 + season.variance))
-    residual = season.residual - np.linalg.inv(rules.whitening) @ (mean * unit)
+    back = np.asarray(np.linalg.inv(rules.whitening), np.float64)
+    residual = season.residual - product(back, mean * unit)
     variance = (1 + season.variance) * (1 + doubt) - 1
     return Outcome(white, (white**2).mean(axis=0), residual, season.gain, variance, season)
 
@@ -321,79 +254,3 @@ def _kinds(rules: Rules, memory: Memory) -> Floats:
 
 def _coefficients(rules: Rules, memory: Memory) -> Floats:
     return memory["coefficients"].reshape(seasonal.TERMS, rules.bands, -1).astype(np.float64)
-
-
-def _fitted(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
-    """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
-    centred = np.where(valid[:, None], x.astype(np.float64) - rules.centre[:, None], 0.0)
-    if not rules.seasonal:
-        return _medians(rules, centred, valid)
-    # each round fits, and lets dates far from the fit count less in the next
-    terms = seasonal.basis(rules.days, rules.origin)
-    penalty = seasonal.ridge(valid.sum(axis=0))
-    if rules.shared is not None and rules.kinds is not None:
-        # the kind of a pixel follows from its own fit, and then what each date has in common with it
-        plain = _robust(rules, centred, valid, terms, penalty)[0]
-        known = common.signs(common.season(plain), *rules.kinds)
-        centred = np.where(valid[:, None], centred - rules.shared @ known, 0.0)
-    coefficients, inverse, left, weight = _robust(rules, centred, valid, terms, penalty)
-    square = _mean_square(rules.whitening, left)
-    # a residual of the fit is smaller than one of a date that was not fitted to
-    spread = np.einsum("tk,klp,tl->tp", terms, inverse, terms, optimize=True)
-    apart = np.maximum(1 - weight * spread, HELD_OUT)
-    kept = {
-        "coefficients": coefficients.reshape(-1, x.shape[2]).astype(np.float32),
-        "inverse": seasonal.pack(inverse).astype(np.float32),
-    }
-    return kept, square / apart, left / np.sqrt(apart)[:, None]
-
-
-def _robust(
-    rules: Rules, centred: Floats, valid: Bools, terms: Floats, penalty: Floats
-) -> tuple[Floats, Floats, Floats, Floats]:
-    """Coefficients, their inverse, residuals and weights of a fit by which dates far from it count less."""
-    weight = valid.astype(np.float64)
-    for number in range(ROUNDS + 1):
-        coefficients, inverse = seasonal.fit(centred, weight, terms, penalty)
-        left = centred - seasonal.expectation(coefficients, terms)
-        if number < ROUNDS:
-            weight = seasonal.robust_weights(_mean_square(rules.whitening, left), valid)
-    return coefficients, inverse, left, weight
-
-
-def _medians(rules: Rules, centred: Floats, valid: Bools) -> tuple[Memory, Floats, Floats]:
-    """The same for medians: each date beside the others."""
-    # one date beside itself would be no residual
-    days, marked = np.array(rules.days), np.where(valid[:, None], centred, np.nan)
-    if rules.shared is not None and rules.kinds is not None:
-        marked = marked - rules.shared @ common.signs(median.middle(marked), *rules.kinds)
-        centred = np.nan_to_num(marked)
-    left = np.zeros_like(centred)
-    for number, day in enumerate(days if len(days) > 1 else ()):
-        others = np.arange(len(days)) != number
-        there, variance = median.expectation(marked[others], days[others], day)
-        left[number] = np.nan_to_num((centred[number] - there) / np.sqrt(1 + variance))
-    kept = {"values": marked.reshape(-1, centred.shape[2]).astype(np.float32)}
-    return kept, _mean_square(rules.whitening, left), left
-
-
-def _mean_square(whitening: Floats, left: Floats) -> Floats:
-    dates, bands, pixels = left.shape
-    out = np.zeros((dates, pixels))
-    # row by row: all whitened residuals at once would take as much memory as the cube
-    for row in whitening:
-        out += np.einsum("b,tbp->tp", row, left) ** 2
-    return np.asarray(out / bands)
-
-
-def scale_of(rules: Rules, left: Floats, square: Floats, valid: Bools) -> Floats:
-    """By how much more than others each pixel varies along each component (B, pixel), shrunk towards all.
-
-    Of residuals `left` (date, B, pixel), whose mean squares `square` (date, pixel) are clipped.
-    """
-    # a cloud in the history must not make its pixel deaf
-    most = CLIPPED * rules.middle
-    weight = valid * np.minimum(1.0, most / np.maximum(square, most))
-    # row by row, as for the mean
-    own = [(weight * np.einsum("b,tbp->tp", row, left) ** 2).sum(axis=0) for row in rules.whitening]
-    return np.asarray((np.stack(own) + PRIOR * rules.middle) / (valid.sum(axis=0) + PRIOR))

@@ -14,7 +14,7 @@ from satae.errors import SceneError
 from satae.grid import Window
 from satae.inference.sequences import Trainer
 from satae.series import calibration, detector, networks, shifts, state, whitening
-from satae.series.detector import PAIR, Memory, Rules
+from satae.series.rules import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
 
@@ -86,7 +86,7 @@ def learn(
             if found := _history_shifts(rules, draft, x, valid, np.flatnonzero(history)):
                 place = place.with_shifts(found)
                 # once more, of dates that lie where they belong
-                x, valid = _reread(draft, place, buffer, np.flatnonzero(history))
+                draft, x, valid = _moved(draft, place, history, buffer)
                 rules = detector.rules_of(model, days, x, valid, options.keep)
             if options.trainer is not None:
                 rules = _networks(rules, x, valid, place.bands, options.trainer, steps)
@@ -220,6 +220,15 @@ def _reread(
 ) -> tuple[npt.NDArray[Any], Bools]:
     with place.open() as reader:
         return sample.read(reader, buffer, numbers)
+
+
+def _moved(
+    draft: Sample, place: Stack, history: Bools, buffer: int
+) -> tuple[Sample, npt.NDArray[Any], Bools]:
+    """The sample where most dates count once they are moved back, and what it reads, as windows are read and kept."""
+    with place.open() as reader:
+        draft = replace(draft, clear=[clear_ground(reader, w, history, buffer) for w in draft.windows])
+        return draft, *draft.read(reader, buffer, np.flatnonzero(history))
 
 
 def _history_shifts(

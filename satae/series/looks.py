@@ -17,7 +17,7 @@ from satae import composite
 from satae.report import chips
 from satae.report.reasons import frame
 from satae.series import detector, learning, state
-from satae.series.detector import PAIR, Memory, Rules
+from satae.series.rules import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader
 from satae.series.state import ScoredDate
 from satae.series.tracks import Change

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.sequences import Episode, Place, Tell, Trainer
-from satae.series import calibration, dates, detector
-from satae.series.detector import Rules
+from satae.series import calibration, dates, detector, fits
+from satae.series.rules import Rules
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +27,7 @@ def learn(
 ) -> Rules:  # fmt: skip
     """The rules of a sample with its networks: x (date, B, pixel), `valid` (date, pixel) over the history."""
     # how wide each date of the history is beside the season that was fitted to all
-    _, square, _ = detector._fitted(rules, x, valid)
+    _, square, _ = fits.of_history(rules, x, valid)
     usual = max(float(np.median(square[valid])), 1e-9)
     wide = [calibration.unrest(s, v, usual) for s, v in zip(square, valid, strict=True)]
     rules = replace(rules, unrest=np.array(wide))

@@ -24,8 +24,8 @@ from satae.publish import check_target
 from satae.report import backdrop, chips, html
 from satae.scene import output
 from satae.series import dates, earlier, playback, report, state, tables
-from satae.series.detector import Memory, Rules
 from satae.series.looks import Look
+from satae.series.rules import Memory, Rules
 from satae.series.sketch import Sketch
 from satae.series.stack import Stack
 from satae.series.state import Header
@@ -203,10 +203,13 @@ def finish(
 
 
 def _draw(folder: Path, shown: Sequence[Look]) -> list[str]:
-    """Write a strip of dates a region; their names, from the folder of the layers on."""
+    """Write a strip of dates a region; their names, from the folder of the layers on, "" where no date shows it."""
     folder.mkdir()
     names = []
     for look in shown:
+        if not look.panels:
+            names.append("")
+            continue
         name = chips.file_name(tables.name_of(look.change))
         chips.write(folder / name, chips.side_by_side(look.panels))
         names.append(f"{folder.name}/{name}")

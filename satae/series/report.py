@@ -32,6 +32,7 @@ KEY = (
     "does. The line is what was expected, the band two standard deviations of one pixel around it. Arrows lie beyond "
     "the axis. The grey part is history."
 )
+UNSEEN = "No date of this run shows it clearly: it is under clouds, or beyond the scenes."
 
 
 def write(
@@ -113,6 +114,24 @@ def _region(listed: Element, grid: Grid, header: Header, row: Mapping[str, Any],
     way = {"up": "brighter", "down": "darker"}[row["direction"]]
     first = dates.text_of(look.change.first)
     add(item, "h3", f"{row['rank']} · {way} in {row['top_band']} since {first} · score {row['score']:.2f}")
+    _strip(item, look)
+    top = header.bands.index(row["top_band"])
+    _plotted(item, look, header, top)
+    # the bands of a hyperspectral cube would make the page as large as the cube
+    others = [b for b in range(len(header.bands)) if b != top][:OTHERS]
+    if others:
+        more = add(item, "details")
+        add(more, "summary", "other bands")
+        for band in others:
+            _plotted(more, look, header, band)
+    html.facts(item, _facts(grid, row, look))
+
+
+def _strip(item: Element, look: Look) -> None:
+    """The dates that show a region, with what each is."""
+    if not look.panels:
+        add(item, "p", UNSEEN, kind="muted")
+        return
     strip = add(item, "ol", kind="strip")
     for (number, roles), panel in zip(look.shown, look.panels, strict=True):
         shot = add(strip, "li")
@@ -132,16 +151,6 @@ def _region(listed: Element, grid: Grid, header: Header, row: Mapping[str, Any],
         add(shot, "time", day, datetime=day)
         if roles:
             add(shot, "small", roles)
-    top = header.bands.index(row["top_band"])
-    _plotted(item, look, header, top)
-    # the bands of a hyperspectral cube would make the page as large as the cube
-    others = [b for b in range(len(header.bands)) if b != top][:OTHERS]
-    if others:
-        more = add(item, "details")
-        add(more, "summary", "other bands")
-        for band in others:
-            _plotted(more, look, header, band)
-    html.facts(item, _facts(grid, row, look))
 
 
 def _plotted(item: Element, look: Look, header: Header, band: int) -> None:

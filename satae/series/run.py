@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from satae.grid import Grid, Window
 from satae.publish import locks, publish_all, staging
 from satae.scene.scene import Scene
 from satae.series import calibration, dates, detector, learning, outputs, persistence, shifts, state
-from satae.series.detector import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
+from satae.series.rules import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.sketch import Sketch
 from satae.series.stack import Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
@@ -36,6 +37,7 @@ SHARE = 0.6  # of the dates that are history otherwise
 DECODED = "decoded"  # where blocks that are slow to decode are kept meanwhile
 BESIDE = 6  # earlier dates of either kind that are shown beside those of a state
 MANY = 1000  # false alarms that are promised, from which on a line says so
+DEAF = 6.0  # deviations of the threshold from which on a line says so
 CHUNK = 4096  # pixels that are worked on at once
 YEAR = 365.25
 
@@ -251,8 +253,7 @@ def _scored(
             before = None if older is None else older.memory(window)
             # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
-            for start in range(0, pixels, CHUNK):
-                part = slice(start, min(start + CHUNK, pixels))
+            for part in _chunks(pixels):
                 if before is None:
                     memory = detector.learn(rules, x[history, :, part], valid[history, part])
                 else:
@@ -286,7 +287,7 @@ def _scored(
                 folder, out, new, header, found, shares, options.created, shown, drawn, sketch
             ),
         )
-    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid))
+    said = (*remarks, *carried, *_said(unrest), *_promised(header, place.grid), *_deaf(header))
     return Result(out, placed, found, header, place.grid, tuple(unrest), said)
 
 
@@ -329,6 +330,24 @@ def _promised(header: Header, grid: Grid) -> list[str]:
         f"--far {header.far:g} stands for {count:,.0f} false alarms on {km2:,.0f} km2 in {years:.1f} years; for ten in "
         f"all take --far {10 / (km2 * years):.1g}"
     ]
+
+
+def _deaf(header: Header) -> list[str]:
+    """A line where the threshold is so high that hardly any change would be reported."""
+    size = float(np.sqrt(header.threshold))
+    if not DEAF <= size < np.inf:
+        return []
+    other = ", or try --model median" if header.rules.seasonal else ""
+    return [
+        f"the threshold is {size:,.0f} deviations, and no smaller change is reported: the history holds clouds that no "
+        f"mask covers, or changes; mask them or end the history before them by --history{other}"
+    ]
+
+
+def _chunks(pixels: int) -> Iterator[slice]:
+    """Parts of so many pixels, of about one size: a single one that is left over would be summed in another order."""
+    ends = np.linspace(0, pixels, -(-pixels // CHUNK) + 1).astype(int).tolist()
+    return (slice(*ends) for ends in pairwise(ends))
 
 
 def _stepped(

@@ -12,6 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from satae.series.products import product
+
 YEAR = 365.25  # days
 HARMONICS = 2
 TERMS = 2 + 2 * HARMONICS
@@ -52,13 +54,14 @@ def fit(x: Floats, weight: Floats, terms: Floats, penalty: Floats) -> tuple[Floa
 
     x (date, band, pixel), `weight` (date, pixel), 0 where invalid; `terms` (date, TERMS), `penalty` (TERMS, pixel).
     """
-    dates, bands, pixels = x.shape
-    size = terms.shape[1]
-    # products of terms once, then one matrix product over dates for all pixels
-    products = (terms[:, :, None] * terms[:, None, :]).reshape(dates, size * size)
-    normal = (products.T @ weight).reshape(size, size, pixels).transpose(2, 0, 1).copy()
+    pixels, size = x.shape[2], terms.shape[1]
+    # products of terms once, each pair of them, then one product over dates for all pixels
+    one, two = np.triu_indices(size)
+    upper = product((terms[:, one] * terms[:, two]).T, weight).T
+    normal = np.empty((pixels, size, size))
+    normal[:, one, two] = normal[:, two, one] = upper
     normal[:, np.arange(size), np.arange(size)] += penalty.T
-    right = (terms.T @ (x * weight[:, None]).reshape(dates, bands * pixels)).reshape(size, bands, pixels)
+    right = product(terms.T, x * weight[:, None])
     # the inverse is needed in any case: it says how sure the fit is, and new dates go on from it
     inverse: Floats = np.asarray(np.linalg.inv(normal), np.float64)
     found = inverse @ right.transpose(2, 0, 1)
@@ -67,14 +70,21 @@ def fit(x: Floats, weight: Floats, terms: Floats, penalty: Floats) -> tuple[Floa
 
 def expectation(coefficients: Floats, terms: Floats) -> Floats:
     """What is expected on dates of these terms: (date, band, pixel)."""
-    size, bands, pixels = coefficients.shape
-    return (terms @ coefficients.reshape(size, bands * pixels)).reshape(len(terms), bands, pixels)
+    return product(terms, coefficients)
 
 
 def leverage(inverse: Floats, term: Floats) -> tuple[Floats, Floats]:
     """(gain (TERMS, pixel), variance (pixel)): of what is expected on one date, in units of an observation's."""
     gain = np.einsum("klp,l->kp", inverse, term)
     return gain, np.asarray(np.einsum("k,kp->p", term, gain))
+
+
+def leverages(inverse: Floats, terms: Floats) -> Floats:
+    """The variance (date, pixel) of what is expected on dates of these terms, in units of an observation's."""
+    one, two = UPPER
+    # what is off the diagonal counts twice
+    pairs = terms[:, one] * terms[:, two] * np.where(one == two, 1.0, 2.0)
+    return product(pairs, pack(inverse))
 
 
 def doubt(variance: Floats) -> Floats:
@@ -85,13 +95,11 @@ def doubt(variance: Floats) -> Floats:
     return variance + CURVED * variance**2
 
 
-def robust_weights(square: Floats, valid: Bools) -> Floats:
-    """Weights (date, pixel) of squared distances, each pixel's own in units of its median and of that of all."""
-    marked = np.where(valid, square, np.nan)
-    own = _median(marked)
-    whole = float(np.median(square[valid])) if valid.any() else 1.0
+def robust_weights(square: Floats, valid: Bools, usual: float) -> Floats:
+    """Weights (date, pixel) of squared distances, each pixel's own in units of its median and of what is `usual`."""
+    own = _median(np.where(valid, square, np.nan))
     # a floor, for a pixel that fits by chance would reject the rest of its dates
-    scale = np.maximum(np.where(np.isfinite(own), own, whole), 0.3 * whole) / 0.8
+    scale = np.maximum(np.where(np.isfinite(own), own, usual), 0.3 * usual) / 0.8
     return np.asarray(
         valid * np.minimum(1.0, HUBER**2 / np.maximum(square / np.maximum(scale, 1e-12), 1e-12))
     )
@@ -105,7 +113,7 @@ def update(
     Weight (pixel) 0 changes nothing.
     """
     # Sherman and Morrison: the inverse of a sum with a product of two vectors, without inverting anything
-    step = gain * (weight / (1 + weight * (term @ gain)))
+    step = gain * (weight / (1 + weight * np.einsum("k,kp->p", term, gain)))
     moved = coefficients + step[:, None] * residual[None]
     return moved, inverse - step[:, None] * gain[None]
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 LEAST = 0.15  # pixels from which on a date is moved
 MOST = 2.0  # pixels up to which it is: what lies further off is another fault
 SURE = 5.0  # standard errors that a shift must have
+LEFT = 0.98  # of the usual residual, that moving a date back must leave at the most
 ROUNDS = 6
 FEWEST = 500  # numbers over bands and pixels that must tell it
 FAR = 2.5  # robust deviations from which on a pixel counts less
@@ -35,9 +36,10 @@ def estimate(images: Sequence[Floats], expected: Sequence[Floats], valid: Sequen
     `images` and `expected` are windows (B, row, col) in comparable units, `valid` (row, col) those that count in both.
     """
     shift = np.zeros(2)
-    error = np.inf
+    error, apart = np.inf, []
     for _ in range(ROUNDS):
-        step, error = _step(images, expected, valid, shift)
+        step, error, usual = _step(images, expected, valid, shift)
+        apart.append(usual)
         if not np.isfinite(error):
             return NONE
         shift = np.clip(shift + step, -2 * MOST, 2 * MOST)
@@ -47,13 +49,16 @@ def estimate(images: Sequence[Floats], expected: Sequence[Floats], valid: Sequen
     # what seems to lie further off is another place or another fault, and moving it would hide that
     if size < max(LEAST, SURE * error) or size > MOST:
         return NONE
+    # what a cloud does to slopes makes a shift too, but not one by which the ground lies nearer
+    if _step(images, expected, valid, shift)[2] > LEFT * apart[0]:
+        return NONE
     return float(np.round(shift[0], 3)), float(np.round(shift[1], 3))
 
 
 def _step(
     images: Sequence[Floats], expected: Sequence[Floats], valid: Sequence[Bools], shift: Floats
-) -> tuple[Floats, float]:
-    """What is to be added to a shift, and the standard error of that."""
+) -> tuple[Floats, float, float]:
+    """What is to be added to a shift, the standard error of that, and how far pixels are from what is expected."""
     slopes, left = [], []
     for image, there, good in zip(images, expected, valid, strict=True):
         known = good & np.isfinite(there).all(axis=0)
@@ -66,22 +71,22 @@ def _step(
         down, right = np.gradient(here, axis=(1, 2))
         # brightness of a window is no shift
         for band in range(len(here)):
-            parts = [a[band][inner] for a in (down, right, image - here)]
-            down_, right_, residual = (p - p.mean() for p in parts)
-            slopes.append(np.stack([down_, right_], axis=1))
-            left.append(residual)
+            down_, right_, residual = (a[band][inner] for a in (down, right, image - here))
+            slopes.append(np.stack([down_ - down_.mean(), right_ - right_.mean()], axis=1))
+            # a cloud that the masks missed would take the mean along, and clear ground seem darker all over
+            left.append(residual - np.median(residual))
     if not left or sum(map(len, left)) < FEWEST:
-        return np.zeros(2), np.inf
+        return np.zeros(2), np.inf, 0.0
     slope, residual = np.concatenate(slopes), np.concatenate(left)
     scale = max(1.4826 * float(np.median(np.abs(residual))), 1e-9)
     # what has changed, and clouds that the masks missed, have no say
     weight = np.minimum(1.0, FAR * scale / np.maximum(np.abs(residual), 1e-12)) ** 2
     normal = (slope * weight[:, None]).T @ slope
     if np.linalg.cond(normal) > 1e6:
-        return np.zeros(2), np.inf
+        return np.zeros(2), np.inf, 0.0
     inverse = np.linalg.inv(normal)
     step = -inverse @ (slope.T @ (weight * residual))
-    return step, float(scale * np.sqrt(np.trace(inverse)))
+    return step, float(scale * np.sqrt(np.trace(inverse))), scale
 
 
 def back(image: npt.NDArray[Any], valid: Bools, shift: Shift) -> tuple[npt.NDArray[Any], Bools]:

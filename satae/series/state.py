@@ -20,7 +20,7 @@ from satae.scene import output, readers
 from satae.scene.source import Pixels, Source
 from satae.scene.tags import note
 from satae.series.calibration import Promise
-from satae.series.detector import Memory, Rules
+from satae.series.rules import Memory, Rules
 
 if TYPE_CHECKING:
     from satae.inference import network as networks
@@ -77,6 +77,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     network_sha256: str | None = None
     network: Any = pydantic.Field(default=None, exclude=True)
     unrest: tuple[float, ...] | None = pydantic.Field(default=None, exclude=True)
+    usual: tuple[float, ...] = pydantic.Field(default=(), exclude=True)
     shared: tuple[Matrix, ...] | None = pydantic.Field(default=None, exclude=True)
     sample: tuple[tuple[int, int, int, int], ...]
     scored: tuple[ScoredDate, ...] = ()
@@ -93,6 +94,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
             self.fewest,
             None if self.unrest is None else np.array(self.unrest),
             self.network,
+            usual=self.usual,
         )  # fmt: skip
 
     @property
@@ -141,6 +143,7 @@ def header_of(
         fewest=rules.fewest,
         network=rules.network,
         unrest=None if rules.unrest is None else tuple(map(float, rules.unrest)),
+        usual=rules.usual,
         network_sha256=None if rules.network is None else hashlib.sha256(rules.network.content).hexdigest(),
         shared=None if rules.shared is None else tuple(map(matrix, rules.shared)),
         sample=tuple((w.row, w.col, w.height, w.width) for w in windows),

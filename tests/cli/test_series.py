@@ -29,6 +29,8 @@ def test_a_table_becomes_layers_chips_and_a_report_and_goes_on_from_its_state(tm
     assert {"place.gpkg", "place.html", "place_chips", "place_state.tif"} <= names
     assert all((tmp_path / name).exists() for name in names)
     assert [s["scene"] for s in content["scored"]] == ["pass_5", "pass_6"]
+    often = told("series", table, *span, "--far", "50000", "--out", tmp_path / "often.gpkg")
+    assert content["remarks"] == [] and any("--far 50000 stands for" in line for line in often["remarks"])
     later = typed("series", table, "--state", tmp_path / "place_state.tif", "--out", tmp_path / "later.gpkg")
     assert later.exit_code == 0 and "later.html: report, opens in any browser" in later.stdout
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import places
+import pyogrio
 import pytest
 from results import finished
 from shared import Shared
 from typer.testing import CliRunner
 
 from satae.cli.app import app
+from satae.gis import geopackage
+from satae.series import state
 
 
 def said(path: Path, code: int = 0) -> str:
@@ -47,6 +54,29 @@ def test_every_file_of_a_result_is_told(shared: Shared, tmp_path: Path) -> None:
     assert text.count("model_sha256") == text.count("far ") == 1
     (tmp_path / "a.html").write_text('<!DOCTYPE html><head><meta name="generator" content="satae 1"></head>')
     assert said(tmp_path / "a.html").startswith("kind  report of a result")
+
+
+def test_every_file_of_a_series_is_told(tmp_path: Path) -> None:
+    out = places.scored(tmp_path)
+    for part in tmp_path.glob("changes*"):
+        said(part)
+    text, changes = said(out), len(pyogrio.read_dataframe(out, layer="changes"))
+    with closing(geopackage.connect(out)) as database:
+        database.execute("UPDATE changes SET review_status = 'rejected' WHERE rank = 1")
+    told = json.loads(CliRunner().invoke(app, ["info", str(out), "--check", "--json"]).stdout)
+    assert told["kind"] == "result of a series" and told["checked"]
+    assert told["changes"] == changes and told["review"] == {"unreviewed": changes - 1, "rejected": 1}
+    assert (told["dates"], told["first_date"], told["last_date"]) == (3, "2021-01-03", "2023-01-03")
+    header = state.header(tmp_path / "changes_state.tif")
+    assert (told["model"], told["threshold"], told["far"]) == ("median", header.threshold, 1.0)
+    assert re.search(r"^history +5 dates, 2016-01-05 to 2020-01-04$", text, re.M)
+    assert re.search(r"^next +satae review .*changes.gpkg$", text, re.M)
+    # without the state what the layers hold is all that is known
+    (tmp_path / "changes_state.tif").unlink()
+    assert re.search(rf"^changes +{changes}$", said(out), re.M) and "threshold" not in said(out)
+    with closing(sqlite3.connect(tmp_path / "a.gpkg")) as database:
+        database.execute("CREATE TABLE changes (a)")
+    assert "is not a result of `satae score` or `satae series`" in said(tmp_path / "a.gpkg", 2)
 
 
 @pytest.mark.parametrize(

@@ -195,16 +195,17 @@ def hazy():
 
 def test_the_graph_scores_as_satae_series_does_with_what_dates_have_in_common():
     from satae.series import detector as tool
+    from satae.series import fits
     from satae.series import seasonal as numbers
 
     needed = (1, numbers.TREND_NEEDED, *np.repeat(numbers.NEEDED, 2))
-    assert (numbers.RIDGE, needed, numbers.ABSENT, tool.HELD_OUT) == (
+    assert (numbers.RIDGE, needed, numbers.ABSENT, fits.HELD_OUT) == (
         seasonal.RIDGE, seasonal.NEEDED, seasonal.ABSENT, seasonal.LEAST,
     )  # fmt: skip
     x, valid, days = hazy()
     cube, good = x.reshape(40, 3, -1), valid.reshape(40, -1)
     rules = tool.rules_of("seasonal", days, cube, good, (2, 3))
-    _, square, _ = tool._fitted(rules, cube, good)
+    _, square, _ = fits.of_history(rules, cube, good)
 
     def graph(**params):
         made = sequence.build("seasonal", 3, params).eval()

@@ -6,8 +6,8 @@ from scipy import ndimage
 from scipy.sparse.csgraph import connected_components
 
 from satae.grid import Window
-from satae.series import calibration, detector
-from satae.series.detector import Rules
+from satae.series import calibration, detector, fits
+from satae.series.rules import SEASONAL, Rules
 from satae.series.tracks import touching
 
 CORNERS = np.ones((3, 3), int)
@@ -110,11 +110,11 @@ def test_each_pixel_has_a_scale_along_each_component_that_follows_its_own_residu
     left[:, 0, 1] *= 3  # one pixel varies more in the first band alone
     valid = np.ones((400, 3), bool)
     valid[100:, 2] = False
-    rules = Rules(detector.SEASONAL, (0.0,), np.zeros(2), np.eye(2), 1.0)
-    scale = detector.scale_of(rules, left, (left**2).mean(axis=1), valid)
+    rules = Rules(SEASONAL, (0.0,), np.zeros(2), np.eye(2), 1.0)
+    scale = fits.scale_of(rules, left, (left**2).mean(axis=1), valid)
     np.testing.assert_allclose(scale, [[1, 9, 1], [1, 1, 1]], rtol=0.25)
     # nothing seen is what all are
-    none = detector.scale_of(rules, left, (left**2).mean(axis=1), np.zeros_like(valid))
+    none = fits.scale_of(rules, left, (left**2).mean(axis=1), np.zeros_like(valid))
     np.testing.assert_array_equal(none, np.ones((2, 3)))
 
 
@@ -124,9 +124,9 @@ def test_components_are_level_and_a_band_that_is_constant_stays_finite():
     dn[:, 0] += rng.normal(0, 5, (30, 500))
     dn[:, 1] += rng.standard_t(3, (30, 500)) * 40
     days = np.arange(30) * 30.0
-    rules = detector.rules_of(detector.SEASONAL, days, dn, np.ones((30, 500), bool), (2, 3))
+    rules = detector.rules_of(SEASONAL, days, dn, np.ones((30, 500), bool), (2, 3))
     assert np.isfinite(rules.whitening).all()
-    _, _, left = detector._fitted(rules, dn, np.ones((30, 500), bool))
+    _, _, left = fits.of_history(rules, dn, np.ones((30, 500), bool))
     middles = [np.median(np.einsum("b,tbp->tp", row, left) ** 2) for row in rules.whitening]
     # the constant band shows next to nothing in any unit, the other two as much as one another
     assert sorted(middles)[2] == pytest.approx(sorted(middles)[1], rel=0.2)

@@ -4,6 +4,7 @@ import numpy as np
 import places
 
 from satae.series import calibration, common, detector
+from satae.series.rules import SEASONAL
 
 WHEN = places.days(50)
 DAYS = np.array([float(d.toordinal()) for d in WHEN])
@@ -24,7 +25,7 @@ def pixels(strength):
 def squares(dn, known=None):
     """Squares of the dates after the history, as `satae series` scores them, in units of the held-out history's."""
     valid = np.ones(dn.shape[::2], bool) if known is None else known
-    rules = detector.rules_of(detector.SEASONAL, DAYS[:PAST], dn[:PAST], valid[:PAST], (2, 3))
+    rules = detector.rules_of(SEASONAL, DAYS[:PAST], dn[:PAST], valid[:PAST], (2, 3))
     held = np.concatenate([j.square for _, j in calibration.held_out(rules, dn[:PAST], valid[:PAST])])
     memory = detector.learn(rules, dn[:PAST], valid[:PAST])
     found = [

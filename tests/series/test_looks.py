@@ -1,17 +1,21 @@
 """What a region showed on every date beside what was expected: numbers beside the ground that was made up."""
 
 import pickle
+from datetime import timedelta
 
 import cv2
 import numpy as np
 import places
 import pyogrio
 import pytest
+from affine import Affine
 from scenes import UTM
 
 from satae.report.chips import GAP
+from satae.review import series
+from satae.review.store import Review
 from satae.scene.describe import describe
-from satae.series import dates, looks, run, tables
+from satae.series import dates, looks, report, run, tables
 
 WHEN = places.days(56)
 PAST, STEP, CLOUD, HALF = 36, 40, 46, 50
@@ -166,6 +170,32 @@ def test_scenes_that_are_named_again_are_shown_before_the_new_dates_of_a_state(s
     courses = pyogrio.read_dataframe(out, layer="courses", read_geometry=False)
     told = courses[courses["date"].notna() & courses["expected"].notna()]
     assert courses["date"].nunique() == len(set(later.days)) > told["date"].nunique() == new
+
+
+@pytest.mark.parametrize("where", ["clouds", "over the region", "elsewhere", "beside"])
+def test_a_state_goes_on_where_no_new_date_shows_its_change(tmp_path, where):
+    state = places.scored(tmp_path).with_name("changes_state.tif")
+    when = [places.START + timedelta(days=365 * 8)]
+    dn = places.cube(when, side=32)
+    if where == "clouds":
+        dn[:] = 0
+    elif where == "over the region":
+        dn[..., :30, :30] = 0
+    move = {"elsewhere": 26, "beside": 40}.get(where, 0)
+    (path,) = places.write(tmp_path / "new", when, dn, transform=UTM @ Affine.translation(move, move))
+    scene = describe([path])
+    out = tmp_path / "x.gpkg"
+    result = run.resume([scene], [dates.day_of(scene)], state, out, run.Options())
+    layer = pyogrio.read_dataframe(out, layer="changes")
+    assert len(layer) == len(result.changes) >= 2 and list(layer.chip[:2]) == ["", ""]
+    page = out.with_suffix(".html").read_text()
+    assert page.count(report.UNSEEN) == len(layer) and 'class="strip"' not in page
+    opened = Review(out)
+    series.views(opened)
+    told = [series.content(row, opened.courses(row["anomaly_id"])) for row in opened.regions]
+    opened.close()
+    assert len(told) == len(layer) and not any(t["panels"] for t in told)
+    assert all(plot["svg"] for t in told for plot in t["plots"])
 
 
 def test_of_a_large_region_some_pixels_tell(shared, monkeypatch):

@@ -15,6 +15,7 @@ from satae.errors import ConfigError, ResultError
 from satae.inference import network
 from satae.scene.describe import describe
 from satae.series import calibration, dates, detector, networks, run
+from satae.series.rules import SEASONAL
 from satae.training.sequence import trainer
 
 WHEN = places.days(50)
@@ -63,7 +64,7 @@ def squares(rules, dn, valid):
 
 def test_a_network_that_expects_nothing_scores_as_seasonal_does():
     dn, valid = pixels()
-    plain = squares(rules_of(dn, valid, detector.SEASONAL), dn, valid)
+    plain = squares(rules_of(dn, valid, SEASONAL), dn, valid)
     after = squares(replace(rules_of(dn, valid), network=Same()), dn, valid)
     for one, two in zip(plain, after, strict=True):
         np.testing.assert_allclose(one.white, two.white, rtol=1e-12)

@@ -82,6 +82,20 @@ def test_ground_without_a_shift_without_texture_or_with_a_change_is_not_moved():
     assert shifts.estimate([there[:, :5, :5]], [there[:, :5, :5]], [good[:5, :5]]) == shifts.NONE
 
 
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (0.5, -0.4)])
+def test_clouds_that_no_mask_covers_make_no_shift_and_hide_none(shift):
+    there, good = seen(texture(), (0, 0)), np.ones((SIDE, SIDE), bool)
+    cuts = [np.s_[..., r : r + 32, c : c + 32] for r in (0, 32) for c in (0, 32)]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        field = ndimage.gaussian_filter(rng.normal(size=(SIDE, SIDE)), 8)
+        # soft at its edge, over a quarter of the place
+        cloud = np.clip((field - np.quantile(field, 0.75)) / field.std(), 0, 1)
+        image = seen(texture(), shift) * (1 - cloud) + 6000 * cloud + rng.normal(0, NOISE, there.shape)
+        found = shifts.estimate(*([a[cut] for cut in cuts] for a in (image, there, good)))
+        np.testing.assert_allclose(found, shift, atol=0.15)
+
+
 @pytest.mark.parametrize("size", [0.3, 0.5, 1.0])
 def test_dates_beside_their_place_raise_no_more_alarms_than_are_promised(tmp_path, size, monkeypatch):
     dn = cube(size)

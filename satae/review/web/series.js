@@ -37,6 +37,7 @@ function days(region) {
 }
 
 function strip(fid, panels) {
+  if (!panels.length) return element("p", "muted small", "No date of this run shows it clearly.");
   const list = element("ol", "strip");
   for (const { number, day, role } of panels) {
     const item = element("li");
