@@ -108,7 +108,7 @@ def learn(
             memory = detector.learn(rules, x, valid)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
-        buffer=buffer, version=satae.__version__,
+        scales=None if place.rescales else place.scales[0], buffer=buffer, version=satae.__version__,
     )  # fmt: skip
     return header, replace(draft, memory=memory), place, remarks
 

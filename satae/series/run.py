@@ -25,7 +25,7 @@ from satae.series.learning import Options
 from satae.series.looks import LISTED, looks
 from satae.series.rules import MEDIAN, NETWORKS, PAIR, SEASONAL, Memory, Rules
 from satae.series.sketch import Sketch
-from satae.series.stack import Stack, on_grid, stack
+from satae.series.stack import Scales, Stack, on_grid, stack
 from satae.series.state import Header, ScoredDate
 from satae.series.tracks import FIELDS, Alarms, Change, changes
 
@@ -118,12 +118,14 @@ def resume(
             f"{early[0].path} is of {dates.text_of(early[1])} and the state has gone on to {dates.text_of(last)}; make "
             "it again from all dates"
         )
-    place = on_grid(source.grid, [s for s, _ in left], [d for _, d in left])
+    place = replace(on_grid(source.grid, [s for s, _ in left], [d for _, d in left]), scaled=header.scaled)
     if place.bands != header.bands:
         raise SceneError(
             f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
             f"{', '.join(header.bands)}; choose those with --bands"
         )
+    if not header.scaled and header.scales and place.scales != (header.scales,):
+        raise SceneError(_other_scale(place, header.scales))
     known = [
         (s, d) for s, d in zip(scenes, days, strict=True) if (d, s.name) in done or d <= max(header.history)
     ]
@@ -157,12 +159,23 @@ def _earlier(known: Sequence[tuple[Scene, int]], place: Stack, header: Header) -
     except SceneError:
         # a file that is another one since: what is new does not hang on it
         return None
+    found = replace(found, scaled=header.scaled)
     both = replace(place, dates=(*found.dates, *place.dates))
     if found.bands != place.bands or both.dtype != place.dtype or both.rescales != place.rescales:
         return None
     shift = {(s.day, s.scene): s.shift for s in header.scored}
     return found.with_shifts(
         {i: shift[d.day, d.name] for i, d in enumerate(found.dates) if (d.day, d.name) in shift}
+    )
+
+
+def _other_scale(place: Stack, scales: Scales) -> str:
+    """What is wrong with new dates whose DN stand for other values than those of a state."""
+    other = next(d.scene for d in place.dates if (d.scene.scales, d.scene.offsets) != scales)
+    there, here = ((s[0], o[0]) for s, o in ((other.scales, other.offsets), scales))
+    return (
+        f"{other.path} declares a scale of {there[0]:g} and an offset of {there[1]:g} and the state is of dates with "
+        f"{here[0]:g} and {here[1]:g}; make it again from all dates"
     )
 
 

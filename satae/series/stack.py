@@ -39,6 +39,7 @@ OPEN = 400  # scenes whose files are held open at once
 
 Cube = npt.NDArray[Any]
 Bools = npt.NDArray[np.bool_]
+Scales = tuple[tuple[float, ...], tuple[float, ...]]  # of bands, and their offsets
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,15 @@ class Acquisition:
 
 @dataclass(frozen=True)
 class Stack:
-    """Scenes by date on one grid; `bands` are the names of their bands. Plain values, no file is open."""
+    """Scenes by date on one grid; `bands` are the names of their bands. Plain values, no file is open.
+
+    `scaled`: pixels are what DN stand for, also where all scenes declare one scale.
+    """
 
     dates: tuple[Acquisition, ...]
     grid: Grid
     bands: tuple[str, ...]
+    scaled: bool = False
 
     @property
     def days(self) -> npt.NDArray[np.float64]:
@@ -106,8 +111,13 @@ class Stack:
 
     @property
     def rescales(self) -> bool:
-        """Whether scenes declare different scales, so that DN must be turned into what they stand for."""
-        return len({(d.scene.scales, d.scene.offsets) for d in self.dates}) > 1
+        """Whether DN are turned into what they stand for, as where scenes declare different scales."""
+        return self.scaled or len(self.scales) > 1
+
+    @property
+    def scales(self) -> tuple[Scales, ...]:
+        """The scales and offsets of bands that scenes declare, each once, in order."""
+        return tuple(sorted({(d.scene.scales, d.scene.offsets) for d in self.dates}))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -117,7 +127,7 @@ class Stack:
 
     def only(self, chosen: Sequence[bool] | npt.NDArray[np.bool_]) -> Stack:
         """The stack of some of its dates, on the same grid."""
-        return Stack(tuple(d for d, c in zip(self.dates, chosen, strict=True) if c), self.grid, self.bands)
+        return replace(self, dates=tuple(d for d, c in zip(self.dates, chosen, strict=True) if c))
 
     def with_shifts(self, found: Mapping[int, shifts.Shift]) -> Stack:
         """The stack with these dates, by number, moved back."""

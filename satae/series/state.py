@@ -21,6 +21,7 @@ from satae.scene.source import Pixels, Source
 from satae.scene.tags import note
 from satae.series.calibration import Promise
 from satae.series.rules import Memory, Rules
+from satae.series.stack import Scales
 
 if TYPE_CHECKING:
     from satae.inference import network as networks
@@ -49,7 +50,10 @@ class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
 
 
 class Header(pydantic.BaseModel, extra="forbid", frozen=True):
-    """What all pixels of a place share, as JSON."""
+    """What all pixels of a place share, as JSON.
+
+    `scaled`: what is kept is what DN stand for; else all dates declare `scales`, None in files of before.
+    """
 
     version: int = VERSION
     satae_version: str
@@ -64,6 +68,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     far: float
     least: int
     scaled: bool
+    scales: Scales | None = None
     buffer: int
     pixel: Tail
     block: Tail
@@ -115,7 +120,7 @@ def matrix(values: npt.NDArray[np.float64]) -> Matrix:
 
 def header_of(
     rules: Rules, promise: Promise, windows: list[Window], *, bands: tuple[str, ...], far: float, least: int,
-    scaled: bool, buffer: int, version: str,
+    scaled: bool, scales: Scales | None, buffer: int, version: str,
 ) -> Header:  # fmt: skip
     """The header of a place of which no date was scored."""
     return Header(
@@ -131,6 +136,7 @@ def header_of(
         far=far,
         least=least,
         scaled=scaled,
+        scales=scales,
         buffer=buffer,
         pixel=promise.pixel,
         block=promise.block,

@@ -10,7 +10,7 @@ import places
 import pytest
 import rasterio
 
-from satae.errors import ConfigError, OutputError, ResultError
+from satae.errors import ConfigError, OutputError, ResultError, SceneError
 from satae.grid import Window
 from satae.scene.describe import describe
 from satae.series import dates, run, shifts
@@ -121,6 +121,32 @@ def test_one_date_after_the_other_gives_what_all_at_once_give(shared, tmp_path):
         np.testing.assert_array_equal(whole[kind], now[kind])
     np.testing.assert_array_equal(whole["heatmap"][-1:], now["heatmap"])
     assert [c.first for c in later.changes] == [c.first for c in result.changes]
+
+
+def declare(paths, scale, offset):
+    for path in paths:
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = [scale] * file.count, [offset] * file.count
+
+
+def test_a_state_goes_on_in_its_own_units(tmp_path):
+    """A new date is what its DN stand for where the history has two scales; where it has one, another is refused."""
+    when = places.days(30, every=24)
+    paths = places.write(tmp_path / "d", when, places.cube(when, side=32))
+    history = (-np.inf, float((when[27] - dates.EPOCH).days))
+    declare(paths, 1e-4, 0.0)
+    series(paths[:-1], tmp_path / "one.gpkg", history=history)
+    declare(paths[:1], 1e-4, -0.1)
+    whole = rasters(series(paths, tmp_path / "whole.gpkg", history=history).out)
+    series(paths[:-1], tmp_path / "two.gpkg", history=history)
+    resume(paths[-1:], tmp_path / "two_state.tif", tmp_path / "now.gpkg")
+    np.testing.assert_array_equal(rasters(tmp_path / "now.gpkg")["state"], whole["state"])
+    declare(paths[-1:], 1e-4, -0.1)
+    with pytest.raises(
+        SceneError, match=r"an offset of -0\.1 and the state is of dates with 0\.0001 and 0; make it"
+    ):
+        resume(paths[-1:], tmp_path / "one_state.tif", tmp_path / "no.gpkg")
+    assert not (tmp_path / "no.gpkg").exists()
 
 
 def patchy(when, side=40):
