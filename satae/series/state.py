@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +29,6 @@ else:
     networks = Later("satae.inference.network")
 
 KEY = "satae_series"
-VERSION = 1
 CLEAR = "clear"  # the first band: where most dates of the history count
 
 Bools = npt.NDArray[np.bool_]
@@ -55,7 +54,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     `scaled`: what is kept is what DN stand for; else all dates declare `scales`, None in files of before.
     """
 
-    version: int = VERSION
+    version: Literal[2] = 2  # another one where the numbers of a pixel, or what is made of them, are others
     satae_version: str
     bands: tuple[str, ...]
     model: str

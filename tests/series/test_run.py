@@ -1,7 +1,9 @@
 """Whole series: what was planted is found where and when it was, and new dates cost themselves alone."""
 
 import pickle
+import shutil
 from datetime import date, timedelta
+from pathlib import Path
 
 import cv2
 import geopandas
@@ -147,6 +149,17 @@ def test_a_state_goes_on_in_its_own_units(tmp_path):
     ):
         resume(paths[-1:], tmp_path / "one_state.tif", tmp_path / "no.gpkg")
     assert not (tmp_path / "no.gpkg").exists()
+
+
+def test_a_state_of_before_is_refused_for_it_would_be_scored_otherwise(shared, tmp_path):
+    paths, result = made(shared)
+    old = shutil.copy(result.out.with_name("changes_state.tif"), tmp_path)
+    with rasterio.open(old, "r+") as file:
+        file.update_tags(satae_series=file.tags()["satae_series"].replace('"version":2', '"version":1', 1))
+    with pytest.raises(
+        ResultError, match=r"changes_state\.tif is a state that this satae cannot read; make it again"
+    ):
+        resume(paths[-1:], Path(old), tmp_path / "no.gpkg")
 
 
 def patchy(when, side=40):
