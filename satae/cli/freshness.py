@@ -79,6 +79,8 @@ def _counts(states: Sequence[str]) -> str:
 
 def _of_run(folder: Path) -> list[Path]:
     """The models that the run in a folder was told of, as far as they are where they were; none where it is no run."""
+    if not any(folder.glob("run*.json")):
+        return []  # and no need to load what knows runs
     from satae.batch import parts
 
     try:
