@@ -124,7 +124,7 @@ def resume(
             f"{place.dates[0].scene.path} has the bands {', '.join(place.bands)} and the state has "
             f"{', '.join(header.bands)}; choose those with --bands"
         )
-    if not header.scaled and header.scales and place.scales != (header.scales,):
+    if header.scales and place.scales != (header.scales,):
         raise SceneError(_other_scale(place, header.scales))
     known = [
         (s, d) for s, d in zip(scenes, days, strict=True) if (d, s.name) in done or d <= max(header.history)
@@ -172,7 +172,8 @@ def _earlier(known: Sequence[tuple[Scene, int]], place: Stack, header: Header) -
 def _other_scale(place: Stack, scales: Scales) -> str:
     """What is wrong with new dates whose DN stand for other values than those of a state."""
     other = next(d.scene for d in place.dates if (d.scene.scales, d.scene.offsets) != scales)
-    there, here = ((s[0], o[0]) for s, o in ((other.scales, other.offsets), scales))
+    bands = zip(zip(other.scales, other.offsets, strict=True), zip(*scales, strict=True), strict=True)
+    there, here = next((a, b) for a, b in bands if a != b)
     return (
         f"{other.path} declares a scale of {there[0]:g} and an offset of {there[1]:g} and the state is of dates with "
         f"{here[0]:g} and {here[1]:g}; make it again from all dates"

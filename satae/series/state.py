@@ -51,7 +51,7 @@ class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
 class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     """What all pixels of a place share, as JSON.
 
-    `scaled`: what is kept is what DN stand for; else all dates declare `scales`, None in files of before.
+    `scaled`: what is kept is what DN stand for; else all dates declare `scales`.
     """
 
     version: Literal[2] = 2  # another one where the numbers of a pixel, or what is made of them, are others
