@@ -27,7 +27,7 @@ def table(folder: Path, last: str) -> list[str]:
     scenes = [describe([p]) for p in sorted(folder.glob("*.tif"))]
     history = (-np.inf, float(dates.day_of_text(last, "LAST-DAY")))
     ground = place.ground(scenes, [dates.day_of(s) for s in scenes], Options(history=history), 1.0)
-    found, days = place.ours_in_history(ground), ground.days[ground.past]
+    found, days = place.ours(ground)[0], ground.days[ground.past]
     height, width = ground.steady.shape
     whole = Window(0, 0, height, width)
     halves = {

@@ -12,11 +12,14 @@ import numpy.typing as npt
 from satae.bench.rivals import Distance, Rival
 from satae.console import SILENT
 from satae.errors import ConfigError
+from satae.grid import Window
 from satae.scene.scene import Scene
-from satae.series import calibration, detector, learning, persistence, run, seasonal
+from satae.series import calibration, detector, heldout, learning, persistence, run, seasonal, surroundings
+from satae.series.heldout import HeldOut
 from satae.series.learning import Options
 from satae.series.rules import Rules
 from satae.series.stack import stack
+from satae.series.surroundings import Lattice
 
 MOST = 400_000_000  # numbers of a place, over dates and bands
 
@@ -127,50 +130,57 @@ def _described(place: Ground, share: float) -> Ground:
 
 
 def folds(days: Floats) -> list[Bools]:
-    """The parts of a history that are held out in turn, as the calibration of `satae series` holds them out."""
-    parts = len(days) if len(days) <= calibration.SINGLY else calibration.FOLDS
-    out = []
-    for part in np.array_split(np.arange(len(days)), parts):
-        out.append(np.isin(np.arange(len(days)), part))
-    return out
+    """The parts of a history that are held out in turn, as `satae series` holds them out."""
+    return [np.isin(np.arange(len(days)), part) for part in heldout.parts(len(days))]
 
 
-def ours(place: Ground) -> Method:
-    """What `satae series` does to new dates, by its own functions and with all pixels as the sample."""
+def ours(place: Ground) -> tuple[Floats, Method]:
+    """What `satae series` says, by its own functions and with all pixels as the sample.
+
+    The agreement (date, pixel) of the history, each part of it by what the others teach, and what is said of new dates.
+    """
     x, valid, _ = place.history()
-    learned = detector.learn(place.rules, x, valid)
+    rules = place.rules
+    held, learned = heldout.hold_out(rules, x, valid), detector.learn(rules, x, valid)
+    if rules.seasonal:
+        held, learned["around"] = _with_ground(place, held, x, valid)
 
     def agreement(new: npt.NDArray[Any], good: Bools) -> Floats:
         memory, out = learned, []
         for now, known, day in zip(new, good, place.new_days, strict=True):
-            judged, _ = detector.apart(place.rules, memory, now, float(day), known)
+            judged, _ = detector.apart(rules, memory, now, float(day), known)
             known = known & np.isfinite(judged.square)
-            judged = detector.ease(judged, calibration.unrest(judged.square, known, place.calm))
+            wide = heldout.unrest(judged.square, known, held.calm)
+            judged = detector.ease(judged, wide)
+            white = detector.amid(judged, memory["around"]).white
             # with a threshold that nothing reaches the agreement is all that is asked for
             memory, found = persistence.step(
-                memory, judged.white, judged.residual, known, float(day), place.rules.keep, np.inf
+                memory, white, judged.residual, known, float(day), rules.keep, np.inf
             )
-            memory = detector.absorb(place.rules, memory, judged, known, float(day))
+            memory = detector.absorb(rules, memory, judged, known, float(day))
             out.append(found)
         return np.array(out)
 
-    return agreement
-
-
-def ours_in_history(place: Ground) -> Floats:
-    """Agreement (date, pixel) of the history, each part of it by what the others teach, by satae's own functions."""
-    x, valid, _ = place.history()
-    rules = place.rules
-    memory = persistence.empty(rules.bands, rules.keep[1], x.shape[2])
-    out = []
-    for number, judged in calibration.held_out(rules, x, valid):
-        known = valid[number] & np.isfinite(judged.square)
-        judged = detector.ease(judged, calibration.unrest(judged.square, known, place.calm))
+    memory, past = persistence.empty(rules.bands, rules.keep[1], x.shape[2]), []
+    for number, judged in held.outcomes.items():
         memory, found = persistence.step(
-            memory, judged.white, judged.residual, known, rules.days[number], rules.keep, np.inf
+            memory, judged.white, judged.residual, held.valid[number], rules.days[number], rules.keep, np.inf
         )
-        out.append(found)
-    return np.array(out)
+        past.append(found)
+    return np.array(past), agreement
+
+
+def _with_ground(
+    place: Ground, held: HeldOut, x: Floats, valid: Bools
+) -> tuple[HeldOut, npt.NDArray[np.float32]]:
+    """What was held out in units of the ground around each pixel, and `around` (B, pixel)."""
+    whole = Window(0, 0, *place.steady.shape)
+    lattice = Lattice(whole, whole)
+    judged = surroundings.judged(
+        held.turns, x[..., lattice.pixels], valid[:, lattice.pixels], place.rules.keep
+    )
+    sums = lattice.sums(*judged)
+    return surroundings.eased(held, sums), sums.beside(surroundings.usual(sums)).astype(np.float32)
 
 
 def rival_in_history(place: Ground, fit: Rival) -> Floats:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from satae import config
-from satae.bench.place import Floats, Ground, Method, ours, ours_in_history
+from satae.bench.place import Floats, Ground, Method, ours
 from satae.errors import ConfigError
-from satae.series import calibration, networks
+from satae.series import networks
 from satae.series.rules import NETWORKS
 from satae.training.sequence import trainer
 
@@ -29,7 +27,4 @@ def method_of(place: Ground, name: str, *, steps: int, seed: int) -> tuple[Float
     rules = replace(place.rules, model=name)
     bands = tuple(f"band{i + 1}" for i in range(rules.bands))
     rules = networks.learn(rules, x, valid, bands, trainer(config.load(Path(name), changes)))
-    # what is usual is measured on dates that are held out, as `calibration.promise` does
-    squares = [j.square[valid[i] & np.isfinite(j.square)] for i, j in calibration.held_out(rules, x, valid)]
-    there = replace(place, rules=rules, calm=max(float(np.median(np.concatenate(squares))), 1e-9))
-    return ours_in_history(there), ours(there)
+    return ours(replace(place, rules=rules))

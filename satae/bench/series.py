@@ -19,7 +19,7 @@ import yaml
 
 from satae.bench.changes import STEP, WITHIN, Change, Planting, delay, plant
 from satae.bench.contest import Progress
-from satae.bench.place import Ground, Method, ground, ours, ours_in_history, rival, rival_in_history
+from satae.bench.place import Ground, Method, ground, ours, rival, rival_in_history
 from satae.bench.report import staged_output
 from satae.bench.rivals import RIVALS
 from satae.bench.sequences import NAMES as SEQUENCES
@@ -167,7 +167,7 @@ def bench(
     with staged_output(out, overwrite=overwrite) as (draft, _):
         place = ground(scenes, days, options, planting.steady)
         history = place.history()
-        methods = {OURS: (ours_in_history(place), ours(place))}
+        methods = {OURS: ours(place)}
         for name, fit in RIVALS.items():
             methods[name] = rival_in_history(place, fit), rival(place, fit(*history))
         for name in SEQUENCES if planting.steps else ():

@@ -7,8 +7,8 @@ in it would have been reported, with `least` pixels that touch and are in alarm 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,8 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 YEAR = 365.25  # days
-FOLDS = 8  # parts of a history, each held out once
-SINGLY = 8  # dates up to which each is held out alone
-HALVES = 2  # of the parts, each of which a network of its own did not learn
 SIDE = 32  # pixels of a window of the sample
 NUMBERS = 4_000_000  # of the sample, over dates and bands
-CALM = 50  # valid pixels of the sample from which on a date's unrest is told
 SIDES = 4, 32  # of a block, in pixels
 BLOCKS = 64  # in a sample, where it is large enough
 RARE = 0.1  # alarms a block over all held-out dates, at the most, so that a quantile tells their number
@@ -112,58 +108,6 @@ def layout(windows: Sequence[Window], side: int, pixel_area_m2: float | None) ->
     one, two = touching(row[order], col[order], int(col.max()) + 1)
     km2 = side * side * (pixel_area_m2 or 1e6 / PIXELS_KM2) / 1e6
     return Layout(np.concatenate(found), km2, order[one], order[two])
-
-
-def held_out(
-    rules: Rules, x: npt.NDArray[np.floating], valid: Bools
-) -> Iterator[tuple[int, detector.Outcome]]:
-    """Each date of the history as it is judged by what the others teach, in order."""
-    for turn, part in enumerate(parts(len(rules.days))):
-        rest, of_rest = without(rules, part)
-        if rules.apart:
-            of_rest = replace(of_rest, network=rules.apart[turn % HALVES])
-        memory = detector.learn(of_rest, x[rest], valid[rest])
-        for number in part:
-            yield (
-                int(number),
-                detector.apart(of_rest, memory, x[number], float(rules.days[number]), valid[number])[0],
-            )
-
-
-def parts(dates: int) -> list[npt.NDArray[np.int64]]:
-    """The numbers of the dates of each part of a history that is held out in turn."""
-    # whole parts, for dates beside one another share their weather
-    return np.array_split(np.arange(dates), dates if dates <= SINGLY else FOLDS)
-
-
-def without(rules: Rules, part: npt.NDArray[np.int64]) -> tuple[Bools, Rules]:
-    """Which dates (date) are not of a part, and the rules of these alone."""
-    rest = np.ones(len(rules.days), bool)
-    rest[part] = False
-    shared, unrest = (None if a is None else a[rest] for a in (rules.shared, rules.unrest))
-    days = tuple(np.array(rules.days)[rest])
-    return rest, replace(rules, days=days, shared=shared, unrest=unrest, usual=())
-
-
-def promise(
-    rules: Rules,
-    x: npt.NDArray[np.floating],
-    valid: Bools,
-    where: Layout,
-    least: int,
-) -> Promise:
-    """What the history promises of a sample: x (date, B, pixel), `valid` (date, pixel).
-
-    Of two dates or fewer nothing can be held out: the caller scores those.
-    """
-    judged = dict(held_out(rules, x, valid))
-    # a pixel that is valid on this date alone has nothing to be held out from
-    valid = valid & np.stack([np.isfinite(judged[i].square) for i in sorted(judged)])
-    squares = np.concatenate([j.square[valid[i]] for i, j in judged.items()])
-    # a held-out date is further off than a fitted one, so what is usual is measured on those
-    calm = max(float(np.median(squares)), 1e-9)
-    eased = {i: detector.ease(j, unrest(j.square, valid[i], calm)) for i, j in judged.items()}
-    return of_outcomes(rules, eased, valid, where, least, calm)
 
 
 def of_outcomes(
@@ -257,10 +201,3 @@ def _levels(
             out[a] = joined[number]
         size[a] += size[b]
     return out
-
-
-def unrest(square: Floats, valid: Bools, calm: float) -> float:
-    """By what all squares of a date are larger than they are as a rule: 1 or more, by the median of a sample."""
-    if np.count_nonzero(valid) < CALM:
-        return 1.0
-    return max(1.0, float(np.median(square[valid])) / calm)

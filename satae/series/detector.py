@@ -40,13 +40,19 @@ class Outcome:
     season: Outcome | None = None
 
 
-def learn(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> Memory:
-    """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules."""
-    memory, square, left = fits.of_history(rules, x, valid)
+def learn(
+    rules: Rules, x: npt.NDArray[np.floating], valid: Bools, usual: list[float] | None = None
+) -> Memory:
+    """What is kept of pixels with this history: x (date, B, pixel), `valid` (date, pixel), on the days of the rules.
+
+    What `usual` is of them is put there, where the rules do not say it.
+    """
+    memory, square, left = fits.of_history(rules, x, valid, usual)
     scale = fits.scale_of(rules, left, square, valid)
     # what two or three dates make one expect all year is no season, and every date would be far from it
     scale[:, valid.sum(axis=0) < rules.fewest] = np.nan
     memory["scale"] = scale.astype(np.float32)
+    memory["around"] = np.ones_like(memory["scale"])
     if rules.lookback:
         memory |= _looked(rules, left, scale, valid)
     return {**memory, **persistence.empty(rules.bands, rules.keep[1], x.shape[2])}
@@ -241,6 +247,12 @@ def ease(judged: Outcome, unrest: float) -> Outcome:
     """The date in units of its own unrest, a factor of all squares: haze, snow or a drought make a date a wide one."""
     season = None if judged.season is None else ease(judged.season, unrest)
     return replace(judged, white=judged.white / np.sqrt(unrest), square=judged.square / unrest, season=season)
+
+
+def amid(judged: Outcome, around: npt.NDArray[np.floating]) -> Outcome:
+    """The date in units of how the ground `around` (B, pixel) varies: what an alarm goes by, and not what is learned."""
+    white = judged.white / np.sqrt(around.astype(np.float64))
+    return replace(judged, white=white, square=(white**2).mean(axis=0))
 
 
 def _kinds(rules: Rules, memory: Memory) -> Floats:

@@ -30,12 +30,17 @@ def usual(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[floa
     return tuple(found)
 
 
-def of_history(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> tuple[Memory, Floats, Floats]:
-    """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out."""
+def of_history(
+    rules: Rules, x: npt.NDArray[np.floating], valid: Bools, found: list[float] | None = None
+) -> tuple[Memory, Floats, Floats]:
+    """What is kept, and mean squares (date, pixel) and residuals (date, B, pixel) as if each date were held out.
+
+    The usual squares that weights went by are `found`.
+    """
     centred = _centred(rules, x, valid)
     if not rules.seasonal:
         return _medians(rules, centred, valid)
-    coefficients, inverse, left, weight = _seasons(rules, centred, valid, [])
+    coefficients, inverse, left, weight = _seasons(rules, centred, valid, [] if found is None else found)
     square = _mean_square(rules.whitening, left)
     # a residual of the fit is smaller than one of a date that was not fitted to
     spread = seasonal.leverages(inverse, seasonal.basis(rules.days, rules.origin))

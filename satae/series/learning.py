@@ -13,10 +13,12 @@ from satae.console import Steps
 from satae.errors import SceneError
 from satae.grid import Window
 from satae.inference.sequences import Trainer
-from satae.series import calibration, detector, networks, shifts, state, whitening
+from satae.series import calibration, detector, heldout, networks, shifts, state, surroundings, whitening
+from satae.series.heldout import HeldOut, Turn
 from satae.series.rules import PAIR, Memory, Rules
 from satae.series.stack import Stack, StackReader, ground, without_clouds
 from satae.series.state import Header, ScoredDate
+from satae.series.surroundings import Lattice, Sums
 
 TOUCHED = 0.1  # share of a place that may have changed where only its own dates tell what is usual
 YEAR = 365.25
@@ -50,11 +52,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Sample:
-    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin."""
+    """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin.
+
+    `ground`: how that of other pixels varies, where there is a season.
+    """
 
     windows: list[Window]
     memory: Memory
     clear: list[Bools]
+    ground: Ground | None = None
 
     def read(
         self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
@@ -64,6 +70,32 @@ class Sample:
         parts = [flat(reader, window, clear, buffer, numbers) for window, clear in pairs]
         x, valid = (np.concatenate(a, axis=-1) for a in zip(*parts, strict=True))
         return x, valid
+
+
+@dataclass(frozen=True)
+class Ground:
+    """How the ground around any pixel varies, by the `turns` in which the `history` (date) of the place was held out.
+
+    `usual` (B) is what is usual in the sample.
+    """
+
+    turns: tuple[Turn, ...]
+    keep: tuple[int, int]
+    history: Bools
+    buffer: int
+    usual: Floats
+
+    def sums(self, reader: StackReader, window: Window) -> Sums:
+        """What the pixels of a window have around."""
+        lattice = Lattice.around(window, reader.stack.grid)
+        clear = clear_ground(reader, lattice.outer, self.history, self.buffer)
+        x, valid = flat(reader, lattice.outer, clear, self.buffer, np.flatnonzero(self.history))
+        pixels = lattice.pixels
+        return lattice.sums(*surroundings.judged(self.turns, x[..., pixels], valid[:, pixels], self.keep))
+
+    def around(self, reader: StackReader, window: Window) -> npt.NDArray[np.float32]:
+        """By how much more than is usual the squares of the pixels of a window are (B, pixel)."""
+        return self.sums(reader, window).beside(self.usual).astype(np.float32)
 
 
 def learn(
@@ -95,8 +127,14 @@ def learn(
             side = calibration.block_side(area, valid.shape[1], options.far, len(days), a_year)
             where = calibration.layout(windows, side, area)
             remarks: tuple[str, ...] = ()
+            ground: Ground | None = None
             if len(days) > 2:
-                promise = calibration.promise(rules, x, valid, where, options.least)
+                held = heldout.hold_out(rules, x, valid)
+                if rules.seasonal:
+                    held, ground, around = _with_ground(held, options.keep, windows, place, history, buffer)
+                promise = calibration.of_outcomes(
+                    rules, held.outcomes, held.valid, where, options.least, held.calm
+                )
             else:
                 rules, promise = _of_itself(
                     rules, draft, reader, (x, valid), place, history, buffer, where, options
@@ -106,11 +144,24 @@ def learn(
             if rules.network is not None:
                 rules = replace(rules, network=rules.network.with_threshold(options.far, rules.threshold))
             memory = detector.learn(rules, x, valid)
+            if ground is not None:
+                memory["around"] = around.astype(np.float32)
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         scales=None if place.rescales else place.scales[0], buffer=buffer, version=satae.__version__,
     )  # fmt: skip
-    return header, replace(draft, memory=memory), place, remarks
+    return header, replace(draft, memory=memory, ground=ground), place, remarks
+
+
+def _with_ground(
+    held: HeldOut, keep: tuple[int, int], windows: list[Window], place: Stack, history: Bools, buffer: int
+) -> tuple[HeldOut, Ground, Floats]:
+    """What was held out in units of the ground around, as other turns tell it; that ground; `around` of the sample."""
+    ground = Ground(held.turns, keep, history, buffer, np.zeros(0))
+    with place.open() as reader:
+        sums = surroundings.joined([ground.sums(reader, window) for window in windows])
+    ground = replace(ground, usual=surroundings.usual(sums))
+    return surroundings.eased(held, sums), ground, sums.beside(ground.usual)
 
 
 def _networks(
@@ -206,7 +257,7 @@ def unrest(
                     now, good = moved[0], known[0]
                 judged, shared = detector.apart(rules, memory, now, float(date.day), good)
                 known = good & np.isfinite(judged.square)
-                wide = calibration.unrest(judged.square, known, header.calm)
+                wide = heldout.unrest(judged.square, known, header.calm)
                 memory = detector.absorb(rules, memory, detector.ease(judged, wide), known, float(date.day))
                 common = None if shared is None else state.matrix(shared)
                 found.append(

@@ -57,11 +57,12 @@ class Look:
 
 def looks(
     found: Sequence[Change], place: Stack, past: Bools, rules: Rules, scored: Sequence[ScoredDate], buffer: int,
-    older: state.Reader | None, before: Stack | None = None,
+    kept: state.Reader, older: state.Reader | None, before: Stack | None = None,
 ) -> Iterator[Look]:  # fmt: skip
     """A look at each of the first regions; `past` are the dates of the history, none where a state is gone on from.
 
-    What is `before` a state's new dates is shown too, and nothing is expected of it.
+    `kept` is the state after all dates, `older` the one that was gone on from. What is `before` a state's new dates is
+    shown too, and nothing is expected of it.
     """
     # with one date each there is no expectation of the first but itself
     told = ~past if rules.model == PAIR else np.ones(len(past), bool)
@@ -71,12 +72,12 @@ def looks(
         told = np.concatenate([np.zeros(len(before.dates), bool), told])
     with place.open() as reader:
         for change in found[:LISTED]:
-            yield _look(change, reader, past, told, rules, scored, buffer, older)
+            yield _look(change, reader, past, told, rules, scored, buffer, kept, older)
 
 
 def _look(
     change: Change, reader: StackReader, past: Bools, told: Bools, rules: Rules, scored: Sequence[ScoredDate],
-    buffer: int, older: state.Reader | None,
+    buffer: int, kept: state.Reader, older: state.Reader | None,
 ) -> Look:  # fmt: skip
     place = reader.stack
     window = frame(change.region, 1)
@@ -89,12 +90,13 @@ def _look(
     # evenly some of a large region: all dates of all of its pixels would take as much memory as the cube
     chosen = np.arange(0, np.count_nonzero(inside), -(-np.count_nonzero(inside) // MOST))
     pixels = np.flatnonzero(inside)[chosen]
+    # a region lies on the grid, a window around it need not
+    held = window.clip(place.grid.window)
+    there = np.flatnonzero(change.region.inside(held))[chosen]
     if older is None:
         memory = detector.learn(rules, x[past][..., pixels], valid[past][:, pixels])
+        memory["around"] = kept.memory(held)["around"][:, there]
     else:
-        # a region lies on the grid, a window around it need not
-        held = window.clip(place.grid.window)
-        there = np.flatnonzero(change.region.inside(held))[chosen]
         memory = {name: values[:, there] for name, values in older.memory(held).items()}
     seen, expected, spread = _course(
         rules, memory, x[..., pixels], valid[:, pixels], place.days, past, told, scored
@@ -118,7 +120,8 @@ def _course(
     """
     seen, expected, spread = (np.full(x.shape[:2], np.nan) for _ in range(3))
     # variances (B, pixel) of bands, of those along each component
-    band = np.linalg.inv(rules.whitening) ** 2 @ memory["scale"].astype(np.float64)
+    unit = memory["scale"].astype(np.float64) * memory["around"].astype(np.float64)
+    band = np.linalg.inv(rules.whitening) ** 2 @ unit
     new, common = iter(scored), iter(() if rules.shared is None else rules.shared)
     for i, day in enumerate(days):
         if not told[i]:

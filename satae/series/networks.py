@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from satae.inference.sequences import Episode, Place, Tell, Trainer
-from satae.series import calibration, dates, detector, fits
+from satae.series import dates, detector, fits, heldout
 from satae.series.rules import Rules
 
 Bools = npt.NDArray[np.bool_]
@@ -29,12 +29,12 @@ def learn(
     # how wide each date of the history is beside the season that was fitted to all
     _, square, _ = fits.of_history(rules, x, valid)
     usual = max(float(np.median(square[valid])), 1e-9)
-    wide = [calibration.unrest(s, v, usual) for s, v in zip(square, valid, strict=True)]
+    wide = [heldout.unrest(s, v, usual) for s, v in zip(square, valid, strict=True)]
     rules = replace(rules, unrest=np.array(wide))
     found = episodes(rules, x, valid)
     when = np.array(rules.days)
     place = Place(bands, (dates.text_of(when.min()), dates.text_of(when.max())), len(when))
-    taught = [*(half(found, i) for i in range(calibration.HALVES)), found]
+    taught = [*(half(found, i) for i in range(heldout.HALVES)), found]
     learned = []
     for number, of in enumerate(taught):
 
@@ -46,21 +46,14 @@ def learn(
 
 
 def episodes(rules: Rules, x: npt.NDArray[Any], valid: Bools) -> list[Episode]:
-    """An episode a part, as `calibration` holds them out."""
-    outcomes = dict(calibration.held_out(rules, x, valid))
-    known = [valid[i] & np.isfinite(o.square) for i, o in outcomes.items()]
-    calm = max(
-        float(
-            np.median(np.concatenate([o.square[k] for o, k in zip(outcomes.values(), known, strict=True)]))
-        ),
-        1e-9,
-    )
+    """An episode a part, as `heldout` holds them out."""
+    held = heldout.hold_out(rules, x, valid)
     left = np.full(x.shape, np.nan, np.float32)
-    for (i, one), good in zip(outcomes.items(), known, strict=True):
-        left[i] = np.where(good, detector.ease(one, calibration.unrest(one.square, good, calm)).white, np.nan)
+    for i, one in held.outcomes.items():
+        left[i] = np.where(held.valid[i], one.white, np.nan)
     found, days = [], np.array(rules.days)
-    for part in calibration.parts(len(days)):
-        rest, of_rest = calibration.without(rules, part)
+    for part in heldout.parts(len(days)):
+        rest, of_rest = heldout.without(rules, part)
         memory = detector.learn(of_rest, x[rest], valid[rest])
         seen = memory["left"].reshape(-1, *x.shape[1:])
         found.append(Episode(seen, days[rest][-len(seen) :], left[part], days[part]))
@@ -69,8 +62,8 @@ def episodes(rules: Rules, x: npt.NDArray[Any], valid: Bools) -> list[Episode]:
 
 def half(found: list[Episode], number: int) -> list[Episode]:
     """The episodes that a network of the history learns: every second, without what the others left."""
-    taken = [e for i, e in enumerate(found) if i % calibration.HALVES != number]
-    hidden = np.concatenate([e.days_left for i, e in enumerate(found) if i % calibration.HALVES == number])
+    taken = [e for i, e in enumerate(found) if i % heldout.HALVES != number]
+    hidden = np.concatenate([e.days_left for i, e in enumerate(found) if i % heldout.HALVES == number])
     out = []
     for episode in taken:
         seen = episode.seen.copy()

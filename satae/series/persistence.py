@@ -68,6 +68,30 @@ def agreement(
     return best, first
 
 
+def shared(recent: npt.NDArray[np.floating], white: Floats) -> Floats:
+    """What the newest date has in common (B, pixel) with the recent one that it agrees with best: the shorter residual.
+
+    recent (n - 1, B, pixel); 0 where it agrees with none, NaN where there is none. With n = 1 it is the date itself.
+    """
+    if not len(recent):
+        return white
+    best, out = np.full(white.shape[1], -np.inf), np.full(white.shape, np.nan)
+    size = (white**2).mean(axis=0)
+    for old in recent.astype(np.float64):
+        alike = _alike(old, white)
+        better = alike > best  # NaN is not
+        best = np.where(better, alike, best)
+        shorter = np.where((old**2).mean(axis=0) < size, old, white)
+        out = np.where(better, np.where(alike > 0, shorter, 0.0), out)
+    return out
+
+
+def moved_on(recent: Array, newest: npt.NDArray[np.floating], valid: Bools) -> Array:
+    """Recent dates (n - 1, ..., pixel) with the newest (..., pixel) in the place of the first, where it is valid."""
+    moved = np.concatenate([recent, newest[None].astype(np.float32)])[1:]
+    return np.where(valid, moved, recent)
+
+
 def _alike(one: Floats, two: Floats) -> Floats:
     """How far two dates agree (pixel), of residuals (B, pixel); NaN where one is not there."""
     squares = (one**2).mean(axis=0), (two**2).mean(axis=0)
@@ -120,9 +144,7 @@ def step(
         marks = np.where(alarm & (part >= threshold) & (marks == HIGH), np.float32(AGREED), marks)
         put("spikes", valid & (marks[0] == HIGH), out["spikes"] + 1)
         mark = np.where(alarm, AGREED, np.where(high, HIGH, PASSED)).astype(np.float32)
-        out["recent_mark"] = np.where(valid, np.concatenate([marks[1:], mark[None]]), marks)
-        today = np.full((1, pixels), day, np.float32)
-        out["recent_day"] = np.where(valid, np.concatenate([days[1:], today]), days)
-        newest = np.concatenate([recent[1:], white[None].astype(np.float32)])
-        out["recent"] = np.where(valid, newest, recent).reshape(-1, pixels)
+        out["recent_mark"] = moved_on(marks, mark, valid)
+        out["recent_day"] = moved_on(days, np.full(pixels, day), valid)
+        out["recent"] = moved_on(recent, white, valid).reshape(-1, pixels)
     return out, np.where(valid, best, np.nan)

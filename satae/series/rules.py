@@ -78,4 +78,9 @@ class Rules:
                 own |= {"left": self.lookback * self.bands, "left_day": self.lookback}
         else:
             own = {"values": len(self.days) * self.bands}
-        return {**own, "scale": self.bands, **persistence.sizes(self.bands, self.keep[1])}
+        return {
+            **own,
+            "scale": self.bands,
+            "around": self.bands,
+            **persistence.sizes(self.bands, self.keep[1]),
+        }

@@ -79,7 +79,9 @@ def series(
         place = place.decoded_once(folder / DECODED)
         header, sampled, place, remarks = learning.learn(place, history, model, options, steps)
         unrest, place = learning.unrest(header, sampled, place, np.flatnonzero(~history))
-        return _scored(place, history, header, unrest, out, folder, options, steps, remarks)
+        return _scored(
+            place, history, header, unrest, out, folder, options, steps, remarks, ground=sampled.ground
+        )
 
 
 def resume(
@@ -243,7 +245,7 @@ def model_of(asked: str, days: Floats, new: int) -> str:
 def _scored(
     place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
-    earlier: Stack | None = None,
+    earlier: Stack | None = None, ground: learning.Ground | None = None,
 ) -> Result:  # fmt: skip
     """Score all windows of the place and write what came of it."""
     header = header.model_copy(update={"scored": (*header.scored, *unrest)})
@@ -265,11 +267,13 @@ def _scored(
             sketch.add(window, x[~history], valid[~history])
             pixels = x.shape[2]
             before = None if older is None else older.memory(window)
+            around = None if ground is None else ground.around(reader, window)
             # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
             for part in _chunks(pixels):
                 if before is None:
                     memory = detector.learn(rules, x[history, :, part], valid[history, part])
+                    memory["around"] = memory["around"] if around is None else around[:, part]
                 else:
                     memory = {name: values[:, part] for name, values in before.items()}
                 chunks.append(_stepped(rules, memory, x[~history, :, part], valid[~history, part], unrest))
@@ -285,9 +289,13 @@ def _scored(
         alarms, width = Alarms.join(parts, rules.bands), place.grid.width
         found = changes(alarms, width, header.least)
         files.write_changes(alarms.of(found, width), place.windows())
-    with steps.stage("look at regions", min(len(found), LISTED), "region") as bar:
+    drafted = state.source(folder / outputs.beside(out, outputs.STATE).name, header)
+    with (
+        steps.stage("look at regions", min(len(found), LISTED), "region") as bar,
+        state.reading(drafted, header) as kept,
+    ):
         shown = []
-        for look in looks(found, place, history, rules, unrest, header.buffer, older, earlier):
+        for look in looks(found, place, history, rules, unrest, header.buffer, kept, older, earlier):
             shown.append(look)
             bar.add(1)
     shutil.rmtree(folder / DECODED)  # room for what is written now
@@ -373,11 +381,12 @@ def _stepped(
         judged = detector.judge(rules, memory, x[i], float(date.day), date.shared)
         judged = detector.ease(judged, date.unrest)
         good = valid[i] & np.isfinite(judged.square)
+        seen = detector.amid(judged, memory["around"])
         memory, _ = persistence.step(
-            memory, judged.white, judged.residual, good, float(date.day), rules.keep, rules.threshold
+            memory, seen.white, seen.residual, good, float(date.day), rules.keep, rules.threshold
         )
         memory = detector.absorb(rules, memory, judged, good, float(date.day))
-        squares[i, good] = judged.square[good]
+        squares[i, good] = seen.square[good]
     return memory, squares
 
 
