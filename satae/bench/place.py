@@ -141,9 +141,9 @@ def ours(place: Ground) -> tuple[Floats, Method]:
     """
     x, valid, _ = place.history()
     rules = place.rules
-    held, learned = heldout.hold_out(rules, x, valid), detector.learn(rules, x, valid)
+    held, learned = heldout.of_sample(rules, x, valid), detector.learn(rules, x, valid)
     if rules.seasonal:
-        held, learned["around"] = _with_ground(place, held, x, valid)
+        held, learned["around"] = _amid(place, held, x, valid)
 
     def agreement(new: npt.NDArray[Any], good: Bools) -> Floats:
         memory, out = learned, []
@@ -170,17 +170,15 @@ def ours(place: Ground) -> tuple[Floats, Method]:
     return np.array(past), agreement
 
 
-def _with_ground(
-    place: Ground, held: HeldOut, x: Floats, valid: Bools
-) -> tuple[HeldOut, npt.NDArray[np.float32]]:
+def _amid(place: Ground, held: HeldOut, x: Floats, valid: Bools) -> tuple[HeldOut, npt.NDArray[np.float32]]:
     """What was held out in units of the ground around each pixel, and `around` (B, pixel)."""
     whole = Window(0, 0, *place.steady.shape)
     lattice = Lattice(whole, whole)
-    judged = surroundings.judged(
+    judged = surroundings.agreements(
         held.turns, x[..., lattice.pixels], valid[:, lattice.pixels], place.rules.keep
     )
     sums = lattice.sums(*judged)
-    return surroundings.eased(held, sums), sums.beside(surroundings.usual(sums)).astype(np.float32)
+    return surroundings.amid(held, sums), sums.beside(surroundings.usual(sums))
 
 
 def rival_in_history(place: Ground, fit: Rival) -> Floats:

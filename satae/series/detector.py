@@ -250,7 +250,7 @@ def ease(judged: Outcome, unrest: float) -> Outcome:
 
 
 def amid(judged: Outcome, around: npt.NDArray[np.floating]) -> Outcome:
-    """The date in units of how the ground `around` (B, pixel) varies: what an alarm goes by, and not what is learned."""
+    """The date in units of how the ground `around` (B, pixel) varies: what alarms go by, and not what is learned."""
     white = judged.white / np.sqrt(around.astype(np.float64))
     return replace(judged, white=white, square=(white**2).mean(axis=0))
 

@@ -38,7 +38,7 @@ class Turn:
     shared: tuple[Floats | None, ...]
     wide: tuple[float, ...] = ()
 
-    def judged(
+    def outcomes(
         self, x: npt.NDArray[np.floating], valid: Bools
     ) -> Iterator[tuple[int, float, detector.Outcome]]:
         """(number, day, outcome in units of the date's unrest) of pixels: x (date, B, pixel), `valid` (date, pixel)."""
@@ -61,8 +61,8 @@ class HeldOut:
     calm: float
 
 
-def hold_out(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> HeldOut:
-    """Hold out all dates of a sample: x (date, B, pixel), `valid` (date, pixel), of two dates or more."""
+def of_sample(rules: Rules, x: npt.NDArray[np.floating], valid: Bools) -> HeldOut:
+    """All dates of a sample, held out: x (date, B, pixel), `valid` (date, pixel), of two dates or more."""
     turns: list[Turn] = []
     judged: dict[int, detector.Outcome] = {}
     for number, part in enumerate(parts(len(rules.days))):

@@ -54,13 +54,13 @@ class Options:
 class Sample:
     """The windows of a sample, the memory of their pixels, and where (row, col) each is clear, with a margin.
 
-    `ground`: how that of other pixels varies, where there is a season.
+    `around`: what tells how the ground around any other pixel varies, where there is a season.
     """
 
     windows: list[Window]
     memory: Memory
     clear: list[Bools]
-    ground: Ground | None = None
+    around: Surroundings | None = None
 
     def read(
         self, reader: StackReader, buffer: int, numbers: npt.NDArray[np.intp]
@@ -73,7 +73,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Surroundings:
     """How the ground around any pixel varies, by the `turns` in which the `history` (date) of the place was held out.
 
     `usual` (B) is what is usual in the sample.
@@ -91,11 +91,11 @@ class Ground:
         clear = clear_ground(reader, lattice.outer, self.history, self.buffer)
         x, valid = flat(reader, lattice.outer, clear, self.buffer, np.flatnonzero(self.history))
         pixels = lattice.pixels
-        return lattice.sums(*surroundings.judged(self.turns, x[..., pixels], valid[:, pixels], self.keep))
+        return lattice.sums(*surroundings.agreements(self.turns, x[..., pixels], valid[:, pixels], self.keep))
 
-    def around(self, reader: StackReader, window: Window) -> npt.NDArray[np.float32]:
-        """By how much more than is usual the squares of the pixels of a window are (B, pixel)."""
-        return self.sums(reader, window).beside(self.usual).astype(np.float32)
+    def of(self, reader: StackReader, window: Window) -> npt.NDArray[np.float32]:
+        """`around` (B, pixel) of the pixels of a window."""
+        return self.sums(reader, window).beside(self.usual)
 
 
 def learn(
@@ -127,11 +127,11 @@ def learn(
             side = calibration.block_side(area, valid.shape[1], options.far, len(days), a_year)
             where = calibration.layout(windows, side, area)
             remarks: tuple[str, ...] = ()
-            ground: Ground | None = None
+            around: Surroundings | None = None
             if len(days) > 2:
-                held = heldout.hold_out(rules, x, valid)
+                held = heldout.of_sample(rules, x, valid)
                 if rules.seasonal:
-                    held, ground, around = _with_ground(held, options.keep, windows, place, history, buffer)
+                    held, around, own = _amid(held, options.keep, windows, place, history, buffer)
                 promise = calibration.of_outcomes(
                     rules, held.outcomes, held.valid, where, options.least, held.calm
                 )
@@ -144,24 +144,24 @@ def learn(
             if rules.network is not None:
                 rules = replace(rules, network=rules.network.with_threshold(options.far, rules.threshold))
             memory = detector.learn(rules, x, valid)
-            if ground is not None:
-                memory["around"] = around.astype(np.float32)
+            if around is not None:
+                memory["around"] = own
     header = state.header_of(
         rules, promise, windows, bands=place.bands, far=options.far, least=options.least, scaled=place.rescales,
         scales=None if place.rescales else place.scales[0], buffer=buffer, version=satae.__version__,
     )  # fmt: skip
-    return header, replace(draft, memory=memory, ground=ground), place, remarks
+    return header, replace(draft, memory=memory, around=around), place, remarks
 
 
-def _with_ground(
+def _amid(
     held: HeldOut, keep: tuple[int, int], windows: list[Window], place: Stack, history: Bools, buffer: int
-) -> tuple[HeldOut, Ground, Floats]:
-    """What was held out in units of the ground around, as other turns tell it; that ground; `around` of the sample."""
-    ground = Ground(held.turns, keep, history, buffer, np.zeros(0))
+) -> tuple[HeldOut, Surroundings, npt.NDArray[np.float32]]:
+    """What was held out in units of the ground around, what tells that of others, and `around` of the sample."""
+    found = Surroundings(held.turns, keep, history, buffer, np.zeros(0))
     with place.open() as reader:
-        sums = surroundings.joined([ground.sums(reader, window) for window in windows])
-    ground = replace(ground, usual=surroundings.usual(sums))
-    return surroundings.eased(held, sums), ground, sums.beside(ground.usual)
+        sums = surroundings.chain([found.sums(reader, window) for window in windows])
+    found = replace(found, usual=surroundings.usual(sums))
+    return surroundings.amid(held, sums), found, sums.beside(found.usual)
 
 
 def _networks(

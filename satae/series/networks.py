@@ -47,7 +47,7 @@ def learn(
 
 def episodes(rules: Rules, x: npt.NDArray[Any], valid: Bools) -> list[Episode]:
     """An episode a part, as `heldout` holds them out."""
-    held = heldout.hold_out(rules, x, valid)
+    held = heldout.of_sample(rules, x, valid)
     left = np.full(x.shape, np.nan, np.float32)
     for i, one in held.outcomes.items():
         left[i] = np.where(held.valid[i], one.white, np.nan)

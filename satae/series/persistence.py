@@ -68,7 +68,7 @@ def agreement(
     return best, first
 
 
-def shared(recent: npt.NDArray[np.floating], white: Floats) -> Floats:
+def in_common(recent: npt.NDArray[np.floating], white: Floats) -> Floats:
     """What the newest date has in common (B, pixel) with the recent one that it agrees with best: the shorter residual.
 
     recent (n - 1, B, pixel); 0 where it agrees with none, NaN where there is none. With n = 1 it is the date itself.

@@ -80,7 +80,7 @@ def series(
         header, sampled, place, remarks = learning.learn(place, history, model, options, steps)
         unrest, place = learning.unrest(header, sampled, place, np.flatnonzero(~history))
         return _scored(
-            place, history, header, unrest, out, folder, options, steps, remarks, ground=sampled.ground
+            place, history, header, unrest, out, folder, options, steps, remarks, around=sampled.around
         )
 
 
@@ -245,7 +245,7 @@ def model_of(asked: str, days: Floats, new: int) -> str:
 def _scored(
     place: Stack, history: Bools, header: Header, unrest: list[ScoredDate], out: Path, folder: Path,
     options: Options, steps: Steps, remarks: tuple[str, ...], older: state.Reader | None = None,
-    earlier: Stack | None = None, ground: learning.Ground | None = None,
+    earlier: Stack | None = None, around: learning.Surroundings | None = None,
 ) -> Result:  # fmt: skip
     """Score all windows of the place and write what came of it."""
     header = header.model_copy(update={"scored": (*header.scored, *unrest)})
@@ -265,17 +265,15 @@ def _scored(
                 clear = older.clear(window.with_margin(header.buffer + 1))
             x, valid = learning.flat(reader, window, clear, header.buffer)
             sketch.add(window, x[~history], valid[~history])
-            pixels = x.shape[2]
-            before = None if older is None else older.memory(window)
-            around = None if ground is None else ground.around(reader, window)
+            before = older.memory(window) if older is not None else {}
+            if around is not None:
+                before = {"around": around.of(reader, window)}
             # few pixels at once: the arithmetic is in float64 and over all dates
             chunks = []
-            for part in _chunks(pixels):
-                if before is None:
-                    memory = detector.learn(rules, x[history, :, part], valid[history, part])
-                    memory["around"] = memory["around"] if around is None else around[:, part]
-                else:
-                    memory = {name: values[:, part] for name, values in before.items()}
+            for part in _chunks(x.shape[2]):
+                memory = {name: values[:, part] for name, values in before.items()}
+                if older is None:
+                    memory = detector.learn(rules, x[history, :, part], valid[history, part]) | memory
                 chunks.append(_stepped(rules, memory, x[~history, :, part], valid[~history, part], unrest))
                 bar.add(part.stop - part.start)
             memory = {name: np.concatenate([m[name] for m, _ in chunks], axis=1) for name in chunks[0][0]}
@@ -289,12 +287,11 @@ def _scored(
         alarms, width = Alarms.join(parts, rules.bands), place.grid.width
         found = changes(alarms, width, header.least)
         files.write_changes(alarms.of(found, width), place.windows())
-    drafted = state.source(folder / outputs.beside(out, outputs.STATE).name, header)
+    shown, drafted = [], state.source(folder / outputs.beside(out, outputs.STATE).name, header)
     with (
         steps.stage("look at regions", min(len(found), LISTED), "region") as bar,
         state.reading(drafted, header) as kept,
     ):
-        shown = []
         for look in looks(found, place, history, rules, unrest, header.buffer, kept, older, earlier):
             shown.append(look)
             bar.add(1)

@@ -54,7 +54,7 @@ class Header(pydantic.BaseModel, extra="forbid", frozen=True):
     `scaled`: what is kept is what DN stand for; else all dates declare `scales`.
     """
 
-    version: Literal[2] = 2  # another one where the numbers of a pixel, or what is made of them, are others
+    version: Literal[3] = 3  # another one where the numbers of a pixel, or what is made of them, are others
     satae_version: str
     bands: tuple[str, ...]
     model: str

@@ -24,6 +24,7 @@ from satae.series.heldout import HeldOut, Turn
 REACH = 15  # pixels to each side
 STEP = 3  # rows and columns from one pixel that is judged to the next
 PRIOR = 100.0  # observations that what is usual counts for
+NOTHING = 1e-9  # squares of deviations
 LEAST = 0.1  # of what is usual: ground that never changed yet is not trusted to stay so
 
 Floats = npt.NDArray[np.float64]
@@ -37,16 +38,20 @@ class Sums:
     squares: Floats
     counts: Floats
 
-    def beside(self, usual: Floats) -> Floats:
+    def beside(self, usual: Floats) -> npt.NDArray[np.float32]:
         """`around` (B, pixel) by all turns, where `usual` (B) is what is usual."""
-        return _beside(_summed(self.squares), _summed(self.counts), usual)
+        # where what is usual is nothing at all there is nothing to compare with
+        some = np.where(usual > NOTHING, usual, np.inf)[:, None]
+        squares, counts = _summed(self.squares), _summed(self.counts)
+        found = np.where(np.isfinite(some), (squares / some + PRIOR) / (counts + PRIOR), 1.0)
+        return np.maximum(found, LEAST).astype(np.float32)
 
     def without(self, turn: int) -> Sums:
         """Those of the other turns."""
         return Sums(np.delete(self.squares, turn, axis=0), np.delete(self.counts, turn, axis=0))
 
 
-def joined(parts: Sequence[Sums]) -> Sums:
+def chain(parts: Sequence[Sums]) -> Sums:
     """Those of windows, one after the other."""
     squares, counts = ([getattr(p, name) for p in parts] for name in ("squares", "counts"))
     return Sums(np.concatenate(squares, axis=-1), np.concatenate(counts, axis=-1))
@@ -59,7 +64,7 @@ def usual(of: Sums) -> Floats:
     return np.median(squares[:, known] / counts[known], axis=1) if known.any() else np.zeros(len(squares))
 
 
-def eased(held: HeldOut, of: Sums) -> HeldOut:
+def amid(held: HeldOut, of: Sums) -> HeldOut:
     """What was held out of a sample in units of the ground around each pixel, as the other turns tell it."""
     outcomes: dict[int, detector.Outcome] = {}
     for i, turn in enumerate(held.turns):
@@ -67,13 +72,6 @@ def eased(held: HeldOut, of: Sums) -> HeldOut:
         around = others.beside(usual(others))
         outcomes |= {n: detector.amid(held.outcomes[n], around) for n in turn.numbers}
     return replace(held, outcomes=outcomes)
-
-
-def _beside(squares: Floats, counts: Floats, usual: Floats) -> Floats:
-    # where what is usual is nothing at all there is nothing to compare with
-    some = np.where(usual > 1e-9, usual, 1.0)[:, None]
-    found = (squares / some + PRIOR) / (counts + PRIOR)
-    return np.where(usual[:, None] > 1e-9, np.maximum(found, LEAST), 1.0)
 
 
 def _summed(values: Floats) -> Floats:
@@ -123,7 +121,7 @@ class Lattice:
         return Sums(found[0], found[1][:, 0])
 
 
-def judged(
+def agreements(
     turns: Sequence[Turn], x: npt.NDArray[np.floating], valid: Bools, keep: tuple[int, int]
 ) -> tuple[Floats, Floats]:
     """What pixels share with an earlier date, of each turn: squares (turn, B, pixel) summed, and how many dates.
@@ -135,9 +133,9 @@ def judged(
     squares, counts = np.zeros((len(turns), bands, pixels)), np.zeros((len(turns), pixels))
     recent = np.full((keep[1] - 1, bands, pixels), np.nan, np.float32)
     for turn, square, count in zip(turns, squares, counts, strict=True):
-        for number, _, outcome in turn.judged(x, valid):
+        for number, _, outcome in turn.outcomes(x, valid):
             good = valid[number] & np.isfinite(outcome.square)
-            both = persistence.shared(recent, outcome.white)
+            both = persistence.in_common(recent, outcome.white)
             known = good & np.isfinite(both[0])
             square += np.where(known, both, 0.0) ** 2
             count += known

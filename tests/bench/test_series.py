@@ -56,7 +56,7 @@ def test_alarms_of_the_bench_are_those_of_the_tool(tmp_path):
     dn = patchwork()
     dn[PAST + 3 :, :, 10:16, 20:27] += np.array([120, 120, -400])[:, None, None]
     there, scenes, days, how = ground(tmp_path, dn)
-    agreement = place.ours(there)(*(a.reshape(*a.shape[:-2], -1) for a in there.new()))
+    agreement = place.ours(there)[1](*(a.reshape(*a.shape[:-2], -1) for a in there.new()))
     number, held = series.regions(there, series.alarm_dates(agreement, there.rules.threshold), there.new_days)
     result = run.series(scenes, days, tmp_path / "c.gpkg", how)
     wanted = np.zeros((64, 64), bool)
@@ -150,7 +150,7 @@ def test_shares_by_start_are_of_all_steps():
 
 def test_a_method_by_another_name_gets_the_same_thresholds_regions_and_delays(tmp_path):
     there, *_ = ground(tmp_path)
-    one = place.ours_in_history(there), place.ours(there)
+    one = place.ours(there)
     planting = changes.Planting(kinds=("step",), number=9, rounds=1)
     found = series.search(there, planting, {series.OURS: one, "another": one}, lambda *_: None)
     assert found[series.OURS] == found["another"]

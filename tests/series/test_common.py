@@ -3,7 +3,7 @@
 import numpy as np
 import places
 
-from satae.series import calibration, common, detector
+from satae.series import common, detector, heldout
 from satae.series.rules import SEASONAL
 
 WHEN = places.days(50)
@@ -26,7 +26,9 @@ def squares(dn, known=None):
     """Squares of the dates after the history, as `satae series` scores them, in units of the held-out history's."""
     valid = np.ones(dn.shape[::2], bool) if known is None else known
     rules = detector.rules_of(SEASONAL, DAYS[:PAST], dn[:PAST], valid[:PAST], (2, 3))
-    held = np.concatenate([j.square for _, j in calibration.held_out(rules, dn[:PAST], valid[:PAST])])
+    beside = heldout.of_sample(rules, dn[:PAST], valid[:PAST])
+    wide = [w for turn in beside.turns for w in turn.wide]
+    held = np.concatenate([j.square * wide[n] for n, j in beside.outcomes.items()])
     memory = detector.learn(rules, dn[:PAST], valid[:PAST])
     found = [
         detector.apart(rules, memory, now, day, good)[0].square

@@ -14,7 +14,7 @@ from satae.cli import app
 from satae.errors import ConfigError, ResultError
 from satae.inference import network
 from satae.scene.describe import describe
-from satae.series import calibration, dates, detector, networks, run
+from satae.series import dates, detector, heldout, networks, run
 from satae.series.rules import SEASONAL
 from satae.training.sequence import trainer
 
@@ -105,7 +105,7 @@ def test_an_episode_does_not_know_what_its_part_holds():
     assert np.concatenate([e.days_left for e in found]).tolist() == DAYS[:PAST].tolist()
     assert all(not np.isin(e.days, e.days_left).any() for e in found)
     other = dn.copy()
-    part = calibration.parts(PAST)[3]
+    part = heldout.parts(PAST)[3]
     other[part] += 500
     again = networks.episodes(rules, other[:PAST], valid[:PAST])
     np.testing.assert_array_equal(found[3].seen, again[3].seen)
@@ -123,19 +123,27 @@ def test_half_a_history_is_scored_by_a_network_that_never_saw_what_it_left():
 
     learned = networks.learn(rules, dn[:PAST], valid[:PAST], BANDS, noted)
     assert [n.variance for n in (*learned.apart, learned.network)] == [1, 2, 3]
-    parts = calibration.parts(PAST)
-    for number in range(calibration.HALVES):
-        own = np.concatenate([DAYS[p] for i, p in enumerate(parts) if i % calibration.HALVES == number])
+    parts = heldout.parts(PAST)
+    for number in range(heldout.HALVES):
+        own = np.concatenate([DAYS[p] for i, p in enumerate(parts) if i % heldout.HALVES == number])
         for episode in taught[number]:
             assert not np.isin(episode.days_left, own).any()
             assert np.isnan(episode.seen[np.isin(episode.days, own)]).all()
             assert np.isfinite(episode.seen).any()
     assert len(taught[2]) == len(parts)
     # dates of the first part are scored by the first network, of the second by the second
-    plain = dict(calibration.held_out(replace(learned, apart=(), network=None), dn[:PAST], valid[:PAST]))
-    for number, judged in calibration.held_out(learned, dn[:PAST], valid[:PAST]):
-        part = next(i for i, p in enumerate(parts) if number in p)
-        np.testing.assert_allclose(judged.square, plain[number].square / (2 + part % 2))
+    plain = heldout.of_sample(replace(learned, apart=(), network=None), dn[:PAST], valid[:PAST])
+    for turn, before in zip(
+        heldout.of_sample(learned, dn[:PAST], valid[:PAST]).turns, plain.turns, strict=True
+    ):
+        found, was = (
+            [
+                o.square * wide
+                for (*_, o), wide in zip(t.outcomes(dn[:PAST], valid[:PAST]), t.wide, strict=True)
+            ]
+            for t in (turn, before)
+        )
+        np.testing.assert_allclose(found, np.array(was) / (2 + parts.index(list(turn.numbers)) % 2))
 
 
 def place(folder):
