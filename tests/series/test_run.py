@@ -158,7 +158,7 @@ def test_a_state_of_before_is_refused_for_it_would_be_scored_otherwise(shared, t
     paths, result = made(shared)
     old = shutil.copy(result.out.with_name("changes_state.tif"), tmp_path)
     with rasterio.open(old, "r+") as file:
-        file.update_tags(satae_series=file.tags()["satae_series"].replace('"version":2', '"version":1', 1))
+        file.update_tags(satae_series=file.tags()["satae_series"].replace('"version":3', '"version":2', 1))
     with pytest.raises(
         ResultError, match=r"changes_state\.tif is a state that this satae cannot read; make it again"
     ):
