@@ -16,10 +16,8 @@ from satae.series import common, fits, median, pair, persistence, seasonal, whit
 from satae.series.products import product
 from satae.series.rules import MEDIAN, Memory, Rules
 
-FEWEST = (
-    10,
-    0.5,
-)  # valid dates of a pixel below which it has no season, unless that is so large a share of the usual
+# valid dates of a pixel, and their share of the usual number: below both of these it has no season
+FEWEST = 10, 0.5
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
