@@ -16,7 +16,7 @@ from satae.errors import ConfigError, SceneError
 from satae.scene import products, readers
 from satae.scene.describe import describe, file_name
 from satae.scene.scene import Scene
-from satae.series import cubes, dates
+from satae.series import cubes, dates, outputs
 
 # in a folder, beside what `satae run` looks for: headers of ENVI, and items, which lie beside their images
 IMAGES = (*manifest.IMAGES, ".hdr", ".json", ".geojson", ".nc")
@@ -33,7 +33,7 @@ def scenes_of(
 ) -> tuple[list[Scene], list[int]]:
     """The scenes that are named, or listed in what is named, and the day of each.
 
-    `own` are files that the command writes: an older result in a folder is no scene.
+    `own` are files that the command writes. They are no scenes, nor is any older result that lies in a folder.
     """
     if counted.stack:
         raise ConfigError(
@@ -43,7 +43,7 @@ def scenes_of(
     entries = [
         entry
         for entry in manifest.entries(names, (NAME, *DAYS, *rows.COLUMNS), images=IMAGES)
-        if Path(entry.paths[0]) not in ours
+        if Path(entry.paths[0]) not in ours and not outputs.is_of_result(Path(entry.paths[0]))
     ]
     if not entries:
         raise SceneError(f"{', '.join(names[:3])} holds no scene or product; name the files")

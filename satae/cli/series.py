@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from satae.series.run import Result
 
 MOST = 9  # of the dates that persistence looks at
+SETTLED = "history", "model", "far", "persistence", "min_pixels"  # by a state
 
 
 def series(
@@ -58,8 +59,11 @@ def series(
 
     steps: Steps = context.obj
     how = options_of(history, monitor, model, far, persistence, min_pixels, overwrite)
-    if state is not None and history is not None:
-        raise ConfigError("--history is in the state already; leave out one of --history and --state")
+    for name in SETTLED if state is not None else ():
+        told = context.get_parameter_source(name)
+        if told is not None and told.name == "COMMANDLINE":
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} is in the state already; leave out one of {flag} and --state")
     found, days = scenes_of(scenes, date_pattern, counted, steps, outputs.targets(out))
     result = (
         score(found, days, out, how, steps) if state is None else resume(found, days, state, out, how, steps)

@@ -353,8 +353,9 @@ def _promised(header: Header, grid: Grid) -> list[str]:
 
 def _deaf(header: Header) -> list[str]:
     """A line where the threshold is so high that hardly any change would be reported."""
-    size = float(np.sqrt(header.threshold))
-    if not DEAF <= size < np.inf:
+    if np.isinf(header.threshold):
+        return [f"--far {header.far:g} is rarer than this history tells: nothing is reported; raise it"]
+    if (size := float(np.sqrt(header.threshold))) < DEAF:
         return []
     other = ", or try --model median" if header.rules.seasonal else ""
     return [

@@ -26,6 +26,7 @@ from satae.scene.scene import Scene
 from satae.scene.stream import Reader
 from satae.scene.together import once
 from satae.series import shifts
+from satae.series.dates import text_of
 
 APART = 0.05  # pixels by which origins may be rounded
 RESIZED = 1e-4  # share by which pixel sizes may be rounded
@@ -239,7 +240,7 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
     """Scenes and their days as a stack, sorted by day and name.
 
     Raises SceneError where bands differ, where a grid is not a whole number of pixels from the finest, naming both, or
-    where two are the same file.
+    where two are the same file, or have one day and one name.
     """
     # by day and name, whatever order they were named in
     order = sorted(zip(days, scenes, strict=True), key=lambda of: (of[0], of[1].name, str(of[1].path)))
@@ -248,6 +249,13 @@ def stack(scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
         # of a cube each date has bands of its own
         if [(f.path, f.bands) for f in one.files] == [(f.path, f.bands) for f in two.files]:
             raise SceneError(f"{one.path} is named twice")
+    # one date that counts twice would confirm itself
+    for (day, one), (other, two) in pairwise(order):
+        if (day, one.name) == (other, two.name):
+            raise SceneError(
+                f"{one.path} and {two.path} are both {one.name} of {text_of(day)}; leave one out, or give "
+                "them names in a table (column name)"
+            )
     for _, scene in order[1:]:
         _check_bands(first, scene)
     finest = min((s for _, s in order), key=lambda s: abs(s.grid.transform.determinant))
@@ -276,6 +284,13 @@ def on_grid(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
             f"{like.path} has other pixels than those that the state was made of; name scenes of one kind"
         )
     dates = tuple(Acquisition(d.scene, d.day, d.row + row, d.col + col, d.factor) for d in found.dates)
+    for one in dates:
+        height, width = (n * one.factor for n in (one.scene.grid.height, one.scene.grid.width))
+        if one.row >= grid.height or one.col >= grid.width or one.row + height <= 0 or one.col + width <= 0:
+            raise SceneError(
+                f"{one.scene.path} ({_said(one.scene.grid)}) lies beside the place of the state ({_said(grid)}); name "
+                "scenes of that place"
+            )
     return Stack(dates, grid, found.bands)
 
 

@@ -48,7 +48,7 @@ class ScoredDate(pydantic.BaseModel, extra="forbid", frozen=True):
     shared: Matrix | None = pydantic.Field(default=None, exclude=True)
 
 
-class Header(pydantic.BaseModel, extra="forbid", frozen=True):
+class Header(pydantic.BaseModel, extra="forbid", frozen=True, ser_json_inf_nan="constants"):
     """What all pixels of a place share, as JSON.
 
     `scaled`: what is kept is what DN stand for; else all dates declare `scales`.

@@ -41,3 +41,25 @@ def test_grids_of_two_places_are_refused_with_both_and_nothing_is_left(tmp_path:
     said = refused(2, "series", table, other, "--out", tmp_path / "a.gpkg")
     assert str(other) in said and "different CRSs" in said and said.count("500000") == 2
     assert not list(tmp_path.glob("a*"))
+
+
+def test_a_state_settles_how_it_goes_on_and_an_older_result_is_no_scene(tmp_path: Path) -> None:
+    when = [places.START + timedelta(days=365 * i) for i in range(8)]
+    places.write(tmp_path / "d", when, places.cube(when, side=32))
+    out, folder = tmp_path / "d" / "place.gpkg", tmp_path / "d"
+    told("series", folder, "--history", "..2020-06-30", "--monitor", "..2022-06-30", "--out", out)
+    state = tmp_path / "d" / "place_state.tif"
+    for given in (("--far", "9"), ("--persistence", "3/3"), ("--min-pixels", "5"), ("--model", "median")):
+        assert f"{given[0]} is in the state already" in refused(2, "series", folder, "--state", state, *given)
+    # the folder holds the result of another name, whose rasters tell no day
+    content = told("series", folder, "--state", state, "--out", tmp_path / "later.gpkg")
+    assert [s["date"] for s in content["scored"]] == [str(when[-1])]
+
+
+def test_a_rate_that_no_history_tells_is_said_and_its_state_goes_on(tmp_path: Path) -> None:
+    table = listed(tmp_path)
+    span = ("--history", "..2020-06-30", "--monitor", "..2022-06-30", "--far", "1e-12")
+    content = told("series", table, *span, "--out", tmp_path / "place.gpkg")
+    assert any("rarer than this history tells" in line for line in content["remarks"])
+    later = typed("series", table, "--state", tmp_path / "place_state.tif", "--out", tmp_path / "later.gpkg")
+    assert later.exit_code == 0

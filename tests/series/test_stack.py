@@ -126,3 +126,27 @@ def test_scales_that_differ_are_applied(tmp_path):
     cube, _ = read(stacks.stack([describe([p]) for p in paths], [0, 1]))
     np.testing.assert_allclose(cube[1], 2 * numbered() - 1)
     np.testing.assert_allclose(cube[0], numbered())
+
+
+def test_two_scenes_of_one_day_and_name_are_refused(tmp_path):
+    one, two = (scenes(tmp_path / name, [numbered()], [UTM])[0] for name in "ab")
+    with pytest.raises(
+        SceneError, match=r"a/S_20200101\.tif and .*b/S_20200101\.tif are both S_20200101 of 2020-01-01"
+    ):
+        stacks.stack([one, two], [18262, 18262])
+    assert len(stacks.stack([one, two], [18262, 18263]).dates) == 2
+
+
+def test_what_does_not_touch_a_settled_grid_is_refused(tmp_path):
+    grid = scenes(tmp_path / "here", [numbered()], [UTM])[0].grid
+    for name, cols, rows, touches in [
+        ("at", 15, -15, True),
+        ("right", 16, 0, False),
+        ("above", 0, -16, False),
+    ]:
+        there = scenes(tmp_path / name, [numbered()], [UTM @ Affine.translation(cols, rows)])
+        if touches:
+            assert stacks.on_grid(grid, there, [0]).dates[0].col == 15
+        else:
+            with pytest.raises(SceneError, match="lies beside the place of the state"):
+                stacks.on_grid(grid, there, [0])
