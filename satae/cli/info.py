@@ -46,6 +46,11 @@ def about(path: Path, *, check: bool = False) -> dict[str, Any]:
         return _result(path, check)
     if path.suffix.lower() in LAYERS:
         return _regions(path)
+    if path.name.endswith("_state.tif") and (made := _made_by(path)).pop("state") is not None:
+        # every block is read as those of a scene are
+        checked = {"checked": _scene(path, check)["checked"]} if check else {}
+        onward = f"satae series NEW-SCENE --state {path}"
+        return {"kind": "state of a series", "path": str(path), **made, **checked, "next": onward}
     return _scene(path, check)
 
 
@@ -246,6 +251,7 @@ def _made_by(path: Path) -> dict[str, Any]:
         "model": said.model,
         "history": f"{len(past)} dates, {dates.text_of(min(past))} to {dates.text_of(max(past))}",
         "scored": len(said.scored),
+        "scored_to": dates.text_of(max(s.day for s in said.scored)) if said.scored else None,
         "bands": list(said.bands),
         "far": said.far,
         "persistence": f"{said.keep[0]}/{said.keep[1]}",

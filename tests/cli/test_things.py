@@ -71,6 +71,10 @@ def test_every_file_of_a_series_is_told(tmp_path: Path) -> None:
     assert (told["model"], told["threshold"], told["far"]) == ("median", header.threshold, 1.0)
     assert re.search(r"^history +5 dates, 2016-01-05 to 2020-01-04$", text, re.M)
     assert re.search(r"^next +satae review .*changes.gpkg$", text, re.M)
+    kept = CliRunner().invoke(app, ["info", str(tmp_path / "changes_state.tif"), "--check", "--json"])
+    kept = json.loads(kept.stdout)
+    assert (kept["kind"], kept["model"], kept["scored_to"]) == ("state of a series", "median", "2023-01-03")
+    assert kept["checked"] and "satae series NEW-SCENE --state" in said(tmp_path / "changes_state.tif")
     # without the state what the layers hold is all that is known
     (tmp_path / "changes_state.tif").unlink()
     assert re.search(rf"^changes +{changes}$", said(out), re.M) and "threshold" not in said(out)

@@ -1,5 +1,6 @@
 """Whole series: what was planted is found where and when it was, and new dates cost themselves alone."""
 
+import json
 import pickle
 import shutil
 from datetime import date, timedelta
@@ -163,6 +164,19 @@ def test_a_state_of_before_is_refused_for_it_would_be_scored_otherwise(shared, t
         ResultError, match=r"changes_state\.tif is a state that this satae cannot read; make it again"
     ):
         resume(paths[-1:], Path(old), tmp_path / "no.gpkg")
+
+
+def test_a_state_whose_sample_lies_beyond_it_is_refused(shared, tmp_path):
+    paths, result = made(shared)
+    cut = shutil.copy(result.out.with_name("changes_state.tif"), tmp_path)
+    with rasterio.open(cut, "r+") as file:
+        told = json.loads(file.tags()["satae_series"])
+        told["sample"][0] = [0, 0, 900, 900]
+        file.update_tags(satae_series=json.dumps(told))
+    with pytest.raises(
+        ResultError, match=r"changes_state\.tif holds fewer pixels than it says; make it again"
+    ):
+        resume(paths[-1:], Path(cut), tmp_path / "no.gpkg")
 
 
 def patchy(when, side=40):
