@@ -39,12 +39,10 @@ def scenes_of(
         raise ConfigError(
             "--stack makes one scene of all files, and a series has a scene a date; leave it out"
         )
-    ours = {path.absolute() for path in own}
-    entries = [
-        entry
-        for entry in manifest.entries(names, (NAME, *DAYS, *rows.COLUMNS), images=IMAGES)
-        if Path(entry.paths[0]) not in ours and not outputs.is_of_result(Path(entry.paths[0]))
-    ]
+    named = list(manifest.entries(names, (NAME, *DAYS, *rows.COLUMNS), images=IMAGES))
+    older = [out for folder in {Path(e.paths[0]).parent for e in named} for out in folder.glob("*.gpkg")]
+    ours = {path.absolute() for path in (*own, *(file for out in older for file in outputs.targets(out)))}
+    entries = [entry for entry in named if Path(entry.paths[0]) not in ours]
     if not entries:
         raise SceneError(f"{', '.join(names[:3])} holds no scene or product; name the files")
     found: list[cubes.DatedScene] = []

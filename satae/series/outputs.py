@@ -75,14 +75,6 @@ def beside(out: Path, kind: str) -> Path:
     return out.with_name(f"{out.stem}_{kind}.tif")
 
 
-def is_of_result(path: Path) -> bool:
-    """Whether a file is a raster beside the layers of a result."""
-    stems = [path.stem.removesuffix(f"_{kind}") for kind in (*COGS, STATE)]
-    return path.suffix == ".tif" and any(
-        path.with_name(f"{stem}.gpkg").is_file() for stem in stems if stem != path.stem
-    )
-
-
 def model_of(out: Path) -> Path:
     """The network of a place, where its model has one."""
     return out.with_name(f"{out.stem}_model.onnx")

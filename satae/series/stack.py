@@ -285,8 +285,8 @@ def on_grid(grid: Grid, scenes: Sequence[Scene], days: Sequence[int]) -> Stack:
         )
     dates = tuple(Acquisition(d.scene, d.day, d.row + row, d.col + col, d.factor) for d in found.dates)
     for one in dates:
-        height, width = (n * one.factor for n in (one.scene.grid.height, one.scene.grid.width))
-        if one.row >= grid.height or one.col >= grid.width or one.row + height <= 0 or one.col + width <= 0:
+        size = one.scene.grid.height * one.factor, one.scene.grid.width * one.factor
+        if Window(one.row, one.col, *size).within(grid.window) is None:
             raise SceneError(
                 f"{one.scene.path} ({_said(one.scene.grid)}) lies beside the place of the state ({_said(grid)}); name "
                 "scenes of that place"

@@ -236,7 +236,7 @@ def source(path: Path, header: Header) -> Source:
         raise ResultError(f"{path} cannot be read: {error}") from error
     if len(found.bands) != 1 + sum(header.rules.sizes().values()):
         raise ResultError(f"{path} holds {len(found.bands)} bands, which is not what it says; make it again")
-    if any(window.clip(found.grid.window) != window for window in header.windows):
+    if any(window.within(found.grid.window) != window for window in header.windows):
         raise ResultError(f"{path} holds fewer pixels than it says; make it again")
     return found
 

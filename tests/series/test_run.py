@@ -166,12 +166,13 @@ def test_a_state_of_before_is_refused_for_it_would_be_scored_otherwise(shared, t
         resume(paths[-1:], Path(old), tmp_path / "no.gpkg")
 
 
-def test_a_state_whose_sample_lies_beyond_it_is_refused(shared, tmp_path):
+@pytest.mark.parametrize("window", [[0, 0, 900, 900], [900, 900, 32, 32]])
+def test_a_state_whose_sample_lies_beyond_it_is_refused(shared, tmp_path, window):
     paths, result = made(shared)
     cut = shutil.copy(result.out.with_name("changes_state.tif"), tmp_path)
     with rasterio.open(cut, "r+") as file:
         told = json.loads(file.tags()["satae_series"])
-        told["sample"][0] = [0, 0, 900, 900]
+        told["sample"][0] = window
         file.update_tags(satae_series=json.dumps(told))
     with pytest.raises(
         ResultError, match=r"changes_state\.tif holds fewer pixels than it says; make it again"
